@@ -1,0 +1,1 @@
+"""One way to work with files from asyncio, wherever they live."""

@@ -1,0 +1,138 @@
+"""The errors aiofs raises: one small family, each also the builtin a caller would have caught.
+
+Every failure of a store leaves as an `OSError` with `errno`, `filename` and the store's own error as `__cause__`.
+`retryable` says whether the same call may succeed later without anything else having changed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import ClassVar, Self
+
+
+class AiofsError(OSError):
+    """Anything a file system reports. Built like any `OSError`, or in short with `of`."""
+
+    code: ClassVar[int] = errno.EIO
+    retryable: ClassVar[bool] = False
+    http_status: ClassVar[int] = 500
+
+    @classmethod
+    def of(cls, path: str | None, reason: str | None = None) -> Self:
+        """An error about `path`, with this class's errno and `reason` in place of the system's words."""
+        words = reason or os.strerror(cls.code)
+        return cls(cls.code, words) if path is None else cls(cls.code, words, path)
+
+
+class NotFound(AiofsError, FileNotFoundError, KeyError):
+    """There is no file of this name."""
+
+    code = errno.ENOENT
+    http_status = 404
+
+
+class StoreMissing(AiofsError, FileNotFoundError):
+    """The bucket, container, group or root folder itself does not exist."""
+
+    code = errno.ENOENT
+
+
+class AlreadyExists(AiofsError, FileExistsError):
+    """Exclusive creation found a file of this name."""
+
+    code = errno.EEXIST
+    http_status = 409
+
+
+class Locked(AiofsError, BlockingIOError):
+    """Somebody else is writing this file."""
+
+    code = errno.EAGAIN
+    http_status = 423
+
+
+class Conflict(AiofsError, BlockingIOError):
+    """The file changed under a handle, or a writer lost its lock: publishing would overwrite another's work."""
+
+    code = errno.EAGAIN
+    http_status = 409
+
+
+class AccessDenied(AiofsError, PermissionError):
+    """The store, or a policy over it, refuses."""
+
+    code = errno.EACCES
+    http_status = 403
+
+
+class IsAFolder(AiofsError, IsADirectoryError):
+    """The name is a folder where a file is needed."""
+
+    code = errno.EISDIR
+    http_status = 409
+
+
+class NotAFolder(AiofsError, NotADirectoryError):
+    """The name goes on below a file."""
+
+    code = errno.ENOTDIR
+    http_status = 409
+
+
+class Unreachable(AiofsError, ConnectionError):
+    """The store cannot be reached, or the connection broke."""
+
+    code = errno.ECONNREFUSED
+    retryable = True
+    http_status = 503
+
+
+class TimedOut(AiofsError, TimeoutError):
+    """The store did not answer in time."""
+
+    code = errno.ETIMEDOUT
+    retryable = True
+    http_status = 504
+
+
+class Unavailable(AiofsError):
+    """The store is there, but busy or failing for the moment."""
+
+    code = errno.EBUSY
+    retryable = True
+    http_status = 503
+
+
+class TooLarge(AiofsError):
+    """More bytes than the store, or a policy over it, takes in one file."""
+
+    code = errno.EFBIG
+    http_status = 413
+
+
+class NoSpace(AiofsError):
+    """The store is full."""
+
+    code = errno.ENOSPC
+    http_status = 507
+
+
+class Damaged(AiofsError):
+    """The bytes are not what was promised: cut short, or failing their checksum."""
+
+    code = errno.EIO
+
+
+class Unsupported(AiofsError):
+    """The store, as it is set up, has no means of doing this."""
+
+    code = errno.ENOTSUP
+    http_status = 501
+
+
+def place(error: OSError, path: str) -> OSError:
+    """Give `error` the name `path` where it names no file, and return it."""
+    if error.filename is None:
+        error.filename = path
+    return error
