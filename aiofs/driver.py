@@ -1,0 +1,382 @@
+"""The waist: the small contract where backends and layers meet the portable side, and nowhere else.
+
+A backend is a `Driver`: six verbs over one store. Paths arrive validated; failures leave as `OSError`, best as the
+classes of `aiofs.errors`. What a store can do beyond the six verbs it offers as a *power* (`Copies`, `Moves`,
+`Presigns`, `RewritesParts`, `CopiesRanges`, `Sweeps`): a tiny protocol that the portable side asks for with
+`Driver.offers` (on sessions: `isinstance`) and does without where it is missing.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeVar, runtime_checkable
+
+from aiofs.errors import Unsupported
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+    from datetime import datetime
+
+MIB = 1 << 20
+ABSENT = ""
+"""As `match`: there must be no file of this name."""
+
+Power = TypeVar("Power")
+Part = bytes | bytearray | memoryview
+"""Bytes handed over for good: whoever receives a part may keep it, and nobody changes it any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a store knows of one version of a file. `None` where it does not know without another request.
+
+    A folder, which only listings by level yield, has a path that ends with `/`.
+    """
+
+    path: str
+    size: int | None = None
+    modified: datetime | None = None
+    version: str | None = None
+    metadata: Mapping[str, str] | None = None
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether this is a folder in a listing by level."""
+        return self.path.endswith("/")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What the conformance suite must know of a store, because the contract leaves it open."""
+
+    locks: Literal["process", "shared"] = "process"
+    """Whether locks exclude writers in this process only, or everywhere."""
+    conditional: bool = True
+    """`match` is checked in the same atomic step that publishes."""
+    resume: bool = False
+    """Prepared sessions can be finished by another process."""
+    pinned: bool = False
+    """A reader keeps its version to the end while others overwrite it (elsewhere it gets a `Conflict`)."""
+    rewrite: bool = False
+    """`w` may seek back into parts that were already handed over."""
+    metadata: bool = False
+    """Entries carry the metadata that was written."""
+    listed_sizes: bool = True
+    """Listings know sizes."""
+    file_and_folder: bool = True
+    """`a` and `a/b` can both be files."""
+    writable: bool = True
+    """Files can be written and removed."""
+
+
+class ReadStream(ABC):
+    """One version of a file, open for reading; `entry` says which."""
+
+    entry: Entry
+
+    @abstractmethod
+    async def chunk(self, want: int) -> bytes:
+        """Return the next bytes of the range, about `want` of them where the store can choose; b"" only at its end.
+
+        :raises OSError: if bytes that the entry promises cannot be had.
+        """
+
+    @abstractmethod
+    async def seek(self, start: int, stop: int | None = None) -> None:
+        """Go on with the range from `start` to `stop` (clipped at the end of the file) of the same version.
+
+        A request that this needs may wait for the next `chunk`, which raises `Conflict` if the version is gone.
+        """
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Let go of the connection or descriptor. Harmless when done twice."""
+
+    def abandon(self) -> None:
+        """Let go without awaiting: called when the handle was never closed, perhaps after its loop."""
+
+
+class WriteSession(ABC):
+    """New bytes for one path: invisible until `commit` returns, gone after `abort`."""
+
+    @abstractmethod
+    async def write(self, part: Part) -> None:
+        """Take the next part: `Driver.part_size` bytes, fewer only for the last."""
+
+    async def prepare(self) -> dict[str, Any]:
+        """Make the bytes durable and return what `Driver.resume` needs to finish or undo, in JSON's terms.
+
+        :raises Unsupported: if the store cannot carry a session over the end of a process.
+        """
+        raise Unsupported.of(None, f"{type(self).__name__} cannot be resumed by another process")
+
+    @abstractmethod
+    async def commit(self) -> Entry:
+        """Publish in one atomic step.
+
+        :raises Conflict: if the lease was lost or the version to be replaced is not there any more.
+        :raises AlreadyExists: if there was to be no such file and there is.
+        """
+
+    @abstractmethod
+    async def abort(self) -> None:
+        """Leave no trace. Safe at any time, twice, and after a commit, failed or not."""
+
+    def abandon(self) -> None:
+        """Let go without awaiting: called when the handle was never closed, perhaps after its loop."""
+
+
+class Lease(ABC):
+    """The right to write one path, until released or lost."""
+
+    path: str
+
+    @property
+    def lost(self) -> bool:
+        """Whether somebody else may hold the lock by now."""
+        return False
+
+    @abstractmethod
+    async def release(self) -> None:
+        """Give the lock back. Harmless when done twice or after the lease was lost."""
+
+    def abandon(self) -> None:
+        """Let go without awaiting: called when the handle was never closed, perhaps after its loop."""
+
+
+class Driver(ABC):
+    """A backend, or a layer over one."""
+
+    capabilities: Capabilities
+    part_size: int = 1 * MIB
+    """A session is fed whole parts of this size, then the rest."""
+    window: int | None = None
+    """How much to ask for at open and after a seek, growing while reads go on; `None`: asking for all costs nothing."""
+
+    def check_name(self, path: str) -> None:
+        """Raise `ValueError` for a name that this store cannot hold. Does no I/O."""
+
+    @abstractmethod
+    async def stat(self, path: str) -> Entry:
+        """Describe the file.
+
+        :raises NotFound: if there is none.
+        """
+
+    @abstractmethod
+    async def read(self, path: str, start: int = 0, stop: int | None = None, *, match: str | None = None) -> ReadStream:
+        """Open the file for reading, with the first request for bytes `start` to `stop` already made.
+
+        :raises NotFound: if there is none.
+        :raises Conflict: if `match` is given and is not its version.
+        """
+
+    @abstractmethod
+    async def begin(
+        self, path: str, lease: Lease, *, match: str | None = None, metadata: Mapping[str, str] | None = None
+    ) -> WriteSession:
+        """Begin new bytes for the path, under a lease that `lock` gave.
+
+        `match` is the version to be replaced, `ABSENT` where there must be none, `None` for whatever is there.
+        """
+
+    async def resume(self, token: Mapping[str, Any]) -> WriteSession:
+        """Take over a prepared session, and the lock it was under, to commit or to abort it.
+
+        A session that was already committed or aborted is given too: doing the same again is harmless.
+
+        :raises Locked: if whoever prepared it is still alive.
+        """
+        raise Unsupported.of(str(token.get("path")), f"{type(self).__name__} cannot resume a session")
+
+    @abstractmethod
+    async def delete(
+        self, paths: Sequence[str], *, leases: Sequence[Lease] = (), match: str | None = None, missing_ok: bool = False
+    ) -> None:
+        """Remove the files. Nothing is removed if any of them is missing or locked by a lease that is not given.
+
+        :raises NotFound: naming the missing one, unless `missing_ok`.
+        :raises Locked: naming the one that somebody is writing.
+        :raises Conflict: if `match` is given and is not the version of the (single) path.
+        """
+
+    @abstractmethod
+    def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncIterator[Entry]:
+        """Yield what begins with `prefix` and comes behind `after`, in the order of UTF-8 bytes.
+
+        With a delimiter (`/`), names that have it behind the prefix are yielded once, cut behind it: folders.
+        Reserved names are listed like others; the portable side hides them.
+        """
+
+    @abstractmethod
+    async def lock(self, path: str) -> Lease:
+        """Get the right to write the path, renewed in the background until released.
+
+        :raises Locked: at once, if somebody else has it.
+        """
+
+    async def aclose(self) -> None:
+        """Close the clients that this driver made. Harmless when done twice."""
+
+    def offers(self, power: type[Power]) -> Power | None:
+        """Return what exercises an optional power, or `None`."""
+        return self if isinstance(self, power) else None
+
+    def __str__(self) -> str:
+        return type(self).__name__
+
+
+@runtime_checkable
+class Copies(Protocol):
+    """The store copies by itself."""
+
+    async def copy(self, source: str, target: str, lease: Lease, *, match: str | None = None) -> Entry:
+        """Make `target` (locked by `lease`; `match` is about it) the same as `source` in one atomic step."""
+        ...
+
+
+@runtime_checkable
+class Moves(Protocol):
+    """The store renames by itself."""
+
+    async def move(self, source: str, target: str, leases: tuple[Lease, Lease]) -> Entry:
+        """Give `source` the name `target`, in one atomic step, under leases of both."""
+        ...
+
+
+@runtime_checkable
+class Presigns(Protocol):
+    """The store lets the bearer of a URL read or write one file for a while."""
+
+    async def url(self, path: str, method: Literal["GET", "PUT"], expires: float) -> str:
+        """Return a URL good for `expires` seconds."""
+        ...
+
+
+@runtime_checkable
+class RewritesParts(Protocol):
+    """A session whose parts can still be changed after they were handed over."""
+
+    async def rewrite(self, offset: int, data: Part) -> None:
+        """Overwrite bytes that were handed over; `offset + len(data)` does not pass their end."""
+        ...
+
+    async def resize(self, size: int) -> None:
+        """Forget what was handed over from `size` on."""
+        ...
+
+
+@runtime_checkable
+class CopiesRanges(Protocol):
+    """A session that can take bytes from the version it replaces (its `match`) without the client seeing them."""
+
+    async def copy_range(self, start: int, stop: int) -> None:
+        """Take bytes `start` to `stop` of the replaced version as the next ones.
+
+        Comes where a part begins; `stop` is a multiple of `Driver.part_size` behind `start`, or the end of the file.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """Something staged that no file shows: an unpublished write, a lock, an upload."""
+
+    path: str
+    kind: str
+    """What it is, in the store's words: staging file, multipart upload, lock ..."""
+    modified: datetime | None
+    holder: str | None
+    live: bool
+    """Whether its owner still holds it."""
+    token: str
+    """How the store finds it again."""
+
+
+@runtime_checkable
+class Sweeps(Protocol):
+    """The store can say what unfinished writers left behind, and remove it."""
+
+    def leftovers(self) -> AsyncIterator[Leftover]:
+        """Yield all that is staged."""
+        ...
+
+    async def sweep(self, leftover: Leftover) -> bool:
+        """Remove it unless it is live; return whether it is gone."""
+        ...
+
+
+class Layer(Driver):
+    """A driver that forwards everything it does not change to the driver it is over.
+
+    A layer is made as a plain value, `Gzip()`, and put over a driver by `bind`, which leaves the value as it was.
+    Powers are not forwarded unless a layer says so: one that changes bytes must not let the store copy around it.
+    """
+
+    base: Driver
+    forwarded: ClassVar[tuple[type, ...]] = ()
+    """The powers that mean the same through this layer."""
+
+    def bind(self, base: Driver) -> Self:
+        """Return this layer over `base`."""
+        bound = copy.copy(self)
+        bound.base = base
+        bound.capabilities = self.alter(base.capabilities)
+        bound.part_size = base.part_size
+        bound.window = base.window
+        return bound
+
+    def alter(self, capabilities: Capabilities) -> Capabilities:
+        """Return what is left of the base's capabilities."""
+        return capabilities
+
+    def check_name(self, path: str) -> None:
+        """As the base."""
+        self.base.check_name(path)
+
+    async def stat(self, path: str) -> Entry:
+        """As the base."""
+        return await self.base.stat(path)
+
+    async def read(self, path: str, start: int = 0, stop: int | None = None, *, match: str | None = None) -> ReadStream:
+        """As the base."""
+        return await self.base.read(path, start, stop, match=match)
+
+    async def begin(
+        self, path: str, lease: Lease, *, match: str | None = None, metadata: Mapping[str, str] | None = None
+    ) -> WriteSession:
+        """As the base."""
+        return await self.base.begin(path, lease, match=match, metadata=metadata)
+
+    async def resume(self, token: Mapping[str, Any]) -> WriteSession:
+        """As the base."""
+        return await self.base.resume(token)
+
+    async def delete(
+        self, paths: Sequence[str], *, leases: Sequence[Lease] = (), match: str | None = None, missing_ok: bool = False
+    ) -> None:
+        """As the base."""
+        await self.base.delete(paths, leases=leases, match=match, missing_ok=missing_ok)
+
+    def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncIterator[Entry]:
+        """As the base."""
+        return self.base.list(prefix, after=after, delimiter=delimiter)
+
+    async def lock(self, path: str) -> Lease:
+        """As the base."""
+        return await self.base.lock(path)
+
+    async def aclose(self) -> None:
+        """As the base."""
+        await self.base.aclose()
+
+    def offers(self, power: type[Power]) -> Power | None:
+        """Return the layer's own power, or the base's where it is forwarded."""
+        if isinstance(self, power):
+            return self
+        return self.base.offers(power) if power in self.forwarded else None
+
+    def __str__(self) -> str:
+        return f"{type(self).__name__}({self.base})"

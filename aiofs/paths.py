@@ -1,0 +1,73 @@
+"""The one validator of names.
+
+A path is relative and `/`-separated: no leading or trailing `/`, no empty, `.` or `..` segment, no NUL, nothing that
+UTF-8 cannot write. Everything else is allowed, however odd; segments that begin with `.aiofs` are kept for the
+package's own staging, lock and journal files.
+"""
+
+from __future__ import annotations
+
+RESERVED = ".aiofs"
+_NOT_A_NAME = {"", ".", ".."}
+
+
+def check_path(path: str) -> str:
+    """Return `path` if it names a file.
+
+    :raises TypeError: if it is no `str`.
+    :raises ValueError: if it breaks a rule of the module, saying which.
+    """
+    _check_text(path)
+    segments = path.split("/")
+    if not _NOT_A_NAME.isdisjoint(segments):
+        raise ValueError(_fault(path, segments))
+    if RESERVED in path and is_reserved(path):
+        raise ValueError(f"path {path!r}: segments that begin with {RESERVED!r} are reserved")
+    return path
+
+
+def check_folder(path: str) -> str:
+    """Return `path` if it names a folder: as `check_path`, and `""` is the whole store; one trailing `/` is dropped."""
+    if path == "":
+        return path
+    return check_path(path.removesuffix("/") if isinstance(path, str) else path)
+
+
+def check_prefix(prefix: str) -> str:
+    """Return `prefix` if a name could begin with it."""
+    return _check_text(prefix)
+
+
+def is_reserved(path: str) -> bool:
+    """Whether a segment of `path` is the package's own."""
+    return path.startswith(RESERVED) or f"/{RESERVED}" in path
+
+
+def under(folder: str) -> str:
+    """Return the prefix that the names below `folder` share."""
+    return f"{folder}/" if folder else ""
+
+
+def _check_text(text: str) -> str:
+    if not isinstance(text, str):
+        raise TypeError(f"a path is a str, not {type(text).__name__}: {text!r}")
+    if "\0" in text:
+        raise ValueError(f"path {text!r} has a NUL character")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"path {text!r} has a lone surrogate, which UTF-8 cannot write") from None
+    return text
+
+
+def _fault(path: str, segments: list[str]) -> str:
+    if not path:
+        return "path '' is empty"
+    if path.startswith("/"):
+        return f"path {path!r} begins with '/': paths are relative to the file system"
+    if path.endswith("/"):
+        return f"path {path!r} ends with '/': that names a folder, not a file"
+    if "" in segments:
+        return f"path {path!r} has an empty segment"
+    return f"path {path!r} has a segment '.' or '..'"
