@@ -1,0 +1,1 @@
+"""Azurite, the emulator of Azure blobs."""

@@ -1,0 +1,87 @@
+"""Azurite for the whole run, and a container of its own for each test."""
+
+from __future__ import annotations
+
+import base64
+import os
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from azure.storage.blob import ContainerClient
+
+from servers.azurite.install import NODE, install
+from servers.process import HOST, running
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ACCOUNT = "aiofs"
+KEY = base64.b64encode(b"a key that no message may repeat").decode()
+OPTIONS = ("--inMemoryPersistence", "--silent", "--disableTelemetry", "--skipApiVersionCheck")
+
+
+@dataclass(frozen=True)
+class AzureAccount:
+    """An account, and a container in it that no other test knows."""
+
+    url: str
+    name: str
+    key: str
+    container: str = ""
+
+    @property
+    def connection_string(self) -> str:
+        """What the SDK and `AzureFileSystem` connect with."""
+        scheme = urlsplit(self.url).scheme
+        return (
+            f"DefaultEndpointsProtocol={scheme};AccountName={self.name};AccountKey={self.key};BlobEndpoint={self.url};"
+        )
+
+    def through(self, port: int) -> AzureAccount:
+        """The same account behind a proxy that listens on `port`."""
+        parts = urlsplit(self.url)
+        return AzureAccount(parts._replace(netloc=f"{HOST}:{port}").geturl(), self.name, self.key, self.container)
+
+    @property
+    def port(self) -> int:
+        """Where the server listens, for a proxy before it."""
+        port = urlsplit(self.url).port
+        assert port is not None
+        return port
+
+
+def account_at(url: str) -> AzureAccount:
+    """The account of `http://name:key@host:port/path`, name and key percent-encoded."""
+    parts = urlsplit(url)
+    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    return AzureAccount(bare, unquote(parts.username or ""), unquote(parts.password or ""))
+
+
+@pytest.fixture(scope="session")
+def azure_account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzureAccount]:
+    """An account for the whole run: Azurite's, or the one of AIOFS_TEST_AZURE."""
+    if given := os.environ.get("AIOFS_TEST_AZURE"):
+        yield account_at(given)
+        return
+    folder = tmp_path_factory.mktemp("azurite")
+    script = install()
+    with running(
+        "azurite",
+        lambda port: (str(NODE), str(script), "--blobHost", HOST, "--blobPort", str(port), *OPTIONS),
+        folder,
+        environment={"AZURITE_ACCOUNTS": f"{ACCOUNT}:{KEY}"},
+    ) as port:
+        yield AzureAccount(f"http://{HOST}:{port}/{ACCOUNT}", ACCOUNT, KEY)
+
+
+@pytest.fixture
+def azurite(azure_account: AzureAccount) -> Iterator[AzureAccount]:
+    """The account with a fresh container, removed after the test."""
+    name = f"test-{uuid.uuid4().hex}"
+    with ContainerClient.from_connection_string(azure_account.connection_string, name) as client:
+        client.create_container()
+        yield AzureAccount(azure_account.url, azure_account.name, azure_account.key, name)
+        client.delete_container()

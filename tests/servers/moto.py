@@ -1,0 +1,158 @@
+"""Moto's S3 server: on http, on https, and with authentication; a bucket of its own for each test."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import uuid
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import botocore.config
+import botocore.session
+import pytest
+
+from servers.process import HOST, running
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from servers.tls import Authority
+
+REGION = "us-east-1"
+SECRET = "a-secret-that-no-message-may-repeat"
+SET_UP_CALLS = 3  # what is allowed before authentication: a user, a key and a policy
+ALLOW_ALL = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]})
+
+
+@dataclass(frozen=True)
+class S3Server:
+    """An endpoint, who to be there, and a bucket that no other test knows."""
+
+    endpoint_url: str
+    access_key: str = "tester"
+    secret_key: str = SECRET
+    region: str = REGION
+    bucket: str = ""
+    authority: str | None = None  # the file of the authority to trust, for https
+
+    @property
+    def port(self) -> int:
+        """Where the server listens, for a proxy before it."""
+        port = urlsplit(self.endpoint_url).port
+        assert port is not None
+        return port
+
+    def through(self, port: int) -> S3Server:
+        """The same server behind a proxy that listens on `port`."""
+        return replace(self, endpoint_url=f"{urlsplit(self.endpoint_url).scheme}://{HOST}:{port}")
+
+    def with_secret(self, secret: str) -> S3Server:
+        """The same server for somebody with another secret."""
+        return replace(self, secret_key=secret)
+
+    def client(self, service: str = "s3") -> Any:
+        """A blocking client of botocore's, to set up and to look from outside."""
+        return botocore.session.get_session().create_client(
+            service,
+            region_name=self.region,
+            endpoint_url=self.endpoint_url,
+            aws_access_key_id=self.access_key,
+            aws_secret_access_key=self.secret_key,
+            verify=self.authority,
+            config=botocore.config.Config(s3={"addressing_style": "path"}, retries={"max_attempts": 0}),
+        )
+
+
+def server_at(url: str) -> S3Server:
+    """The server of `http://key:secret@host:port?region=...`, key and secret percent-encoded."""
+    parts = urlsplit(url)
+    bare = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    region = dict(parse_qsl(parts.query)).get("region", REGION)
+    return S3Server(bare, unquote(parts.username or ""), unquote(parts.password or ""), region)
+
+
+def moto(folder: Path, *options: str, environment: dict[str, str] | None = None) -> AbstractContextManager[int]:
+    """Moto, listening on the port that is given."""
+    return running(
+        "moto",
+        lambda port: (sys.executable, "-m", "moto.server", "-H", HOST, "-p", str(port), *options),
+        folder,
+        environment=environment,
+    )
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A server for the whole run: moto's, or the one of AIOFS_TEST_S3."""
+    if given := os.environ.get("AIOFS_TEST_S3"):
+        yield server_at(given)
+        return
+    with moto(tmp_path_factory.mktemp("moto")) as port:
+        yield S3Server(f"http://{HOST}:{port}")
+
+
+@pytest.fixture(scope="session")
+def s3_https_endpoint(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[S3Server]:
+    """A server on https."""
+    options = ("-c", str(authority.certificate), "-k", str(authority.key))
+    with moto(tmp_path_factory.mktemp("moto-https"), *options) as port:
+        yield S3Server(f"https://{HOST}:{port}", authority=str(authority.path))
+
+
+@pytest.fixture(scope="session")
+def s3_auth_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A server that checks signatures and rights, and the one user it knows."""
+    environment = {"INITIAL_NO_AUTH_ACTION_COUNT": str(SET_UP_CALLS)}
+    with moto(tmp_path_factory.mktemp("moto-auth"), environment=environment) as port:
+        server = S3Server(f"http://{HOST}:{port}")
+        iam = server.client("iam")
+        iam.create_user(UserName="tester")
+        key = iam.create_access_key(UserName="tester")["AccessKey"]
+        iam.put_user_policy(UserName="tester", PolicyName="everything", PolicyDocument=ALLOW_ALL)
+        iam.close()
+        yield replace(server, access_key=key["AccessKeyId"], secret_key=key["SecretAccessKey"])
+
+
+@pytest.fixture
+def s3_server(s3_endpoint: S3Server) -> Iterator[S3Server]:
+    """A server with a fresh bucket, removed after the test."""
+    yield from _with_bucket(s3_endpoint)
+
+
+@pytest.fixture
+def s3_https_server(s3_https_endpoint: S3Server) -> Iterator[S3Server]:
+    """A server on https with a fresh bucket."""
+    yield from _with_bucket(s3_https_endpoint)
+
+
+@pytest.fixture
+def s3_auth_server(s3_auth_endpoint: S3Server) -> Iterator[S3Server]:
+    """A server that checks signatures, with a fresh bucket."""
+    yield from _with_bucket(s3_auth_endpoint)
+
+
+def _with_bucket(server: S3Server) -> Iterator[S3Server]:
+    bucket = f"test-{uuid.uuid4().hex}"
+    client = server.client()
+    try:
+        client.create_bucket(Bucket=bucket)
+        yield replace(server, bucket=bucket)
+        _remove(client, bucket)
+    finally:
+        client.close()
+
+
+def _remove(client: Any, bucket: str) -> None:
+    """Remove `bucket` with all that is in it, versions and unfinished uploads included."""
+    for page in client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket):
+        for upload in page.get("Uploads", []):
+            client.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+    for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket):
+        for version in [*page.get("Versions", []), *page.get("DeleteMarkers", [])]:
+            client.delete_object(Bucket=bucket, Key=version["Key"], VersionId=version["VersionId"])
+    client.delete_bucket(Bucket=bucket)
