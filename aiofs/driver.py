@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeVa
 from aiofs.errors import Unsupported
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
     from datetime import datetime
 
 MIB = 1 << 20
@@ -203,11 +203,12 @@ class Driver(ABC):
         """
 
     @abstractmethod
-    def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncIterator[Entry]:
+    def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry]:
         """Yield what begins with `prefix` and comes behind `after`, in the order of UTF-8 bytes.
 
         With a delimiter (`/`), names that have it behind the prefix are yielded once, cut behind it: folders.
-        Reserved names are listed like others; the portable side hides them.
+        Reserved names are listed like others; the portable side hides them. Closing the generator lets go of the
+        connection or folder that it was reading.
         """
 
     @abstractmethod
@@ -360,7 +361,7 @@ class Layer(Driver):
         """As the base."""
         await self.base.delete(paths, leases=leases, match=match, missing_ok=missing_ok)
 
-    def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncIterator[Entry]:
+    def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry]:
         """As the base."""
         return self.base.list(prefix, after=after, delimiter=delimiter)
 

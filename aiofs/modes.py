@@ -4,6 +4,31 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal, TypeAlias
+
+BinaryMode: TypeAlias = Literal[
+    "r",
+    "rb",
+    "br",
+    "r+",
+    "rb+",
+    "r+b",
+    "br+",
+    "b+r",
+    "+rb",
+    "+br",
+    "+r",
+    "w",
+    "wb",
+    "bw",
+    "x",
+    "xb",
+    "bx",
+    "a",
+    "ab",
+    "ba",
+]
+TextMode: TypeAlias = Literal["rt", "tr", "r+t", "rt+", "tr+", "t+r", "+rt", "+tr", "wt", "tw", "xt", "tx", "at", "ta"]
 
 _NEWLINES = (None, "", "\n", "\r", "\r\n")
 
@@ -23,9 +48,7 @@ class Mode:
 
 
 @lru_cache(maxsize=256)
-def parse_mode(
-    mode: str, encoding: str | None = None, errors: str | None = None, newline: str | None = None
-) -> Mode:
+def parse_mode(mode: str, encoding: str | None = None, errors: str | None = None, newline: str | None = None) -> Mode:
     """Read `mode` as file systems do: binary unless it has a `t`, or an `encoding`, `errors` or `newline` goes with it.
 
     :raises TypeError: if it is no `str`.

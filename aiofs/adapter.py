@@ -1,0 +1,164 @@
+"""BareDriver: any system with `open`, `rm` and `ls` made a driver, so that layers, folders and transactions fit it."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+from aiofs.driver import ABSENT, Capabilities, Driver, Entry, Lease, Part, ReadStream, WriteSession
+from aiofs.errors import AlreadyExists, Conflict, NotFound
+from aiofs.locks import LockTable
+from aiofs.spool import Spool
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping, Sequence
+
+    from aiofs.system import FileLikeSystem
+
+STEP = 1 << 18
+
+
+class BareDriver(Driver):
+    """Makes the most of three methods: locks within the process, versions from the bytes, writes kept until closing."""
+
+    capabilities = Capabilities(conditional=False, listed_sizes=False)
+
+    def __init__(self, system: FileLikeSystem) -> None:
+        self._system = system
+        self._locks = LockTable()
+
+    async def stat(self, path: str) -> Entry:
+        """Describe the file, which takes reading it."""
+        try:
+            return await self._system.stat(path)
+        except FileNotFoundError as error:
+            raise NotFound.of(path) from error
+
+    async def read(self, path: str, start: int = 0, stop: int | None = None, *, match: str | None = None) -> ReadStream:
+        """Open the file for reading."""
+        entry = await self.stat(path)
+        if match is not None and match != entry.version:
+            raise Conflict.of(path, "the file was changed meanwhile")
+        return BareStream(self._system, entry, start, stop)
+
+    async def begin(
+        self, path: str, lease: Lease, *, match: str | None = None, metadata: Mapping[str, str] | None = None
+    ) -> WriteSession:
+        """Begin new bytes for the path. Metadata are refused before, as there is nowhere to put them."""
+        return BareSession(self, self._system, path, match)
+
+    async def delete(
+        self, paths: Sequence[str], *, leases: Sequence[Lease] = (), match: str | None = None, missing_ok: bool = False
+    ) -> None:
+        """Remove the files."""
+        there = []
+        for path in paths:
+            self._locks.refuse(path, leases)
+            if match is not None:
+                await self.check_match(path, match)
+            if await self._system.exists(path):
+                there.append(path)
+            elif not missing_ok:
+                raise NotFound.of(path)
+        if there:
+            await self._system.rm(*there)
+
+    async def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry]:
+        """Yield names; sizes and versions would take reading every file."""
+        last = None
+        async for path in self._system.ls(prefix.rpartition("/")[0]):
+            if not path.startswith(prefix):
+                continue
+            end = path.find(delimiter, len(prefix)) + 1 if delimiter else 0
+            name = path[:end] if end else path
+            if name > after and name != last:
+                last = name
+                yield Entry(name)
+
+    async def lock(self, path: str) -> Lease:
+        """Get the right to write the path, among the users of this driver."""
+        return self._locks.acquire(path)
+
+    async def check_match(self, path: str, match: str) -> None:
+        """Raise `AlreadyExists` or `Conflict` unless `match` is the version of the path."""
+        try:
+            version = (await self.stat(path)).version
+        except NotFound:
+            version = ABSENT
+        if version != match:
+            if match == ABSENT:
+                raise AlreadyExists.of(path)
+            raise Conflict.of(path, "the file was changed meanwhile")
+
+    async def aclose(self) -> None:
+        """Close the system."""
+        await self._system.aclose()
+
+    def __str__(self) -> str:
+        return type(self._system).__name__
+
+
+class BareStream(ReadStream):
+    """One opened file of the system; going back opens it anew."""
+
+    def __init__(self, system: FileLikeSystem, entry: Entry, start: int, stop: int | None) -> None:
+        self.entry = entry
+        self._system = system
+        self._start = start
+        self._stop = stop
+        self._opened = AsyncExitStack()
+        self._file: Any = None
+        self._position = 0
+
+    async def chunk(self, want: int) -> bytes:
+        """Return the next bytes."""
+        if self._file is None or self._position > self._start:
+            await self.aclose()
+            self._file = await self._opened.enter_async_context(self._system.open(self.entry.path, "r"))
+            self._position = 0
+        while self._position < self._start:
+            skipped = await self._file.read(min(STEP, self._start - self._position))
+            if not skipped:
+                return b""
+            self._position += len(skipped)
+        data: bytes = await self._file.read(max(want, 1) if self._stop is None else min(want, self._stop - self._start))
+        self._start += len(data)
+        self._position = self._start
+        return data
+
+    async def seek(self, start: int, stop: int | None = None) -> None:
+        """Go on at `start`."""
+        self._start, self._stop = start, stop
+
+    async def aclose(self) -> None:
+        """Close the file."""
+        self._file = None
+        await self._opened.aclose()
+
+
+class BareSession(WriteSession):
+    """Bytes kept in a spool until they are published through the system's own `open`."""
+
+    def __init__(self, driver: BareDriver, system: FileLikeSystem, path: str, match: str | None) -> None:
+        self._driver = driver
+        self._system = system
+        self._path = path
+        self._match = match
+        self._spool = Spool()
+
+    async def write(self, part: Part) -> None:
+        """Take the next part."""
+        await self._spool.append(part)
+
+    async def commit(self) -> Entry:
+        """Write the file, in as atomic a step as the system has."""
+        if self._match is not None:
+            await self._driver.check_match(self._path, self._match)
+        async with self._system.open(self._path, "w") as file:
+            for start in range(0, self._spool.size, STEP):
+                await file.write(await self._spool.read(start, STEP))
+        return Entry(self._path, self._spool.size)
+
+    async def abort(self) -> None:
+        """Forget the bytes."""
+        self._spool.close()

@@ -1,0 +1,203 @@
+"""FileLike: what every open file can do. The handles of aiofs are made of it; a user's own may be too."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, NoReturn, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import TracebackType
+
+    from _typeshed import ReadableBuffer, WriteableBuffer
+
+FEW_BYTES = 8192
+
+
+class FileLike:
+    """A file opened in one mode, used as `async with fs.open(...) as f`.
+
+    Leaving the block publishes what was written; leaving it by an exception, or `abort`, publishes nothing.
+    A subclass with `read`, `write`, `close` and `abort` has all the rest from here, if not at full speed; what it does
+    not override and cannot do raises `io.UnsupportedOperation`.
+    """
+
+    def __init__(self, name: str, mode: str = "r") -> None:
+        self._name = name
+        self._mode = mode
+        self._closed = False
+
+    @property
+    def name(self) -> str:
+        """The path it was opened by."""
+        return self._name
+
+    @property
+    def mode(self) -> str:
+        """The mode it was opened in, as it was spelled."""
+        return self._mode
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed or aborted."""
+        return self._closed
+
+    async def readable(self) -> bool:
+        """Whether `read` is allowed."""
+        self._guard()
+        return False
+
+    async def writable(self) -> bool:
+        """Whether `write` is allowed."""
+        self._guard()
+        return False
+
+    async def seekable(self) -> bool:
+        """Whether `seek` is allowed."""
+        self._guard()
+        return False
+
+    async def isatty(self) -> bool:
+        """Return `False`: it is a file."""
+        self._guard()
+        return False
+
+    async def read(self, size: int | None = -1) -> bytes:
+        """Return the next `size` bytes, fewer only at the end; all that is left for -1 or `None`."""
+        self._cannot("read", size)
+
+    async def read1(self, size: int = -1) -> bytes:
+        """Return up to `size` bytes with one request at most; b"" only at the end."""
+        return await self.read(size if size >= 0 else FEW_BYTES)
+
+    async def readall(self) -> bytes:
+        """Return all that is left."""
+        return await self.read(-1)
+
+    async def readinto(self, buffer: WriteableBuffer) -> int:
+        """Fill `buffer` from the file and return how many bytes that took; fewer than it holds only at the end."""
+        with memoryview(buffer).cast("B") as target:
+            data = await self.read(len(target))
+            target[: len(data)] = data
+        return len(data)
+
+    async def readline(self, size: int | None = -1) -> bytes:
+        r"""Return the next line with its b"\n", cut at `size` bytes if that is given."""
+        limit = -1 if size is None else size
+        line = bytearray()
+        while limit < 0 or len(line) < limit:
+            byte = await self.read(1)
+            line += byte
+            if byte in {b"", b"\n"}:
+                break
+        return bytes(line)
+
+    async def readlines(self, hint: int | None = -1) -> list[bytes]:
+        """Return the lines that are left, or whole lines until `hint` bytes are passed."""
+        lines: list[bytes] = []
+        total = 0
+        while line := await self.readline():
+            lines.append(line)
+            total += len(line)
+            if hint is not None and 0 < hint <= total:
+                break
+        return lines
+
+    async def peek(self, size: int = 0) -> bytes:
+        """Return bytes ahead without moving: at least one unless at the end, perhaps more or fewer than `size`."""
+        self._cannot("peek", size)
+
+    async def write(self, data: ReadableBuffer) -> int:
+        """Write `data` at the position and return how many bytes that were."""
+        self._cannot("write", data)
+
+    async def writelines(self, lines: Iterable[ReadableBuffer]) -> None:
+        """Write the items one after another, adding nothing between them."""
+        for line in lines:
+            await self.write(line)
+
+    async def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move to `offset` from the start (0), the position (1) or the end (2) and return the new position."""
+        self._cannot("seek", offset, whence)
+
+    async def tell(self) -> int:
+        """Return the position."""
+        self._cannot("tell")
+
+    async def truncate(self, size: int | None = None) -> int:
+        """Make the file `size` bytes long (by default up to the position), with zeros where it grows."""
+        self._cannot("truncate", size)
+
+    async def flush(self) -> None:
+        """Do nothing: what is written becomes visible when the file is closed, at once and whole."""
+        self._guard()
+
+    async def close(self) -> None:
+        """Publish what was written, if anything was. Harmless when done twice.
+
+        :raises OSError: if it could not be published; the old bytes then stay and the lock is free.
+        """
+        self._closed = True
+
+    async def abort(self) -> None:
+        """Close without publishing. Harmless when done twice."""
+        self._closed = True
+
+    async def __aenter__(self) -> Self:
+        self._guard()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            await self.close()
+        else:
+            await self.abort()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if line := await self.readline():
+            return line
+        raise StopAsyncIteration
+
+    def __repr__(self) -> str:
+        state = " closed" if self._closed else ""
+        return f"<{type(self).__name__} name={self._name!r} mode={self._mode!r}{state}>"
+
+    def _guard(self) -> None:
+        if self._closed:
+            raise ValueError(f"I/O operation on closed file {self._name!r}")
+
+    def _cannot(self, verb: str, *_: object) -> NoReturn:
+        """Say that this file, as it was opened, has no such operation."""
+        self._guard()
+        raise io.UnsupportedOperation(f"{verb}: file {self._name!r} is open in mode {self._mode!r}")
+
+
+def whole_offset(position: int, size: int, offset: int, whence: int) -> int:
+    """Return where a seek leads, given the position and the size of the file.
+
+    :raises ValueError: for a position before the start, or an unknown `whence`.
+    """
+    if whence not in {io.SEEK_SET, io.SEEK_CUR, io.SEEK_END}:
+        raise ValueError(f"whence is 0 (start), 1 (position) or 2 (end), not {whence!r}")
+    target = offset + (0, position, size)[whence]
+    if target < 0:
+        raise ValueError(f"seek to {target}, before the start of the file")
+    return target
+
+
+def as_bytes(data: ReadableBuffer) -> bytes | bytearray | memoryview:
+    """Return `data` as a flat run of bytes, without a copy where it is one already.
+
+    :raises TypeError: for text, naming the way out, and for what holds no bytes.
+    """
+    if isinstance(data, bytes | bytearray):
+        return data
+    if isinstance(data, str):
+        raise TypeError("this file is open for bytes, not str: encode the text, or open with mode 't' or encoding=")
+    view = memoryview(data)
+    return view.cast("B") if view.c_contiguous else view.tobytes()

@@ -1,0 +1,469 @@
+"""FileSystem: the portable side. Everything that a driver does not do is done here, once for all of them."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
+
+from aiofs.driver import ABSENT, Copies, Moves, Presigns
+from aiofs.editing import Editor
+from aiofs.errors import AlreadyExists, Damaged, NotFound, Unsupported, place
+from aiofs.file import FileLike
+from aiofs.listing import Listing
+from aiofs.modes import BinaryMode, Mode, TextMode, parse_mode
+from aiofs.opening import Opening
+from aiofs.paths import check_folder, check_path, check_prefix, is_reserved, under
+from aiofs.patterns import Pattern
+from aiofs.reading import Reader
+from aiofs.shield import finish
+from aiofs.system import STEP, FileLikeSystem, check_range
+from aiofs.writing import Base, Parts, Writer, commit
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+
+    from _typeshed import ReadableBuffer
+
+    from aiofs.driver import Driver, Entry, Layer, Lease, ReadStream
+    from aiofs.text import TextFile
+
+BULK = 1000
+
+
+class FileSystem(FileLikeSystem):
+    """The files of a driver. `over` puts layers on it, `at` narrows it to a folder, `async with` closes it."""
+
+    def __init__(self, driver: Driver, *, owner: bool = True) -> None:
+        self._driver = driver
+        self._owner = owner
+        self._closed = False
+
+    @property
+    def driver(self) -> Driver:
+        """The driver, for layers, transactions and tests."""
+        return self._driver
+
+    @property
+    def closed(self) -> bool:
+        """Whether the file system was closed."""
+        return self._closed
+
+    @overload
+    def open(
+        self, path: str, mode: BinaryMode = "r", *, metadata: Mapping[str, str] | None = None
+    ) -> Opening[FileLike]: ...
+    @overload
+    def open(
+        self,
+        path: str,
+        mode: TextMode,
+        *,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> Opening[TextFile]: ...
+    @overload
+    def open(
+        self,
+        path: str,
+        mode: str = "r",
+        *,
+        encoding: str,
+        errors: str | None = None,
+        newline: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> Opening[TextFile]: ...
+    @overload
+    def open(
+        self,
+        path: str,
+        mode: str = "r",
+        *,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> Opening[Any]: ...
+    def open(
+        self,
+        path: str,
+        mode: str = "r",
+        *,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> Opening[Any]:
+        """Open a file: `async with fs.open(path, "w") as f`, or `f = await fs.open(path)` and `await f.close()`.
+
+        Modes are r (default), r+, w, x and a, for bytes; a `t`, or `encoding`, `errors` or `newline`, asks for text.
+        What is written is published when the file is closed, in one step; by an exception, or `abort`, never.
+
+        :raises ValueError: for a bad path, mode or option, before anything else happens.
+        :raises NotFound: on entering, if there is no such file and the mode is r or r+.
+        :raises AlreadyExists: on entering (or closing), if there is one and the mode is x.
+        :raises Locked: on entering, if the mode writes and somebody else is writing the file.
+        """
+        parsed = parse_mode(mode, encoding, errors, newline)
+        self._check(path)
+        if metadata is not None:
+            self._check_metadata(path, parsed, metadata)
+        if not parsed.text:
+            return Opening(lambda: self._open(path, parsed, metadata))
+        from aiofs.text import TextFile  # noqa: PLC0415 -- loaded when text is used
+
+        options = TextFile.options(encoding, errors, newline)
+
+        async def open_text() -> TextFile:
+            file = await self._open(path, parsed, metadata)
+            return await TextFile.over(file, options)
+
+        return Opening(open_text)
+
+    async def rm(self, *paths: str, missing_ok: bool = False, glob: str | None = None) -> None:
+        """Remove the files, literally named, and those that match `glob`. If one cannot be, none is.
+
+        :raises NotFound: naming a path that is not there, unless `missing_ok`.
+        :raises Locked: naming a path that somebody is writing.
+        """
+        for path in paths:
+            self._check(path)
+        if glob is not None:
+            self._check_open()
+            found = [name async for name in self.glob(glob)]
+            for start in range(0, len(found), BULK):
+                await self._driver.delete(found[start : start + BULK], missing_ok=True)
+        if paths:
+            await self._driver.delete(list(dict.fromkeys(paths)), missing_ok=missing_ok)
+
+    def ls(
+        self,
+        path: str = "",
+        *,
+        recursive: bool = True,
+        prefix: str = "",
+        after: str = "",
+        glob: str | None = None,
+    ) -> Listing[str]:
+        """List names: `async for name in fs.ls("folder")` streams them, `await fs.ls("folder")` collects them.
+
+        They come in the order of UTF-8 bytes: all files below the folder, or one level with its folders (ending in
+        `/`) if not `recursive`. `prefix` is what names begin with behind the folder, `after` a whole name to resume
+        behind, `glob` a pattern for what follows the folder.
+        """
+        start = self._lister(path, recursive, prefix, after, glob)
+
+        async def names() -> AsyncIterator[str]:
+            async for entry in start():
+                yield entry.path
+
+        return Listing(names)
+
+    def scan(
+        self,
+        path: str = "",
+        *,
+        recursive: bool = True,
+        prefix: str = "",
+        after: str = "",
+        glob: str | None = None,
+    ) -> Listing[Entry]:
+        """List as `ls` does, with size, time and version of each file as far as the store's listing knows them."""
+        return Listing(self._lister(path, recursive, prefix, after, glob))
+
+    def glob(self, pattern: str) -> Listing[str]:
+        """List the files whose whole name matches `pattern`: `*` and `?` within a segment, `**` across them."""
+        wanted = Pattern(pattern)
+        below = pattern[len(under(wanted.folder)) :]
+        return self.ls(wanted.folder, glob=below)
+
+    async def walk(self, path: str = "") -> AsyncIterator[tuple[str, list[str], list[str]]]:
+        """Yield `(folder, folders in it, files in it)` from `path` downwards, as `os.walk` does."""
+        folder = check_folder(path)
+        cut = len(under(folder))
+        entries = await self.ls(folder, recursive=False)
+        folders = [name[cut:-1] for name in entries if name.endswith("/")]
+        yield folder, folders, [name[cut:] for name in entries if not name.endswith("/")]
+        for child in folders:
+            async for level in self.walk(under(folder) + child):
+                yield level
+
+    async def stat(self, path: str) -> Entry:
+        """Describe the file: size, time of its last change, version, metadata.
+
+        :raises NotFound: if there is none.
+        """
+        self._check(path)
+        return await self._driver.stat(path)
+
+    async def read_bytes(self, path: str, start: int = 0, stop: int | None = None) -> bytes:
+        """Return the bytes of the file from `start` to `stop`, fewer only where it ends, with one request.
+
+        :raises NotFound: if there is no such file.
+        """
+        self._check(path)
+        check_range(start, stop)
+        stream = await self._driver.read(path, start, stop)
+        try:
+            return await _drain(stream, start, stop)
+        except OSError as error:
+            place(error, path)
+            raise
+        finally:
+            await stream.aclose()
+
+    async def write_bytes(self, path: str, data: ReadableBuffer, *, metadata: Mapping[str, str] | None = None) -> None:
+        """Make `data` the file's bytes.
+
+        :raises Locked: if somebody else is writing the file.
+        """
+        async with self.open(path, "w", metadata=metadata) as file:
+            await file.write(data)
+
+    async def copy(self, source: str, target: str) -> None:
+        """Make the file `target` the same as `source`, metadata included; the store does it by itself if it can.
+
+        :raises NotFound: if there is no `source`.
+        :raises Locked: if somebody else is writing `target`.
+        """
+        self._check(source)
+        self._check(target)
+        if source == target:
+            await self.stat(source)
+            return
+        copies = self._driver.offers(Copies)
+        async with self._locked(target) as (lease,):
+            if copies is not None:
+                await copies.copy(source, target, lease)
+            else:
+                await self._copy_through(source, target, lease)
+
+    async def move(self, source: str, target: str) -> None:
+        """Give the file the name `target`; at every moment it is there under one name at least.
+
+        :raises NotFound: if there is no `source`.
+        :raises Locked: if somebody else is writing either.
+        """
+        self._check(source)
+        self._check(target)
+        if source == target:
+            await self.stat(source)
+            return
+        moves, copies = self._driver.offers(Moves), self._driver.offers(Copies)
+        async with self._locked(source, target) as (old, new):
+            if moves is not None:
+                await moves.move(source, target, (old, new))
+                return
+            if copies is not None:
+                await copies.copy(source, target, new)
+            else:
+                await self._copy_through(source, target, new)
+            await self._driver.delete([source], leases=[old])
+
+    async def url(self, path: str, method: Literal["GET", "PUT"] = "GET", *, expires: float = 3600) -> str:
+        """Return a URL that lets its bearer read or write the file for `expires` seconds.
+
+        :raises Unsupported: if the store has no such URLs.
+        """
+        self._check(path)
+        presigns = self._driver.offers(Presigns)
+        if presigns is None:
+            raise Unsupported.of(path, f"{self._driver} has no presigned URLs")
+        return await presigns.url(path, method, expires)
+
+    def at(self, folder: str) -> FileSystem:
+        """Return the folder as a file system of its own. Closing it leaves this one open."""
+        from aiofs.layers.prefix import Prefix  # noqa: PLC0415 -- a layer, loaded when used
+
+        return FileSystem(Prefix(under(check_folder(folder))).bind(self._driver), owner=False)
+
+    def over(self, *layers: Layer) -> FileSystem:
+        """Return a file system with the layers over this one, the last outermost. Closing it closes this one's store."""
+        driver = self._driver
+        for layer in layers:
+            driver = layer.bind(driver)
+        return FileSystem(driver, owner=self._owner)
+
+    async def aclose(self) -> None:
+        """Close the clients that the store made. Harmless when done twice; any other use is a ValueError then."""
+        if not self._closed:
+            self._closed = True
+            if self._owner:
+                await self._driver.aclose()
+
+    async def __aenter__(self) -> Self:
+        self._check_open()
+        return self
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._driver}{' closed' if self._closed else ''}>"
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ValueError(f"I/O operation on closed file system {self._driver}")
+
+    def _check(self, path: str) -> None:
+        self._check_open()
+        self._driver.check_name(check_path(path))
+
+    def _check_metadata(self, path: str, mode: Mode, metadata: Mapping[str, str]) -> None:
+        if mode.action not in {"w", "x"}:
+            raise ValueError(f"metadata goes with a new file, not with mode {mode.spelled!r}")
+        for key, value in metadata.items():
+            if not isinstance(key, str) or not isinstance(value, str):
+                raise TypeError(f"metadata maps str to str, not {key!r} to {value!r}")
+        if not self._driver.capabilities.metadata:
+            raise Unsupported.of(path, f"{self._driver} keeps no metadata")
+
+    async def _open(self, path: str, mode: Mode, metadata: Mapping[str, str] | None) -> FileLike:
+        try:
+            if mode.action == "r":
+                stream = await self._driver.read(path, 0, self._driver.window)
+                return Reader(path, mode.spelled, stream, self._driver.window)
+            return await self._open_to_write(path, mode, metadata)
+        except OSError as error:
+            place(error, path)
+            raise
+
+    async def _open_to_write(self, path: str, mode: Mode, metadata: Mapping[str, str] | None) -> FileLike:
+        lease = await self._driver.lock(path)
+        try:
+            if mode.action == "r+":
+                return await self._edit(path, mode, lease)
+            if mode.action == "a":
+                return await self._append(path, mode, lease)
+            return await self._write(path, mode, lease, metadata)
+        except BaseException:
+            await finish(lease.release())
+            raise
+
+    async def _write(self, path: str, mode: Mode, lease: Lease, metadata: Mapping[str, str] | None) -> Writer:
+        match = None
+        if mode.action == "x":
+            match = ABSENT  # decides when it is published; the look before spares writing for nothing
+            if await self.exists(path):
+                raise AlreadyExists.of(path)
+        session = await self._driver.begin(path, lease, match=match, metadata=metadata)
+        return Writer(path, mode.spelled, lease, session, self._driver.part_size)
+
+    async def _append(self, path: str, mode: Mode, lease: Lease) -> Writer:
+        try:
+            entry = await self._driver.stat(path)
+        except NotFound:
+            session = await self._driver.begin(path, lease, match=ABSENT)
+            return Writer(path, mode.spelled, lease, session, self._driver.part_size, appends=True)
+        size = entry.size
+        if size is None:
+            stream = await self._driver.read(path, match=entry.version)
+            try:
+                size = await _measure(stream)
+            finally:
+                await finish(stream.aclose())
+        session = await self._driver.begin(path, lease, match=entry.version, metadata=entry.metadata)
+        base = Base(self._driver, replace(entry, path=path), size)
+        return Writer(path, mode.spelled, lease, session, self._driver.part_size, base=base, appends=True)
+
+    async def _edit(self, path: str, mode: Mode, lease: Lease) -> Editor:
+        stream = await self._driver.read(path, 0, self._driver.window)
+        try:
+            size = stream.entry.size
+            if size is None:
+                size = await _measure(stream)
+            return Editor(path, mode.spelled, self._driver, lease, stream, size)
+        except BaseException:
+            await finish(stream.aclose())
+            raise
+
+    async def _copy_through(self, source: str, target: str, lease: Lease) -> None:
+        stream = await self._driver.read(source)
+        try:
+            session = await self._driver.begin(target, lease, metadata=stream.entry.metadata)
+            try:
+                parts = Parts(session, self._driver.part_size)
+                async for data in whole_chunks(stream):
+                    await parts.append(data)
+                await parts.finish()
+                await commit(session, lease, target)
+            finally:
+                await finish(session.abort())
+        finally:
+            await finish(stream.aclose())
+
+    @asynccontextmanager
+    async def _locked(self, *paths: str) -> AsyncIterator[list[Lease]]:
+        """Hold the locks of `paths`; two that want the same paths take them in the same order."""
+        async with AsyncExitStack() as held:
+            leases = {}
+            for path in sorted(paths):
+                lease = leases[path] = await self._driver.lock(path)
+                held.push_async_callback(finish_release, lease)
+            yield [leases[path] for path in paths]
+
+    def _lister(
+        self, path: str, recursive: bool, prefix: str, after: str, glob: str | None
+    ) -> Callable[[], AsyncIterator[Entry]]:
+        """Check the words of a listing, and return what starts it."""
+        self._check_open()
+        folder = under(check_folder(path))
+        check_prefix(after)
+        wanted = None if glob is None else Pattern(glob)
+        one_level = not recursive or (wanted is not None and wanted.one_level)
+        return lambda: self._entries(folder, check_prefix(prefix), after, one_level, wanted)
+
+    async def _entries(
+        self, folder: str, prefix: str, after: str, one_level: bool, wanted: Pattern | None
+    ) -> AsyncIterator[Entry]:
+        self._check_open()
+        cut = len(folder)
+        async with aclosing(
+            self._driver.list(folder + prefix, after=after, delimiter="/" if one_level else None)
+        ) as entries:
+            async for entry in entries:
+                if is_reserved(entry.path):
+                    continue
+                if wanted is None or (not entry.is_folder and wanted.matches(entry.path[cut:])):
+                    yield entry
+
+
+async def finish_release(lease: Lease) -> None:
+    """Give a lock back, even while being cancelled."""
+    await finish(lease.release())
+
+
+async def whole_chunks(stream: ReadStream) -> AsyncIterator[bytes]:
+    """Yield all of a stream from its start.
+
+    :raises Damaged: if it ends before the size that its entry promises.
+    """
+    position = 0
+    while data := await stream.chunk(STEP):
+        position += len(data)
+        yield data
+    size = stream.entry.size
+    if size is not None and position != size:
+        raise Damaged.of(stream.entry.path, f"the bytes end after {position} of {size}")
+
+
+async def _measure(stream: ReadStream) -> int:
+    """Return the size of a file whose store does not know it without reading."""
+    await stream.seek(0)
+    return sum([len(data) async for data in whole_chunks(stream)])
+
+
+async def _drain(stream: ReadStream, start: int, stop: int | None) -> bytes:
+    """Return the bytes of a stream over `start` to `stop`.
+
+    :raises Damaged: if there are fewer than its entry promises.
+    """
+    size = stream.entry.size
+    end = stop if size is None else size if stop is None else min(stop, size)
+    pieces = []
+    position = start
+    while data := await stream.chunk(STEP if end is None else max(STEP, end - position)):
+        pieces.append(data)
+        position += len(data)
+    if size is not None and end is not None and position < end:
+        raise Damaged.of(stream.entry.path, f"the bytes end after {position} of {size}")
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)

@@ -1,0 +1,66 @@
+"""What the handles over a driver share: whose they are, where they were opened, and letting go of what they hold."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from aiofs.errors import AiofsError
+from aiofs.file import FileLike
+
+if TYPE_CHECKING:
+    from aiofs.driver import Lease, ReadStream, WriteSession
+
+_PACKAGE = __name__.partition(".")[0]
+
+
+class Handle(FileLike):
+    """A file over a driver: it owns a stream, a session, a lease, or several of them, until it is closed."""
+
+    _stream: ReadStream | None = None
+    _session: WriteSession | None = None
+    _lease: Lease | None = None
+
+    def __init__(self, name: str, mode: str) -> None:
+        super().__init__(name, mode)
+        self._opened_at = caller()
+
+    async def _release(self) -> None:
+        """Let go of everything, however much of that fails; the first failure is raised at the end."""
+        stream, session, lease = self._stream, self._session, self._lease
+        self._stream = self._session = self._lease = None
+        try:
+            if stream is not None:
+                await stream.aclose()
+        finally:
+            try:
+                if session is not None:
+                    await session.abort()
+            finally:
+                if lease is not None:
+                    await lease.release()
+
+    def __del__(self) -> None:
+        held = [part for part in (self._stream, self._session, self._lease) if part is not None]
+        if self._closed or not held:
+            return
+        for part in held:
+            with suppress(Exception):  # there is nobody left to tell; the store's own expiry does the rest
+                part.abandon()
+        outcome = "" if self._session is None and self._lease is None else "; what was written is lost"
+        message = f"file {self._name!r}, opened at {self._opened_at}, was never closed{outcome}"
+        warnings.warn(message, ResourceWarning, stacklevel=2, source=self)
+
+
+def caller() -> str:
+    """Return the file and line of the nearest caller outside this package."""
+    frame = sys._getframe(1)  # noqa: SLF001 -- the traceback module would read source files, on every open
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == _PACKAGE:
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+class Spoiled(AiofsError):
+    """An earlier write to this handle failed, so that publishing it would publish half of it."""

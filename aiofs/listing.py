@@ -1,0 +1,51 @@
+"""Listings: one object that is both an asynchronous iterator's source and awaitable as a list."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator
+
+T = TypeVar("T")
+
+
+class Listing(Generic[T]):
+    """`async for` streams it, page after page; `await` gives all of it as a list. Each starts anew."""
+
+    def __init__(self, start: Callable[[], AsyncIterator[T]]) -> None:
+        self._start = start
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        return self._start()
+
+    def __await__(self) -> Generator[Any, None, list[T]]:
+        return self._collect().__await__()
+
+    async def _collect(self) -> list[T]:
+        return [item async for item in self._start()]
+
+
+async def walk_names(names: AsyncIterable[str], top: str) -> AsyncIterator[tuple[str, list[str], list[str]]]:
+    """Yield `(folder, folders in it, files in it)` for sorted names, from `top` downwards."""
+    levels: dict[str, tuple[dict[str, None], list[str]]] = {top: ({}, [])}
+    async for name in names:
+        folder, _, leaf = name.rpartition("/")
+        _level(levels, folder, top)[1].append(leaf)
+    todo = [top]
+    while todo:
+        folder = todo.pop()
+        folders, files = levels[folder]
+        yield folder, list(folders), files
+        todo += [f"{folder}/{child}" if folder else child for child in reversed(folders)]
+
+
+def _level(
+    levels: dict[str, tuple[dict[str, None], list[str]]], folder: str, top: str
+) -> tuple[dict[str, None], list[str]]:
+    """Return the level of `folder`, made and entered in its parents where it is new."""
+    if folder not in levels and folder != top:
+        parent, _, leaf = folder.rpartition("/")
+        _level(levels, parent, top)[0][leaf] = None
+        levels[folder] = ({}, [])
+    return levels[folder]

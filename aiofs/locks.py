@@ -1,0 +1,143 @@
+"""Leases: the table of those within a process, and the keeper of those that a store grants for a while."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from aiofs.driver import Lease
+from aiofs.errors import Conflict, Locked
+from aiofs.shield import finish
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+
+class LockTable:
+    """Who writes what, among all tasks and threads that share this table."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, TableLease] = {}
+
+    def acquire(self, path: str) -> TableLease:
+        """Return the lease of `path`.
+
+        :raises Locked: if it is taken, naming since when and by whom.
+        """
+        lease = TableLease(path, self._held)
+        holder = self._held.setdefault(path, lease)
+        if holder is not lease:
+            raise locked(path, holder.holder, holder.since)
+        return lease
+
+    def require(self, lease: Lease) -> None:
+        """Raise `Conflict` unless `lease` still has its place."""
+        if self._held.get(lease.path) is not lease:
+            raise Conflict.of(lease.path, "the lock on this file was given back before it was published")
+
+    def refuse(self, path: str, leases: Sequence[Lease] = ()) -> None:
+        """Raise `Locked` if `path` is taken by a lease that is not among `leases`."""
+        holder = self._held.get(path)
+        if holder is not None and holder not in leases:
+            raise locked(path, holder.holder, holder.since)
+
+
+class TableLease(Lease):
+    """A place in a `LockTable`."""
+
+    def __init__(self, path: str, held: dict[str, TableLease]) -> None:
+        self.path = path
+        self.since = datetime.now(UTC)
+        self.holder = _current_task()
+        self._held = held
+
+    async def release(self) -> None:
+        """Give the lock back."""
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Give the lock back."""
+        if self._held.get(self.path) is self:
+            del self._held[self.path]
+
+
+class RenewedLease(Lease):
+    """A lock that a store grants for `ttl` seconds at a time, renewed from a task of its own.
+
+    `renew` asks for another `ttl`: it returns whether the lock is still ours, or raises `OSError` where the store gave
+    no answer; then it is asked again, until so much time has passed that the lock must be taken for lost.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        fence: str,
+        ttl: float,
+        *,
+        renew: Callable[[], Awaitable[bool]],
+        release: Callable[[], Awaitable[None]],
+        granted: float | None = None,
+    ) -> None:
+        self.path = path
+        self.fence = fence
+        self._ttl = ttl
+        self._renew = renew
+        self._give_back = release
+        # The store counts from when it got the request, so count from before it was sent.
+        self._expires = (time.monotonic() if granted is None else granted) + ttl
+        self._gone = False
+        self._loop = asyncio.get_running_loop()
+        self._keeper: asyncio.Task[None] | None = self._loop.create_task(self._keep(), name=f"lease of {path}")
+
+    @property
+    def lost(self) -> bool:
+        """Whether somebody else may hold the lock by now."""
+        return self._gone or time.monotonic() >= self._expires
+
+    async def release(self) -> None:
+        """Stop renewing and give the lock back, if it still is ours."""
+        keeper, self._keeper = self._keeper, None
+        if keeper is None:
+            return
+        await finish(self._stop(keeper))
+
+    def abandon(self) -> None:
+        """Stop renewing: the lock is free when its time is up."""
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(keeper.cancel)
+
+    async def _stop(self, keeper: asyncio.Task[None]) -> None:
+        keeper.cancel()
+        await asyncio.wait([keeper])
+        if not self._gone:
+            self._gone = True
+            await self._give_back()
+
+    async def _keep(self) -> None:
+        while not self.lost:
+            await asyncio.sleep(self._ttl / 3)
+            asked = time.monotonic()
+            with suppress(OSError):
+                if await self._renew():
+                    self._expires = asked + self._ttl
+                else:
+                    self._gone = True
+
+
+def locked(path: str, holder: str | None = None, since: datetime | None = None) -> Locked:
+    """Return the error that names the path and, where known, who writes it and since when."""
+    by = f" by {holder}" if holder else ""
+    when = f" since {since:%Y-%m-%d %H:%M:%S} UTC" if since else ""
+    return Locked.of(path, f"another writer has this file open{by}{when}")
+
+
+def _current_task() -> str | None:
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        return None
+    return None if task is None else f"task {task.get_name()}"

@@ -1,0 +1,225 @@
+"""Reader: position, read-ahead and lines over a stream of chunks."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+from aiofs.errors import Damaged, place
+from aiofs.file import whole_offset
+from aiofs.handles import Handle
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from aiofs.driver import Entry, ReadStream
+
+SMALLEST_AHEAD = 1 << 14
+FIRST_AHEAD = 1 << 16
+LARGEST_AHEAD = 1 << 18
+_NOTHING = io.BytesIO()
+
+
+class Cursor:
+    """Where the next chunk comes from: asks for windows that grow while reads go on, and misses no truncation."""
+
+    def __init__(self, stream: ReadStream, window: int | None) -> None:
+        self._stream = stream
+        self._first_window = window
+        self._window = window
+        self._at = 0
+        self._stop = window
+        self._ahead = FIRST_AHEAD // 2
+
+    @property
+    def entry(self) -> Entry:
+        """The version being read."""
+        return self._stream.entry
+
+    async def chunk(self, position: int, want: int) -> bytes:
+        """Return bytes from `position` on, about `want` of them or more; b"" only at the end of the file.
+
+        :raises Damaged: if the stream ends before the size that its entry promises.
+        """
+        size = self.entry.size
+        if size is not None and position >= size:
+            return b""
+        if position != self._at:
+            self._window, self._ahead = self._first_window, 0
+            await self._ask(position, want)
+        else:
+            self._ahead = min(LARGEST_AHEAD, max(SMALLEST_AHEAD, self._ahead * 2))
+            want = max(want, self._ahead)
+            if self._at == self._stop:
+                self._window = 2 * (self._window or 0)  # so that a long read soon is one request
+                await self._ask(position, want)
+        data = await self._stream.chunk(want)
+        if not data and size is not None:
+            raise Damaged.of(self.entry.path, f"the bytes end after {self._at} of {size}")
+        self._at += len(data)
+        return data
+
+    async def _ask(self, position: int, want: int) -> None:
+        size = self.entry.size
+        stop = None if self._window is None else position + max(want, self._window)
+        if stop is not None and size is not None and stop >= size:
+            stop = None
+        await self._stream.seek(position, stop)
+        self._at = position
+        self._stop = stop
+
+
+class Reader(Handle):
+    """A file open for reading."""
+
+    def __init__(self, name: str, mode: str, stream: ReadStream, window: int | None) -> None:
+        super().__init__(name, mode)
+        self._stream = stream
+        self._cursor = Cursor(stream, window)
+        self._buffer = _NOTHING
+        self._base = 0  # where in the file the buffer begins
+        self._end = 0  # where in the file it ends
+
+    async def readable(self) -> bool:
+        """Return `True`."""
+        self._guard()
+        return True
+
+    async def seekable(self) -> bool:
+        """Return `True`."""
+        self._guard()
+        return True
+
+    async def read(self, size: int | None = -1) -> bytes:
+        """Return the next `size` bytes, fewer only at the end; all that is left for -1 or `None`."""
+        if self._closed:
+            self._guard()
+        if size is None or size < 0:
+            return await self._read_rest()
+        data = self._buffer.read(size)
+        if len(data) == size:
+            return data
+        pieces = [data]
+        missing = size - len(data)
+        while missing and await self._fill(missing):
+            piece = self._buffer.read(missing)
+            pieces.append(piece)
+            missing -= len(piece)
+        return b"".join(pieces)
+
+    async def read1(self, size: int = -1) -> bytes:
+        """Return up to `size` bytes with one request at most; b"" only at the end."""
+        self._guard()
+        data = self._buffer.read(size)
+        if not data and size and await self._fill(max(size, 0)):
+            data = self._buffer.read(size)
+        return data
+
+    async def peek(self, size: int = 0) -> bytes:
+        """Return bytes ahead without moving: at least one unless at the end."""
+        self._guard()
+        if self._position() == self._end:
+            await self._fill(max(size, 0))
+        here = self._buffer.tell()
+        data = self._buffer.read()
+        self._buffer.seek(here)
+        return data
+
+    async def readline(self, size: int | None = -1) -> bytes:
+        r"""Return the next line with its b"\n", cut at `size` bytes if that is given."""
+        if self._closed:
+            self._guard()
+        line = self._buffer.readline(size)
+        if line.endswith(b"\n") or (size is not None and 0 <= size <= len(line)):
+            return line
+        pieces = [line]
+        left = -1 if size is None or size < 0 else size - len(line)
+        while left and await self._fill(0):
+            piece = self._buffer.readline(left)
+            pieces.append(piece)
+            left -= len(piece) if left > 0 else 0
+            if piece.endswith(b"\n"):
+                break
+        return b"".join(pieces)
+
+    async def __anext__(self) -> bytes:
+        line = self._buffer.readline()
+        if self._closed or not line.endswith(b"\n"):
+            self._buffer.seek(-len(line), io.SEEK_CUR)
+            line = await self.readline()
+            if not line:
+                raise StopAsyncIteration
+        return line
+
+    async def write(self, data: object) -> int:
+        """Raise `io.UnsupportedOperation`: the file is open for reading."""
+        self._cannot("write", data)
+
+    async def writelines(self, lines: Iterable[object]) -> None:
+        """Raise `io.UnsupportedOperation`: the file is open for reading."""
+        self._cannot("write", lines)
+
+    async def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move, without a request; the next read makes it."""
+        self._guard()
+        size = self._cursor.entry.size
+        if size is None and whence == io.SEEK_END:
+            size = await self._measure()
+        target = whole_offset(self._position(), size or 0, offset, whence)
+        if self._base <= target <= self._end:
+            self._buffer.seek(target - self._base)
+        else:
+            self._buffer, self._base, self._end = _NOTHING, target, target
+        return target
+
+    async def tell(self) -> int:
+        """Return the position."""
+        self._guard()
+        return self._position()
+
+    async def close(self) -> None:
+        """Let go of the stream. Harmless when done twice."""
+        if not self._closed:
+            self._closed = True
+            self._buffer = _NOTHING
+            await self._release()
+
+    async def abort(self) -> None:
+        """As `close`."""
+        await self.close()
+
+    def _position(self) -> int:
+        return self._base + self._buffer.tell()
+
+    async def _fill(self, want: int) -> bool:
+        """Replace the buffer, which was read to its end, by the next chunk; return whether there was one."""
+        try:
+            data = await self._cursor.chunk(self._end, want)
+        except OSError as error:
+            place(error, self._name)
+            raise
+        self._base = self._end
+        self._buffer = io.BytesIO(data)
+        self._end = self._base + len(data)
+        return bool(data)
+
+    async def _read_rest(self) -> bytes:
+        pieces = [self._buffer.read()]
+        position = self._end
+        size = self._cursor.entry.size
+        try:
+            while piece := await self._cursor.chunk(position, LARGEST_AHEAD if size is None else size - position):
+                pieces.append(piece)
+                position += len(piece)
+        except OSError as error:
+            place(error, self._name)
+            raise
+        self._buffer, self._base, self._end = _NOTHING, position, position
+        return pieces[1] if len(pieces) == 2 and not pieces[0] else b"".join(pieces)  # noqa: PLR2004 -- spares a copy
+
+    async def _measure(self) -> int:
+        """Return the size of a file whose store does not know it, by reading on to the end."""
+        position = self._end
+        while piece := await self._cursor.chunk(position, LARGEST_AHEAD):
+            position += len(piece)
+        return position

@@ -1,0 +1,70 @@
+"""What the sessions of several backends share: parts on their way at the same time, a bounded number of them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from aiofs.shield import finish
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+T = TypeVar("T")
+
+
+class Uploads(Generic[T]):
+    """Up to `width` parts on their way; what they return is kept in the order in which they were started."""
+
+    def __init__(self, width: int) -> None:
+        self._width = width
+        self._tasks: list[asyncio.Task[T]] = []
+        self._under_way: set[asyncio.Task[T]] = set()
+
+    async def start(self, upload: Coroutine[Any, Any, T]) -> None:
+        """Start `upload` once there is room for it.
+
+        Raises what an earlier one raised; `upload` is not started then.
+        """
+        try:
+            while len(self._under_way) >= self._width:
+                await self._wait(asyncio.FIRST_COMPLETED)
+            self._raise_failure()
+        except BaseException:
+            upload.close()
+            raise
+        task = asyncio.ensure_future(upload)
+        self._tasks.append(task)
+        self._under_way.add(task)
+
+    async def results(self) -> list[T]:
+        """Return what all of them returned, once they have; raise what the first to fail raised."""
+        while self._under_way:
+            await self._wait(asyncio.FIRST_COMPLETED)
+            self._raise_failure()
+        return [task.result() for task in self._tasks]
+
+    async def cancel(self) -> None:
+        """Stop all that are under way, and return when they have stopped. Harmless when done twice."""
+        self.abandon()
+        if self._under_way:
+            await finish(self._wait(asyncio.ALL_COMPLETED))
+
+    def abandon(self) -> None:
+        """Stop all that are under way without waiting until they have stopped."""
+        for task in self._under_way:
+            if not task.get_loop().is_closed():
+                task.cancel()
+
+    async def _wait(self, when: str) -> None:
+        done, self._under_way = await asyncio.wait(self._under_way, return_when=when)
+        for task in done:
+            if not task.cancelled():
+                task.exception()  # looked at, so that nobody is told that it never was
+
+    def _raise_failure(self) -> None:
+        for task in self._tasks:
+            if task.done() and not task.cancelled():
+                failure = task.exception()
+                if failure is not None:
+                    raise failure

@@ -1,0 +1,182 @@
+"""FileLikeSystem: the contract of three methods, and what follows from them."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Self
+
+from aiofs.driver import Entry
+from aiofs.listing import Listing, walk_names
+from aiofs.patterns import Pattern
+from aiofs.paths import check_path
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
+    from types import TracebackType
+
+    from _typeshed import ReadableBuffer
+
+    from aiofs.driver import Layer
+    from aiofs.filesystem import FileSystem
+
+STEP = 1 << 18
+
+
+class FileLikeSystem(ABC):
+    """A set of files under names like `folder/file.bin`. Whoever gives `open`, `rm` and `ls` has the rest from here.
+
+    What is derived is right for any three methods, not the fastest for each store: `FileSystem`, over a driver, does
+    the same things with fewer requests. `over` puts layers on any system.
+    """
+
+    @abstractmethod
+    def open(self, path: str, mode: str = "r") -> AbstractAsyncContextManager[Any]:
+        """Return a context manager that gives the open file: for `async with fs.open(path, "w") as f`.
+
+        :raises FileNotFoundError: on entering, if there is no such file and the mode reads.
+        :raises BlockingIOError: on entering, if the mode writes and somebody else is writing the file.
+        """
+
+    @abstractmethod
+    async def rm(self, *paths: str) -> None:
+        """Remove the files.
+
+        :raises FileNotFoundError: naming a path that is not there.
+        """
+
+    @abstractmethod
+    def ls(self, path: str = "") -> AsyncIterator[str] | Listing[str]:
+        """Yield the names of all files below the folder `path`, at all levels, in the order of UTF-8 bytes."""
+
+    async def stat(self, path: str) -> Entry:
+        """Describe the file.
+
+        :raises FileNotFoundError: if there is none.
+        """
+        digest = hashlib.blake2b(digest_size=16)
+        size = 0
+        async with self.open(check_path(path), "r") as file:
+            while data := await file.read(STEP):
+                digest.update(data)
+                size += len(data)
+        return Entry(path, size, version=digest.hexdigest())
+
+    async def exists(self, path: str) -> bool:
+        """Whether there is a file of this name."""
+        try:
+            await self.stat(path)
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            return False
+        return True
+
+    async def read_bytes(self, path: str, start: int = 0, stop: int | None = None) -> bytes:
+        """Return the bytes of the file from `start` to `stop`, fewer only where it ends.
+
+        :raises FileNotFoundError: if there is no such file.
+        """
+        check_range(start, stop)
+        async with self.open(check_path(path), "r") as file:
+            left = start
+            while left and (data := await file.read(min(left, STEP))):
+                left -= len(data)
+            if left:
+                return b""
+            data = await file.read(-1 if stop is None else max(0, stop - start))
+            return bytes(data)
+
+    async def write_bytes(self, path: str, data: ReadableBuffer) -> None:
+        """Make `data` the file's bytes.
+
+        :raises BlockingIOError: if somebody else is writing the file.
+        """
+        async with self.open(check_path(path), "w") as file:
+            await file.write(data)
+
+    async def read_text(
+        self, path: str, encoding: str = "utf-8", errors: str = "strict", newline: str | None = None
+    ) -> str:
+        """Return the text of the file, with newlines as builtins' `open` would give them."""
+        from aiofs.text import decode  # noqa: PLC0415 -- loaded when text is used
+
+        return decode(await self.read_bytes(path), encoding, errors, newline)
+
+    async def write_text(
+        self, path: str, text: str, encoding: str = "utf-8", errors: str = "strict", newline: str | None = None
+    ) -> None:
+        """Make `text` the file's content, with newlines as builtins' `open` would write them."""
+        from aiofs.text import encode  # noqa: PLC0415 -- loaded when text is used
+
+        await self.write_bytes(path, encode(text, encoding, errors, newline))
+
+    async def copy(self, source: str, target: str) -> None:
+        """Make the file `target` the same as `source`."""
+        check_path(target)
+        async with self.open(check_path(source), "r") as old, self.open(target, "w") as new:
+            while data := await old.read(STEP):
+                await new.write(data)
+
+    async def move(self, source: str, target: str) -> None:
+        """Give the file the name `target`; at every moment it is there under one name at least."""
+        if source == target:
+            await self.stat(source)
+            return
+        await self.copy(source, target)
+        await self.rm(source)
+
+    def scan(self, path: str = "") -> Listing[Entry]:
+        """List as `ls` does, with what the store knows of each file."""
+        return Listing(lambda: self._scan(path))
+
+    def glob(self, pattern: str) -> Listing[str]:
+        """List the files whose whole name matches `pattern`: `*` and `?` within a segment, `**` across them."""
+        wanted = Pattern(pattern)
+        return Listing(lambda: self._glob(wanted))
+
+    def walk(self, path: str = "") -> AsyncIterator[tuple[str, list[str], list[str]]]:
+        """Yield `(folder, folders in it, files in it)` from `path` downwards, as `os.walk` does."""
+        return walk_names(self.ls(path), path)
+
+    def at(self, folder: str) -> FileSystem:
+        """Return the folder as a file system of its own. Closing it leaves this one open."""
+        return self._portable().at(folder)
+
+    def over(self, *layers: Layer) -> FileSystem:
+        """Return a file system with the layers over this one, the last outermost."""
+        return self._portable().over(*layers)
+
+    async def aclose(self) -> None:
+        """Let go of what the system holds. Harmless when done twice."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __truediv__(self, folder: str) -> FileSystem:
+        return self.at(folder)
+
+    def _portable(self) -> FileSystem:
+        from aiofs.adapter import BareDriver  # noqa: PLC0415 -- they stand on this module
+        from aiofs.filesystem import FileSystem  # noqa: PLC0415
+
+        return FileSystem(BareDriver(self))
+
+    async def _scan(self, path: str) -> AsyncIterator[Entry]:
+        async for name in self.ls(path):
+            yield await self.stat(name)
+
+    async def _glob(self, pattern: Pattern) -> AsyncIterator[str]:
+        async for name in self.ls(pattern.folder):
+            if pattern.matches(name):
+                yield name
+
+
+def check_range(start: int, stop: int | None) -> None:
+    """Raise `ValueError` for a range that begins before the file."""
+    if start < 0 or (stop is not None and stop < 0):
+        raise ValueError(f"range {start} to {stop}: count from the start of the file")

@@ -1,0 +1,174 @@
+"""Text decoded ahead of its reader, and the way back from a character to the bytes it came from."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aiofs.textformat import TextFormat
+
+_FIELD = 64
+_MASK = (1 << _FIELD) - 1
+_FEW_BYTES = 8
+
+
+class Cookie(NamedTuple):
+    """A place in a text: go to the byte `position`, set the decoder, feed it, and leave out the first characters."""
+
+    position: int
+    flags: int = 0
+    feed: int = 0
+    skip: int = 0
+    final: bool = False
+
+    def pack(self) -> int:
+        """Return it as one number: the offset itself where the encoding allows that."""
+        number = 0
+        for field in (int(self.final), self.skip, self.feed, self.flags, self.position):
+            number = number << _FIELD | field
+        return number
+
+    @classmethod
+    def unpack(cls, number: int) -> Cookie:
+        """Return the place that `pack` gave this number."""
+        position, flags, feed, skip, final = (number >> _FIELD * place & _MASK for place in range(5))
+        return cls(position, flags, feed, skip, bool(final))
+
+
+class _Source(NamedTuple):
+    """Bytes that were decoded in one go, from `position` on and with the decoder in the state `flags`."""
+
+    position: int
+    flags: int
+    data: bytes
+    final: bool
+    text: str
+
+
+class Ahead:
+    """Text decoded ahead of its reader, from `position` on, and which bytes it came from."""
+
+    def __init__(self, form: TextFormat, position: int, flags: int | None = None) -> None:
+        self._form = form
+        self._decoder = form.decoder()
+        if position or flags:
+            self._decoder.setstate((b"", flags or 0))
+        self.position = position
+        self._sources: list[_Source] = []
+        self._before = 0
+        self._text = ""
+        self._at = 0
+        self._lines: list[str] = []
+        self._coming: Iterator[str] = iter(())
+
+    @property
+    def newlines(self) -> str | tuple[str, ...] | None:
+        """The line ends met so far, where they are translated."""
+        return getattr(self._decoder, "newlines", None)
+
+    def feed(self, data: bytes, *, final: bool) -> None:
+        """Decode the next bytes, the last ones where `final`.
+
+        :raises UnicodeError: if they are not what the encoding says; then nothing has changed.
+        """
+        held, flags = self._decoder.getstate()
+        try:
+            text = self._decoder.decode(data, final)
+        except UnicodeError:
+            self._decoder.setstate((held, flags))
+            raise
+        rest = self.take()
+        self._sources.append(_Source(self.position - len(held), int(flags), held + data, final, text))
+        self.position += len(data)
+        self._text = rest + text
+        self._at = 0
+        self._before = sum(len(source.text) for source in self._sources) - len(self._text)
+        while self._sources and self._before >= len(self._sources[0].text):
+            self._before -= len(self._sources.pop(0).text)
+
+    def __len__(self) -> int:
+        """How many characters there are ahead."""
+        self._settle()
+        return len(self._text) - self._at
+
+    def take(self, size: int | None = None) -> str:
+        """Hand out the next `size` characters, fewer where there are no more."""
+        self._settle()
+        start = self._at
+        self._at = len(self._text) if size is None else min(len(self._text), start + size)
+        return self._text[start : self._at]
+
+    def give_back(self, size: int) -> None:
+        """Have the last `size` characters that were taken ahead again."""
+        self._at -= size
+
+    def lines(self, *, final: bool = False) -> Iterator[str]:
+        """Hand out the whole lines that there are, as they are taken; where `final`, also what is no whole line."""
+        rest = self.take()
+        self._lines = self._form.lines(rest)
+        if self._lines and not final and not self._lines[-1].endswith(self._form.line_ends):
+            self._at -= len(self._lines.pop())
+        self._coming = iter(self._lines)
+        return self._coming
+
+    def place(self) -> tuple[Cookie, int]:
+        """Return where the next character is: how reading goes on there, and the offset of the byte it begins at."""
+        taken = self._before + self._at - self._still_coming()
+        held, flags = self._decoder.getstate()
+        for source in self._sources:
+            if taken < len(source.text):
+                try:
+                    return self._place_in(source, taken)
+                finally:
+                    self._decoder.setstate((held, flags))
+            taken -= len(source.text)
+        end = self.position - len(held)
+        return Cookie(end, int(flags)), end
+
+    def _place_in(self, source: _Source, taken: int) -> tuple[Cookie, int]:
+        """Find the byte behind the first `taken` characters, by decoding so many bytes that they come out."""
+        guess = self._guess(source, taken)
+        if self._count(source, guess) == taken and not self._decoder.getstate()[0]:
+            return Cookie(source.position + guess, int(self._decoder.getstate()[1])), source.position + guess
+        enough = bisect_left(range(len(source.data) + 1), taken, key=partial(self._count, source))
+        if enough > len(source.data):
+            return Cookie(source.position, source.flags, enough - 1, taken, final=True), source.position + enough - 1
+        offset = source.position + enough - (self._count(source, enough) > taken)
+        for start in range(enough, max(0, enough - _FEW_BYTES), -1):
+            done = self._count(source, start)
+            held, flags = self._decoder.getstate()
+            if not held and done <= taken:
+                feed = 0 if done == taken else enough - start
+                return Cookie(source.position + start, int(flags), feed, taken - done), offset
+        return Cookie(source.position, source.flags, enough, taken), offset
+
+    def _guess(self, source: _Source, taken: int) -> int:
+        """Return how many bytes the first `taken` characters would be, were they encoded the plain way."""
+        text = source.text[:taken]
+        if self.newlines == "\r\n":
+            text = text.replace("\n", "\r\n")
+        try:
+            size = len(text.encode(self._form.encoding, self._form.errors))
+        except UnicodeError:
+            return 0
+        byte_order_mark = len("".encode(self._form.encoding)) if source.position else 0
+        return size - byte_order_mark
+
+    def _count(self, source: _Source, size: int) -> int:
+        """Return how many characters come out of the first `size` bytes."""
+        self._decoder.setstate((b"", source.flags))
+        return len(self._decoder.decode(source.data[:size]))
+
+    def _still_coming(self) -> int:
+        left = self._coming.__length_hint__()  # type: ignore[attr-defined]
+        return sum(map(len, self._lines[-left:])) if left else 0
+
+    def _settle(self) -> None:
+        """Take back the lines that were cut and not taken."""
+        self._at -= self._still_coming()
+        self._lines = []
+        self._coming = iter(())

@@ -1,0 +1,283 @@
+"""Writer: w, x and a. Bytes gather into parts, parts go to a session, closing publishes it."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+from aiofs.driver import CopiesRanges, RewritesParts
+from aiofs.errors import Conflict, Damaged, place
+from aiofs.file import as_bytes, whole_offset
+from aiofs.handles import Handle, Spoiled
+from aiofs.shield import finish
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable
+
+    from _typeshed import ReadableBuffer
+
+    from aiofs.driver import Driver, Entry, Lease, Part, WriteSession
+
+ZEROS = bytes(1 << 16)
+
+
+class Parts:
+    """Feeds a session whole parts, and knows what of them can still be changed."""
+
+    def __init__(self, session: WriteSession, part_size: int) -> None:
+        self._session = session
+        self._part_size = part_size
+        self._tail = bytearray()
+        self._sent = 0
+
+    @property
+    def size(self) -> int:
+        """How many bytes there are so far."""
+        return self._sent + len(self._tail)
+
+    async def append(self, data: Part) -> None:
+        """Put `data` at the end."""
+        tail = self._tail
+        if len(tail) + len(data) < self._part_size:
+            tail += data
+            return
+        view = memoryview(data)
+        if tail:
+            missing = self._part_size - len(tail)
+            tail += view[:missing]
+            view = view[missing:]
+            await self._hand_over()
+        immutable = type(data) is bytes
+        while len(view) >= self._part_size:
+            part = view[: self._part_size]
+            await self._send(part if immutable else bytes(part))
+            view = view[self._part_size :]
+        self._tail += view
+
+    async def put(self, offset: int, data: Part) -> None:
+        """Write `data` at `offset`, with zeros before it where that is past the end.
+
+        :raises io.UnsupportedOperation: if bytes would change that the session cannot change any more.
+        """
+        while self.size < offset:
+            await self.append(ZEROS[: offset - self.size])
+        view = memoryview(data)
+        if offset < self._sent:
+            old = view[: self._sent - offset]
+            await self._rewriting("seek back to", offset).rewrite(offset, bytes(old))
+            view = view[len(old) :]
+            offset += len(old)
+        inside = view[: self.size - offset]
+        self._tail[offset - self._sent : offset - self._sent + len(inside)] = inside
+        await self.append(bytes(view[len(inside) :]))
+
+    async def resize(self, size: int) -> None:
+        """Cut at `size`, or grow to it with zeros.
+
+        :raises io.UnsupportedOperation: if bytes would go that the session cannot change any more.
+        """
+        if size < self._sent:
+            await self._rewriting("truncate to", size).resize(size)
+            self._sent = size
+        del self._tail[size - self._sent :]
+        while self.size < size:
+            await self.append(ZEROS[: size - self.size])
+
+    async def copy_base(self, base: Base) -> None:
+        """Put the whole version that the session replaces before all else; the store copies it if it can."""
+        if isinstance(self._session, CopiesRanges) and base.size >= self._part_size:
+            whole = base.size - base.size % self._part_size
+            await self._session.copy_range(0, whole)
+            self._sent = whole
+        async for data in base.bytes_from(self._sent):
+            await self.append(data)
+
+    async def finish(self) -> None:
+        """Hand over the last, short part."""
+        if self._tail:
+            await self._hand_over()
+
+    async def _hand_over(self) -> None:
+        part, self._tail = self._tail, bytearray()
+        await self._send(part)
+
+    async def _send(self, part: Part) -> None:
+        await self._session.write(part)
+        self._sent += len(part)
+
+    def _rewriting(self, what: str, offset: int) -> RewritesParts:
+        if isinstance(self._session, RewritesParts):
+            return self._session
+        raise io.UnsupportedOperation(
+            f"{what} {offset}: the first {self._sent} bytes were already sent to the store; write the file in "
+            "order, or close it and change it with mode 'r+'"
+        )
+
+
+class Base:
+    """The version that is appended to."""
+
+    def __init__(self, driver: Driver, entry: Entry, size: int) -> None:
+        self._driver = driver
+        self._entry = entry
+        self.size = size
+
+    async def bytes_from(self, start: int) -> AsyncIterator[bytes]:
+        """Yield the bytes from `start` to the end.
+
+        :raises Conflict: if this version is gone.
+        :raises Damaged: if bytes are missing.
+        """
+        if start == self.size:
+            return
+        stream = await self._driver.read(self._entry.path, start, match=self._entry.version)
+        try:
+            while data := await stream.chunk(self._driver.part_size):
+                start += len(data)
+                yield data
+        finally:
+            await finish(stream.aclose())
+        if start != self.size:
+            raise Damaged.of(self._entry.path, f"the bytes end after {start} of {self.size}")
+
+
+class Writer(Handle):
+    """A file open for writing from scratch (w, x) or at its end (a)."""
+
+    def __init__(
+        self,
+        name: str,
+        mode: str,
+        lease: Lease,
+        session: WriteSession,
+        part_size: int,
+        *,
+        base: Base | None = None,
+        appends: bool = False,
+    ) -> None:
+        super().__init__(name, mode)
+        self._lease: Lease | None = lease
+        self._session: WriteSession | None = session
+        self._base = base
+        self._parts = Parts(session, part_size)
+        self._appends = appends
+        self._base_size = base.size if base else 0
+        self._untouched = base is not None
+        self._position = self._base_size
+        self._failure: BaseException | None = None
+
+    async def writable(self) -> bool:
+        """Return `True`."""
+        self._guard()
+        return True
+
+    async def seekable(self) -> bool:
+        """Return `True`."""
+        self._guard()
+        return True
+
+    async def write(self, data: ReadableBuffer) -> int:
+        """Write `data` at the position (in mode `a`, at the end) and return how many bytes that were."""
+        if self._closed:
+            self._guard()
+        whole = as_bytes(data)
+        if self._untouched and whole:
+            await self._changing(self._begin())
+        parts = self._parts
+        if self._appends or self._position == parts.size:
+            await self._changing(parts.append(whole))
+            self._position = parts.size if whole else self._position
+        elif whole:
+            await self._changing(parts.put(self._position, whole))
+            self._position += len(whole)
+        return len(whole)
+
+    async def read(self, size: int | None = -1) -> bytes:
+        """Raise `io.UnsupportedOperation`: the file is open for writing."""
+        self._cannot("read", size)
+
+    async def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move; zeros fill the gap if something is written past the end."""
+        self._guard()
+        self._position = whole_offset(self._position, self._size(), offset, whence)
+        return self._position
+
+    async def tell(self) -> int:
+        """Return the position."""
+        self._guard()
+        return self._position
+
+    async def truncate(self, size: int | None = None) -> int:
+        """Make the file `size` bytes long (by default up to the position), with zeros where it grows."""
+        self._guard()
+        target = self._position if size is None else size
+        if target < 0:
+            raise ValueError(f"truncate to {target} bytes")
+        if target != self._size():
+            if self._untouched:
+                await self._changing(self._begin())
+            await self._changing(self._parts.resize(target))
+        return target
+
+    async def close(self) -> None:
+        """Publish what was written. Harmless when done twice.
+
+        :raises OSError: if it could not be published; the old bytes then stay and the lock is free.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            if not self._untouched:
+                await self._publish()
+        finally:
+            await finish(self._release())
+
+    async def abort(self) -> None:
+        """Close without publishing. Harmless when done twice."""
+        if not self._closed:
+            self._closed = True
+            await finish(self._release())
+
+    def _size(self) -> int:
+        return self._base_size if self._untouched else self._parts.size
+
+    async def _begin(self) -> None:
+        """Bring the old bytes of a file that is appended to, now that there is something to append."""
+        assert self._base is not None  # noqa: S101 -- an untouched file has one
+        await self._parts.copy_base(self._base)
+        self._untouched = False
+
+    async def _changing(self, change: Awaitable[None]) -> None:
+        """Await a change; one that breaks off leaves the session half fed, so that nothing may be published."""
+        try:
+            await change
+        except io.UnsupportedOperation:
+            raise  # refused before anything was changed
+        except BaseException as error:
+            self._failure = error
+            if isinstance(error, OSError):
+                place(error, self._name)
+            raise
+
+    async def _publish(self) -> None:
+        if self._failure is not None:
+            reason = "an earlier write failed, so nothing was published"
+            raise Spoiled.of(self._name, reason) from self._failure
+        try:
+            await self._parts.finish()
+            await commit(self._session, self._lease, self._name)
+        except OSError as error:
+            place(error, self._name)
+            raise
+
+
+async def commit(session: WriteSession | None, lease: Lease | None, name: str) -> Entry:
+    """Publish a session, unless its lease is known to be lost.
+
+    :raises Conflict: if it is, or if the store finds that somebody else changed the file.
+    """
+    assert session is not None  # noqa: S101 -- an open writer has both
+    if lease is not None and lease.lost:
+        raise Conflict.of(name, "the lock on this file was lost before it was published; nothing was overwritten")
+    return await session.commit()
