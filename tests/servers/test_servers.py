@@ -48,6 +48,7 @@ def test_cluster_serves_keys_of_every_node(valkey_cluster_url: str, valkey_nodes
         for number in range(100):
             client.set(f"key-{number}", number)
         sizes = [client.dbsize(target_nodes=node) for node in client.get_nodes()]
+        client.disconnect_connection_pools()
     assert len(sizes) == len(valkey_nodes) == 3
     assert all(sizes)
     assert sum(sizes) == 100

@@ -1,0 +1,138 @@
+"""Checks around every test: both event loops where asked for, nothing that blocks the loop, nothing left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import inspect
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import blockbuster
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
+
+    Loops = Mapping[str, Callable[[], asyncio.AbstractEventLoop]]
+
+PATIENCE = 2.0  # seconds that threads and connections which are about to end may still take
+# Python starts these once for all processes to come, and ends them with itself.
+HELPERS = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
+OPEN = Path("/proc/self/fd")
+THREADS = Path("/proc/self/task")
+
+loops: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
+if sys.platform != "win32":
+    import uvloop
+
+    loops["uvloop"] = uvloop.new_event_loop
+    uvloop.new_event_loop().close()  # the first one opens a pipe for the whole process
+
+kept: set[str] = set()  # what fixtures that outlive a test opened
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "both_loops: run on uvloop as well as on asyncio's own loop")
+    config.addinivalue_line("markers", "may_block: a test that looks at what blocks, or measures, by itself")
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Loops:  # noqa: ARG001  (the hook's names)
+    """Both loops for tests that ask for it, asyncio's own for the others."""
+    return loops if item.get_closest_marker("both_loops") else {"asyncio": loops["asyncio"]}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any]) -> Generator[None, object, object]:
+    """Remember what a fixture that outlives the test holds: that is not left behind."""
+    if fixturedef.scope == "function":
+        return (yield)
+    before = held()
+    try:
+        return (yield)
+    finally:
+        kept.update(held() - before)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left() -> Iterator[None]:
+    """Fail a test after which a thread, a child process or a file descriptor is left."""
+    before = held()
+    yield
+    deadline = time.monotonic() + PATIENCE
+    while (left := held() - before - kept) and time.monotonic() < deadline:
+        gc.collect()  # what is only waiting for the collector is not left; its warning tells
+        time.sleep(0.01)
+    assert not left, f"left behind: {sorted(left)}"
+
+
+@pytest.fixture(autouse=True)
+def _loop_guards(request: pytest.FixtureRequest, _nothing_left: None) -> None:
+    """Guard the loop of tests that have one."""
+    if inspect.iscoroutinefunction(getattr(request, "function", None)):
+        request.getfixturevalue("_no_task_left")
+        if request.node.get_closest_marker("may_block") is None:
+            request.getfixturevalue("_nothing_blocks")
+
+
+@pytest.fixture
+async def _no_task_left() -> AsyncIterator[None]:
+    """Fail a test that leaves a task running."""
+    before = asyncio.all_tasks()
+    yield
+    left = asyncio.all_tasks() - before - {asyncio.current_task()}
+    if left:
+        _, left = await asyncio.wait(left, timeout=PATIENCE)
+    assert not left, f"still running: {left}"
+
+
+@pytest.fixture
+def _nothing_blocks() -> Iterator[None]:
+    """Fail any call from aiofs, or from below it, that blocks the loop."""
+    with blockbuster.blockbuster_ctx("aiofs", excluded_modules=["aiofs.testing"]):
+        yield
+
+
+def held() -> set[str]:
+    """Names of all threads, child processes and file descriptors of this process."""
+    return threads() | children() | descriptors()
+
+
+def threads() -> set[str]:
+    """Python's threads, the one that asks excepted."""
+    return {f"thread {thread.name} {thread.ident}" for thread in threading.enumerate()}
+
+
+def children() -> set[str]:
+    """Child processes, where the system tells them."""
+    found = set()
+    for file in THREADS.glob("*/children"):
+        with contextlib.suppress(OSError):  # a thread that has just ended
+            for child in file.read_text().split():
+                command = command_of(child)
+                if not any(helper in command for helper in HELPERS):
+                    found.add(f"process {child} {command}")
+    return found
+
+
+def command_of(process: str) -> str:
+    """The command line of a process; empty once it has ended."""
+    try:
+        return Path("/proc", process, "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def descriptors() -> set[str]:
+    """Open file descriptors and what they are open on, where the system tells them."""
+    found = set()
+    if OPEN.exists():
+        for name in os.listdir(OPEN):
+            with contextlib.suppress(OSError):  # the one that listed them is gone
+                found.add(f"descriptor {name} {os.readlink(OPEN / name)}")
+    return found
