@@ -1,0 +1,319 @@
+"""The client: every request that trackers and storages answer, as a method."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+from aiofs.backends.fastdfs import wire
+from aiofs.backends.fastdfs.answers import Address, FileInfo
+from aiofs.backends.fastdfs.checks import check_appender, check_extension, check_group, check_metadata, check_prefix
+from aiofs.backends.fastdfs.download import Download
+from aiofs.backends.fastdfs.ids import FileId
+from aiofs.backends.fastdfs.listing import logged_names
+from aiofs.backends.fastdfs.payload import Payload
+from aiofs.backends.fastdfs.pool import Limits, Network
+from aiofs.backends.fastdfs.refusals import NotAccepted
+from aiofs.backends.fastdfs.storages import Storages
+from aiofs.backends.fastdfs.trackers import Trackers
+from aiofs.errors import Damaged, NotFound, Unavailable, Unsupported
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+
+    from aiofs.backends.fastdfs.answers import LoggedName, Place
+    from aiofs.backends.fastdfs.payload import Data
+    from aiofs.backends.fastdfs.records import GroupInfo, StorageInfo
+
+TRACKER_PORT = 22122
+STORAGE_PORT = 23000
+
+
+class FastDFSClient:
+    """An asyncio client for one FastDFS cluster, versions 5.12 to 6.16.
+
+    `trackers` are addresses, `host:port` or `host`. `address_map` says where the storages are for this client if that
+    is not where the trackers see them: addresses, with or without port, to such.
+
+    Files have ids, `group1/M00/...`, which the storages choose. A *normal* file never changes; an *appender* can be
+    appended to, modified and truncated in place, by one writer at a time: nothing of that is atomic, and a broken
+    `append` takes back what others appended meanwhile; a *slave* has a name that derives from its master's.
+
+    Failures leave as `OSError` (see `aiofs.errors`) with the id as `filename`. The connections belong to the event loop
+    in which they are first used and are closed by `async with` or `aclose`.
+    """
+
+    def __init__(
+        self,
+        trackers: str | Iterable[str],
+        *,
+        connect_timeout: float = 5.0,
+        network_timeout: float = 30.0,
+        pool_timeout: float = 60.0,
+        connections: int = 16,
+        address_map: Mapping[str, str] | None = None,
+    ) -> None:
+        addresses = [
+            Address.parse(tracker, TRACKER_PORT) for tracker in ([trackers] if isinstance(trackers, str) else trackers)
+        ]
+        if not addresses:
+            raise ValueError("a client needs at least one tracker")
+        self._network = Network(
+            Limits(
+                connect_timeout=connect_timeout,
+                network_timeout=network_timeout,
+                pool_timeout=pool_timeout,
+                connections=connections,
+            )
+        )
+        self._trackers = Trackers(addresses, self._network)
+        self._storages = Storages(self._trackers, self._network, address_map or {})
+
+    # Files
+
+    async def upload(
+        self,
+        data: Data | AsyncIterable[Data],
+        size: int | None = None,
+        *,
+        extension: str = "",
+        group: str | None = None,
+        appender: bool = False,
+    ) -> str:
+        """Store a new file and return its id. It exists for others only when all bytes are stored.
+
+        `size` must be given where `data` is an iterable. The id of a normal file is checked against what was sent.
+
+        :raises Unavailable: if no storage of the group is up.
+        :raises NoSpace: if none has space.
+        :raises Damaged: if the storage received something else.
+        """
+        payload = Payload(data, size)
+        check_extension(extension)
+        stored = await self._storages.store(
+            group if group is None else check_group(group),
+            lambda path_index: wire.upload(path_index, payload.size, extension, appender=appender),
+            payload,
+        )
+        file = FileId.parse(stored)
+        if not appender and (file.size, file.crc32) != (payload.size, payload.crc32):
+            raise Damaged.of(stored, "the storage received other bytes than were sent")
+        return stored
+
+    async def upload_slave(
+        self,
+        master: str,
+        prefix: str,
+        data: Data | AsyncIterable[Data],
+        size: int | None = None,
+        *,
+        extension: str = "",
+    ) -> str:
+        """Store a file whose id is the master's, without extension, and `prefix` and `extension`; return that id.
+
+        Removing the master leaves it where it is.
+
+        :raises NotFound: if there is no master.
+        :raises AlreadyExists: if there is such a slave.
+        """
+        file, payload = FileId.parse(master), Payload(data, size)
+        request = wire.upload_slave(file, check_prefix(prefix), payload.size, check_extension(extension))
+        return await self._storages.ask(file, request, payload)
+
+    async def append(self, file_id: str, data: Data | AsyncIterable[Data], size: int | None = None) -> None:
+        """Add bytes to the end of an appender.
+
+        :raises Unsupported: if it is no appender.
+        """
+        file, payload = check_appender(file_id), Payload(data, size)
+        if payload.size:
+            await self._storages.ask(file, wire.append(file, payload.size), payload)
+
+    async def modify(
+        self, file_id: str, offset: int, data: Data | AsyncIterable[Data], size: int | None = None
+    ) -> None:
+        """Overwrite bytes of an appender, from `offset`, which is not behind its end, on and past its end.
+
+        :raises Unsupported: if it is no appender.
+        """
+        file, payload = check_appender(file_id), Payload(data, size)
+        if payload.size:
+            await self._storages.ask(file, wire.modify(file, offset, payload.size), payload)
+
+    async def truncate(self, file_id: str, size: int) -> None:
+        """Cut an appender to `size` bytes, or extend it with zeros.
+
+        :raises Unsupported: if it is no appender.
+        """
+        file = check_appender(file_id)
+        await self._storages.ask(file, wire.truncate(file, size))
+
+    async def regenerate(self, file_id: str, *, patience: float | None = None) -> str:
+        """Make a normal file of an appender and return its new id. The old one and the metadata are gone then.
+
+        The storage reads the whole file before it answers: `patience`, by default the network timeout, is for that.
+
+        :raises Unsupported: if it is no appender, or the servers are older than 6.02.
+        """
+        file = check_appender(file_id)
+        try:
+            return await self._storages.ask(file, wire.regenerate(file), patience=patience)
+        except NotAccepted as error:
+            raise Unsupported.of(file_id, "these servers cannot make a normal file of an appender") from error
+
+    async def download(
+        self, file_id: str, start: int = 0, stop: int | None = None, *, size: int | None = None
+    ) -> Download:
+        """Begin to read the bytes from `start` to `stop`, clipped to the file.
+
+        Whoever knows the file's `size` for sure saves a request by saying it. The checksum of a normal file is checked
+        where all of it is read.
+
+        :raises NotFound: if there is no such file.
+        """
+        file = FileId.parse(file_id)
+        if start < 0 or (stop is not None and stop < 0):
+            raise ValueError(f"no file has bytes {start} to {stop}")
+        if size is None and start == 0 and stop is None and file.size:
+            download = await self._begin_download(file, 0, 0)
+            if download.size == file.size:
+                return download
+            download.abandon()  # the name tells another size: the file may be a slave in disguise
+        if size is None:
+            size = (await self.info(file_id)).size
+        stop = size if stop is None else min(stop, size)
+        if start >= stop:
+            return Download(file)
+        return await self._begin_download(file, start, stop - start)
+
+    async def read(self, file_id: str, start: int = 0, stop: int | None = None) -> bytes:
+        """Return the bytes from `start` to `stop`, clipped to the file. Raises as `download`."""
+        return await (await self.download(file_id, start, stop)).read()
+
+    async def delete(self, file_id: str) -> None:
+        """Remove a file and its metadata.
+
+        :raises NotFound: if there is no such file.
+        """
+        file = FileId.parse(file_id)
+        await self._storages.ask(file, wire.delete(file))
+
+    async def info(self, file_id: str, *, checksum: bool = False, patience: float | None = None) -> FileInfo:
+        """Ask the source of a file for its size, age and, with `checksum`, its CRC-32.
+
+        The storage reads all of an appender or a slave for that: `patience` is for it. A normal file's costs nothing.
+
+        :raises NotFound: if there is no such file.
+        """
+        file = FileId.parse(file_id)
+        told = await self._storages.ask(file, wire.query_info(file, checksum=checksum), patience=patience)
+        return told if checksum else FileInfo(told.size, told.modified, file.crc32, told.source)
+
+    async def exists(self, file_id: str) -> bool:
+        """Whether the source of a file has it."""
+        try:
+            await self.info(file_id)
+        except NotFound:
+            return False
+        return True
+
+    async def metadata(self, file_id: str) -> dict[str, str]:
+        """Return a file's metadata.
+
+        :raises NotFound: if there is no such file.
+        """
+        file = FileId.parse(file_id)
+        try:
+            return await self._storages.ask(file, wire.get_metadata(file))
+        except NotFound:
+            await self.info(file_id)  # servers say the same of a file that has none
+            return {}
+
+    async def set_metadata(self, file_id: str, metadata: Mapping[str, str], *, merge: bool = False) -> None:
+        """Replace a file's metadata, or with `merge` the given keys of it.
+
+        :raises NotFound: if there is no such file.
+        :raises ValueError: if a key or value is none that servers keep: at most 64 and 256 bytes, no control
+            characters 0 to 2.
+        """
+        file = FileId.parse(file_id)
+        await self._storages.ask(file, wire.set_metadata(file, check_metadata(metadata), merge=merge))
+
+    # The cluster
+
+    async def query_store(self, group: str | None = None) -> Place:
+        """Ask where to upload to."""
+        return await self._trackers.ask(wire.query_store(_checked(group)), group)
+
+    async def query_store_all(self, group: str | None = None) -> list[Place]:
+        """Ask for all storages of a group to which one could upload."""
+        return await self._trackers.ask(wire.query_store_all(_checked(group)), group)
+
+    async def query_fetch(self, file_id: str) -> Place:
+        """Ask where to read a file. Trackers answer for files that do not exist too."""
+        file = FileId.parse(file_id)
+        return await self._trackers.ask(wire.query_fetch(file), file.group)
+
+    async def query_fetch_all(self, file_id: str) -> list[Place]:
+        """Ask for all storages that can give a file."""
+        file = FileId.parse(file_id)
+        return await self._trackers.ask(wire.query_fetch_all(file), file.group)
+
+    async def query_update(self, file_id: str) -> Place:
+        """Ask where to change a file."""
+        file = FileId.parse(file_id)
+        return await self._trackers.ask(wire.query_update(file), file.group)
+
+    async def groups(self) -> list[GroupInfo]:
+        """List the groups."""
+        return await self._trackers.ask(wire.list_groups())
+
+    async def group(self, name: str) -> GroupInfo:
+        """Describe one group."""
+        return await self._trackers.ask(wire.list_group(check_group(name)), name)
+
+    async def storages(self, group: str, storage: str = "") -> list[StorageInfo]:
+        """List the storages of a group, or the one with this id."""
+        return await self._trackers.ask(wire.list_storages(check_group(group), storage), group)
+
+    async def names(self, group: str, path_index: int = 0, *, storage: str | None = None) -> AsyncIterator[LoggedName]:
+        """Yield the log of files that a storage still has on one of its paths, by default any storage that is up.
+
+        This is what FastDFS has for a listing. The servers use it among themselves, for the recovery of a disk: it
+        reads the whole log of a storage, is up to a second late, and knows names only. Lines whose name ends with `-m`
+        are about metadata.
+        """
+        if storage is None:
+            active = [known for known in await self.storages(group) if known.state == "ACTIVE"]
+            if not active:
+                raise Unavailable.of(None, f"group {group!r} has no storage that is up")
+            address = Address(active[0].ip, active[0].port)
+        else:
+            address = Address.parse(storage, STORAGE_PORT)
+        async for logged in logged_names(self._storages.reach(address), group, path_index):
+            yield logged
+
+    async def active_test(self, server: str) -> None:
+        """Ask a tracker or storage, `host:port`, whether it is there.
+
+        :raises Unreachable: if it is not.
+        """
+        await self._storages.reach(Address.parse(server, STORAGE_PORT)).call(wire.active_test())
+
+    async def aclose(self) -> None:
+        """Close all connections; whatever still goes on breaks. Harmless when done twice."""
+        await self._network.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        await self.aclose()
+
+    async def _begin_download(self, file: FileId, start: int, length: int) -> Download:
+        if file.kind == "normal":
+            return await self._storages.anywhere(file, lambda server: Download.begin(server, file, start, length))
+        return await self._storages.at_source(file, lambda server: Download.begin(server, file, start, length))
+
+
+def _checked(group: str | None) -> str | None:
+    return None if group is None else check_group(group)

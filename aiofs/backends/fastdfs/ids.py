@@ -1,0 +1,114 @@
+"""File ids such as `group1/M00/00/01/fwAAA2sAcB6ACvueAAAADg4Qul0904.txt`: what a storage writes into names."""
+
+from __future__ import annotations
+
+import base64
+import re
+import struct
+from dataclasses import dataclass, field
+from typing import Literal
+
+GROUP = re.compile(r"[A-Za-z0-9]{1,16}")
+EXTENSION = re.compile(r"(?!\.)[A-Za-z0-9_.-]{0,6}")
+SLAVE_PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,16}")
+
+_NAME = re.compile(r"M([0-9A-Fa-f]{2})/[0-9A-Fa-f]{2}/[0-9A-Fa-f]{2}/([A-Za-z0-9_-]{27})([A-Za-z0-9_.-]{1,90})")
+_TAIL = re.compile(r"[0-9]{7}|(?=.{7}$)[0-9]{0,5}\.[A-Za-z0-9_-][A-Za-z0-9_.-]{0,5}")
+_TRUNK_TAIL_LENGTH = 16
+_FACTS = struct.Struct("!4sIQI")
+_TRUNK = struct.Struct("!III")
+
+_APPENDER = 1 << 58
+_IN_TRUNK = 1 << 59
+_SALTED = 1 << 63
+_LOW = 0xFFFFFFFF
+
+Kind = Literal["normal", "appender", "slave"]
+
+
+@dataclass(frozen=True, slots=True)
+class TrunkPlace:
+    """Where in which trunk file the storage keeps a small file."""
+
+    file: int
+    offset: int
+    allocated: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileId:
+    """A file id, and what its name tells without any request.
+
+    `size` and `crc32` are `None` where the name does not tell: for appenders and slaves. A slave whose prefix is all
+    digits can have a name that looks like a normal file's; only the storage knows such a one's size.
+    """
+
+    group: str
+    name: str
+    kind: Kind = field(compare=False)
+    path_index: int = field(compare=False)
+    source: str | int = field(compare=False)
+    """The storage that made the file: its IPv4 address, or its number where the cluster uses storage ids."""
+    created: int = field(compare=False)
+    """Seconds since 1970."""
+    size: int | None = field(compare=False)
+    crc32: int | None = field(compare=False)
+    trunk: TrunkPlace | None = field(compare=False)
+
+    @classmethod
+    def parse(cls, text: str) -> FileId:
+        """Read an id.
+
+        :raises ValueError: if this is none.
+        """
+        group, slash, name = text.partition("/")
+        match = _NAME.fullmatch(name)
+        if not slash or match is None or GROUP.fullmatch(group) is None:
+            raise ValueError(f"{text!r} is no FastDFS file id")
+        source, created, size_field, crc32 = _FACTS.unpack(_decode(match[2]))
+        kind, trunk = _kind(size_field, match[3])
+        told = kind == "normal"
+        return cls(
+            group=group,
+            name=name,
+            kind=kind,
+            path_index=int(match[1], 16),
+            source=_source(source),
+            created=created,
+            size=_size(size_field) if told else None,
+            crc32=crc32 if told else None,
+            trunk=trunk,
+        )
+
+    def __str__(self) -> str:
+        return f"{self.group}/{self.name}"
+
+
+def looks_like_id(text: str) -> bool:
+    """Whether `text` has the form of a file id."""
+    group, slash, name = text.partition("/")
+    return bool(slash) and GROUP.fullmatch(group) is not None and _NAME.fullmatch(name) is not None
+
+
+def _decode(characters: str) -> bytes:
+    return base64.urlsafe_b64decode(characters + "=" * (-len(characters) % 4))
+
+
+def _kind(size_field: int, tail: str) -> tuple[Kind, TrunkPlace | None]:
+    """Tell a slave by its tail: whatever is not one that a storage makes by itself."""
+    trunk = None
+    if size_field & _IN_TRUNK and len(tail) > _TRUNK_TAIL_LENGTH:
+        trunk = TrunkPlace(*_TRUNK.unpack(_decode(tail[:_TRUNK_TAIL_LENGTH])))
+        tail = tail[_TRUNK_TAIL_LENGTH:]
+    if _TAIL.fullmatch(tail) is None:
+        return "slave", trunk
+    return ("appender" if size_field & _APPENDER else "normal"), trunk
+
+
+def _size(field: int) -> int:
+    return field & _LOW if field & (_SALTED | _IN_TRUNK) else field
+
+
+def _source(raw: bytes) -> str | int:
+    """Read an IPv4 address, or a storage's number: little-endian and below 2**24, so with a zero last byte."""
+    return ".".join(map(str, raw)) if raw[3] else int.from_bytes(raw, "little")

@@ -1,0 +1,54 @@
+"""Bytes on their way to a storage: exactly as many as were announced."""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterable
+
+Data = bytes | bytearray | memoryview
+_STEP = 1 << 18
+
+
+class Payload:
+    """Bytes, or an iterable of them whose total size is said before; counts and sums them up on their way."""
+
+    def __init__(self, data: Data | AsyncIterable[Data], size: int | None = None) -> None:
+        self._data = data
+        if isinstance(data, (bytes, bytearray, memoryview)):
+            length = memoryview(data).nbytes
+            if size not in {None, length}:
+                raise ValueError(f"{length} bytes where {size} were announced")
+            size = length
+        if size is None:
+            raise TypeError("the size of what an iterable yields must be given: storages want to know it before")
+        if size < 0:
+            raise ValueError(f"no file has {size} bytes")
+        self.size = size
+        self.crc32 = 0
+
+    async def pieces(self) -> AsyncGenerator[memoryview]:
+        """Yield the bytes.
+
+        :raises ValueError: if they are more or fewer than announced.
+        """
+        self.crc32 = 0
+        if isinstance(self._data, (bytes, bytearray, memoryview)):
+            whole = memoryview(self._data).cast("B")
+            for start in range(0, len(whole), _STEP):
+                piece = whole[start : start + _STEP]
+                self.crc32 = zlib.crc32(piece, self.crc32)
+                yield piece
+            return
+        left = self.size
+        async for data in self._data:
+            piece = memoryview(data).cast("B")
+            left -= len(piece)
+            if left < 0:
+                raise ValueError(f"more bytes than the {self.size} that were announced")
+            self.crc32 = zlib.crc32(piece, self.crc32)
+            yield piece
+        if left:
+            raise ValueError(f"{left} bytes fewer than the {self.size} that were announced")

@@ -1,0 +1,224 @@
+"""The connections to the servers of a cluster: opened when needed, kept when in step, never more than a few to each."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from aiofs.backends.fastdfs import wire
+from aiofs.backends.fastdfs.answers import ProtocolError
+from aiofs.backends.fastdfs.connection import BrokenError, Connection, StalledError
+from aiofs.errors import AiofsError, Damaged, TimedOut, Unreachable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from aiofs.backends.fastdfs.answers import Address
+    from aiofs.backends.fastdfs.wire import Answer, Request
+
+T = TypeVar("T")
+
+EXCHANGE_ERRORS = (BrokenError, StalledError, ProtocolError)
+
+
+class RefusedError(Exception):
+    """A server answered with a status other than 0."""
+
+    def __init__(self, status: int, command: int, address: Address) -> None:
+        super().__init__(f"{address} answered command {int(command)} with status {status}")
+        self.status = status
+
+
+class NotConnected(Unreachable):
+    """The server could not even be asked: nothing was sent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How long things may take, in seconds, and how many connections a server gets."""
+
+    connect_timeout: float = 5.0
+    network_timeout: float = 30.0
+    """Without any progress of a request or an answer."""
+    pool_timeout: float = 60.0
+    """Until one of a server's connections is free."""
+    connections: int = 16
+    idle_check: float = 60.0
+    """A connection that was idle for longer is tested before it is used."""
+
+
+class Server:
+    """One tracker or storage, and the connections to it."""
+
+    def __init__(self, address: Address, limits: Limits) -> None:
+        self.address = address
+        self.limits = limits
+        self._free = asyncio.Semaphore(limits.connections)
+        self._all: set[Connection] = set()
+        self._idle: list[Connection] = []
+
+    async def call(
+        self, request: Request[T], payload: AsyncGenerator[memoryview] | None = None, *, patience: float | None = None
+    ) -> T:
+        """Send a request and return what its answer says.
+
+        :raises RefusedError: if the answer has a status.
+        :raises NotConnected: if there is no connection to be had; nothing was sent.
+        :raises Unreachable: if the connection breaks.
+        :raises TimedOut: if nothing moves for `patience` (by default: `network_timeout`) seconds.
+        :raises Damaged: if what comes is no answer.
+        """
+        if patience is None:
+            patience = self.limits.network_timeout
+        connection, answer = await self.begin(request, payload, patience)
+        try:
+            if answer.length > wire.LONGEST_BODY:
+                raise ProtocolError(f"an answer of {answer.length} bytes to command {int(request.command)}")
+            body = await connection.read(answer.length, patience)
+            decoded = request.decode(body)
+            connection.finish()
+        except EXCHANGE_ERRORS as error:
+            raise self.blame(error) from error
+        finally:
+            self.give_back(connection)
+        return decoded
+
+    async def begin(
+        self, request: Request[Any], payload: AsyncGenerator[memoryview] | None, patience: float
+    ) -> tuple[Connection, Answer]:
+        """Send a request and return the connection on which the body of its answer follows. Raises as `call`.
+
+        The caller owes a `give_back`. A connection that turns out to be dead is replaced where asking twice does no
+        harm.
+        """
+        while True:
+            connection = await self._take()
+            answer = None
+            try:
+                answer = await self._ask(connection, request, payload, patience)
+            except BrokenError as error:
+                if not connection.used or not request.repeatable:
+                    raise self.blame(error) from error
+                self._forget_idle()  # whatever broke this one broke the others
+            except EXCHANGE_ERRORS as error:
+                raise self.blame(error) from error
+            else:
+                return connection, answer
+            finally:
+                if answer is None:
+                    self.give_back(connection)
+
+    def give_back(self, connection: Connection) -> None:
+        """Keep a connection for the next request, or close it where it is out of step."""
+        if connection.usable:
+            self._idle.append(connection)
+        else:
+            self._drop(connection)
+        self._free.release()
+
+    def blame(self, error: Exception) -> AiofsError:
+        """Return the error that says that an exchange with this server ended in `error`."""
+        if isinstance(error, StalledError):
+            return TimedOut.of(None, f"{self.address}: {error}")
+        if isinstance(error, BrokenError):
+            return Unreachable.of(None, f"{self.address}: {error}")
+        return Damaged.of(None, f"{self.address} does not keep to the protocol: {error}")
+
+    async def aclose(self) -> None:
+        """Close all connections; exchanges that go on break."""
+        self._idle.clear()
+        while self._all:
+            await self._all.pop().aclose()
+
+    async def _ask(
+        self,
+        connection: Connection,
+        request: Request[Any],
+        payload: AsyncGenerator[memoryview] | None,
+        patience: float,
+    ) -> Answer:
+        answer = await connection.ask(request, payload, patience)
+        if answer.status:
+            if answer.status == wire.Status.NOT_FOUND and payload is None:
+                connection.finish()  # after any other refusal a server may be waiting, deaf or about to hang up
+            raise RefusedError(answer.status, request.command, self.address)
+        return answer
+
+    async def _take(self) -> Connection:
+        try:
+            async with asyncio.timeout(self.limits.pool_timeout if self._free.locked() else None):
+                await self._free.acquire()
+        except TimeoutError as error:
+            raise TimedOut.of(None, f"all {self.limits.connections} connections to {self.address} are busy") from error
+        try:
+            return await self._kept() or await self._connect()
+        except BaseException:
+            self._free.release()
+            raise
+
+    async def _kept(self) -> Connection | None:
+        """Return a connection that was kept and is still good."""
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.usable and (connection.idle < self.limits.idle_check or await self._test(connection)):
+                return connection
+            self._drop(connection)
+        return None
+
+    async def _test(self, connection: Connection) -> bool:
+        """Find out whether a connection that was idle for long still has somebody at its other end."""
+        try:
+            await self._ask(connection, wire.active_test(), None, self.limits.connect_timeout)
+            connection.finish()
+        except (*EXCHANGE_ERRORS, RefusedError):
+            return False
+        except BaseException:
+            self._drop(connection)
+            raise
+        return True
+
+    async def _connect(self) -> Connection:
+        host, port = self.address
+        try:
+            async with asyncio.timeout(self.limits.connect_timeout):
+                _, connection = await asyncio.get_running_loop().create_connection(Connection, host, port)
+        except OSError as error:
+            raise NotConnected.of(None, f"{self.address} cannot be reached: {error or 'no answer'}") from error
+        self._all.add(connection)
+        return connection
+
+    def _drop(self, connection: Connection) -> None:
+        connection.abort()
+        self._all.discard(connection)
+
+    def _forget_idle(self) -> None:
+        while self._idle:
+            self._drop(self._idle.pop())
+
+
+class Network:
+    """All servers that a client speaks to."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._servers: dict[Address, Server] = {}
+        self._closed = False
+
+    def at(self, address: Address) -> Server:
+        """Return the server at an address.
+
+        :raises ValueError: if the client is closed.
+        """
+        if self._closed:
+            raise ValueError("the client is closed")
+        server = self._servers.get(address)
+        if server is None:
+            server = self._servers[address] = Server(address, self._limits)
+        return server
+
+    async def aclose(self) -> None:
+        """Close all connections, for good."""
+        self._closed = True
+        for server in self._servers.values():
+            await server.aclose()

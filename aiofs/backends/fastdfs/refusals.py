@@ -1,0 +1,51 @@
+"""What the status of an answer means to the caller."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+from aiofs.backends.fastdfs.wire import Status
+from aiofs.errors import AccessDenied, AiofsError, AlreadyExists, IsAFolder, NoSpace, NotFound, Unavailable
+
+if TYPE_CHECKING:
+    from aiofs.backends.fastdfs.pool import RefusedError
+
+
+class NotAccepted(AiofsError):
+    """The request is malformed, or does not apply to this kind of file or version of server."""
+
+    code = errno.EINVAL
+
+
+_KINDS: dict[int, type[AiofsError]] = {
+    Status.NOT_FOUND: NotFound,
+    Status.NO_MEMORY: Unavailable,
+    Status.DENIED: AccessDenied,
+    Status.BUSY: Unavailable,
+    Status.EXISTS: AlreadyExists,
+    Status.NO_FILE: IsAFolder,
+    Status.INVALID: NotAccepted,
+    Status.NO_SPACE: NoSpace,
+}
+_WORDS: dict[int, str] = {
+    Status.DISK_ERROR: "the storage cannot read or write its disk",
+    Status.NO_MEMORY: "the server is out of memory",
+    Status.BUSY: "the storage found no free name",
+    Status.INVALID: "the server does not accept the request for this file",
+    Status.NO_SPACE: "the storages have no space above their reserve",
+}
+
+
+def by_storage(refused: RefusedError, file: str | None) -> AiofsError:
+    """Return the error that a storage's refusal amounts to."""
+    kind = _KINDS.get(refused.status, AiofsError)
+    return kind.of(file, _WORDS.get(refused.status, str(refused) if kind is AiofsError else None))
+
+
+def by_tracker(refused: RefusedError, group: str | None) -> AiofsError:
+    """Return the error that a tracker's refusal amounts to. Trackers know no files: 2 never means a missing one."""
+    if refused.status == Status.NOT_FOUND:
+        which = "no group has" if group is None else f"there is no group {group!r}, or it does not have"
+        return Unavailable.of(None, f"{which} a storage that is up")
+    return by_storage(refused, None)

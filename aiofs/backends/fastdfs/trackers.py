@@ -1,0 +1,63 @@
+"""The trackers of a cluster, which all know the same: the next one is asked where one fails."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from aiofs.backends.fastdfs import refusals
+from aiofs.backends.fastdfs.pool import RefusedError
+from aiofs.backends.fastdfs.wire import Status
+from aiofs.errors import AiofsError, Damaged, TimedOut, Unreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aiofs.backends.fastdfs.answers import Address
+    from aiofs.backends.fastdfs.pool import Network
+    from aiofs.backends.fastdfs.wire import Request
+
+T = TypeVar("T")
+
+
+class Trackers:
+    """Asks one tracker, and stays with it until it fails."""
+
+    def __init__(self, addresses: Sequence[Address], network: Network) -> None:
+        self._addresses = addresses
+        self._network = network
+        self._first = 0
+
+    async def ask(self, request: Request[T], group: str | None = None) -> T:
+        """Send a request, which may be about a group, to the first tracker that answers.
+
+        A tracker that knows no storage yet may have started a moment ago: the others are asked too.
+
+        :raises Unavailable: if there is no such group, or none of its storages is up.
+        :raises NoSpace: if none of them has space.
+        :raises Unreachable: if no tracker can be reached.
+        :raises TimedOut: if the last of them does not answer in time.
+        :raises Damaged: if the last of them does not keep to the protocol.
+        """
+        failures: list[AiofsError] = []
+        for turn in range(len(self._addresses)):
+            index = (self._first + turn) % len(self._addresses)
+            try:
+                answer = await self._network.at(self._addresses[index]).call(request)
+            except (Unreachable, TimedOut, Damaged) as error:
+                failures.append(error)
+            except RefusedError as refused:
+                refusal = refusals.by_tracker(refused, group)
+                refusal.__cause__ = refused
+                if refused.status != Status.NOT_FOUND:
+                    raise refusal from refused
+                failures.append(refusal)
+            else:
+                self._first = index
+                return answer
+        raise _worst(failures)
+
+
+def _worst(failures: list[AiofsError]) -> AiofsError:
+    """Return what to report: that a tracker knew no storage says more than that another was down."""
+    told = [error for error in failures if not isinstance(error, (Unreachable, TimedOut, Damaged))]
+    return (told or failures)[-1]

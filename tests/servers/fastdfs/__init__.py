@@ -1,0 +1,1 @@
+"""A FastDFS cluster for the tests: trackers and storages that behave as PROTOCOL and its recordings say."""
