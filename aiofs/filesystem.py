@@ -113,12 +113,12 @@ class FileSystem(FileLikeSystem):
         if not parsed.text:
             return Opening(lambda: self._open(path, parsed, metadata))
         from aiofs.text import TextFile  # noqa: PLC0415 -- loaded when text is used
+        from aiofs.textformat import TextFormat  # noqa: PLC0415
 
-        options = TextFile.options(encoding, errors, newline)
+        form = TextFormat.of(encoding or "utf-8", errors, newline)
 
         async def open_text() -> TextFile:
-            file = await self._open(path, parsed, metadata)
-            return await TextFile.over(file, options)
+            return TextFile(await self._open(path, parsed, metadata), form.encoding, form.errors, newline)
 
         return Opening(open_text)
 

@@ -37,7 +37,7 @@ class Cursor:
         return self._stream.entry
 
     async def chunk(self, position: int, want: int) -> bytes:
-        """Return bytes from `position` on, about `want` of them or more; b"" only at the end of the file.
+        """Return bytes from `position` on, `want` of them or more where that is set; b"" only at the end of the file.
 
         :raises Damaged: if the stream ends before the size that its entry promises.
         """
@@ -46,6 +46,7 @@ class Cursor:
             return b""
         if position != self._at:
             self._window, self._ahead = self._first_window, 0
+            want = want or SMALLEST_AHEAD
             await self._ask(position, want)
         else:
             self._ahead = min(LARGEST_AHEAD, max(SMALLEST_AHEAD, self._ahead * 2))

@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from aiofs.driver import WriteSession
+from aiofs.errors import Conflict
 from aiofs.shield import finish
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+
+    from aiofs.driver import Driver, Entry, Part
 
 T = TypeVar("T")
 
@@ -68,3 +72,22 @@ class Uploads(Generic[T]):
                 failure = task.exception()
                 if failure is not None:
                     raise failure
+
+
+class EndedSession(WriteSession):
+    """A prepared session that somebody ended already: ending it again changes nothing."""
+
+    def __init__(self, driver: Driver, path: str) -> None:
+        self._driver = driver
+        self._path = path
+
+    async def write(self, part: Part) -> None:
+        """Refuse: there is nothing left to write to."""
+        raise Conflict.of(self._path, f"this write was ended; {len(part)} bytes came too late")
+
+    async def commit(self) -> Entry:
+        """Say what is there."""
+        return await self._driver.stat(self._path)
+
+    async def abort(self) -> None:
+        """Do nothing."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Self
 
@@ -98,17 +99,18 @@ class FileLikeSystem(ABC):
         self, path: str, encoding: str = "utf-8", errors: str = "strict", newline: str | None = None
     ) -> str:
         """Return the text of the file, with newlines as builtins' `open` would give them."""
-        from aiofs.text import decode  # noqa: PLC0415 -- loaded when text is used
-
-        return decode(await self.read_bytes(path), encoding, errors, newline)
+        data = await self.read_bytes(path)
+        return io.TextIOWrapper(io.BytesIO(data), encoding, errors, newline).read()
 
     async def write_text(
         self, path: str, text: str, encoding: str = "utf-8", errors: str = "strict", newline: str | None = None
     ) -> None:
         """Make `text` the file's content, with newlines as builtins' `open` would write them."""
-        from aiofs.text import encode  # noqa: PLC0415 -- loaded when text is used
-
-        await self.write_bytes(path, encode(text, encoding, errors, newline))
+        buffer = io.BytesIO()
+        wrapper = io.TextIOWrapper(buffer, encoding, errors, newline)
+        wrapper.write(text)
+        wrapper.flush()
+        await self.write_bytes(path, buffer.getvalue())
 
     async def copy(self, source: str, target: str) -> None:
         """Make the file `target` the same as `source`."""

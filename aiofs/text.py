@@ -23,7 +23,7 @@ _NO_LINES: Iterator[str] = iter(())
 class TextFile:
     """A file of characters over a file of bytes, `buffer`, with encoding, errors and newline as builtins have them.
 
-    Leaving the `async with` block publishes what was written; leaving it by an exception, or `abort`, publishes nothing.
+    Leaving the `async with` block publishes what was written; leaving it by an exception, or `abort`, nothing.
     In mode `r+` reading and writing may alternate freely: both happen at the position that `tell` reports.
     """
 
@@ -102,7 +102,7 @@ class TextFile:
         if size is None or size < 0:
             await self._decode_more(ahead, -1)
             return ahead.take()
-        while (missing := size - len(ahead)) > 0:
+        while (missing := size - ahead.left) > 0:
             if not await self._decode_more(ahead, max(missing, CHUNK)):
                 break
         return ahead.take(size)
@@ -147,11 +147,10 @@ class TextFile:
         """
         if not self._writing:
             await self._turn_to_writing()
-        try:
-            data = self._encode(text)
-        except (TypeError, AttributeError):
-            _check_text(text)
-            raise
+        if not isinstance(text, str):
+            kind = type(text).__name__
+            raise TypeError(f"this file is open for text, not {kind}: decode the bytes, or open it with mode 'b'")
+        data = self._encode(text)
         self._pending.append(data)
         self._gathered += len(data)
         if self._gathered >= CHUNK:
@@ -257,7 +256,7 @@ class TextFile:
                 return line
             if not more:
                 return ""
-            more = await self._decode_more(ahead, max(len(ahead), CHUNK))
+            more = await self._decode_more(ahead, max(ahead.left, CHUNK))
 
     async def _decode_more(self, ahead: Ahead, size: int) -> bool:
         """Read and decode about `size` more bytes (all for -1), and return whether the file may have still more."""
@@ -275,7 +274,7 @@ class TextFile:
         self._ahead = ahead = Ahead(self._form, place.position, place.flags)
         if place.feed or place.final:
             ahead.feed(await self._buffer.read(place.feed), final=place.final)
-        if len(ahead) < place.skip:
+        if ahead.left < place.skip:
             raise AiofsError.of(self.name, "seek to a place that this file does not have")
         ahead.take(place.skip)
 
@@ -315,9 +314,3 @@ class TextFile:
             self._pending.clear()
             self._gathered = 0
             await self._buffer.write(data)
-
-
-def _check_text(text: object) -> None:
-    if not isinstance(text, str):
-        kind = type(text).__name__
-        raise TypeError(f"this file is open for text, not {kind}: decode the bytes, or open it with mode 'b'")

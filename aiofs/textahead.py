@@ -52,11 +52,11 @@ class _Source(NamedTuple):
 class Ahead:
     """Text decoded ahead of its reader, from `position` on, and which bytes it came from."""
 
-    def __init__(self, form: TextFormat, position: int, flags: int | None = None) -> None:
+    def __init__(self, form: TextFormat, position: int, flags: int = 0) -> None:
         self._form = form
-        self._decoder = form.decoder()
-        if position or flags:
-            self._decoder.setstate((b"", flags or 0))
+        self._decoder = form.decoder(at_start=position == 0)
+        if flags:
+            self._decoder.setstate((b"", flags))
         self.position = position
         self._sources: list[_Source] = []
         self._before = 0
@@ -90,7 +90,8 @@ class Ahead:
         while self._sources and self._before >= len(self._sources[0].text):
             self._before -= len(self._sources.pop(0).text)
 
-    def __len__(self) -> int:
+    @property
+    def left(self) -> int:
         """How many characters there are ahead."""
         self._settle()
         return len(self._text) - self._at
@@ -155,8 +156,7 @@ class Ahead:
             size = len(text.encode(self._form.encoding, self._form.errors))
         except UnicodeError:
             return 0
-        byte_order_mark = len("".encode(self._form.encoding)) if source.position else 0
-        return size - byte_order_mark
+        return size - self._form.mark_size if source.position else size
 
     def _count(self, source: _Source, size: int) -> int:
         """Return how many characters come out of the first `size` bytes."""

@@ -35,9 +35,11 @@ class TextFormat:
         codecs.lookup_error(wrapper.errors or "strict")
         return cls(wrapper.encoding, wrapper.errors or "strict", newline)
 
-    def decoder(self) -> codecs.IncrementalDecoder:
-        """Return a decoder that also translates newlines."""
+    def decoder(self, *, at_start: bool = True) -> codecs.IncrementalDecoder | io.IncrementalNewlineDecoder:
+        """Return a decoder for the start of a file, or behind it (no BOM follows), that also translates newlines."""
         decoder = codecs.getincrementaldecoder(self.encoding)(self.errors)
+        if not at_start and self.mark_size:
+            decoder.setstate((b"", 0))  # only where there is a mark: for iso2022 this is no state at all
         if self.newline:
             return decoder
         return io.IncrementalNewlineDecoder(decoder, translate=self.newline is None)
@@ -52,18 +54,25 @@ class TextFormat:
 
     def lines(self, text: str) -> list[str]:
         """Cut decoded text behind every line end; the last piece may lack one."""
-        if self.newline in {None, "", "\n"}:
-            return io.StringIO(text, newline="" if self.newline == "" else "\n").readlines()
-        *whole, last = text.split(self.newline)
-        ended = [line + self.newline for line in whole]  # type: ignore[operator]
+        newline = self.newline
+        if newline is None or newline in {"", "\n"}:
+            return io.StringIO(text, newline="" if newline == "" else "\n").readlines()
+        *whole, last = text.split(newline)
+        ended = [line + newline for line in whole]
         return [*ended, last] if last else ended
 
     def first_line(self, text: str) -> str:
         """Return decoded text up to the first line end, with it."""
-        if self.newline in {None, "", "\n"}:
-            return io.StringIO(text, newline="" if self.newline == "" else "\n").readline()
-        line, end, _ = text.partition(self.newline)
+        newline = self.newline
+        if newline is None or newline in {"", "\n"}:
+            return io.StringIO(text, newline="" if newline == "" else "\n").readline()
+        line, end, _ = text.partition(newline)
         return line + end
+
+    @property
+    def mark_size(self) -> int:
+        """How many bytes of byte order mark a file begins with."""
+        return len("".encode(self.encoding))
 
     @property
     def line_ends(self) -> tuple[str, ...]:
@@ -79,7 +88,7 @@ class TextFormat:
         if name in {"utf-8", "ascii", "iso8859-1"}:
             return lambda text: text.encode(name, self.errors)
         encoder = codecs.getincrementalencoder(self.encoding)(self.errors)
-        if not at_start:
+        if not at_start and self.mark_size:
             encoder.setstate(0)
         return encoder.encode
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from aiofs.driver import ABSENT, Capabilities, Driver, Entry, Lease, Part, ReadStream, WriteSession
 from aiofs.errors import AlreadyExists, Conflict, NotFound
 from aiofs.locks import LockTable
+from aiofs.sessions import EndedSession
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -205,22 +206,3 @@ class MemorySession(WriteSession):
         self._driver.forget(self._name)
         if self._adopted:
             await self._lease.release()
-
-
-class EndedSession(WriteSession):
-    """A prepared session that somebody ended already."""
-
-    def __init__(self, driver: Driver, path: str) -> None:
-        self._driver = driver
-        self._path = path
-
-    async def write(self, part: Part) -> None:
-        """Refuse: there is nothing left to write to."""
-        raise Conflict.of(self._path, f"this write was ended; {len(part)} bytes came too late")
-
-    async def commit(self) -> Entry:
-        """Say what is there."""
-        return await self._driver.stat(self._path)
-
-    async def abort(self) -> None:
-        """Do nothing."""

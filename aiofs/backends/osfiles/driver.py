@@ -1,0 +1,217 @@
+"""OSDriver: local files below one folder."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from contextlib import contextmanager
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from aiofs.backends.osfiles.errors import told_of
+from aiofs.backends.osfiles.listing import walk
+from aiofs.backends.osfiles.root import Root
+from aiofs.backends.osfiles.staging import Stage, check_match, entry_of, refuse_locked, version_of
+from aiofs.backends.osfiles.streams import OSSession, OSStream, copy_bytes
+from aiofs.driver import Capabilities, Driver, Entry, Lease, ReadStream, WriteSession
+from aiofs.errors import AccessDenied, Conflict, IsAFolder, NotAFolder, NotFound
+from aiofs.sessions import EndedSession
+from aiofs.threads import hop
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+
+FIRST_READ = 1 << 16
+PAGE = 500
+LONGEST_SEGMENT = 255
+_READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
+_WINDOWS_FORBIDS = frozenset('\\:*?"<>|')
+
+
+class OSDriver(Driver):
+    """Local files. Publishing is a rename beside the file; the staging file is the lock, among all processes."""
+
+    capabilities = Capabilities(locks="shared", resume=True, pinned=True, rewrite=True, file_and_folder=False)
+
+    def __init__(self, root: str | os.PathLike[str], *, durable: bool = True) -> None:
+        self._root = Root(root)
+        self._durable = durable
+
+    def check_name(self, path: str) -> None:
+        """Raise `ValueError` for a name that the system cannot hold."""
+        for segment in path.split("/"):
+            if len(segment.encode()) > LONGEST_SEGMENT:
+                raise ValueError(f"path {path!r}: a segment has more than {LONGEST_SEGMENT} bytes")
+            if sys.platform == "win32" and (_WINDOWS_FORBIDS & set(segment) or segment[-1] in ". "):
+                raise ValueError(f"path {path!r}: Windows cannot hold the segment {segment!r}")
+
+    async def stat(self, path: str) -> Entry:
+        """Describe the file."""
+        return await hop(self._stat, path)
+
+    async def read(self, path: str, start: int = 0, stop: int | None = None, *, match: str | None = None) -> ReadStream:
+        """Open the file for reading, with the first bytes read in the same hop."""
+        return await hop(self._open, path, start, stop, match)
+
+    async def begin(
+        self, path: str, lease: Lease, *, match: str | None = None, metadata: Mapping[str, str] | None = None
+    ) -> WriteSession:
+        """Begin new bytes in the staging file that is the lease."""
+        stage = self._stage_of(lease)
+        await hop(stage.empty)
+        return OSSession(stage, match, durable=self._durable)
+
+    async def resume(self, token: Mapping[str, Any]) -> WriteSession:
+        """Take over a staging file that waits for a decision, or find that it was published or dropped."""
+        return await hop(self._resume, token)
+
+    async def delete(
+        self, paths: Sequence[str], *, leases: Sequence[Lease] = (), match: str | None = None, missing_ok: bool = False
+    ) -> None:
+        """Remove the files, and the folders that have no file left."""
+        await hop(self._delete, paths, {lease.path for lease in leases}, match, missing_ok)
+
+    async def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry]:
+        """Yield the files; each folder's names are read at once when the walk comes to it."""
+        entries = walk(self._root, prefix, after, one_level=delimiter is not None)
+        try:
+            while page := await hop(_page, entries):
+                for entry in page:
+                    yield entry
+        finally:
+            await hop(entries.close)
+
+    async def lock(self, path: str) -> Lease:
+        """Get the right to write the path."""
+        return await hop(self._lock, path)
+
+    async def copy(self, source: str, target: str, lease: Lease, *, match: str | None = None) -> Entry:
+        """Copy within the kernel."""
+        return await hop(self._copy, source, target, self._stage_of(lease), match)
+
+    async def move(self, source: str, target: str, leases: tuple[Lease, Lease]) -> Entry:
+        """Rename."""
+        return await hop(self._move, source, target, self._stage_of(leases[1]))
+
+    def __str__(self) -> str:
+        return f"files below {self._root.path}"
+
+    def _stage_of(self, lease: Lease) -> Stage:
+        if not isinstance(lease, Stage):
+            raise TypeError(f"{lease!r} is no lease of this driver")
+        return lease
+
+    def _lock(self, path: str) -> Stage:
+        with told_of(path):
+            return Stage.take(self._root, path)
+
+    def _stat(self, path: str) -> Entry:
+        with told_of(path), _missing_below_files(path), self._root.place(path) as place:
+            status = place.status()
+        if status is None:
+            raise NotFound.of(path)
+        _check_regular(path, status)
+        return entry_of(path, status)
+
+    def _open(self, path: str, start: int, stop: int | None, match: str | None) -> OSStream:
+        with told_of(path), _missing_below_files(path), self._root.place(path) as place:
+            try:
+                fd = os.open(place.leaf, _READ | _NO_FOLLOW, dir_fd=place.fd)
+            except FileNotFoundError:
+                raise NotFound.of(path) from None
+            try:
+                status = os.fstat(fd)
+                _check_regular(path, status)
+                if match is not None and version_of(status) != match:
+                    raise Conflict.of(path, "the file was changed meanwhile")
+                want = FIRST_READ if stop is None else min(FIRST_READ, stop - start)
+                first = os.pread(fd, max(want, 0), start)
+            except BaseException:
+                os.close(fd)
+                raise
+        return OSStream(entry_of(path, status), fd, start, stop, first)
+
+    def _resume(self, token: Mapping[str, Any]) -> WriteSession:
+        path = token["path"]
+        with told_of(path):
+            stage = Stage.take_ready(self._root, path)
+        if stage is None:
+            return EndedSession(self, path)
+        return OSSession(stage, token["match"], durable=self._durable, owns_stage=True)
+
+    def _delete(self, paths: Sequence[str], held: set[str], match: str | None, missing_ok: bool) -> None:
+        there = [path for path in paths if self._check_removable(path, held, match, missing_ok)]
+        for path in there:
+            with told_of(path), self._root.place(path, follow=False) as place:
+                try:
+                    os.unlink(place.leaf, dir_fd=place.fd)
+                except FileNotFoundError:
+                    continue  # somebody else removed it in this moment
+                if self._durable and place.fd is not None:
+                    os.fsync(place.fd)
+            parents = path.split("/")[:-1]
+            self._root.prune(["/".join(parents[: depth + 1]) for depth in range(len(parents))])
+
+    def _check_removable(self, path: str, held: set[str], match: str | None, missing_ok: bool) -> bool:
+        """Return whether the file is there; raise if it may not be removed."""
+        try:
+            with told_of(path), _missing_below_files(path), self._root.place(path, follow=False) as place:
+                refuse_locked(place, held)
+                status = place.status()
+                if status is None:
+                    raise NotFound.of(path)
+                if stat.S_ISDIR(status.st_mode):
+                    raise IsAFolder.of(path)
+                check_match(place, match)
+        except NotFound:
+            if missing_ok:
+                return False
+            raise
+        return True
+
+    def _copy(self, source: str, target: str, stage: Stage, match: str | None) -> Entry:
+        stream = self._open(source, 0, 0, None)
+        try:
+            with told_of(target):
+                stage.empty()
+                copy_bytes(stream.fd, stage.fd, 0, stream.entry.size or 0, 0)
+                stage.seal(durable=self._durable)
+                return stage.publish(match, durable=self._durable)
+        finally:
+            stream.abandon()
+
+    def _move(self, source: str, target: str, stage: Stage) -> Entry:
+        with told_of(source), self._root.place(source, follow=False) as old:
+            status = old.status()
+            if status is None:
+                raise NotFound.of(source)
+            _check_regular(source, status)
+            new = stage.place
+            os.replace(old.leaf, new.leaf, src_dir_fd=old.fd, dst_dir_fd=new.fd)
+            if self._durable:
+                stage.sync_folders()
+                if old.fd is not None:
+                    os.fsync(old.fd)
+        return entry_of(target, status)
+
+
+def _page(entries: Iterator[Entry]) -> list[Entry]:
+    return list(islice(entries, PAGE))
+
+
+def _check_regular(path: str, status: os.stat_result) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise IsAFolder.of(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise AccessDenied.of(path, "not a regular file")
+
+
+@contextmanager
+def _missing_below_files(path: str) -> Iterator[None]:
+    """Say that there is no such file where a file is on the way to it."""
+    try:
+        yield
+    except NotAFolder as error:
+        raise NotFound.of(path) from error

@@ -1,0 +1,224 @@
+"""The root: turns a name into an open folder and a leaf in it, and lets no name lead out, not even while links change.
+
+Where the system has `dir_fd` (POSIX), every segment is opened relative to the folder before it and never through a
+link; links are read and walked here, below the root. Elsewhere the real path is compared with the root's.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections import deque
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from aiofs.errors import AccessDenied, NotAFolder, NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+HAS_DIR_FD = {os.open, os.stat, os.mkdir, os.unlink, os.rename} <= os.supports_dir_fd
+_FOLDER = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+_MOST_LINKS = 40
+
+
+@dataclass(slots=True)
+class Place:
+    """Where a file is or would be: `leaf` in the open folder `fd` (without `dir_fd`: `leaf` is a whole path)."""
+
+    path: str
+    fd: int | None
+    leaf: str
+    made: list[str] = field(default_factory=list)
+    """The folders that were made on the way, outermost first, as paths below the root."""
+
+    def beside(self, name: str) -> str:
+        """Return what to call a neighbour of the leaf."""
+        return name if self.fd is not None else os.path.join(os.path.dirname(self.leaf), name)
+
+    def status(self, name: str | None = None) -> os.stat_result | None:
+        """Return the status of the leaf or a neighbour, links not followed, or `None` if it is not there."""
+        try:
+            return os.stat(self.leaf if name is None else name, dir_fd=self.fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
+    def close(self) -> None:
+        """Close the folder. Harmless when done twice."""
+        if self.fd is not None:
+            os.close(self.fd)
+            self.fd = None
+
+
+class Root:
+    """A folder that bounds all names."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = os.path.abspath(os.fspath(path))
+
+    @contextmanager
+    def place(self, path: str, *, create: bool = False, follow: bool = True) -> Iterator[Place]:
+        """Give the place of `path` while the block lasts. See `find`."""
+        place = self.find(path, create=create, follow=follow)
+        try:
+            yield place
+        finally:
+            place.close()
+
+    def find(self, path: str, *, create: bool = False, follow: bool = True) -> Place:
+        """Return the place of `path`, to be closed by the caller; its folders are made if `create`.
+
+        A link in the last segment is followed if `follow`, those before it always.
+
+        :raises NotFound: if a folder on the way is missing.
+        :raises NotAFolder: if a file is on the way.
+        :raises AccessDenied: if a link leads out of the root.
+        """
+        if create:
+            os.makedirs(self.path, exist_ok=True)
+        if HAS_DIR_FD:
+            return _Walk(self, path, create=create, follow=follow).go()
+        return self._find_by_path(path, create=create)
+
+    @contextmanager
+    def folder(self, path: str) -> Iterator[int | str | None]:
+        """Give the open folder `path` (without `dir_fd`: its name) while the block lasts; `None` if there is none."""
+        try:
+            place = self.find(f"{path}/." if path else ".")
+        except (NotFound, NotAFolder):
+            yield None
+            return
+        try:
+            yield place.fd if place.fd is not None else os.path.dirname(place.leaf)
+        finally:
+            place.close()
+
+    def prune(self, folders: Sequence[str]) -> None:
+        """Remove the folders, the last first, as long as they are empty."""
+        for folder in reversed(folders):
+            try:
+                with self.place(folder, follow=False) as place:
+                    os.rmdir(place.leaf, dir_fd=place.fd)
+            except OSError:
+                return
+
+    def _find_by_path(self, path: str, *, create: bool) -> Place:
+        whole = os.path.join(self.path, *path.split("/"))
+        parent = os.path.dirname(whole)
+        root = os.path.realpath(self.path)
+        real = os.path.realpath(whole)
+        if os.path.commonpath([root, real]) != root:
+            raise AccessDenied.of(path, "a link leads out of the root")
+        made = []
+        if create:
+            missing = path.rpartition("/")[0]
+            while missing and not os.path.isdir(os.path.join(self.path, missing)):
+                made.insert(0, missing)
+                missing = missing.rpartition("/")[0]
+            os.makedirs(parent, exist_ok=True)
+        elif not os.path.isdir(parent):
+            raise NotFound.of(path)
+        return Place(path, None, whole, made)
+
+
+class _Walk:
+    """One walk from the root to a leaf, keeping every folder on the way open, so that `..` in a link is exact."""
+
+    def __init__(self, root: Root, path: str, *, create: bool, follow: bool) -> None:
+        self._root = root
+        self._path = path
+        self._create = create
+        self._follow = follow
+        self._todo = deque(path.split("/"))
+        self._open: list[int] = []
+        self._names: list[str] = []
+        self._made: list[str] = []
+        self._links = 0
+
+    def go(self) -> Place:
+        """Walk."""
+        try:
+            self._open.append(self._enter_root())
+            leaf = self._to_leaf()
+            fd = self._open.pop()
+        finally:
+            for folder in self._open:
+                os.close(folder)
+        return Place(self._path, fd, leaf, self._made)
+
+    def _enter_root(self) -> int:
+        try:
+            return os.open(self._root.path, os.O_RDONLY | _FOLDER & ~getattr(os, "O_NOFOLLOW", 0))
+        except FileNotFoundError as error:
+            raise NotFound.of(self._path) from error
+
+    def _to_leaf(self) -> str:
+        while self._todo:
+            segment = self._todo.popleft()
+            if segment in {"", "."}:
+                continue
+            if segment == "..":
+                self._leave()
+            elif self._todo:
+                self._enter(segment)
+            elif not self._follow or not self._through_link(segment):
+                return segment
+        return "."
+
+    def _leave(self) -> None:
+        if len(self._open) == 1:
+            raise AccessDenied.of(self._path, "a link leads out of the root")
+        os.close(self._open.pop())
+        self._names.pop()
+
+    def _enter(self, segment: str) -> None:
+        here = self._open[-1]
+        try:
+            fd = os.open(segment, os.O_RDONLY | _FOLDER, dir_fd=here)
+        except FileNotFoundError:
+            if not self._create:
+                raise NotFound.of(self._path) from None
+            self._make(segment)
+            self._todo.appendleft(segment)
+            return
+        except OSError as error:
+            if error.errno not in {errno.ELOOP, errno.ENOTDIR, errno.EMLINK}:
+                raise
+            if not self._through_link(segment):
+                raise NotAFolder.of(self._path, f"{segment!r} on the way is a file") from error
+            return
+        self._open.append(fd)
+        self._names.append(segment)
+
+    def _make(self, segment: str) -> None:
+        with suppress(FileExistsError):
+            os.mkdir(segment, dir_fd=self._open[-1])
+            self._made.append("/".join([*self._names, segment]))
+
+    def _through_link(self, segment: str) -> bool:
+        """Put what the link `segment` says before what is left to walk; return whether it is a link."""
+        try:
+            target = os.readlink(segment, dir_fd=self._open[-1])
+        except OSError as error:
+            if error.errno in {errno.EINVAL, errno.ENOENT}:
+                return False
+            raise
+        self._links += 1
+        if self._links > _MOST_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), self._path)
+        if os.path.isabs(target):
+            below = os.path.relpath(target, self._root.path)
+            if below.split(os.sep)[0] == os.pardir:
+                raise AccessDenied.of(self._path, "a link leads out of the root")
+            while len(self._open) > 1:
+                self._leave()
+            target = below
+        self._todo.extendleft(reversed(target.split("/")))
+        return True
+
+
+def is_file(status: os.stat_result | None) -> bool:
+    """Whether this is the status of a regular file."""
+    return status is not None and stat.S_ISREG(status.st_mode)

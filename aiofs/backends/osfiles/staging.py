@@ -1,0 +1,275 @@
+"""Staging: where a file's new bytes grow, beside the file, and how they take its name.
+
+The staging file is the lock. Its name follows from the file's, its `flock` dies with its process, and what a killed
+writer left is taken over by the next one. A prepared write changes to a second name, `ready`, which no writer takes
+over: it waits for a decision. All of this blocks and runs in worker threads.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from aiofs.backends.osfiles.flock import holder_of, try_lock
+from aiofs.backends.osfiles.root import is_file
+from aiofs.driver import ABSENT, Entry, Lease
+from aiofs.errors import AlreadyExists, Conflict, IsAFolder
+from aiofs.locks import locked
+from aiofs.paths import RESERVED
+from aiofs.threads import hop
+
+if TYPE_CHECKING:
+    from aiofs.backends.osfiles.root import Place, Root
+
+STAGE = f"{RESERVED}-stage-"
+READY = f"{RESERVED}-ready-"
+_FLAGS = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+_TRIES = 100
+
+
+def stage_names(leaf: str) -> tuple[str, str]:
+    """Return what the staging file of `leaf` is called, while it grows and when it is ready."""
+    digest = hashlib.blake2b(os.fsencode(os.path.basename(leaf)), digest_size=16).hexdigest()
+    return STAGE + digest, READY + digest
+
+
+def version_of(status: os.stat_result) -> str:
+    """Return a version that changes with every publication and every change in place."""
+    return f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"
+
+
+def entry_of(path: str, status: os.stat_result) -> Entry:
+    """Describe the file with this status."""
+    return Entry(path, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC), version_of(status))
+
+
+class Stage(Lease):
+    """A locked staging file, open, beside its file."""
+
+    def __init__(self, root: Root, place: Place, fd: int, name: str, *, ready: bool) -> None:
+        self.path = place.path
+        self.place = place
+        self.fd = fd
+        self.name = name
+        self.ready = ready
+        self._root = root
+        self._published = False
+        self._dropped = False
+
+    @classmethod
+    def take(cls, root: Root, path: str) -> Stage:
+        """Make or take over the staging file of `path`, and its folders.
+
+        :raises Locked: if another writer has it, or an unfinished transaction is about to write the file.
+        """
+        for _ in range(_TRIES):
+            place = None
+            try:
+                place = root.find(path, create=True)
+                stage = cls._take_at(root, place)
+            except FileNotFoundError:  # the folder was pruned between making and using it: make it again
+                stage = None
+            except BaseException:
+                if place is not None:
+                    _drop_folders(root, place)
+                raise
+            if stage is not None:
+                return stage
+            if place is not None:
+                place.close()
+        raise OSError(errno.EAGAIN, "its folder keeps being removed", path)
+
+    @classmethod
+    def take_ready(cls, root: Root, path: str) -> Stage | None:
+        """Take over the prepared staging file of `path`, or return `None` if there is none any more.
+
+        :raises Locked: if whoever prepared it is alive.
+        """
+        place = root.find(path, create=True)
+        try:
+            name = place.beside(stage_names(place.leaf)[1])
+            fd = _open(place, name, create=False)
+            stage = None if fd is None else cls(root, place, fd, name, ready=True)
+            if stage is not None and not try_lock(stage.fd):
+                raise locked(path, holder_of(stage.fd))
+        except BaseException:
+            _drop_folders(root, place)
+            raise
+        if stage is None or not stage.is_current():
+            _drop_folders(root, place)
+            return None
+        return stage
+
+    @classmethod
+    def _take_at(cls, root: Root, place: Place) -> Stage | None:
+        """Lock the staging file; `None` if its name passed to another file meanwhile."""
+        growing, ready = (place.beside(name) for name in stage_names(place.leaf))
+        target = place.status()
+        if target is not None and not is_file(target):
+            kind = "a folder" if stat.S_ISDIR(target.st_mode) else "not a regular file"
+            raise IsAFolder.of(place.path, f"this is {kind}")
+        fd = _open(place, growing, create=True)
+        assert fd is not None  # noqa: S101 -- it creates
+        stage = cls(root, place, fd, growing, ready=False)
+        if not try_lock(fd):
+            holder = holder_of(fd)
+            os.close(fd)
+            raise locked(place.path, holder)
+        if not stage.is_current():
+            os.close(fd)
+            return None
+        if place.status(ready) is not None:
+            stage.drop()
+            raise locked(place.path, "an unfinished transaction; recover() ends it")
+        return stage
+
+    def is_current(self) -> bool:
+        """Whether the staging file still has its name: if not, somebody removed or published it."""
+        named = self.place.status(self.name)
+        return named is not None and os.path.samestat(named, os.fstat(self.fd))
+
+    def empty(self) -> None:
+        """Cut what a former writer left."""
+        os.ftruncate(self.fd, 0)
+
+    def seal(self, *, durable: bool) -> None:
+        """Give the bytes the time and mode of the file to be, and bring them to the disk if `durable`."""
+        target = self.place.status()
+        if target is not None and hasattr(os, "fchmod"):
+            os.fchmod(self.fd, stat.S_IMODE(target.st_mode))
+        now = time.time_ns()  # finer than the clock that the kernel stamps files with, so that versions differ
+        if os.utime in os.supports_fd:
+            os.utime(self.fd, ns=(now, now))
+        if durable:
+            os.fsync(self.fd)
+
+    def make_ready(self, *, durable: bool) -> None:
+        """Change to the name that waits for a decision."""
+        name = self.place.beside(stage_names(self.place.leaf)[1])
+        self._rename(name)
+        self.name, self.ready = name, True
+        if durable:
+            self.sync_folders()
+
+    def publish(self, match: str | None, *, durable: bool) -> Entry:
+        """Take the file's name in one step.
+
+        :raises Conflict: if the staging file, and so the lock, was lost, or `match` is not the file's version.
+        :raises AlreadyExists: if there was to be no such file and there is.
+        """
+        if not self.is_current():
+            raise Conflict.of(self.path, "the lock on this file was removed; nothing was overwritten")
+        place = self.place
+        check_match(place, match)
+        status = os.fstat(self.fd)
+        if match == ABSENT and self._link():
+            with suppress(FileNotFoundError):
+                os.unlink(self.name, dir_fd=place.fd)
+        else:
+            if os.name == "nt":
+                os.close(self.fd)
+                self.fd = -1
+            self._rename(place.leaf)
+        self._published = True
+        if durable:
+            self.sync_folders()
+        return entry_of(self.path, status)
+
+    def sync_folders(self) -> None:
+        """Bring the names to the disk: of the file, and of the folders that were made for it."""
+        if self.place.fd is None:
+            return
+        os.fsync(self.place.fd)
+        for made in self.place.made:
+            with self._root.place(made, follow=False) as parent:
+                if parent.fd is not None:
+                    os.fsync(parent.fd)
+
+    def drop(self) -> None:
+        """Unlock, and remove the staging file unless it was published. Harmless when done twice."""
+        if self._dropped:
+            return
+        self._dropped = True
+        try:
+            if not self._published and self.is_current():
+                os.unlink(self.name, dir_fd=self.place.fd)
+        finally:
+            if self.fd >= 0:
+                os.close(self.fd)
+            _drop_folders(self._root, self.place)
+
+    async def release(self) -> None:
+        """Unlock, and remove the staging file unless it was published."""
+        if not self._dropped:
+            await hop(self.drop)
+
+    def abandon(self) -> None:
+        """Unlock and remove the staging file."""
+        self.drop()
+
+    def _link(self) -> bool:
+        """Give the file a second name, which fails where there is one already; return whether the system can."""
+        try:
+            os.link(
+                self.name, self.place.leaf, src_dir_fd=self.place.fd, dst_dir_fd=self.place.fd, follow_symlinks=False
+            )
+        except FileExistsError:
+            raise AlreadyExists.of(self.path) from None
+        except (OSError, NotImplementedError):
+            return False  # no hard links here: the check before, under the lock, has to do
+        return True
+
+    def _rename(self, name: str) -> None:
+        os.replace(self.name, name, src_dir_fd=self.place.fd, dst_dir_fd=self.place.fd)
+
+
+def check_match(place: Place, match: str | None) -> None:
+    """Raise `AlreadyExists` or `Conflict` unless `match` is the version of the file at `place`."""
+    if match is None:
+        return
+    status = place.status()
+    if match == ABSENT:
+        if status is not None:
+            raise AlreadyExists.of(place.path)
+    elif status is None or version_of(status) != match:
+        raise Conflict.of(place.path, "the file was changed meanwhile")
+
+
+def refuse_locked(place: Place, held: set[str]) -> None:
+    """Raise `Locked` if somebody whose staging file is not among `held` writes the file at `place`; sweep stale ones."""
+    growing, ready = (place.beside(name) for name in stage_names(place.leaf))
+    if place.path in held:
+        return
+    if place.status(ready) is not None:
+        raise locked(place.path, "an unfinished transaction; recover() ends it")
+    fd = _open(place, growing, create=False)
+    if fd is None:
+        return
+    try:
+        if not try_lock(fd):
+            raise locked(place.path, holder_of(fd))
+        with suppress(FileNotFoundError):
+            os.unlink(growing, dir_fd=place.fd)
+    finally:
+        os.close(fd)
+
+
+def _open(place: Place, name: str, *, create: bool) -> int | None:
+    try:
+        return os.open(name, _FLAGS | (os.O_CREAT if create else 0), 0o666, dir_fd=place.fd)
+    except FileNotFoundError:
+        if create:
+            raise
+        return None
+
+
+def _drop_folders(root: Root, place: Place) -> None:
+    """Close the place; take the folders that were made for it away again if nothing is in them."""
+    place.close()
+    root.prune(place.made)

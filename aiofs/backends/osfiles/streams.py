@@ -1,0 +1,162 @@
+"""Reading and writing the open files of the driver."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from aiofs.backends.osfiles.errors import told_of
+from aiofs.backends.osfiles.staging import version_of
+from aiofs.driver import Entry, Part, ReadStream, WriteSession
+from aiofs.errors import Conflict
+from aiofs.localio import pread
+from aiofs.threads import hop
+
+if TYPE_CHECKING:
+    from aiofs.backends.osfiles.staging import Stage
+
+COPY_STEP = 1 << 24
+
+
+class OSStream(ReadStream):
+    """An open descriptor: its version stays, whatever takes its name."""
+
+    def __init__(self, entry: Entry, fd: int, start: int, stop: int | None, first: bytes) -> None:
+        self.entry = entry
+        self.fd = fd
+        self._start = start
+        self._stop = stop
+        self._first = first  # read with opening, in the same hop
+
+    async def chunk(self, want: int) -> bytes:
+        """Return the next bytes."""
+        if self._stop is not None:
+            want = min(want, self._stop - self._start)
+        if self._first:
+            data, self._first = self._first, b""
+        else:
+            data = await pread(self.fd, max(want, 0), self._start)
+        self._start += len(data)
+        return data
+
+    async def seek(self, start: int, stop: int | None = None) -> None:
+        """Go on at `start`."""
+        self._start, self._stop, self._first = start, stop, b""
+
+    async def aclose(self) -> None:
+        """Close the descriptor."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            await hop(os.close, fd)
+
+    def abandon(self) -> None:
+        """Close the descriptor."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
+class OSSession(WriteSession):
+    """New bytes in a staging file."""
+
+    def __init__(self, stage: Stage, match: str | None, *, durable: bool, owns_stage: bool = False) -> None:
+        self._stage = stage
+        self._match = match
+        self._durable = durable
+        self._owns_stage = owns_stage
+        self._size = 0
+
+    async def write(self, part: Part) -> None:
+        """Take the next part."""
+        await hop(self._write, part, self._size)
+        self._size += len(part)
+
+    async def rewrite(self, offset: int, data: Part) -> None:
+        """Overwrite bytes that were handed over."""
+        await hop(self._write, data, offset)
+
+    async def resize(self, size: int) -> None:
+        """Forget what was handed over from `size` on."""
+        await hop(os.ftruncate, self._stage.fd, size)
+        self._size = size
+
+    async def copy_range(self, start: int, stop: int) -> None:
+        """Take bytes of the version that is replaced, within the kernel."""
+        await hop(self._copy_range, start, stop)
+        self._size += stop - start
+
+    async def prepare(self) -> dict[str, Any]:
+        """Bring the bytes to the disk under a name that waits for a decision."""
+        await hop(self._prepare)
+        status = os.fstat(self._stage.fd)
+        return {"path": self._stage.path, "version": version_of(status), "match": self._match}
+
+    async def commit(self) -> Entry:
+        """Publish."""
+        entry = await hop(self._commit)
+        if self._owns_stage:
+            await self._stage.release()
+        return entry
+
+    async def abort(self) -> None:
+        """Leave no trace; the staging file goes with the lease."""
+        if self._owns_stage:
+            await self._stage.release()
+
+    def _write(self, data: Part, offset: int) -> None:
+        with told_of(self._stage.path):
+            _write(self._stage.fd, data, offset)
+
+    def _prepare(self) -> None:
+        with told_of(self._stage.path):
+            self._stage.seal(durable=True)
+            self._stage.make_ready(durable=True)
+
+    def _commit(self) -> Entry:
+        with told_of(self._stage.path):
+            if not self._stage.ready:
+                self._stage.seal(durable=self._durable)
+            return self._stage.publish(self._match, durable=self._durable)
+
+    def _copy_range(self, start: int, stop: int) -> None:
+        place = self._stage.place
+        base = os.open(place.leaf, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0), dir_fd=place.fd)
+        try:
+            if self._match is not None and version_of(os.fstat(base)) != self._match:
+                raise Conflict.of(place.path, "the file was changed meanwhile")
+            copy_bytes(base, self._stage.fd, start, stop, self._size)
+        finally:
+            os.close(base)
+
+
+def copy_bytes(source: int, target: int, start: int, stop: int, offset: int) -> None:
+    """Copy `start` to `stop` of one descriptor to `offset` of another, within the kernel where it can."""
+    while start < stop:
+        step = min(COPY_STEP, stop - start)
+        copied = _copy_in_kernel(source, target, step, start, offset)
+        if not copied:
+            data = os.pread(source, step, start)
+            if not data:
+                raise Conflict.of(None, "the file was cut meanwhile")
+            _write(target, data, offset)
+            copied = len(data)
+        start += copied
+        offset += copied
+
+
+def _copy_in_kernel(source: int, target: int, size: int, start: int, offset: int) -> int:
+    """Return how many bytes the kernel copied; none where it does not do that."""
+    if not hasattr(os, "copy_file_range"):
+        return 0
+    try:
+        return os.copy_file_range(source, target, size, start, offset)
+    except OSError:
+        return 0
+
+
+def _write(fd: int, data: Part, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(fd, view, offset)
+        offset += written
+        view = view[written:]
