@@ -20,7 +20,7 @@ class AiofsError(OSError):
 
     @classmethod
     def of(cls, path: str | None, reason: str | None = None) -> Self:
-        """An error about `path`, with this class's errno and `reason` in place of the system's words."""
+        """Make an error about `path`, with this class's errno and `reason` in place of the system's words."""
         words = reason or os.strerror(cls.code)
         return cls(cls.code, words) if path is None else cls(cls.code, words, path)
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 from aiofs.driver import ABSENT, Copies, Moves, Presigns
 from aiofs.editing import Editor
 from aiofs.errors import AlreadyExists, Damaged, NotFound, Unsupported, place
-from aiofs.file import FileLike
 from aiofs.listing import Listing
 from aiofs.modes import BinaryMode, Mode, TextMode, parse_mode
 from aiofs.opening import Opening
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
     from aiofs.driver import Driver, Entry, Layer, Lease, ReadStream
+    from aiofs.file import FileLike
     from aiofs.text import TextFile
 
 BULK = 1000
@@ -112,7 +112,8 @@ class FileSystem(FileLikeSystem):
             self._check_metadata(path, parsed, metadata)
         if not parsed.text:
             return Opening(lambda: self._open(path, parsed, metadata))
-        from aiofs.text import TextFile  # noqa: PLC0415 -- loaded when text is used
+        from aiofs.file import FileLike
+    from aiofs.text import TextFile  # noqa: PLC0415 -- loaded when text is used
         from aiofs.textformat import TextFormat  # noqa: PLC0415
 
         form = TextFormat.of(encoding or "utf-8", errors, newline)
@@ -280,7 +281,7 @@ class FileSystem(FileLikeSystem):
         return FileSystem(Prefix(under(check_folder(folder))).bind(self._driver), owner=False)
 
     def over(self, *layers: Layer) -> FileSystem:
-        """Return a file system with the layers over this one, the last outermost. Closing it closes this one's store."""
+        """Return a file system with the layers over this one, the last outermost. Closing it closes the store."""
         driver = self._driver
         for layer in layers:
             driver = layer.bind(driver)
@@ -371,7 +372,7 @@ class FileSystem(FileLikeSystem):
             size = stream.entry.size
             if size is None:
                 size = await _measure(stream)
-            return Editor(path, mode.spelled, self._driver, lease, stream, size)
+            return Editor(path, mode.spelled, self._driver, lease, stream, size=size)
         except BaseException:
             await finish(stream.aclose())
             raise

@@ -12,12 +12,12 @@ from aiofs.driver import Entry
 from aiofs.paths import RESERVED, under
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from aiofs.backends.osfiles.root import Root
 
 
-def walk(root: Root, prefix: str, after: str, *, one_level: bool) -> Iterator[Entry]:
+def walk(root: Root, prefix: str, after: str, *, one_level: bool) -> Generator[Entry]:
     """Yield what begins with `prefix` and comes behind `after`.
 
     Code points and UTF-8 bytes sort alike; a folder sorts as its name with a `/`, which is where its files come. Names
@@ -28,7 +28,7 @@ def walk(root: Root, prefix: str, after: str, *, one_level: bool) -> Iterator[En
     yield from _below(root, folder, head, after, one_level=one_level)
 
 
-def _below(root: Root, folder: str, head: str, after: str, *, one_level: bool) -> Iterator[Entry]:
+def _below(root: Root, folder: str, head: str, after: str, *, one_level: bool) -> Generator[Entry]:
     with root.folder(folder) as place:
         if place is None:
             return

@@ -111,7 +111,7 @@ class Root:
         real = os.path.realpath(whole)
         if os.path.commonpath([root, real]) != root:
             raise AccessDenied.of(path, "a link leads out of the root")
-        made = []
+        made: list[str] = []
         if create:
             missing = path.rpartition("/")[0]
             while missing and not os.path.isdir(os.path.join(self.path, missing)):

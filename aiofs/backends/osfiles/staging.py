@@ -242,7 +242,7 @@ def check_match(place: Place, match: str | None) -> None:
 
 
 def refuse_locked(place: Place, held: set[str]) -> None:
-    """Raise `Locked` if somebody whose staging file is not among `held` writes the file at `place`; sweep stale ones."""
+    """Raise `Locked` if somebody not among `held` writes the file at `place`; sweep a stale staging file."""
     growing, ready = (place.beside(name) for name in stage_names(place.leaf))
     if place.path in held:
         return
