@@ -141,9 +141,7 @@ class Overlay:
 class Editor(Handle):
     """A file open for reading and changing in place."""
 
-    def __init__(
-        self, name: str, mode: str, driver: Driver, lease: Lease, stream: ReadStream, *, size: int
-    ) -> None:
+    def __init__(self, name: str, mode: str, driver: Driver, lease: Lease, stream: ReadStream, *, size: int) -> None:
         super().__init__(name, mode)
         self._driver = driver
         self._lease: Lease | None = lease

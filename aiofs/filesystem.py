@@ -112,8 +112,7 @@ class FileSystem(FileLikeSystem):
             self._check_metadata(path, parsed, metadata)
         if not parsed.text:
             return Opening(lambda: self._open(path, parsed, metadata))
-        from aiofs.file import FileLike
-    from aiofs.text import TextFile  # noqa: PLC0415 -- loaded when text is used
+        from aiofs.text import TextFile  # noqa: PLC0415 -- loaded when text is used
         from aiofs.textformat import TextFormat  # noqa: PLC0415
 
         form = TextFormat.of(encoding or "utf-8", errors, newline)

@@ -41,9 +41,7 @@ async def hop(function: Callable[[Unpack[Ts]], T], *args: Unpack[Ts]) -> T:
         raise cancelled from call.error
 
 
-async def hop_or_discard(
-    discard: Callable[[T], object], function: Callable[[Unpack[Ts]], T], *args: Unpack[Ts]
-) -> T:
+async def hop_or_discard(discard: Callable[[T], object], function: Callable[[Unpack[Ts]], T], *args: Unpack[Ts]) -> T:
     """Call `function` in a worker thread and return what it makes.
 
     Cancelled meanwhile, it raises at once, and what the call makes later is given to `discard` in the worker.
