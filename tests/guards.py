@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 PATIENCE = 2.0  # seconds that threads and connections which are about to end may still take
 # Python starts these once for all processes to come, and ends them with itself.
 HELPERS = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
+WORKERS = "aiofs-worker"  # the package's own threads, kept for the next call
 OPEN = Path("/proc/self/fd")
 THREADS = Path("/proc/self/task")
 
@@ -104,8 +105,8 @@ def held() -> set[str]:
 
 
 def threads() -> set[str]:
-    """Python's threads, the one that asks excepted."""
-    return {f"thread {thread.name} {thread.ident}" for thread in threading.enumerate()}
+    """Python's threads."""
+    return {f"thread {thread.name} {thread.ident}" for thread in threading.enumerate() if thread.name != WORKERS}
 
 
 def children() -> set[str]:

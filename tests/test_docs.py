@@ -1,0 +1,113 @@
+"""Every example of the README and the documentation runs, in the order of its page.
+
+Blocks marked `python` are executed, `await` being allowed outside of functions; all blocks of a page share their names,
+an event loop and an empty folder. Blocks marked `console` show commands after `$` and what they print: those of ours
+are run there too, and must succeed. The servers that examples name stand ready: `PLACES` says where.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import inspect
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(
+    r"^(?P<indent> *)```(?P<kind>python|console)\b[^\n]*\n(?P<text>.*?)^(?P=indent)```$", re.DOTALL | re.MULTILINE
+)
+OURS = ("python -m aiofs ", "aiofs ")
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fenced block, its text as deep in lines as on its page."""
+
+    kind: str
+    text: str
+    line: int
+
+
+def blocks(page: Path) -> list[Block]:
+    """What `page` shows that can be run."""
+    source = page.read_text("utf-8")
+    return [
+        Block(found["kind"], inspect.cleandoc("\n" + found["text"]) + "\n", source.count("\n", 0, found.start("text")))
+        for found in BLOCK.finditer(source)
+    ]
+
+
+WITH_EXAMPLES = [page for page in PAGES if blocks(page)]
+
+
+def stand_ready(text: str, request: pytest.FixtureRequest) -> str:
+    """Start what `text` names, and return it with the places where that is instead of the usual ones."""
+    for usual, place in PLACES.items():
+        if usual in text:
+            text = text.replace(usual, place(request))
+    return text
+
+
+def valkey(request: pytest.FixtureRequest) -> str:
+    url: str = request.getfixturevalue("valkey_url")
+    return url.removesuffix("/0")
+
+
+PLACES: dict[str, Callable[[pytest.FixtureRequest], str]] = {"redis://localhost:6379": valkey}
+
+
+@pytest.mark.parametrize("page", WITH_EXAMPLES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_examples_run(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": "example"}
+    with asyncio.Runner() as runner:
+        for block in blocks(page):
+            text = stand_ready(block.text, request)
+            if block.kind == "python":
+                execute(text, page, block.line, names, runner)
+            else:
+                for command in commands(text):
+                    subprocess.run(command, check=True, capture_output=True)
+
+
+def execute(text: str, page: Path, line: int, names: dict[str, Any], runner: asyncio.Runner) -> None:
+    """Run one block; a failure points into its page."""
+    source = "\n" * line + text
+    code = compile(source, page, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    if code.co_flags & inspect.CO_COROUTINE:
+        runner.run(awaited(code, names))
+    else:
+        exec(code, names)
+
+
+async def awaited(code: Any, names: dict[str, Any]) -> None:
+    await eval(code, names)
+
+
+def commands(text: str) -> list[list[str]]:
+    """The commands of ours that a console shows, with this Python."""
+    shown = [line.removeprefix("$ ") for line in text.splitlines() if line.startswith("$ ")]
+    return [
+        [sys.executable, "-m", "aiofs", *shlex.split(line.removeprefix(ours))]
+        for line in shown
+        for ours in OURS
+        if line.startswith(ours)
+    ]
+
+
+def test_the_front_pages_have_examples() -> None:
+    assert {page.name for page in WITH_EXAMPLES} >= {"README.md", "index.md"}
