@@ -168,7 +168,6 @@ class Ahead:
         return sum(map(len, self._lines[-left:])) if left else 0
 
     def _settle(self) -> None:
-        """Take back the lines that were cut and not taken."""
+        """Take back the lines that were cut and not taken, from those who iterate over them too."""
         self._at -= self._still_coming()
-        self._lines = []
-        self._coming = iter(())
+        self._lines.clear()
