@@ -1,30 +1,41 @@
-"""One way to work with files from asyncio, wherever they live."""
+"""One way to work with files from asyncio, wherever they live: local disk, memory, Redis, Azure blobs, S3, FastDFS.
+
+`open` and its neighbours `os`, `tempfile` and `stdin` ... are aiofiles' API. The file systems (`OSFileSystem`,
+`MemoryFileSystem`, `connect("s3://...")` ...) share one contract, `FileLikeSystem`. Everything is loaded when it is
+first used, so that importing the package costs next to nothing.
+"""
 
 from __future__ import annotations
 
-from aiofs.driver import Capabilities, Driver, Entry, Layer
-from aiofs.errors import (
-    AccessDenied,
-    AiofsError,
-    AlreadyExists,
-    Conflict,
-    Damaged,
-    IsAFolder,
-    Locked,
-    NoSpace,
-    NotAFolder,
-    NotFound,
-    StoreMissing,
-    TimedOut,
-    TooLarge,
-    Unavailable,
-    Unreachable,
-    Unsupported,
-)
-from aiofs.file import FileLike
-from aiofs.filesystem import FileSystem
-from aiofs.stores import MemoryFileSystem, OSFileSystem
-from aiofs.system import FileLikeSystem
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aiofs.driver import Capabilities, Driver, Entry, Layer
+    from aiofs.errors import (
+        AccessDenied,
+        AiofsError,
+        AlreadyExists,
+        Conflict,
+        Damaged,
+        IsAFolder,
+        Locked,
+        NoSpace,
+        NotAFolder,
+        NotFound,
+        StoreMissing,
+        TimedOut,
+        TooLarge,
+        Unavailable,
+        Unreachable,
+        Unsupported,
+    )
+    from aiofs.file import FileLike
+    from aiofs.filesystem import FileSystem
+    from aiofs.stores import MemoryFileSystem, OSFileSystem
+    from aiofs.system import FileLikeSystem
+    from aiofs.text import TextFile
+    from aiofs.urls import connect
 
 __all__ = [
     "AccessDenied",
@@ -47,9 +58,52 @@ __all__ = [
     "NotFound",
     "OSFileSystem",
     "StoreMissing",
+    "TextFile",
     "TimedOut",
     "TooLarge",
     "Unavailable",
     "Unreachable",
     "Unsupported",
+    "connect",
 ]
+
+_ROOMS = {
+    "aiofs.driver": ("Capabilities", "Driver", "Entry", "Layer"),
+    "aiofs.errors": (
+        "AccessDenied",
+        "AiofsError",
+        "AlreadyExists",
+        "Conflict",
+        "Damaged",
+        "IsAFolder",
+        "Locked",
+        "NoSpace",
+        "NotAFolder",
+        "NotFound",
+        "StoreMissing",
+        "TimedOut",
+        "TooLarge",
+        "Unavailable",
+        "Unreachable",
+        "Unsupported",
+    ),
+    "aiofs.file": ("FileLike",),
+    "aiofs.filesystem": ("FileSystem",),
+    "aiofs.stores": ("MemoryFileSystem", "OSFileSystem"),
+    "aiofs.system": ("FileLikeSystem",),
+    "aiofs.text": ("TextFile",),
+    "aiofs.urls": ("connect",),
+}
+_HOMES = {name: room for room, names in _ROOMS.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    room = _HOMES.get(name)
+    if room is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(room), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

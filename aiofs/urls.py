@@ -1,0 +1,184 @@
+"""File systems by URL: `connect("s3://bucket/prefix?region=eu-west-1")`. An unknown parameter is an error.
+
+| URL | file system |
+|---|---|
+| `file:///abs/dir?durable=false` | `OSFileSystem("/abs/dir", durable=False)` |
+| `memory://` | a new `MemoryFileSystem()`; to `open_url`, one that the whole process shares |
+| `redis://host:port/db`, `rediss://`, `unix://` | `RedisFileSystem(url)` |
+| `s3://bucket/prefix` | `S3FileSystem("bucket", prefix="prefix")` |
+| `azure://container/prefix` | `AzureFileSystem("container")`, in the folder `prefix` |
+| `fastdfs://host:port,host:port/?index=URL` | `FastDFSFileSystem([...], index=connect(URL))` |
+
+Credentials come from the environment or the store's own chain, never from the URL (but Redis has them there by custom).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit, urlunsplit
+from urllib.request import url2pathname
+from weakref import WeakKeyDictionary
+
+from aiofs import stores
+from aiofs.modes import parse_mode
+from aiofs.opening import Opening
+from aiofs.paths import check_path
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+    from aiofs.filesystem import FileSystem
+
+
+def connect(url: str) -> FileSystem:
+    """Return the file system that `url` names. Nothing is contacted before it is used.
+
+    :raises ValueError: for an unknown scheme or parameter, or credentials where none belong, saying what is known.
+    :raises ImportError: if the store's extra is not installed, saying how to install it.
+    """
+    parts = urlsplit(url)
+    scheme = _scheme(parts)
+    return scheme.build(parts, _settings(parts, scheme))
+
+
+def open_url(
+    url: str,
+    mode: str = "r",
+    *,
+    encoding: str | None = None,
+    errors: str | None = None,
+    newline: str | None = None,
+) -> Opening[Any]:
+    """Open one file by its whole URL. The store stays connected for the next one, until the event loop ends.
+
+    :raises ValueError: as `connect` and `FileSystem.open` do.
+    """
+    parts = urlsplit(url)
+    scheme = _scheme(parts)
+    _settings(parts, scheme)
+    parse_mode(mode, encoding, errors, newline)
+    base, path = scheme.cut(parts)
+    check_path(path)
+
+    async def opened() -> Any:
+        system = _shared_memory() if parts.scheme == "memory" else await _shared(urlunsplit(base))
+        return await system.open(path, mode, encoding=encoding, errors=errors, newline=newline)
+
+    return Opening(opened)
+
+
+class Scheme(NamedTuple):
+    """How URLs of one scheme are read."""
+
+    build: Callable[[SplitResult, dict[str, Any]], FileSystem]
+    cut: Callable[[SplitResult], tuple[SplitResult, str]]
+    """Part the URL of a file into that of a file system and a path in it."""
+    settings: dict[str, Callable[[str], Any]]
+    """The parameters, and what reads each."""
+    credentials: bool = False
+    """Whether a name and password may stand in the URL."""
+
+
+class Connected:
+    """The file systems of one event loop, closed with it."""
+
+    def __init__(self) -> None:
+        self._systems: dict[str, FileSystem] = {}
+        self._closer = self._close_with_loop()
+
+    async def start(self) -> None:
+        """Register with the loop: it ends its asynchronous generators before it closes."""
+        await anext(self._closer)
+
+    def system(self, url: str) -> FileSystem:
+        """Return the one for `url`."""
+        if url not in self._systems:
+            self._systems[url] = connect(url)
+        return self._systems[url]
+
+    async def _close_with_loop(self) -> AsyncGenerator[None]:
+        try:
+            yield
+        finally:
+            for system in self._systems.values():
+                await system.aclose()
+
+
+_connected: WeakKeyDictionary[asyncio.AbstractEventLoop, Connected] = WeakKeyDictionary()
+
+
+async def _shared(url: str) -> FileSystem:
+    loop = asyncio.get_running_loop()
+    if loop not in _connected:
+        _connected[loop] = Connected()
+        await _connected[loop].start()
+    return _connected[loop].system(url)
+
+
+@cache
+def _shared_memory() -> FileSystem:
+    return stores.MemoryFileSystem()
+
+
+def _scheme(parts: SplitResult) -> Scheme:
+    scheme = _SCHEMES.get(parts.scheme)
+    if scheme is None:
+        raise ValueError(f"scheme {parts.scheme!r} is unknown: use one of {', '.join(sorted(_SCHEMES))}")
+    if not scheme.credentials and "@" in parts.netloc:
+        place = parts.netloc.rpartition("@")[2]
+        raise ValueError(f"{parts.scheme}://…@{place}: credentials belong in the environment, not in this URL")
+    if parts.fragment:
+        raise ValueError(f"{parts.scheme} URL has a fragment: write '#' in a name as %23")
+    return scheme
+
+
+def _settings(parts: SplitResult, scheme: Scheme) -> dict[str, Any]:
+    settings: dict[str, Any] = {}
+    for name, value in parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)):
+        read = scheme.settings.get(name)
+        if read is None:
+            known = ", ".join(sorted(scheme.settings)) or "none"
+            raise ValueError(f"{parts.scheme} URL has an unknown parameter {name!r}; known: {known}")
+        settings[name] = read(value)
+    return settings
+
+
+def _flag(value: str) -> bool:
+    words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    if value.lower() not in words:
+        raise ValueError(f"{value!r} is neither true nor false")
+    return words[value.lower()]
+
+
+def _file(parts: SplitResult, settings: dict[str, Any]) -> FileSystem:
+    if parts.netloc not in {"", "localhost"}:
+        raise ValueError(f"file URL names a host, {parts.netloc!r}: write file:///absolute/folder")
+    return stores.OSFileSystem(url2pathname(parts.path) or os.sep, **settings)
+
+
+def _memory(parts: SplitResult, settings: dict[str, Any]) -> FileSystem:
+    if parts.netloc or parts.path.strip("/"):
+        raise ValueError("memory:// has no parts: each connect gives a new, empty file system")
+    return stores.MemoryFileSystem(**settings)
+
+
+def _cut_last(parts: SplitResult) -> tuple[SplitResult, str]:
+    folder, _, name = parts.path.rpartition("/")
+    return parts._replace(path=folder or "/"), unquote(name)
+
+
+def _cut_all(parts: SplitResult) -> tuple[SplitResult, str]:
+    return parts._replace(path=""), unquote(parts.path.removeprefix("/"))
+
+
+def _cut_memory(parts: SplitResult) -> tuple[SplitResult, str]:
+    return parts._replace(netloc="", path=""), unquote(parts.netloc + parts.path)
+
+
+_SCHEMES: dict[str, Scheme] = {
+    "file": Scheme(_file, _cut_last, {"durable": _flag}),
+    "memory": Scheme(_memory, _cut_memory, {}),
+}
