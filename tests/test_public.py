@@ -1,0 +1,88 @@
+"""The names that users and documentation rely on."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+import aiofs
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+PUBLIC = [
+    module
+    for info in pkgutil.walk_packages(aiofs.__path__, "aiofs.")
+    if not any(part.startswith("_") for part in info.name.split("."))
+    and hasattr(module := importlib.import_module(info.name), "__all__")
+]
+MODULES = [aiofs, *PUBLIC]
+
+
+def named(module: ModuleType) -> str:
+    return module.__name__
+
+
+def shown(module: ModuleType) -> set[str]:
+    """The classes and functions of this package that a reader of `module` finds without an underscore."""
+    return {
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_") and (inspect.isclass(value) or inspect.isroutine(value))
+        if value.__module__.startswith("aiofs")
+    }
+
+
+@pytest.mark.parametrize("module", MODULES, ids=named)
+def test_every_name_exists(module: ModuleType) -> None:
+    missing = [name for name in module.__all__ if not hasattr(module, name)]
+    assert not missing
+
+
+@pytest.mark.parametrize("module", MODULES, ids=named)
+def test_names_are_sorted_and_unique(module: ModuleType) -> None:
+    assert sorted(set(module.__all__), key=in_order) == list(module.__all__)
+
+
+def in_order(name: str) -> tuple[int, str]:
+    """Constants first, then classes, then functions, as the linter has them."""
+    return (0 if name.isupper() else 1 if name[0].isupper() else 2, name)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=named)
+def test_every_name_says_what_it_is(module: ModuleType) -> None:
+    silent = [
+        name
+        for name in module.__all__
+        if inspect.isclass(value := getattr(module, name)) or inspect.isroutine(value)
+        if not (inspect.getdoc(value) or "").strip()
+    ]
+    assert not silent
+
+
+def test_the_face_names_all_it_shows() -> None:
+    assert shown(aiofs) <= set(aiofs.__all__)
+    assert set(dir(aiofs)) >= set(aiofs.__all__)
+
+
+def test_every_error_is_public() -> None:
+    family = {
+        name
+        for name, value in vars(importlib.import_module("aiofs.errors")).items()
+        if isinstance(value, type) and issubclass(value, aiofs.AiofsError)
+    }
+    assert family <= set(aiofs.__all__)
+
+
+def test_every_file_system_is_public() -> None:
+    systems = {name for name in shown(importlib.import_module("aiofs.stores")) if name.endswith("FileSystem")}
+    assert systems <= set(aiofs.__all__)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="nonsense"):
+        aiofs.nonsense  # noqa: B018  (the access is what is tested)
