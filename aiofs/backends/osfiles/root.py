@@ -56,7 +56,8 @@ class Root:
     """A folder that bounds all names."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = os.path.abspath(os.fspath(path))
+        path = os.fspath(path)
+        self.path = os.path.normpath(path if os.path.isabs(path) else os.path.join(os.getcwd(), path))
 
     @contextmanager
     def place(self, path: str, *, create: bool = False, follow: bool = True) -> Iterator[Place]:

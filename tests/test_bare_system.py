@@ -1,0 +1,146 @@
+"""What a user's own class with just `open`, `rm` and `ls` gets from FileLikeSystem."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+import aiofs
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+class Page(aiofs.FileLike):
+    """A file of the user's, with the two methods it needs."""
+
+    def __init__(self, name: str, mode: str, pages: dict[str, bytes]) -> None:
+        super().__init__(name, mode)
+        self._pages = pages
+        self._data = bytearray() if mode == "w" else bytearray(pages[name])
+        self._position = 0
+
+    async def read(self, size: int | None = -1) -> bytes:
+        stop = None if size is None or size < 0 else self._position + size
+        data = bytes(self._data[self._position : stop])
+        self._position += len(data)
+        return data
+
+    async def write(self, data: bytes) -> int:  # type: ignore[override] -- as a user would write it
+        self._data += data
+        return len(data)
+
+    def publish(self) -> None:
+        self._pages[self.name] = bytes(self._data)
+
+
+class Pages(aiofs.FileLikeSystem):
+    """A user's system: three methods over a dictionary."""
+
+    def __init__(self) -> None:
+        self.pages: dict[str, bytes] = {}
+
+    @asynccontextmanager
+    async def open(self, path: str, mode: str = "r") -> AsyncIterator[Page]:
+        if mode == "r" and path not in self.pages:
+            raise FileNotFoundError(2, "No such page", path)
+        page = Page(path, mode, self.pages)
+        yield page
+        if mode == "w":
+            page.publish()
+
+    async def rm(self, *paths: str) -> None:
+        for path in paths:
+            del self.pages[path]
+
+    async def ls(self, path: str = "") -> AsyncIterator[str]:
+        for name in sorted(self.pages):
+            if not path or name.startswith(f"{path}/"):
+                yield name
+
+
+@pytest.fixture
+async def pages() -> Pages:
+    system = Pages()
+    await system.write_bytes("a/one.txt", b"first\nsecond")
+    await system.write_bytes("a/b/two.txt", b"2")
+    await system.write_text("three", "drei\n")
+    return system
+
+
+def test_exactly_three_methods_are_abstract() -> None:
+    assert aiofs.FileLikeSystem.__abstractmethods__ == {"open", "rm", "ls"}
+
+
+async def test_reading_and_describing(pages: Pages) -> None:
+    assert await pages.read_bytes("a/one.txt") == b"first\nsecond"
+    assert await pages.read_bytes("a/one.txt", 2, 4) == b"rs"
+    assert await pages.read_bytes("a/one.txt", 100) == b""
+    assert await pages.read_text("three") == "drei\n"
+    entry = await pages.stat("a/one.txt")
+    assert (entry.path, entry.size) == ("a/one.txt", 12)
+    assert entry.version != (await pages.stat("three")).version
+    assert await pages.exists("three")
+    assert not await pages.exists("four")
+
+
+async def test_listing(pages: Pages) -> None:
+    assert [name async for name in pages.glob("a/**")] == ["a/b/two.txt", "a/one.txt"]
+    assert await pages.glob("*") == ["three"]
+    assert [(entry.path, entry.size) for entry in await pages.scan("a")] == [("a/b/two.txt", 1), ("a/one.txt", 12)]
+    assert [level async for level in pages.walk()] == [
+        ("", ["a"], ["three"]),
+        ("a", ["b"], ["one.txt"]),
+        ("a/b", [], ["two.txt"]),
+    ]
+    assert [level async for level in pages.walk("a")] == [("a", ["b"], ["one.txt"]), ("a/b", [], ["two.txt"])]
+
+
+async def test_copying_and_moving(pages: Pages) -> None:
+    await pages.copy("three", "four")
+    await pages.move("three", "five")
+    await pages.move("five", "five")
+    assert sorted(pages.pages) == ["a/b/two.txt", "a/one.txt", "five", "four"]
+    assert pages.pages["four"] == pages.pages["five"] == b"drei\n"
+
+
+async def test_lines_and_friends_of_a_bare_file(pages: Pages) -> None:
+    async with pages.open("a/one.txt") as page:
+        assert await page.readline() == b"first\n"
+        assert await page.readline(3) == b"sec"
+        buffer = bytearray(10)
+        assert await page.readinto(buffer) == 3
+        assert bytes(buffer[:3]) == b"ond"
+    async with pages.open("a/one.txt") as page:
+        assert [line async for line in page] == [b"first\n", b"second"]
+    async with pages.open("a/one.txt") as page:
+        assert await page.readlines(1) == [b"first\n"]
+        assert await page.readall() == b"second"
+
+
+async def test_folder_of_a_bare_system_is_a_whole_file_system(pages: Pages) -> None:
+    folder = pages / "a"
+    async with folder.open("one.txt", "r+") as file:
+        await file.seek(-6, 2)
+        await file.write(b"SECOND")
+        with pytest.raises(BlockingIOError):
+            await folder.write_bytes("one.txt", b"")
+    assert pages.pages["a/one.txt"] == b"first\nSECOND"
+    async with folder.open("one.txt", "a") as file:
+        await file.write(b"!")
+    assert await folder.ls() == ["b/two.txt", "one.txt"]
+    assert await folder.read_bytes("one.txt") == b"first\nSECOND!"
+    with pytest.raises(FileExistsError):
+        await (await folder.open("one.txt", "x")).close()
+    await folder.rm("one.txt")
+    with pytest.raises(FileNotFoundError):
+        await folder.rm("one.txt")
+
+
+@pytest.mark.parametrize("bad", ["", "/a", "a/../b"])
+async def test_bad_names_do_not_reach_the_users_code(pages: Pages, bad: str) -> None:
+    for call in (pages.stat, pages.read_bytes, pages.exists):
+        with pytest.raises(ValueError, match="path"):
+            await call(bad)

@@ -1,0 +1,81 @@
+"""File systems and files by URL."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+import aiofs
+from aiofs.urls import open_url
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+async def test_file_url_is_a_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "with space"
+    async with aiofs.connect(folder.as_uri() + "?durable=false") as fs:
+        await fs.write_bytes("a/b", b"x")
+    assert (folder / "a" / "b").read_bytes() == b"x"
+
+
+async def test_each_memory_url_is_a_store_of_its_own() -> None:
+    one, other = aiofs.connect("memory://"), aiofs.connect("memory://")
+    await one.write_bytes("a", b"x")
+    assert await other.ls() == []
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("gopher://host/x", "scheme 'gopher' is unknown: use one of"),
+        ("no url at all", "scheme '' is unknown"),
+        ("file:///tmp?fast=yes", "unknown parameter 'fast'; known: durable"),
+        ("file:///tmp?durable=perhaps", "'perhaps' is neither true nor false"),
+        ("file://host/share", "names a host, 'host'"),
+        ("file:///tmp#part", "fragment"),
+        ("memory://name", "memory:// has no parts"),
+    ],
+)
+def test_bad_url_is_refused_before_anything_happens(url: str, words: str) -> None:
+    with pytest.raises(ValueError, match="(?s).*") as caught:
+        aiofs.connect(url)
+    assert words in str(caught.value)
+
+
+def test_credentials_in_a_url_are_refused_and_not_repeated() -> None:
+    with pytest.raises(ValueError, match="credentials belong in the environment") as caught:
+        aiofs.connect("file://somebody:hunter2@host/share")
+    assert "hunter2" not in str(caught.value)
+
+
+async def test_file_is_opened_by_its_whole_url(tmp_path: Path) -> None:
+    url = (tmp_path / "100% sure.txt").as_uri()
+    async with open_url(url, "w") as file:
+        await file.write(b"old")
+    with pytest.raises(RuntimeError):
+        async with open_url(url, "w") as file:
+            await file.write(b"half")
+            raise RuntimeError
+    async with open_url(url, encoding="ascii") as file:
+        assert await file.read() == "old"
+
+
+async def test_memory_urls_of_files_lead_to_one_store() -> None:
+    async with open_url("memory://test_urls/shared", "w") as file:
+        await file.write(b"x")
+    file = await open_url("memory://test_urls/shared")
+    assert await file.read() == b"x"
+    await file.close()
+
+
+@pytest.mark.parametrize("url", ["file:///", "memory://", "memory://a//b", "memory://../a"])
+def test_url_without_a_file_name_is_refused_at_the_call(url: str) -> None:
+    with pytest.raises(ValueError, match="path"):
+        open_url(url)
+
+
+def test_bad_mode_is_refused_at_the_call() -> None:
+    with pytest.raises(ValueError, match="mode 'q'"):
+        open_url("memory://a", "q")
