@@ -96,7 +96,7 @@ class OSDriver(Driver):
         return await hop(self._move, source, target, self._stage_of(leases[1]))
 
     def __str__(self) -> str:
-        return f"files below {self._root.path}"
+        return f"files below {self._root.given}"
 
     def _stage_of(self, lease: Lease) -> Stage:
         if not isinstance(lease, Stage):

@@ -12,6 +12,7 @@ import stat
 from collections import deque
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from aiofs.errors import AccessDenied, NotAFolder, NotFound
@@ -56,8 +57,12 @@ class Root:
     """A folder that bounds all names."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        path = os.fspath(path)
-        self.path = os.path.normpath(path if os.path.isabs(path) else os.path.join(os.getcwd(), path))
+        self.given = os.fspath(path)
+
+    @cached_property
+    def path(self) -> str:
+        """The whole path, fixed at the first use: asking for the working folder is a call into the system."""
+        return os.path.abspath(self.given)
 
     @contextmanager
     def place(self, path: str, *, create: bool = False, follow: bool = True) -> Iterator[Place]:
