@@ -24,7 +24,7 @@ HERE = Path(__file__).parent
 PROJECT = nox.project.load_toml(HERE / "pyproject.toml")
 
 
-def runs(program: str, version: str) -> bool:
+def runs(program: Path, version: str) -> bool:
     """Whether `program` really is that Python: a version manager's shim may stand on PATH for one it does not run."""
     question = "import sys; print('%d.%d' % sys.version_info[:2])"
     try:
@@ -36,10 +36,11 @@ def runs(program: str, version: str) -> bool:
 
 def interpreter(version: str) -> Path | None:
     """Where that Python lies: on PATH, or among those of a version manager."""
-    found = [path] if (path := shutil.which(f"python{version}")) else []
+    on_path = shutil.which(f"python{version}")
+    found = [Path(on_path)] if on_path else []
     for place in PLACES:
-        found += sorted(str(path) for path in Path.home().glob(f"{place}{version}*/bin/python{version}"))
-    return next((Path(program) for program in found if runs(program, version)), None)
+        found += sorted(Path.home().glob(f"{place}{version}*/bin/python{version}"))
+    return next((program for program in found if runs(program, version)), None)
 
 
 INTERPRETERS = {version: path for version in SUPPORTED if (path := interpreter(version))}

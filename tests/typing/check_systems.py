@@ -1,0 +1,67 @@
+"""What a file system gives for what it is asked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, assert_type
+
+import aiofs
+from aiofs import Entry, FileSystem
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from aiofs import FileLikeSystem
+
+
+async def whole_files(fs: FileLikeSystem) -> None:
+    assert_type(await fs.read_bytes("a"), bytes)
+    assert_type(await fs.read_text("a"), str)
+    assert_type(await fs.exists("a"), bool)
+    assert_type(await fs.stat("a"), Entry)
+    for data in (b"", bytearray(), memoryview(b"")):
+        await fs.write_bytes("a", data)
+
+
+async def listings(fs: FileSystem) -> None:
+    assert_type(await fs.ls(), list[str])
+    assert_type([name async for name in fs.ls("folder")], list[str])
+    assert_type(await fs.scan(), list[Entry])
+    assert_type([entry.size async for entry in fs.scan()], list[int | None])
+    assert_type(await fs.glob("*.txt"), list[str])
+
+
+async def descriptions(fs: FileSystem) -> None:
+    entry = await fs.stat("a")
+    assert_type(entry.path, str)
+    assert_type(entry.size, int | None)
+
+
+def every_store_is_a_file_system() -> list[FileSystem]:
+    return [aiofs.MemoryFileSystem(), aiofs.OSFileSystem("data"), aiofs.connect("memory://")]
+
+
+class Three(aiofs.FileLikeSystem):
+    """A user's own: three methods, and it is a file system."""
+
+    def open(self, path: str, mode: str = "r") -> Any:
+        return aiofs.MemoryFileSystem().open(path, mode)
+
+    async def rm(self, *paths: str) -> None:
+        raise FileNotFoundError(paths)
+
+    async def ls(self, path: str = "") -> AsyncIterator[str]:
+        yield path
+
+
+async def the_three_are_enough() -> None:
+    assert_type(Three().over(), FileSystem)
+    await Three().write_bytes("a", b"bytes")
+
+
+async def errors_are_what_callers_catch() -> None:
+    try:
+        await aiofs.MemoryFileSystem().read_bytes("a")
+    except aiofs.NotFound as error:
+        builtin: FileNotFoundError = error
+        assert_type(error.retryable, bool)
+        assert_type(builtin.errno, int | None)
