@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -143,7 +144,7 @@ def _join(clients: list[redis.Redis], ports: list[int]) -> None:
     for port, bus in zip(ports[1:], buses[1:], strict=True):
         clients[0].execute_command("CLUSTER", "MEET", HOST, port, bus)
     for client in clients:
-        wait_until(lambda client=client: _serves(client), "valkey cluster")
+        wait_until(partial(_serves, client), "valkey cluster")
 
 
 def _serves(client: redis.Redis) -> bool:
