@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 from aiofs.backends.fastdfs import wire
-from aiofs.backends.fastdfs.answers import Address, FileInfo
+from aiofs.backends.fastdfs.answers import Address, FileInfo, ProtocolError
 from aiofs.backends.fastdfs.checks import check_appender, check_extension, check_group, check_metadata, check_prefix
 from aiofs.backends.fastdfs.download import Download
 from aiofs.backends.fastdfs.ids import FileId
@@ -96,7 +96,10 @@ class FastDFSClient:
         )
         file = FileId.parse(stored)
         if not appender and (file.size, file.crc32) != (payload.size, payload.crc32):
-            raise Damaged.of(stored, "the storage received other bytes than were sent")
+            why = ProtocolError(
+                f"{file.size} bytes with checksum {file.crc32}, not {payload.size} with {payload.crc32}"
+            )
+            raise Damaged.of(stored, "the storage received other bytes than were sent") from why
         return stored
 
     async def upload_slave(
@@ -297,7 +300,7 @@ class FastDFSClient:
 
         :raises Unreachable: if it is not.
         """
-        await self._storages.reach(Address.parse(server, STORAGE_PORT)).call(wire.active_test())
+        await self._storages.use(Address.parse(server, STORAGE_PORT), lambda reached: reached.call(wire.active_test()))
 
     async def aclose(self) -> None:
         """Close all connections; whatever still goes on breaks. Harmless when done twice."""

@@ -79,7 +79,8 @@ class Download:
         if not self._left:
             self._let_go(in_step=True)
             if self._crc32 not in {None, self._sum}:
-                raise Damaged.of(str(self._file), "the bytes do not have the checksum of the file's name")
+                why = ProtocolError(f"the checksum is {self._sum:08x}, not {self._crc32:08x}")
+                raise Damaged.of(str(self._file), "the bytes are not those that the file's name is about") from why
         return data
 
     async def read(self) -> bytes:

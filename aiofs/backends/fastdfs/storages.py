@@ -63,7 +63,7 @@ class Storages:
         failure: AiofsError | None = None
         if remembered is not None:
             try:
-                return await self._use(remembered, file, use)
+                return await self.use(remembered, use, file)
             except again as error:
                 failure = error
         named = (await self._trackers.ask(wire.query_update(file), file.group)).address
@@ -71,18 +71,18 @@ class Storages:
             raise failure
         if named.host == file.source:
             self._sources[file.group, named.host] = (named, asyncio.get_running_loop().time() + _REMEMBER)
-        return await self._use(named, file, use)
+        return await self.use(named, use, file)
 
     async def anywhere(self, file: FileId, use: Callable[[Server], Awaitable[T]]) -> T:
         """Use any storage that has a file which nobody changes."""
         first = (await self._trackers.ask(wire.query_fetch(file), file.group)).address
         try:
-            return await self._use(first, file, use)
+            return await self.use(first, use, file)
         except _NO_ANSWER as error:
             for other in await self._trackers.ask(wire.query_fetch_all(file), file.group):
                 if other.address != first:
                     try:
-                        return await self._use(other.address, file, use)
+                        return await self.use(other.address, use, file)
                     except _NOT_HERE:
                         continue  # one that has not got the file yet does not prove that there is none
             raise error from error.__cause__
@@ -95,17 +95,18 @@ class Storages:
             return _call(server, make(first.path_index), payload)
 
         try:
-            return await self._use(first.address, None, send)
+            return await self.use(first.address, send)
         except NotConnected as error:
             for other in await self._trackers.ask(wire.query_store_all(first.group), first.group):
                 if other.address != first.address:
                     try:
-                        return await self._use(other.address, None, send)
+                        return await self.use(other.address, send)
                     except NotConnected:
                         continue
             raise error from error.__cause__
 
-    async def _use(self, address: Address, file: FileId | None, use: Callable[[Server], Awaitable[T]]) -> T:
+    async def use(self, address: Address, use: Callable[[Server], Awaitable[T]], file: FileId | None = None) -> T:
+        """Use the server at an address; what fails becomes an error about the file."""
         name = None if file is None else str(file)
         try:
             return await use(self.reach(address))
