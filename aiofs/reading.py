@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 SMALLEST_AHEAD = 1 << 14
 FIRST_AHEAD = 1 << 16
 LARGEST_AHEAD = 1 << 18
+UNKNOWN = -1
 _NOTHING = io.BytesIO()
 
 
@@ -36,6 +37,11 @@ class Cursor:
         """The version being read."""
         return self._stream.entry
 
+    @property
+    def free_to_jump(self) -> bool:
+        """Whether a seek costs no request."""
+        return self._first_window is None
+
     async def chunk(self, position: int, want: int) -> bytes:
         """Return bytes from `position` on, `want` of them or more where that is set; b"" only at the end of the file.
 
@@ -54,10 +60,11 @@ class Cursor:
             if self._at == self._stop:
                 self._window = 2 * (self._window or 0)  # so that a long read soon is one request
                 await self._ask(position, want)
+        at, self._at = self._at, UNKNOWN  # a chunk that is cancelled may have moved the stream
         data = await self._stream.chunk(want)
         if not data and size is not None:
-            raise Damaged.of(self.entry.path, f"the bytes end after {self._at} of {size}")
-        self._at += len(data)
+            raise Damaged.of(self.entry.path, f"the bytes end after {at} of {size}")
+        self._at = at + len(data)
         return data
 
     async def _ask(self, position: int, want: int) -> None:
@@ -65,6 +72,7 @@ class Cursor:
         stop = None if self._window is None else position + max(want, self._window)
         if stop is not None and size is not None and stop >= size:
             stop = None
+        self._at = UNKNOWN
         await self._stream.seek(position, stop)
         self._at = position
         self._stop = stop
@@ -205,9 +213,12 @@ class Reader(Handle):
         return bool(data)
 
     async def _read_rest(self) -> bytes:
+        size = self._cursor.entry.size
         pieces = [self._buffer.read()]
         position = self._end
-        size = self._cursor.entry.size
+        if self._cursor.free_to_jump and size is not None and size - position > len(pieces[0]):
+            position -= len(pieces[0])  # reading a little again costs less than joining it to a lot
+            pieces = []
         try:
             while piece := await self._cursor.chunk(position, LARGEST_AHEAD if size is None else size - position):
                 pieces.append(piece)
@@ -216,7 +227,7 @@ class Reader(Handle):
             place(error, self._name)
             raise
         self._buffer, self._base, self._end = _NOTHING, position, position
-        return pieces[1] if len(pieces) == 2 and not pieces[0] else b"".join(pieces)  # noqa: PLR2004 -- spares a copy
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def _measure(self) -> int:
         """Return the size of a file whose store does not know it, by reading on to the end."""

@@ -8,6 +8,7 @@ from hypothesis import settings
 
 pytest_plugins = [
     "guards",
+    "aiofs.testing",
     "servers.tls",
     "servers.valkey",
     "servers.azurite.server",

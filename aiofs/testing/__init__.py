@@ -1,1 +1,37 @@
+"""What proves a backend: the contract as a suite, a model, and a layer that makes trouble.
 
+    # conftest.py
+    pytest_plugins = ["aiofs.testing"]
+
+    # test_mine.py
+    class TestMine(Contract):
+        declares = MyDriver.capabilities
+
+        @pytest.fixture
+        def harness(self, tmp_path):
+            return Harness(connect=partial(MyFileSystem, tmp_path))
+"""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.register_assert_rewrite("aiofs.testing.contract", "aiofs.testing.harness", "aiofs.testing.model")
+
+from aiofs.testing.chaos import Chaos, Gate  # noqa: E402 -- the rewriting of assertions comes first
+from aiofs.testing.contract import Contract  # noqa: E402
+from aiofs.testing.harness import Harness, until  # noqa: E402
+from aiofs.testing.needs import Need, needs  # noqa: E402
+from aiofs.testing.plugin import pytest_collection_modifyitems, pytest_terminal_summary  # noqa: E402
+
+__all__ = [
+    "Chaos",
+    "Contract",
+    "Gate",
+    "Harness",
+    "Need",
+    "needs",
+    "pytest_collection_modifyitems",
+    "pytest_terminal_summary",
+    "until",
+]

@@ -1,0 +1,228 @@
+"""Behaviours 73 to 78: servers, loops and the life of a connection."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import gc
+import sys
+import traceback
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aiofs.testing.model import run_model
+from aiofs.testing.needs import needs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aiofs.system import FileLikeSystem
+    from aiofs.testing.harness import Harness
+
+
+class Life:
+    """Servers, loops and the life of a connection."""
+
+    @needs("server")
+    async def test_73_unreachable(self, store: Harness) -> None:
+        """A store that cannot be reached is a ConnectionError that may be retried, and tells no secret."""
+        assert store.unreachable is not None, "a suite with a server gives `unreachable=`"
+        for error in await _failures(store, store.dressed(store.unreachable())):
+            assert isinstance(error, ConnectionError), repr(error)
+            assert getattr(error, "retryable", False), repr(error)
+
+    @needs("credentials")
+    async def test_74_denied(self, store: Harness) -> None:
+        """Credentials that are refused are a PermissionError, and no message shows them."""
+        assert store.denied is not None, "a suite with credentials gives `denied=`"
+        assert store.secrets, "a suite with credentials gives `secrets=`"
+        for error in await _failures(store, store.dressed(store.denied())):
+            assert isinstance(error, PermissionError), repr(error)
+            assert not getattr(error, "retryable", False)
+
+    async def test_74_no_secret_shown(self, store: Harness) -> None:
+        """No repr and no str of anything shows a secret."""
+        await store.put("file", b"x")
+        async with store.fs.open("file") as file:
+            shown = [repr(store.fs), str(store.fs), repr(file), str(file), str(store.driver), repr(store.driver)]
+        with pytest.raises(FileNotFoundError) as caught:
+            await store.fs.stat("missing")
+        shown += ["".join(traceback.format_exception(caught.value))]
+        for secret in store.secrets:
+            assert not [text for text in shown if secret in text]
+
+    async def test_75_closed_system(self, store: Harness) -> None:
+        """A closed system is a ValueError in all it does, and may be closed twice; others go on."""
+        await store.put("file", b"x")
+        fs = store.fresh()
+        async with fs:
+            assert await fs.read_bytes("file") == b"x"
+        await fs.aclose()
+        calls = (
+            lambda: fs.open("file").__aenter__(),
+            lambda: fs.open("file", "w").__aenter__(),
+            lambda: fs.stat("file"),
+            lambda: fs.read_bytes("file"),
+            lambda: fs.write_bytes("file", b""),
+            lambda: fs.rm("file"),
+            lambda: _listed(fs),
+        )
+        for call in calls:
+            with pytest.raises(ValueError, match="closed"):
+                await call()
+        assert await store.fs.read_bytes("file") == b"x"
+        assert await store.fresh().read_bytes("file") == b"x"
+
+    @needs("writable")
+    async def test_76_second_loop(self, store: Harness) -> None:
+        """One process may run one loop after another, with a new system in each."""
+
+        async def work(data: bytes) -> None:
+            system = store.connect()
+            async with system.over(*store.layers) if store.layers else system as fs:
+                async with fs.open("file", "w") as file:
+                    await file.write(data)
+                assert await fs.read_bytes("file") == data
+                assert await fs.ls() == ["file"]
+
+        def twice() -> None:
+            for data in (b"one", b"two"):
+                asyncio.run(work(data))
+
+        await asyncio.to_thread(twice)
+        assert await store.get("file") == b"two"
+
+    @needs("writable", "blockbuster")
+    async def test_77_never_blocks(self, store: Harness) -> None:
+        """Nothing blocks the loop."""
+        from blockbuster import blockbuster_ctx  # noqa: PLC0415 -- only this behaviour needs it
+
+        data = b"line\n" * 200_000
+        with blockbuster_ctx():
+            fs = store.fresh()
+            async with fs.open("folder/file", "w") as file:
+                await file.write(data)
+                await file.flush()
+            async with fs.open("folder/file", "r+") as file:
+                await file.seek(10)
+                await file.write(b"x" * 100_000)
+            async with fs.open("folder/file", "a") as file:
+                await file.write(b"end")
+            async with fs.open("folder/file") as file:
+                await file.readline()
+                await file.seek(500_000)
+                assert await file.read(100)
+            assert len(await fs.read_bytes("folder/file")) == len(data) + 3
+            async with fs.open("folder/text", "w", encoding="utf-8") as text:
+                await text.write("text\n" * 1000)
+            async with fs.open("folder/text", encoding="utf-8") as text:
+                assert len([line async for line in text]) == 1000
+            await fs.copy("folder/file", "copy")
+            await fs.move("copy", "moved")
+            assert await fs.ls() == ["folder/file", "folder/text", "moved"]
+            assert [entry.path async for entry in fs.scan("folder")] == ["folder/file", "folder/text"]
+            await fs.stat("moved")
+            await fs.rm("moved", "folder/text")
+            await fs.aclose()
+
+    @needs("writable")
+    async def test_78_no_warnings(self, store: Harness) -> None:
+        """All that was opened is closed: nothing warns when it is collected."""
+        with warnings.catch_warnings(record=True) as caught, _unraisable() as raised:
+            warnings.simplefilter("always")
+            fs = store.fresh()
+            async with fs.open("file", "w") as file:
+                await file.write(b"x" * 1000)
+            async with fs.open("file") as file:
+                await file.read(10)
+            await fs.read_bytes("file", 5)
+            async for _ in fs.ls():
+                break
+            await fs.rm("file")
+            await fs.aclose()
+            del fs, file
+            gc.collect()
+            await asyncio.sleep(0)
+            gc.collect()
+        assert [str(warning.message) for warning in caught if warning.category is ResourceWarning] == []
+        assert raised == []
+
+    @needs("writable")
+    async def test_118_model(self, store: Harness) -> None:
+        """Random sequences of operations do what the model does."""
+        await asyncio.to_thread(run_model, store)
+
+    @needs("writable")
+    async def test_119_many_at_once(self, store: Harness) -> None:
+        """A hundred tasks share one system."""
+
+        async def work(number: int) -> None:
+            name = f"{number % 10}/{number}"
+            await store.fs.write_bytes(name, b"%d" % number)
+            assert await store.fs.read_bytes(name) == b"%d" % number
+            async with store.fs.open(name, "a") as file:
+                await file.write(b"!")
+            assert (await store.fs.stat(name)).path == name
+
+        async with asyncio.timeout(50), asyncio.TaskGroup() as group:
+            for number in range(100):
+                group.create_task(work(number))
+        assert len(await store.names()) == 100
+        assert await store.get("7/77") == b"77!"
+
+
+@needs("read-only")
+class ReadOnly:
+    """What a store that cannot be written says."""
+
+    async def test_120_read_only(self, store: Harness) -> None:
+        """All that would change it is a PermissionError, or says that there is no such operation, before anything."""
+        await store.put("file", b"old")
+        fs = store.fs
+        for mode in ("w", "r+", "a", "x"):
+            with pytest.raises(OSError) as caught:  # noqa: PT011 -- its errno says which
+                await fs.open("file" if mode != "x" else "new", mode)
+            assert caught.value.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTSUP}
+        for call in (fs.rm("file"), fs.write_bytes("file", b""), fs.copy("file", "new"), fs.move("file", "new")):
+            with pytest.raises(OSError) as caught:  # noqa: PT011 -- the same
+                await call
+            assert caught.value.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTSUP}
+        assert await store.names() == ["file"]
+        assert await store.get("file") == b"old"
+
+
+async def _failures(store: Harness, fs: FileLikeSystem) -> list[OSError]:
+    """Return how every kind of request fails, none of which may show a secret."""
+
+    async def write() -> None:
+        async with fs.open("file", "w") as file:
+            await file.write(b"x")
+
+    failures = []
+    for call in (fs.stat("file"), fs.read_bytes("file"), _listed(fs), write(), fs.rm("file")):
+        with pytest.raises(OSError) as caught:  # noqa: PT011 -- the caller looks at it
+            await call
+        failures.append(caught.value)
+        assert caught.value.errno is not None
+        words = "".join(traceback.format_exception(caught.value)) + repr(caught.value)
+        assert not [secret for secret in store.secrets if secret in words]
+    return failures
+
+
+async def _listed(fs: FileLikeSystem) -> list[str]:
+    return [name async for name in fs.ls()]
+
+
+@contextmanager
+def _unraisable() -> Iterator[list[str]]:
+    """Collect what is raised where nobody can catch it."""
+    raised: list[str] = []
+    before = sys.unraisablehook
+    sys.unraisablehook = lambda raising: raised.append(f"{raising.exc_value!r} in {raising.object!r}")
+    try:
+        yield raised
+    finally:
+        sys.unraisablehook = before

@@ -1,0 +1,163 @@
+"""Behaviours 25 to 28, and what else the modes mean."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aiofs.testing.needs import needs
+
+if TYPE_CHECKING:
+    from aiofs.testing.harness import Harness
+
+BAD_MODES = ("", "z", "rw", "rr", "rb+b", "w+", "wx", "bt", "b", "t", "+", "r++", "R", "U", "r ", "a+", "x+", "r+w")
+READING = ("read", "read1", "readall", "readline", "readlines", "peek")
+
+
+class Modes:
+    """What the modes mean."""
+
+    async def test_25_missing(self, store: Harness) -> None:
+        """`r` of a missing file is a FileNotFoundError at open, and nothing is made."""
+        await _refused_at_open(store, "r")
+        with pytest.raises(FileNotFoundError):
+            await store.fs.read_bytes("folder/missing")
+
+    @needs("writable")
+    async def test_25_missing_to_change(self, store: Harness) -> None:
+        """So is `r+`, and the name is free afterwards."""
+        await _refused_at_open(store, "r+")
+        await store.write_at_once("folder/missing")
+
+    async def test_26_bad_mode(self, store: Harness) -> None:
+        """A mode that means nothing is a ValueError before any request."""
+        fs, chaos = store.troubled()
+        wrong: list[tuple[Any, dict[str, Any]]] = [(mode, {}) for mode in BAD_MODES]
+        wrong += [("rb", {"encoding": "utf-8"}), ("wb", {"newline": ""}), ("r", {"newline": "x"})]
+        for mode, options in wrong:
+            with pytest.raises(ValueError, match=r".+"):
+                await fs.open("file", mode, **options)
+        with pytest.raises(TypeError):
+            await fs.open("file", 7)  # type: ignore[call-overload]
+        with pytest.raises(LookupError):
+            await fs.open("file", "r", encoding="no-such-encoding")
+        assert not chaos.calls
+        assert await store.names() == []
+
+    async def test_27_read_on_r(self, store: Harness) -> None:
+        """What is open for reading cannot be written, and the other way round."""
+        await store.put("file", b"text")
+        async with store.fs.open("file") as reading:
+            file: Any = reading
+            assert await file.readable()
+            assert not await file.writable()
+            for call in (file.write(b"x"), file.writelines([b"x"]), file.truncate(0)):
+                with pytest.raises(io.UnsupportedOperation):
+                    await call
+            assert await file.read() == b"text"
+        assert await store.get("file") == b"text"
+
+    @needs("writable")
+    async def test_27_write_on_w(self, store: Harness) -> None:
+        """What is open for writing cannot be read."""
+        for mode in ("w", "x", "a"):
+            async with store.fs.open(f"file-{mode}", mode) as writing:
+                file: Any = writing
+                assert await file.writable()
+                assert not await file.readable()
+                for name in READING:
+                    with pytest.raises(io.UnsupportedOperation):
+                        await getattr(file, name)()
+                with pytest.raises(io.UnsupportedOperation):
+                    await file.readinto(bytearray(1))
+                with pytest.raises(io.UnsupportedOperation):
+                    async for _ in file:
+                        pytest.fail("a line was read from a file open for writing")
+                await file.write(b"ok")
+            assert await store.get(f"file-{mode}") == b"ok"
+
+    @needs("writable")
+    async def test_28_untouched(self, store: Harness) -> None:
+        """`r+` without a change keeps bytes and version."""
+        await store.put("file", b"text")
+        before = await store.fs.stat("file")
+        async with store.fs.open("file", "r+") as file:
+            assert await file.readable()
+            assert await file.writable()
+            assert await file.read() == b"text"
+            await file.seek(1)
+            await file.write(b"")
+        after = await store.fs.stat("file")
+        assert await store.get("file") == b"text"
+        assert after.version == before.version
+        assert after.modified == before.modified
+
+    @needs("writable")
+    async def test_99_exclusive(self, store: Harness) -> None:
+        """`x` makes a file where there is none, and is a FileExistsError where there is one."""
+        async with store.fs.open("new", "x") as file:
+            await file.write(b"first")
+        with pytest.raises(FileExistsError) as caught:
+            async with store.fs.open("new", "x") as file:
+                await file.write(b"second")
+        assert caught.value.filename == "new"
+        assert await store.get("new") == b"first"
+        await store.write_at_once("new")
+
+    async def test_100_handle_facts(self, store: Harness) -> None:
+        """A handle tells its name, its mode and whether it is closed, as the builtin does."""
+        await store.put("folder/file", b"text")
+        file = await store.fs.open("folder/file", "rb")
+        assert (file.name, file.mode, file.closed) == ("folder/file", "rb", False)
+        assert not await file.isatty()
+        await file.close()
+        assert file.closed
+        assert "folder/file" in repr(file)
+
+    async def test_101_buffered_reads(self, store: Harness) -> None:
+        """`peek`, `read1` and `readinto` look at the same bytes as `read` does."""
+        data = bytes(range(256)) * 600
+        await store.put("file", data)
+        async with store.fs.open("file") as file:
+            ahead = await file.peek(10)
+            assert ahead
+            assert data.startswith(ahead)
+            assert await file.tell() == 0
+            first = await file.read1(5)
+            assert first
+            assert data.startswith(first)
+            buffer = bytearray(100_000)
+            assert await file.readinto(buffer) == 100_000
+            assert buffer == data[len(first) : len(first) + 100_000]
+            rest = await file.readall()
+            assert rest == data[len(first) + 100_000 :]
+            assert await file.peek(1) == b""
+            assert await file.read1(1) == b""
+            assert await file.readinto(buffer) == 0
+        async with store.fs.open("file") as file:
+            lines = await file.readlines(1000)
+            assert lines == io.BytesIO(data).readlines(1000)
+
+    @needs("writable")
+    async def test_102_str_on_binary(self, store: Harness) -> None:
+        """Text written to a binary handle, or bytes to a text handle, is a TypeError and stores nothing."""
+        with pytest.raises(TypeError, match="encod"):
+            async with store.fs.open("file", "w") as binary:
+                await binary.write("text")  # type: ignore[arg-type]
+        with pytest.raises(TypeError):
+            async with store.fs.open("file", "w", encoding="utf-8") as text:
+                await text.write(b"bytes")  # type: ignore[arg-type]
+        assert await store.get("file") is None
+
+
+async def _refused_at_open(store: Harness, mode: str) -> None:
+    with pytest.raises(FileNotFoundError) as caught:
+        await store.fs.open("folder/missing", mode)
+    assert caught.value.filename == "folder/missing"
+    with pytest.raises(FileNotFoundError):
+        async with store.fs.open("folder/missing", mode):
+            pytest.fail("the block of a file that is missing was entered")
+    assert await store.names() == []
+    assert await store.leftovers() == []

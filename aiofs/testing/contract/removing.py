@@ -1,0 +1,181 @@
+"""Behaviours 68 to 72: removing, versions and errors."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aiofs.testing.needs import needs
+
+if TYPE_CHECKING:
+    from aiofs.testing.harness import Harness
+
+
+@needs("writable")
+class Removing:
+    """Removing files."""
+
+    async def test_68_rm_then_gone(self, store: Harness) -> None:
+        """What is removed is gone for everybody, several at once too, and can be made anew."""
+        for name in ("a", "b/c", "b/d", "e"):
+            await store.put(name, b"old")
+        other = store.fresh()
+        await store.fs.rm("a")
+        assert not await other.exists("a")
+        with pytest.raises(FileNotFoundError):
+            await store.fs.open("a")
+        with pytest.raises(FileNotFoundError):
+            await other.stat("a")
+        await store.fs.rm("b/c", "e")
+        assert await store.names() == ["b/d"]
+        async with store.fs.open("a", "x") as file:
+            await file.write(b"new")
+        assert await store.get("a") == b"new"
+        await store.fs.rm("a", "b/d")
+        assert await store.names() == []
+        assert await store.leftovers() == []
+
+    async def test_69_rm_missing(self, store: Harness) -> None:
+        """A name that is not there is a FileNotFoundError naming it, unless that is allowed."""
+        await store.put("a", b"stays")
+        with pytest.raises(FileNotFoundError) as caught:
+            await store.fs.rm("folder/missing")
+        assert caught.value.filename == "folder/missing"
+        await store.fs.rm("folder/missing", missing_ok=True)
+        await store.fs.rm("missing", "a", missing_ok=True)
+        assert await store.names() == []
+
+    async def test_70_rm_literal(self, store: Harness) -> None:
+        """Names are literal: brackets, stars and question marks are no patterns."""
+        for name in ("1.txt", "a.txt"):
+            await store.put(name, b"stays")
+        for name in ("[1].txt", "*.txt", "?.txt", "**"):
+            if not store.cannot_hold(name):
+                with pytest.raises(FileNotFoundError):
+                    await store.fs.rm(name)
+                await store.put(name, b"goes")
+                await store.fs.rm(name)
+        assert await store.names() == ["1.txt", "a.txt"]
+
+    async def test_113_rm_all_or_none(self, store: Harness) -> None:
+        """If one of several cannot be removed, none is."""
+        for name in ("a", "b", "c"):
+            await store.put(name, b"old")
+        with pytest.raises(FileNotFoundError) as caught:
+            await store.fs.rm("a", "b", "missing", "c")
+        assert caught.value.filename == "missing"
+        assert await store.names() == ["a", "b", "c"]
+        await store.fs.rm("a", "a", "b")
+        assert await store.names() == ["c"]
+
+    async def test_114_rm_glob(self, store: Harness) -> None:
+        """Patterns are taken where they are asked for, and then the rest stays."""
+        for name in ("a.txt", "b.csv", "d/a.txt", "d/e.txt"):
+            await store.put(name)
+        await store.fs.rm(glob="d/*.txt")
+        assert await store.names() == ["a.txt", "b.csv"]
+        await store.fs.rm("b.csv", glob="*.txt")
+        assert await store.names() == []
+
+    async def test_115_copy_and_move(self, store: Harness) -> None:
+        """A copy has the bytes; what is moved is at its new name alone; both replace what was there."""
+        await store.put("a", b"bytes of a")
+        await store.put("b", b"a much longer text in b")
+        await store.fs.copy("a", "b")
+        assert await store.get("a") == await store.get("b") == b"bytes of a"
+        await store.fs.move("a", "folder/c")
+        assert await store.names() == ["b", "folder/c"]
+        await store.fs.move("folder/c", "b")
+        assert await store.names() == ["b"]
+        assert await store.get("b") == b"bytes of a"
+        await store.fs.copy("b", "b")
+        await store.fs.move("b", "b")
+        assert await store.get("b") == b"bytes of a"
+        for call in (store.fs.copy, store.fs.move):
+            with pytest.raises(FileNotFoundError) as caught:
+                await call("missing", "b")
+            assert caught.value.filename == "missing"
+        assert await store.get("b") == b"bytes of a"
+        assert await store.leftovers() == []
+
+    async def test_116_copy_and_move_respect_writers(self, store: Harness) -> None:
+        """Neither goes over a file that somebody is writing."""
+        await store.put("a", b"bytes of a")
+        await store.put("b", b"bytes of b")
+        async with store.fs.open("b", "w") as file:
+            await file.write(b"new")
+            for call in (store.fs.copy, store.fs.move):
+                with pytest.raises(BlockingIOError) as caught:
+                    await call("a", "b")
+                assert caught.value.filename == "b"
+            with pytest.raises(BlockingIOError):
+                await store.fs.move("b", "c")
+        assert await store.names() == ["a", "b"]
+        assert await store.get("b") == b"new"
+        await store.write_at_once("a")
+
+
+class Facts:
+    """Versions, metadata and errors."""
+
+    @needs("writable")
+    async def test_71_version_changes(self, store: Harness) -> None:
+        """A version changes with every write, even of the same bytes, and with nothing else."""
+        await store.put("other", b"")
+        seen = []
+        for data in (b"a", b"a", b"b", b"a", b""):
+            await store.put("file", data)
+            version = (await store.fs.stat("file")).version
+            assert version is not None
+            await store.fs.read_bytes("file")
+            await store.put("other", data)
+            assert (await store.fresh().stat("file")).version == version
+            seen.append(version)
+        assert len(set(seen)) == len(seen) if store.versions_differ else len(set(seen)) > 1
+        assert seen[1] != seen[2]
+
+    async def test_72_errors_are_oserror(self, store: Harness) -> None:
+        """A failure is an OSError with errno and filename, and the store's own error is its cause."""
+        for call in (
+            store.fs.stat("folder/missing"),
+            store.fs.read_bytes("folder/missing"),
+            store.fs.copy("folder/missing", "other"),
+        ):
+            with pytest.raises(FileNotFoundError) as caught:
+                await call
+            assert caught.value.errno == errno.ENOENT
+            assert caught.value.filename == "folder/missing"
+            assert "folder/missing" in str(caught.value)
+
+    @needs("writable")
+    async def test_72_failures_name_their_file(self, store: Harness) -> None:
+        """An OSError of the store leaves every operation with the name of the file, and keeps what it is."""
+        await store.put("file", b"old bytes")
+        for verb in ("read", "chunk", "lock", "begin", "write", "commit"):
+            fs, chaos = store.troubled()
+            mode = "r" if verb in {"read", "chunk"} else "w"
+            chaos.fail(verb, TimeoutError(errno.ETIMEDOUT, "too slow"))  # type: ignore[arg-type]
+            with pytest.raises(TimeoutError) as caught:
+                async with fs.open("file", mode) as file:
+                    await (file.read() if mode == "r" else file.write(b"new"))
+            assert caught.value.errno == errno.ETIMEDOUT
+            assert caught.value.filename == "file"
+        assert await store.get("file") == b"old bytes"
+
+    @needs("writable", "metadata")
+    async def test_117_metadata(self, store: Harness) -> None:
+        """Metadata is kept with the version it came with, through `r+`, `a` and `copy`."""
+        about = {"kind": "letter", "empty": "", "sign": "é ☃ = % \" ,"}
+        async with store.fs.open("file", "w", metadata=about) as file:
+            await file.write(b"text")
+        assert dict((await store.fresh().stat("file")).metadata or {}) == about
+        for mode in ("r+", "a"):
+            async with store.fs.open("file", mode) as file:
+                await file.write(b"more")
+            assert dict((await store.fs.stat("file")).metadata or {}) == about
+        await store.fs.copy("file", "copy")
+        assert dict((await store.fs.stat("copy")).metadata or {}) == about
+        await store.put("file", b"new")
+        assert not (await store.fs.stat("file")).metadata

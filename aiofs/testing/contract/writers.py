@@ -1,0 +1,211 @@
+"""Behaviours 46 to 52: one writer at a time, and nobody's work is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aiofs.driver import ABSENT
+from aiofs.testing.needs import needs
+
+if TYPE_CHECKING:
+    from aiofs.system import FileLikeSystem
+    from aiofs.testing.harness import Harness
+
+OLD = b"the old bytes"
+
+
+@needs("writable")
+class Writers:
+    """One writer at a time, and nobody's work is lost."""
+
+    async def test_46_second_writer(self, store: Harness) -> None:
+        """A second writer gets a BlockingIOError at open that names the path, whatever modes the two have."""
+        await store.put("file", OLD)
+        for first in ("w", "r+", "a"):
+            async with store.fs.open("file", first) as file:
+                for system in (store.fs, store.fresh()):
+                    for second in ("w", "r+", "a"):
+                        with pytest.raises(BlockingIOError) as caught:
+                            await system.open("file", second)
+                        assert caught.value.filename == "file"
+                await file.write(b"mine")
+            await store.put("file", OLD)
+        async with store.fs.open("new", "x"):
+            with pytest.raises((BlockingIOError, FileExistsError)):
+                await store.fs.open("new", "x")
+
+    async def test_47_rm_while_writing(self, store: Harness) -> None:
+        """So does one who removes the file, and nothing of the call is removed."""
+        await store.put("file", OLD)
+        await store.put("other", OLD)
+        async with store.fs.open("file", "w") as file:
+            await file.write(b"new")
+            for system in (store.fs, store.fresh()):
+                with pytest.raises(BlockingIOError) as caught:
+                    await system.rm("other", "file")
+                assert caught.value.filename == "file"
+            assert await store.names() == ["file", "other"]
+        assert await store.get("file") == b"new"
+
+    async def test_48_readers_never_blocked(self, store: Harness) -> None:
+        """Readers open and read the old version while somebody writes."""
+        await store.put("file", OLD)
+        async with store.fs.open("file", "r+") as file:
+            await file.write(b"new")
+            for system in (store.fs, store.fresh()):
+                assert await system.read_bytes("file") == OLD
+                async with system.open("file") as reader:
+                    assert await reader.read() == OLD
+                assert (await system.stat("file")).path == "file"
+
+    async def test_49_other_paths_free(self, store: Harness) -> None:
+        """Twenty writers on twenty paths write at the same time."""
+        barrier = asyncio.Barrier(20)
+
+        async def write(number: int) -> None:
+            async with store.fs.open(f"folder/{number}", "w") as file:
+                await file.write(b"%d " % number)
+                await barrier.wait()
+                await file.write(b"%d" % number)
+
+        async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+            for number in range(20):
+                group.create_task(write(number))
+        for number in range(20):
+            assert await store.get(f"folder/{number}") == b"%d %d" % (number, number)
+
+    async def test_50_lock_freed(self, store: Harness) -> None:
+        """The lock is free after a commit, an abort, a failed commit and a failed release of the last."""
+        async with store.fs.open("file", "w") as file:
+            await file.write(OLD)
+        async with store.fs.open("file", "w") as file:
+            await file.abort()
+        fs, chaos = store.troubled()
+        chaos.fail("commit", OSError(errno.EIO, "the store broke off"))
+        with pytest.raises(OSError, match="broke off"):
+            async with fs.open("file", "w") as file:
+                await file.write(b"new")
+        async with store.fs.open("file", "r+") as file:
+            pass
+        async with store.fs.open("file", "a") as file:
+            pass
+        await store.write_at_once("file")
+        assert await store.leftovers() == []
+
+    async def test_51_create_race(self, store: Harness) -> None:
+        """Of twenty who create the same file exactly one succeeds, and its bytes are there."""
+        systems = [store.fs, store.fresh(), store.fresh()]
+        for turn in range(3):
+            name = f"race {turn}"
+            results = await asyncio.gather(
+                *(_create(systems[number % 3], name, number) for number in range(20)), return_exceptions=True
+            )
+            winners = [result for result in results if not isinstance(result, BaseException)]
+            losers = [result for result in results if isinstance(result, BaseException)]
+            assert len(winners) == 1
+            assert all(isinstance(loser, FileExistsError | BlockingIOError) for loser in losers), losers
+            assert await store.get(name) == b"creator %d" % winners[0]
+
+    @needs("conditional")
+    async def test_52_lost_update(self, store: Harness) -> None:
+        """`r+` and `a` of a file that was changed meanwhile fail instead of overwriting the change."""
+        for mode in ("r+", "a"):
+            await store.put("file", OLD)
+            with pytest.raises(BlockingIOError) as caught:
+                async with store.fs.open("file", mode) as file:
+                    await file.write(b"mine")
+                    await store.meddle_with("file", b"theirs, behind the back of all locks")
+            assert caught.value.filename == "file"
+            assert await store.get("file") == b"theirs, behind the back of all locks"
+            await store.write_at_once("file")
+
+    @needs("conditional")
+    async def test_52_created_meanwhile(self, store: Harness) -> None:
+        """`x` of a file that somebody made meanwhile fails instead of overwriting it."""
+        with pytest.raises((FileExistsError, BlockingIOError)) as caught:
+            async with store.fs.open("file", "x") as file:
+                await file.write(b"mine")
+                await store.meddle_with("file", b"theirs")
+        assert caught.value.filename == "file"
+        assert await store.get("file") == b"theirs"
+
+    @needs("conditional")
+    async def test_106_match_at_commit(self, store: Harness) -> None:
+        """A session is published only over the version it was begun for, and only over none where none was asked."""
+        await store.put("file", b"one")
+        stale = (await store.driver.stat("file")).version
+        await store.put("file", b"two")
+        for match in (stale, ABSENT):
+            lease = await store.driver.lock("file")
+            try:
+                with pytest.raises((BlockingIOError, FileExistsError)):
+                    session = await store.driver.begin("file", lease, match=match)
+                    try:
+                        await session.write(b"three")
+                        await session.commit()
+                    finally:
+                        await session.abort()
+            finally:
+                await lease.release()
+            assert await store.get("file") == b"two"
+        await store.write_at_once("file")
+
+    async def test_107_one_version_per_reader(self, store: Harness) -> None:
+        """A reader gets one version of the file to its end, or an error; never some of both."""
+        old, new = b"o" * 3_000_000, b"n" * 3_000_000
+        await store.put("file", old)
+        reader = await store.fs.open("file")
+        try:
+            data = await reader.read(100_000)
+            await store.put("file", new)
+            try:
+                while piece := await reader.read(100_000):
+                    data += piece
+                await reader.seek(10)
+                assert await reader.read(1_000_000) == old[:1_000_000]
+            except OSError:
+                assert not store.can.pinned, "the store says that it keeps a version for its readers"
+                assert set(data) == {ord("o")}
+            else:
+                assert data == old
+        finally:
+            await reader.close()
+        assert await store.fs.read_bytes("file") == new
+
+    async def test_108_writers_and_readers_at_once(self, store: Harness) -> None:
+        """Readers beside a writer that goes on and on see whole versions alone."""
+        size = 300_000
+        await store.put("file", b"0" * size)
+        done = asyncio.Event()
+
+        async def write() -> None:
+            for turn in range(1, 9):
+                async with store.fs.open("file", "w") as file:
+                    await file.write(b"%d" % turn * size)
+            done.set()
+
+        async def read(system: FileLikeSystem) -> None:
+            while not done.is_set():
+                await asyncio.sleep(0)  # a store in memory may answer without giving the loop a turn
+                try:
+                    data = await system.read_bytes("file")
+                except BlockingIOError:
+                    assert not store.can.pinned
+                    continue
+                assert len(data) == size
+                assert len(set(data)) == 1
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(write())
+            group.create_task(read(store.fs))
+            group.create_task(read(store.fresh()))
+
+
+async def _create(system: FileLikeSystem, name: str, number: int) -> int:
+    async with system.open(name, "x") as file:
+        await file.write(b"creator %d" % number)
+    return number

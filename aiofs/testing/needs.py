@@ -1,0 +1,87 @@
+"""What a behaviour needs of a store, so that a store is asked only for what it declares."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+if TYPE_CHECKING:
+    from aiofs.driver import Capabilities
+
+Need = Literal[
+    "writable",
+    "read-only",
+    "shared locks",
+    "conditional",
+    "resume",
+    "rewrite",
+    "metadata",
+    "listed sizes",
+    "server",
+    "credentials",
+    "blockbuster",
+]
+T = TypeVar("T", bound=Callable[..., Any] | type)
+
+_REASONS: dict[str, tuple[str, Callable[[Capabilities], bool]]] = {
+    "writable": ("is read-only", lambda can: can.writable),
+    "read-only": ("can be written", lambda can: not can.writable),
+    "shared locks": ("locks within one process only", lambda can: can.locks == "shared"),
+    "conditional": ("does not check versions when it publishes", lambda can: can.conditional),
+    "resume": ("cannot hand a prepared write to another process", lambda can: can.resume),
+    "rewrite": ("cannot change parts that were handed over", lambda can: can.rewrite),
+    "metadata": ("keeps no metadata", lambda can: can.metadata),
+    "listed sizes": ("does not know sizes in listings", lambda can: can.listed_sizes),
+}
+
+
+def needs(*what: Need) -> Callable[[T], T]:
+    """Mark a behaviour, or every behaviour of a class, as one that only some stores have."""
+
+    def mark(target: T) -> T:
+        if inspect.isclass(target):
+            for name, value in vars(target).items():
+                if name.startswith("test_"):
+                    _add(value, what)
+        else:
+            _add(target, what)
+        return target
+
+    return mark
+
+
+def reason_against(function: object, suite: type) -> str | None:
+    """Return why the store that `suite` declares is not asked for the behaviour `function`, or `None`."""
+    number = number_of(getattr(function, "__name__", ""))
+    lacks = getattr(suite, "lacks", {})
+    if number in lacks:
+        return str(lacks[number])
+    for need in getattr(function, "aiofs_needs", ()):
+        reason = _reason(need, suite)
+        if reason is not None:
+            return reason
+    return None
+
+
+def number_of(name: str) -> int | None:
+    """Return the number in the name of a behaviour, `test_NN_name`."""
+    head, _, rest = name.partition("_")
+    digits = rest.partition("_")[0]
+    return int(digits) if head == "test" and digits.isdecimal() else None
+
+
+def _reason(need: str, suite: type) -> str | None:
+    if need == "server":
+        return None if getattr(suite, "server", False) else "there is no server that could be away"
+    if need == "credentials":
+        return None if getattr(suite, "credentials", False) else "it takes no credentials that could be refused"
+    if need == "blockbuster":
+        return None if importlib.util.find_spec("blockbuster") else "blockbuster, which detects it, is not installed"
+    words, holds = _REASONS[need]
+    return None if holds(suite.declares) else words  # type: ignore[attr-defined]
+
+
+def _add(function: Any, what: tuple[str, ...]) -> None:
+    function.aiofs_needs = (*getattr(function, "aiofs_needs", ()), *what)

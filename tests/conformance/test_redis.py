@@ -1,0 +1,78 @@
+"""The contract on Redis, over real servers: one alone, a cluster of three nodes, and files in several keys."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+from redis.asyncio import Redis, RedisCluster
+
+from aiofs.backends.redis.driver import RedisDriver
+from aiofs.backends.redis.names import key_of
+from aiofs.filesystem import FileSystem
+from aiofs.stores import RedisFileSystem
+from aiofs.testing import Contract, Harness
+from servers.process import HOST, free_port
+from servers.valkey import SECRET
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+LEASE = 2.0
+SMALL = 300_000
+
+
+def harness_of(url: str, client: type[Redis | RedisCluster] = Redis, **settings: object) -> Harness:
+    async def meddle(path: str, data: bytes) -> None:
+        async with client.from_url(url) as foreign:
+            await foreign.set(key_of(path), data)
+
+    async def residue() -> Sequence[str]:
+        async with client.from_url(url) as foreign:
+            return [key.decode() async for key in foreign.scan_iter(match=".aiofs-*")]
+
+    return Harness(
+        connect=partial(RedisFileSystem, url, **settings),
+        spawn=partial(RedisFileSystem, url, lease=LEASE, **settings),
+        lease=LEASE,
+        fenced=True,
+        paged=lambda size: FileSystem(RedisDriver(url, page=size, **settings)),
+        unreachable=lambda: RedisFileSystem(f"redis://{HOST}:{free_port()}"),
+        secrets=[SECRET],
+        meddle=meddle,
+        residue=residue,
+    )
+
+
+@pytest.mark.both_loops
+class TestRedis(Contract):
+    declares = RedisDriver.capabilities
+    server = True
+    credentials = True
+
+    @pytest.fixture
+    def harness(self, valkey_url: str, valkey_users: dict[str, str]) -> Harness:
+        harness = harness_of(valkey_url)
+        harness.denied = lambda: RedisFileSystem(valkey_users["stranger"])
+        return harness
+
+
+class TestRedisCluster(Contract):
+    declares = RedisDriver.capabilities
+    server = True
+
+    @pytest.fixture
+    def harness(self, valkey_cluster_url: str) -> Harness:
+        return harness_of(valkey_cluster_url, RedisCluster)
+
+
+class TestRedisInParts(Contract):
+    """Files so large for a value that most of them have several keys."""
+
+    declares = RedisDriver.capabilities
+    server = True
+
+    @pytest.fixture
+    def harness(self, valkey_url: str) -> Harness:
+        return harness_of(valkey_url, chunked=True, chunk_size=SMALL)

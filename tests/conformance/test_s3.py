@@ -1,0 +1,65 @@
+"""The contract on S3, over a real server."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aiofs.backends.s3.driver import S3Driver  # noqa: F401 -- loads the SDK before a loop runs
+from aiofs.driver import Capabilities
+from aiofs.stores import S3FileSystem
+from aiofs.testing import Contract, Harness
+from servers.moto import SECRET
+from servers.process import free_port
+
+if TYPE_CHECKING:
+    from servers.moto import S3Server
+
+LEASE = 2.0
+
+
+def connect(server: S3Server, **settings: object) -> S3FileSystem:
+    """A file system in the server's bucket."""
+    return S3FileSystem(
+        server.bucket,
+        endpoint_url=server.endpoint_url,
+        access_key=server.access_key,
+        secret_key=server.secret_key,
+        region=server.region,
+        **settings,  # type: ignore[arg-type]
+    )
+
+
+def harness_of(server: S3Server, **settings: object) -> Harness:
+    async def meddle(path: str, data: bytes) -> None:
+        await asyncio.to_thread(put, path, data)
+
+    def put(path: str, data: bytes) -> None:
+        client = server.client()
+        client.put_object(Bucket=server.bucket, Key=f"{settings.get('prefix', '')}{path}", Body=data)
+        client.close()
+
+    return Harness(
+        connect=partial(connect, server, **settings),
+        spawn=partial(connect, server, lease=LEASE, **settings),
+        lease=LEASE,
+        fenced=True,
+        paged=lambda size: connect(server, page_size=size, **settings),
+        unreachable=lambda: connect(replace(server, endpoint_url=f"http://127.0.0.1:{free_port()}"), attempts=1),
+        secrets=[SECRET],
+        meddle=meddle,
+    )
+
+
+@pytest.mark.both_loops
+class TestS3(Contract):
+    declares = Capabilities(locks="shared", resume=True, metadata=True)
+    server = True
+
+    @pytest.fixture
+    def harness(self, s3_server: S3Server) -> Harness:
+        return harness_of(s3_server)
