@@ -105,6 +105,14 @@ def tests(session: nox.Session) -> None:
         logging.disable(logging.WARNING)
 
 
+@nox.session(python=OLDEST, venv_backend="uv")
+def floors(session: nox.Session) -> None:
+    """Run all tests with the oldest versions that pyproject.toml allows of what aiofs depends on."""
+    groups = nox.project.dependency_groups(PROJECT, "test")
+    session.install("--resolution", "lowest-direct", "-e", ".[all]", *groups)
+    session.run("pytest", "--numprocesses", "auto", "--dist", "worksteal", *session.posargs)
+
+
 @nox.session(python=NEWEST)
 def bench(session: nox.Session) -> None:
     """Run the benchmarks, or those that the arguments name, side by side with what else there is."""
