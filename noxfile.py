@@ -119,4 +119,4 @@ def bench(session: nox.Session) -> None:
     install(session, "test", "bench")
     benchmarks = session.posargs or sorted(str(path) for path in Path("tests/benchmarks").glob("bench_*.py"))
     for benchmark in benchmarks:
-        session.run("python", benchmark)
+        session.run("python", benchmark, env={"PYTHONPATH": "tests"})
