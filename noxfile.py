@@ -73,7 +73,7 @@ def install(session: nox.Session, *groups: str) -> None:
 def lint(session: nox.Session) -> None:
     """Check style, with every rule of ruff on, and formatting."""
     session.install(*nox.project.dependency_groups(PROJECT, "lint"))
-    session.run("ruff", "check")
+    session.run("ruff", "check", "--output-format", "concise")
     session.run("ruff", "format", "--check")
 
 
