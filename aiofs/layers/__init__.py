@@ -1,1 +1,27 @@
+"""Layers: plain values put over a file system with `fs.over(...)`, each loaded when it is first used."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aiofs.layers.gzip import Gzip
+    from aiofs.layers.prefix import Prefix
+    from aiofs.layers.readonly import ReadOnly
+
+__all__ = ["Gzip", "Prefix", "ReadOnly"]
+
+_HOMES = {"Gzip": "gzip", "Prefix": "prefix", "ReadOnly": "readonly"}
+
+
+def __getattr__(name: str) -> object:
+    room = _HOMES.get(name)
+    if room is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"{__name__}.{room}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

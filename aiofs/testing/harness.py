@@ -129,6 +129,11 @@ class Harness:
         """Return all names that a new connection lists."""
         return [name async for name in self.fresh().ls()]
 
+    async def stored_size(self) -> int:
+        """Return how many bytes the store itself has in all files; layers may make more or fewer of what is written."""
+        below = self._keep(self.connect().over())
+        return sum([(await below.stat(name)).size or 0 async for name in below.ls()])
+
     async def write_at_once(self, path: str, data: bytes = b"next") -> None:
         """Check that nobody holds the name, and that the next writer cleans up what is staged for it."""
         writer = self.fresh()

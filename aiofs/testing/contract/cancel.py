@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -50,7 +51,7 @@ class CancelledWriting:
             async def work(fs: object = fs) -> None:
                 async with fs.open("file", "w") as file:  # type: ignore[attr-defined]
                     for _ in range(3):
-                        await file.write(b"n" * store.part_size)
+                        await file.write(os.urandom(store.part_size))
                     await file.flush()
 
             async with store.no_leftovers():
@@ -68,7 +69,7 @@ class CancelledWriting:
             async with fs.open("file", "w") as file:
                 for _ in range(3):
                     try:
-                        await file.write(b"n" * store.part_size)
+                        await file.write(os.urandom(store.part_size))
                     except asyncio.CancelledError:
                         continue
 

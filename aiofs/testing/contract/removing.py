@@ -138,11 +138,10 @@ class Facts:
 
     async def test_72_errors_are_oserror(self, store: Harness) -> None:
         """A failure is an OSError with errno and filename, and the store's own error is its cause."""
-        for call in (
-            store.fs.stat("folder/missing"),
-            store.fs.read_bytes("folder/missing"),
-            store.fs.copy("folder/missing", "other"),
-        ):
+        calls = [store.fs.stat("folder/missing"), store.fs.read_bytes("folder/missing")]
+        if store.can.writable:
+            calls.append(store.fs.copy("folder/missing", "other"))
+        for call in calls:
             with pytest.raises(FileNotFoundError) as caught:
                 await call
             assert caught.value.errno == errno.ENOENT

@@ -1,0 +1,132 @@
+"""Streams and sessions that forward to those of the base: what a layer wraps around what it got from there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from aiofs.driver import ReadStream, WriteSession
+
+if TYPE_CHECKING:
+    from aiofs.driver import Entry, Part
+
+
+class ForwardedStream(ReadStream):
+    """A stream of the base, whose entry the layer may say otherwise."""
+
+    def __init__(self, base: ReadStream, entry: Entry | None = None) -> None:
+        self.base = base
+        self.entry = base.entry if entry is None else entry
+
+    async def chunk(self, want: int) -> bytes:
+        """As the base."""
+        return await self.base.chunk(want)
+
+    async def seek(self, start: int, stop: int | None = None) -> None:
+        """As the base."""
+        await self.base.seek(start, stop)
+
+    async def aclose(self) -> None:
+        """As the base."""
+        await self.base.aclose()
+
+    def abandon(self) -> None:
+        """As the base."""
+        self.base.abandon()
+
+
+class HeldStream(ReadStream):
+    """A file that came whole with the first request."""
+
+    def __init__(self, entry: Entry, data: bytes) -> None:
+        self.entry = entry
+        self._data = data
+        self._start = 0
+        self._stop = len(data)
+
+    async def chunk(self, want: int) -> bytes:
+        """Return the next bytes."""
+        data = self._data[self._start : min(self._stop, self._start + max(want, 1))]
+        self._start += len(data)
+        return data
+
+    async def seek(self, start: int, stop: int | None = None) -> None:
+        """Go on with that range."""
+        self._start = start
+        self._stop = len(self._data) if stop is None else stop
+
+    async def aclose(self) -> None:
+        """Do nothing."""
+
+
+class ForwardedSession(WriteSession):
+    """A session of the base, without its powers."""
+
+    def __init__(self, base: WriteSession) -> None:
+        self.base = base
+
+    async def write(self, part: Part) -> None:
+        """As the base."""
+        await self.base.write(part)
+
+    async def prepare(self) -> dict[str, Any]:
+        """As the base."""
+        return await self.base.prepare()
+
+    async def commit(self) -> Entry:
+        """As the base."""
+        return await self.base.commit()
+
+    async def abort(self) -> None:
+        """As the base."""
+        await self.base.abort()
+
+    def abandon(self) -> None:
+        """As the base."""
+        self.base.abandon()
+
+
+class Packer:
+    """Hands bytes of any length to a session in the parts that it wants."""
+
+    def __init__(self, session: WriteSession, part_size: int) -> None:
+        self._session = session
+        self._part_size = part_size
+        self._held = bytearray()
+
+    async def put(self, data: Part) -> None:
+        """Take the next bytes."""
+        self._held += data
+        while len(self._held) >= self._part_size:
+            part = bytes(memoryview(self._held)[: self._part_size])
+            del self._held[: self._part_size]
+            await self._session.write(part)
+
+    async def end(self) -> None:
+        """Hand over what is left."""
+        if self._held:
+            part, self._held = self._held, bytearray()
+            await self._session.write(part)
+
+
+class Taker:
+    """Takes bytes from a stream in any length."""
+
+    def __init__(self, stream: ReadStream) -> None:
+        self._stream = stream
+        self._held = b""
+
+    async def seek(self, start: int, stop: int | None = None) -> None:
+        """Go on with that range of the stream."""
+        self._held = b""
+        await self._stream.seek(start, stop)
+
+    async def take(self, size: int) -> bytes:
+        """Return the next `size` bytes, fewer only at the end."""
+        pieces = [self._held]
+        missing = size - len(self._held)
+        while missing > 0 and (piece := await self._stream.chunk(missing)):
+            pieces.append(piece)
+            missing -= len(piece)
+        data = b"".join(pieces)
+        self._held = data[size:]
+        return data[:size]

@@ -1,0 +1,231 @@
+"""Mapped: the base of layers that only say things otherwise: other names, or other entries, for the same files."""
+
+from __future__ import annotations
+
+from contextlib import aclosing, contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from aiofs.driver import Copies, CopiesRanges, Layer, Moves, Presigns, RewritesParts, Sweeps
+from aiofs.errors import Unsupported
+from aiofs.layers.forward import ForwardedSession, ForwardedStream
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+
+    from aiofs.driver import Entry, Lease, Leftover, Part, Power, ReadStream, WriteSession
+
+
+class Mapped(Layer):
+    """Says names to the base by `inward`, and what comes from there by `outward`, errors and powers included.
+
+    A subclass overrides these two, and `list` where its names sort otherwise than the base's.
+    """
+
+    powers: ClassVar[tuple[type, ...]] = (Copies, Moves, Presigns, Sweeps)
+    """What of the base's is offered."""
+
+    def inward(self, path: str) -> str:
+        """Return the name that the base has for `path`."""
+        return path
+
+    def outward(self, path: str) -> str | None:
+        """Return what the base's `path` is called here; `None` if it is no file of this layer's."""
+        return path
+
+    def entry(self, entry: Entry) -> Entry | None:
+        """Return what the base's `entry` is here; `None` if it is no file of this layer's."""
+        path = self.outward(entry.path)
+        return None if path is None else replace(entry, path=path)
+
+    def check_name(self, path: str) -> None:
+        """As the base, for the name that it has for it."""
+        self.base.check_name(self.inward(path))
+
+    async def stat(self, path: str) -> Entry:
+        """Describe the file."""
+        with self.named():
+            return self.own(await self.base.stat(self.inward(path)))
+
+    async def read(self, path: str, start: int = 0, stop: int | None = None, *, match: str | None = None) -> ReadStream:
+        """Open the file for reading."""
+        with self.named():
+            return MappedStream(self, await self.base.read(self.inward(path), start, stop, match=match))
+
+    async def begin(
+        self, path: str, lease: Lease, *, match: str | None = None, metadata: Mapping[str, str] | None = None
+    ) -> WriteSession:
+        """Begin new bytes for the path."""
+        with self.named():
+            session = await self.base.begin(self.inward(path), lease, match=match, metadata=metadata)
+            return mapped_session(self, session, path)
+
+    async def resume(self, token: Mapping[str, Any]) -> WriteSession:
+        """Take over a prepared session."""
+        with self.named():
+            return mapped_session(self, await self.base.resume(token["base"]), token["path"])
+
+    async def delete(
+        self, paths: Sequence[str], *, leases: Sequence[Lease] = (), match: str | None = None, missing_ok: bool = False
+    ) -> None:
+        """Remove the files."""
+        with self.named():
+            names = [self.inward(path) for path in paths]
+            await self.base.delete(names, leases=leases, match=match, missing_ok=missing_ok)
+
+    async def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry]:
+        """List, where names sort as the base's do and begin as they do."""
+        inward_after = self.inward(after) if after else ""
+        with self.named():
+            async with aclosing(
+                self.base.list(self.inward(prefix), after=inward_after, delimiter=delimiter)
+            ) as entries:
+                async for theirs in entries:
+                    ours = self.entry(theirs)
+                    if ours is not None:
+                        yield ours
+
+    async def lock(self, path: str) -> Lease:
+        """Get the right to write the path."""
+        with self.named():
+            return await self.base.lock(self.inward(path))
+
+    async def copy(self, source: str, target: str, lease: Lease, *, match: str | None = None) -> Entry:
+        """Have the store copy."""
+        with self.named():
+            copies = self._ask(Copies)
+            return self.own(await copies.copy(self.inward(source), self.inward(target), lease, match=match))
+
+    async def move(self, source: str, target: str, leases: tuple[Lease, Lease]) -> Entry:
+        """Have the store rename."""
+        with self.named():
+            return self.own(await self._ask(Moves).move(self.inward(source), self.inward(target), leases))
+
+    async def url(self, path: str, method: Literal["GET", "PUT"], expires: float) -> str:
+        """Have the store give a URL."""
+        with self.named():
+            return await self._ask(Presigns).url(self.inward(path), method, expires)
+
+    async def leftovers(self) -> AsyncIterator[Leftover]:
+        """Yield what is staged for files of this layer's."""
+        async for leftover in self._ask(Sweeps).leftovers():
+            path = self.outward(leftover.path)
+            if path is not None:
+                yield replace(leftover, path=path)
+
+    async def sweep(self, leftover: Leftover) -> bool:
+        """Remove it unless it is live."""
+        with self.named():
+            return await self._ask(Sweeps).sweep(replace(leftover, path=self.inward(leftover.path)))
+
+    def offers(self, power: type[Power]) -> Power | None:
+        """Return what exercises a power of the base's, in this layer's names."""
+        if power not in self.powers or self.base.offers(power) is None:
+            return None
+        return super().offers(power)
+
+    def own(self, entry: Entry) -> Entry:
+        """Return what an entry of a file that was asked for is here."""
+        ours = self.entry(entry)
+        return entry if ours is None else ours
+
+    def rename(self, error: OSError) -> None:
+        """Have an error name its file as this layer does."""
+        if isinstance(error.filename, str):
+            error.filename = self.outward(error.filename) or error.filename
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """Have errors of the block name files as this layer does."""
+        try:
+            yield
+        except OSError as error:
+            self.rename(error)
+            raise
+
+    def _ask(self, power: type[Power]) -> Power:
+        offered = self.base.offers(power)
+        if offered is None:
+            raise Unsupported.of(None, f"{self.base} does not offer {power.__name__}")
+        return offered
+
+
+class MappedStream(ForwardedStream):
+    """A stream whose entry and errors are said as the layer says them."""
+
+    def __init__(self, layer: Mapped, base: ReadStream) -> None:
+        super().__init__(base, layer.own(base.entry))
+        self._layer = layer
+
+    async def chunk(self, want: int) -> bytes:
+        """As the base."""
+        try:
+            return await self.base.chunk(want)
+        except OSError as error:
+            self._layer.rename(error)
+            raise
+
+    async def seek(self, start: int, stop: int | None = None) -> None:
+        """As the base."""
+        with self._layer.named():
+            await self.base.seek(start, stop)
+
+
+class MappedSession(ForwardedSession):
+    """A session whose entry and errors are said as the layer says them."""
+
+    def __init__(self, layer: Mapped, base: WriteSession, path: str) -> None:
+        super().__init__(base)
+        self._layer = layer
+        self._path = path
+
+    async def write(self, part: Part) -> None:
+        """As the base."""
+        with self._layer.named():
+            await self.base.write(part)
+
+    async def prepare(self) -> dict[str, Any]:
+        """As the base, with what `Mapped.resume` needs."""
+        with self._layer.named():
+            return {"path": self._path, "base": await self.base.prepare()}
+
+    async def commit(self) -> Entry:
+        """As the base."""
+        with self._layer.named():
+            return self._layer.own(await self.base.commit())
+
+
+class _Rewriting(MappedSession):
+    async def rewrite(self, offset: int, data: Part) -> None:
+        """As the base."""
+        assert isinstance(self.base, RewritesParts)  # noqa: S101 -- why this class was chosen
+        with self._layer.named():
+            await self.base.rewrite(offset, data)
+
+    async def resize(self, size: int) -> None:
+        """As the base."""
+        assert isinstance(self.base, RewritesParts)  # noqa: S101 -- why this class was chosen
+        with self._layer.named():
+            await self.base.resize(size)
+
+
+class _Copying(MappedSession):
+    async def copy_range(self, start: int, stop: int) -> None:
+        """As the base."""
+        assert isinstance(self.base, CopiesRanges)  # noqa: S101 -- why this class was chosen
+        with self._layer.named():
+            await self.base.copy_range(start, stop)
+
+
+class _RewritingAndCopying(_Rewriting, _Copying):
+    """With both powers."""
+
+
+def mapped_session(layer: Mapped, base: WriteSession, path: str) -> MappedSession:
+    """Return the session with the powers that it has."""
+    rewrites, copies = isinstance(base, RewritesParts), isinstance(base, CopiesRanges)
+    if rewrites and copies:
+        return _RewritingAndCopying(layer, base, path)
+    if rewrites:
+        return _Rewriting(layer, base, path)
+    return _Copying(layer, base, path) if copies else MappedSession(layer, base, path)

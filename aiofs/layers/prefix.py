@@ -1,0 +1,29 @@
+"""Prefix: a folder of the base as a whole system."""
+
+from __future__ import annotations
+
+from aiofs.layers.mapped import Mapped
+from aiofs.paths import check_path
+
+
+class Prefix(Mapped):
+    """The files whose names begin with `prefix`, usually a folder's with its `/`, by what follows it.
+
+    :raises ValueError: if no name could begin so.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        if prefix:
+            check_path(prefix + "x")
+        self._prefix = prefix
+
+    def inward(self, path: str) -> str:
+        """Put the prefix before it."""
+        return self._prefix + path
+
+    def outward(self, path: str) -> str | None:
+        """Leave the prefix out."""
+        return path[len(self._prefix) :] if path.startswith(self._prefix) else None
+
+    def __str__(self) -> str:
+        return f"Prefix({self._prefix!r}, {self.base})"

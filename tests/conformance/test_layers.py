@@ -1,0 +1,88 @@
+"""The contract on every layer over memory: a system with layers is a system like any other."""
+
+from __future__ import annotations
+
+import gzip
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aiofs.backends.memory import MemoryDriver
+from aiofs.filesystem import FileSystem
+from aiofs.layers import Gzip, Prefix, ReadOnly
+from aiofs.testing import Contract, Harness
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aiofs.driver import Layer
+
+MEMORY = MemoryDriver.capabilities
+COMPRESSED = replace(MEMORY, listed_sizes=False, rewrite=False)
+
+
+def over_memory(
+    *layers: Layer,
+    inward: Callable[[str], str] = str,
+    encode: Callable[[bytes], bytes] = bytes,
+    part_size: int | None = None,
+    window: int | None = None,
+    seed: bool = False,
+) -> Harness:
+    """Layers over files in memory, of which a meddler knows the names and bytes underneath."""
+    driver = MemoryDriver()
+    driver.part_size = part_size or driver.part_size
+    driver.window = window
+
+    async def meddle(path: str, data: bytes) -> None:
+        driver.publish(inward(path), encode(data), driver._locks._held[inward(path)], None, None)
+
+    return Harness(
+        connect=lambda: FileSystem(driver),
+        layers=layers,
+        seed=(lambda: FileSystem(driver)) if seed else None,
+        meddle=meddle,
+    )
+
+
+class TestPrefix(Contract):
+    declares = MEMORY
+
+    @pytest.fixture
+    def harness(self) -> Harness:
+        return over_memory(Prefix("folder/below/"), inward="folder/below/{}".format, part_size=1000)
+
+
+class TestGzip(Contract):
+    declares = COMPRESSED
+
+    @pytest.fixture
+    def harness(self) -> Harness:
+        return over_memory(Gzip(), encode=gzip.compress)
+
+
+class TestGzipAskingForWindows(Contract):
+    """As over a store where every request counts."""
+
+    declares = COMPRESSED
+
+    @pytest.fixture
+    def harness(self) -> Harness:
+        return over_memory(Gzip(level=1), encode=gzip.compress, part_size=1000, window=500)
+
+
+class TestReadOnly(Contract):
+    declares = replace(MEMORY, writable=False)
+
+    @pytest.fixture
+    def harness(self) -> Harness:
+        return over_memory(ReadOnly(), seed=True)
+
+
+class TestPrefixOverGzipOverPrefix(Contract):
+    declares = COMPRESSED
+
+    @pytest.fixture
+    def harness(self) -> Harness:
+        return over_memory(Prefix("a/"), Gzip(), Prefix("b/"), inward="a/b/{}".format, encode=gzip.compress)
