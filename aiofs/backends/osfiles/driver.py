@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import stat
 import sys
 from contextlib import contextmanager
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack
 
 from aiofs.backends.osfiles.errors import told_of
 from aiofs.backends.osfiles.listing import walk
 from aiofs.backends.osfiles.root import Root
-from aiofs.backends.osfiles.staging import Stage, check_match, entry_of, refuse_locked, version_of
-from aiofs.backends.osfiles.streams import OSSession, OSStream, copy_bytes
+from aiofs.backends.osfiles.staging import Stage, check_match, entry_of, parents_of, refuse_locked, version_of
+from aiofs.backends.osfiles.streams import OSRemoval, OSSession, OSStream, copy_bytes
 from aiofs.driver import Capabilities, Driver, Entry, Lease, ReadStream, WriteSession
 from aiofs.errors import AccessDenied, Conflict, IsAFolder, NotAFolder, NotFound
 from aiofs.sessions import EndedSession
+from aiofs.shield import finish
 from aiofs.threads import hop
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 FIRST_READ = 1 << 16
 PAGE = 500
@@ -33,7 +38,9 @@ _WINDOWS_FORBIDS = frozenset('\\:*?"<>|')
 class OSDriver(Driver):
     """Local files. Publishing is a rename beside the file; the staging file is the lock, among all processes."""
 
-    capabilities = Capabilities(locks="shared", resume=True, pinned=True, rewrite=True, file_and_folder=False)
+    capabilities = Capabilities(
+        locks="shared", resume=True, holds=True, pinned=True, rewrite=True, file_and_folder=False
+    )
 
     def __init__(self, root: str | os.PathLike[str], *, durable: bool = True) -> None:
         self._root = Root(root)
@@ -53,7 +60,7 @@ class OSDriver(Driver):
 
     async def read(self, path: str, start: int = 0, stop: int | None = None, *, match: str | None = None) -> ReadStream:
         """Open the file for reading, with the first bytes read in the same hop."""
-        return await hop(self._open, path, start, stop, match)
+        return await _made(OSStream.abandon, self._open, path, start, stop, match)
 
     async def begin(
         self, path: str, lease: Lease, *, match: str | None = None, metadata: Mapping[str, str] | None = None
@@ -65,7 +72,17 @@ class OSDriver(Driver):
 
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:
         """Take over a staging file that waits for a decision, or find that it was published or dropped."""
-        return await hop(self._resume, token)
+        stage = await _made(_leave, self._take_over, token["path"], "match" not in token)
+        if stage is None:
+            return EndedSession(self, token["path"])
+        kind = OSRemoval if token.get("removal") else OSSession
+        return kind(stage, token.get("match"), durable=self._durable, owns_stage=True)
+
+    async def begin_removal(self, path: str, lease: Lease, *, match: str) -> WriteSession:
+        """Begin to remove the file, with the staging file that is the lease to keep others out."""
+        stage = self._stage_of(lease)
+        await hop(stage.empty)
+        return OSRemoval(stage, match, durable=self._durable)
 
     async def delete(
         self, paths: Sequence[str], *, leases: Sequence[Lease] = (), match: str | None = None, missing_ok: bool = False
@@ -85,7 +102,7 @@ class OSDriver(Driver):
 
     async def lock(self, path: str) -> Lease:
         """Get the right to write the path."""
-        return await hop(self._lock, path)
+        return await _made(Stage.drop, self._lock, path)
 
     async def copy(self, source: str, target: str, lease: Lease, *, match: str | None = None) -> Entry:
         """Copy within the kernel."""
@@ -133,13 +150,9 @@ class OSDriver(Driver):
                 raise
         return OSStream(entry_of(path, status), fd, start, stop, first)
 
-    def _resume(self, token: Mapping[str, Any]) -> WriteSession:
-        path = token["path"]
+    def _take_over(self, path: str, growing: bool) -> Stage | None:
         with told_of(path):
-            stage = Stage.take_ready(self._root, path)
-        if stage is None:
-            return EndedSession(self, path)
-        return OSSession(stage, token["match"], durable=self._durable, owns_stage=True)
+            return Stage.take_over(self._root, path, growing=growing)
 
     def _delete(self, paths: Sequence[str], held: set[str], match: str | None, missing_ok: bool) -> None:
         there = [path for path in paths if self._check_removable(path, held, match, missing_ok)]
@@ -151,8 +164,7 @@ class OSDriver(Driver):
                     continue  # somebody else removed it in this moment
                 if self._durable and place.fd is not None:
                     os.fsync(place.fd)
-            parents = path.split("/")[:-1]
-            self._root.prune(["/".join(parents[: depth + 1]) for depth in range(len(parents))])
+            self._root.prune(parents_of(path))
 
     def _check_removable(self, path: str, held: set[str], match: str | None, missing_ok: bool) -> bool:
         """Return whether the file is there; raise if it may not be removed."""
@@ -195,6 +207,27 @@ class OSDriver(Driver):
                 if old.fd is not None:
                     os.fsync(old.fd)
         return entry_of(target, status)
+
+
+async def _made(discard: Callable[[T], object], function: Callable[[Unpack[Ts]], T], *args: Unpack[Ts]) -> T:
+    """Return what `function` makes in a worker; cancelled meanwhile, give it to `discard` before that is raised."""
+    made: list[T] = []
+
+    def make() -> T:
+        made.append(function(*args))
+        return made[0]
+
+    try:
+        return await hop(make)
+    except asyncio.CancelledError:
+        for lost in made:
+            await finish(hop(discard, lost))
+        raise
+
+
+def _leave(stage: Stage | None) -> None:
+    if stage is not None:
+        stage.leave()
 
 
 def _page(entries: Iterator[Entry]) -> list[Entry]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from aiofs.backends.osfiles.flock import holder_of, try_lock
 from aiofs.backends.osfiles.root import is_file
 from aiofs.driver import ABSENT, Entry, Lease
-from aiofs.errors import AlreadyExists, Conflict, IsAFolder
+from aiofs.errors import AlreadyExists, Conflict, IsAFolder, NotAFolder, NotFound
 from aiofs.locks import locked
 from aiofs.paths import RESERVED
 from aiofs.threads import hop
@@ -86,25 +86,36 @@ class Stage(Lease):
         raise OSError(errno.EAGAIN, "its folder keeps being removed", path)
 
     @classmethod
-    def take_ready(cls, root: Root, path: str) -> Stage | None:
-        """Take over the prepared staging file of `path`, or return `None` if there is none any more.
+    def take_over(cls, root: Root, path: str, *, growing: bool = False) -> Stage | None:
+        """Take over the prepared staging file of `path`, or a `growing` one that a killed writer left.
 
-        :raises Locked: if whoever prepared it is alive.
+        Returns `None` if there is none any more. Folders that are empty at its end go with it.
+
+        :raises Locked: if whoever made it is alive.
         """
-        place = root.find(path, create=True)
         try:
-            name = place.beside(stage_names(place.leaf)[1])
-            fd = _open(place, name, create=False)
-            stage = None if fd is None else cls(root, place, fd, name, ready=True)
-            if stage is not None and not try_lock(stage.fd):
-                raise locked(path, holder_of(stage.fd))
-        except BaseException:
-            _drop_folders(root, place)
-            raise
-        if stage is None or not stage.is_current():
-            _drop_folders(root, place)
+            place = root.find(path)
+        except (NotFound, NotAFolder):
             return None
-        return stage
+        place.made = parents_of(path)
+        try:
+            for name in reversed(stage_names(place.leaf)[0 if growing else 1 :]):
+                fd = _open(place, place.beside(name), create=False)
+                if fd is None:
+                    continue
+                stage = cls(root, place, fd, place.beside(name), ready=name.startswith(READY))
+                if not try_lock(fd):
+                    holder = holder_of(fd)
+                    os.close(fd)
+                    raise locked(path, holder)
+                if stage.is_current():
+                    return stage
+                os.close(fd)
+        except BaseException:
+            place.close()
+            raise
+        _drop_folders(root, place)
+        return None
 
     @classmethod
     def _take_at(cls, root: Root, place: Place) -> Stage | None:
@@ -122,6 +133,10 @@ class Stage(Lease):
             os.close(fd)
             raise locked(place.path, holder)
         if not stage.is_current():
+            os.close(fd)
+            return None
+        if os.fstat(fd).st_nlink > 1:  # published, by a writer who was killed before this name was gone
+            os.unlink(growing, dir_fd=place.fd)
             os.close(fd)
             return None
         if place.status(ready) is not None:
@@ -166,8 +181,12 @@ class Stage(Lease):
         if not self.is_current():
             raise Conflict.of(self.path, "the lock on this file was removed; nothing was overwritten")
         place = self.place
-        check_match(place, match)
         status = os.fstat(self.fd)
+        if status.st_nlink > 1:  # killed between the two steps of publishing a new file
+            os.unlink(self.name, dir_fd=place.fd)
+            self._published = True
+            return entry_of(self.path, status)
+        check_match(place, match)
         if match == ABSENT and self._link():
             with suppress(FileNotFoundError):
                 os.unlink(self.name, dir_fd=place.fd)
@@ -191,18 +210,49 @@ class Stage(Lease):
                 if parent.fd is not None:
                     os.fsync(parent.fd)
 
+    def remove(self, match: str | None, *, durable: bool) -> Entry:
+        """Remove the file, unless it is gone already, and the staging file with it.
+
+        :raises Conflict: if the staging file, and so the lock, was lost, or `match` is not the file's version.
+        """
+        if not self.is_current():
+            raise Conflict.of(self.path, "the lock on this file was removed; nothing was removed")
+        place = self.place
+        place.made = parents_of(self.path)
+        status = place.status()
+        if status is not None:
+            check_match(place, match)
+            os.unlink(place.leaf, dir_fd=place.fd)
+            if durable and place.fd is not None:
+                os.fsync(place.fd)
+        self.discard()
+        return Entry(self.path) if status is None else entry_of(self.path, status)
+
+    def discard(self) -> None:
+        """Remove the staging file, whatever waits in it. Harmless when done twice."""
+        if not self._published and not self._dropped and self.is_current():
+            os.unlink(self.name, dir_fd=self.place.fd)
+            self._published = True
+
     def drop(self) -> None:
-        """Unlock, and remove the staging file unless it was published. Harmless when done twice."""
+        """Unlock, and remove the staging file unless it was published or waits. Harmless when done twice."""
         if self._dropped:
             return
         self._dropped = True
         try:
-            if not self._published and self.is_current():
+            if not self._published and not self.ready and self.is_current():
                 os.unlink(self.name, dir_fd=self.place.fd)
         finally:
             if self.fd >= 0:
                 os.close(self.fd)
             _drop_folders(self._root, self.place)
+
+    def leave(self) -> None:
+        """Unlock, and let the staging file wait for whoever comes next. Harmless when done twice."""
+        if not self._dropped:
+            self._dropped = True
+            os.close(self.fd)
+            self.place.close()
 
     async def release(self) -> None:
         """Unlock, and remove the staging file unless it was published."""
@@ -267,6 +317,12 @@ def _open(place: Place, name: str, *, create: bool) -> int | None:
         if create:
             raise
         return None
+
+
+def parents_of(path: str) -> list[str]:
+    """Return the folders that `path` is in, outermost first."""
+    segments = path.split("/")[:-1]
+    return ["/".join(segments[: depth + 1]) for depth in range(len(segments))]
 
 
 def _drop_folders(root: Root, place: Place) -> None:

@@ -1,0 +1,55 @@
+"""The contract on files of the operating system."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aiofs.backends.osfiles import OSDriver
+from aiofs.stores import OSFileSystem
+from aiofs.testing import Contract, Harness
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+def too_long(name: str) -> bool:
+    """What no folder can hold: a name of more than 255 bytes."""
+    return any(len(segment.encode()) > 255 for segment in name.split("/"))
+
+
+def local(root: Path, *, durable: bool) -> Harness:
+    """A folder, and what else is known of it."""
+
+    async def meddle(path: str, data: bytes) -> None:
+        await asyncio.to_thread((root / path).write_bytes, data)
+
+    def staged() -> list[str]:
+        return [str(path) for path in root.rglob(".aiofs*")]
+
+    async def residue() -> Sequence[str]:
+        return await asyncio.to_thread(staged)
+
+    connect = partial(OSFileSystem, root, durable=durable)
+    return Harness(connect=connect, root=root, meddle=meddle, residue=residue, cannot_hold=too_long)
+
+
+@pytest.mark.both_loops
+class TestOSFiles(Contract):
+    declares = OSDriver.capabilities
+
+    @pytest.fixture
+    def harness(self, tmp_path: Path) -> Harness:
+        return local(tmp_path / "root", durable=False)
+
+
+class TestDurableOSFiles(Contract):
+    declares = OSDriver.capabilities
+
+    @pytest.fixture
+    def harness(self, tmp_path: Path) -> Harness:
+        return local(tmp_path / "root", durable=True)
