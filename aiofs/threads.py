@@ -10,9 +10,9 @@ import asyncio
 import os
 import threading
 from collections import deque
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, TypeVarTuple, Unpack
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, TypeVarTuple
 from weakref import WeakKeyDictionary
 
 from aiofs.shield import finish
@@ -27,7 +27,7 @@ LIMIT = 16
 """Calls at work at once; more only take the processor from each other."""
 
 
-async def hop(function: Callable[[Unpack[Ts]], T], *args: Unpack[Ts]) -> T:
+async def hop(function: Callable[[*Ts], T], *args: *Ts) -> T:
     """Call `function` in a worker thread and return what it returns.
 
     Cancelled meanwhile, it waits for the call to end before it raises: nothing in flight outlives the await.
@@ -41,7 +41,7 @@ async def hop(function: Callable[[Unpack[Ts]], T], *args: Unpack[Ts]) -> T:
         raise cancelled from call.error
 
 
-async def hop_or_discard(discard: Callable[[T], object], function: Callable[[Unpack[Ts]], T], *args: Unpack[Ts]) -> T:
+async def hop_or_discard(discard: Callable[[T], object], function: Callable[[*Ts], T], *args: *Ts) -> T:
     """Call `function` in a worker thread and return what it makes.
 
     Cancelled meanwhile, it raises at once, and what the call makes later is given to `discard` in the worker.
@@ -54,11 +54,10 @@ async def hop_or_discard(discard: Callable[[T], object], function: Callable[[Unp
         raise
 
 
-def launch(
-    function: Callable[[Unpack[Ts]], T], *args: Unpack[Ts], landed: Callable[[], object] | None = None
-) -> Call[T]:
+def launch(function: Callable[[*Ts], T], *args: *Ts, landed: Callable[[], object] | None = None) -> Call[T]:
     """Start `function` in a worker thread; `landed` is called on the loop when it has ended, awaited or not."""
-    call = Call(asyncio.get_running_loop(), function, args, landed)
+    loop = asyncio.get_running_loop()
+    call = Call(loop, _homeward(loop), function, args, landed)
     _workers.put(call)
     return call
 
@@ -76,13 +75,17 @@ def aside() -> Iterator[None]:
 class Call(Generic[T]):
     """One function on its way through a worker and back to the loop that asked."""
 
-    __slots__ = ("_after", "_args", "_discard", "_function", "_loop", "_over", "error", "future", "landed", "result")
+    __slots__ = (
+        *("_after", "_args", "_discard", "_function", "_home", "_loop", "_over"),
+        *("error", "future", "landed", "result"),
+    )
 
     result: T
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
+        home: Homeward,
         function: Callable[..., T],
         args: tuple[Any, ...],
         after: Callable[[], object] | None,
@@ -91,6 +94,7 @@ class Call(Generic[T]):
         self.landed = False
         self.error: BaseException | None = None
         self._loop = loop
+        self._home = home
         self._function = function
         self._args = args
         self._after = after
@@ -109,10 +113,8 @@ class Call(Generic[T]):
         if self._discard is not None and self.error is None:
             self._discard(self.result)
             self.error = asyncio.CancelledError()
-        try:
-            _homeward(self._loop).send(self, self._loop)
-        except RuntimeError:  # the loop is closed: nobody waits any more
-            pass
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._home.send(self, self._loop)
 
     def land(self) -> None:
         """Tell whoever waits, on the loop."""
@@ -125,20 +127,24 @@ class Call(Generic[T]):
             else:
                 self.future.set_exception(self.error)
         elif self._discard is not None and self.error is None:
-            _workers.put(Call(self._loop, self._discard, (self.result,), None))
+            self._throw_away(self._discard)
         if self._over is not None:
             self._over.set_result(None)
 
     async def landing(self) -> None:
         """Wait until the call has ended, without a word about how."""
-        self._over = self._loop.create_future()
-        await self._over
+        if not self.landed:  # it may have by the time this is run
+            self._over = self._loop.create_future()
+            await self._over
 
     def abandon(self, discard: Callable[[T], object]) -> None:
         """Have what the call makes, or has made, given to `discard`."""
         self._discard = discard
         if self.landed and self.error is None:
-            _workers.put(Call(self._loop, discard, (self.result,), None))
+            self._throw_away(discard)
+
+    def _throw_away(self, discard: Callable[[T], object]) -> None:
+        _workers.put(Call(self._loop, self._home, discard, (self.result,), None))
 
 
 class Homeward:

@@ -1,0 +1,321 @@
+"""A handle over one of the engine's files: served on the loop where that waits for nobody, in a thread elsewhere.
+
+What is done on the loop stands in no queue: nothing else can happen meanwhile. What needs a thread is done by one task at a
+time, in order, and the next waits until the thread has ended, also where the task that asked was cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from aiofs.aiofiles.base import AsyncBase
+from aiofs.localio.files import LocalFile, UpdateFile
+from aiofs.localio.turns import INLINE
+from aiofs.shield import finish
+from aiofs.threads import launch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from types import TracebackType
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+ALLOWANCE = 256
+"""Operations on the loop between two looks at the clock."""
+SMALL = 1024
+"""Bytes or characters that one write may have and need no look at the clock."""
+
+
+class Handle(AsyncBase):
+    """What binary and text handles share. Without an engine's file at the bottom it is a plain `AsyncBase`."""
+
+    _local: LocalFile | None = None
+    _reads = 0
+    """Reads that may be done on the loop before the next look: none while anything is in the way."""
+    _writes = 0
+    """The same for writes."""
+    _ready = 0
+    """Lines that are in memory for certain."""
+    _stock = 0
+    """More such lines, for after the next look at the clock."""
+    _dirty = False
+    """Whether something was written that may not have reached the file."""
+    _busy = False
+    _flying = False
+    _left = False
+    _reading = False
+    _gathering = False
+
+    _queue: deque[asyncio.Future[None]] | None = None
+
+    def _settle_in(self, local: LocalFile) -> None:
+        """Work on the loop from here on, with `local` at the bottom of the stream."""
+        self._local = local
+        self._turn = local.turn
+        self._reading = local.readable()
+        self._appends = "a" in local.mode
+        self._gathering = isinstance(local, UpdateFile) and not getattr(self._stream, "line_buffering", False)
+        self._open_way()
+
+    def _retire(self) -> LocalFile | None:
+        """Leave everything to threads, and to whoever asks."""
+        local, self._local = self._local, None
+        self._close_way()
+        return local
+
+    @property
+    def _file(self) -> Any:
+        """The synchronous file. From here on every call takes place in a thread, and the file is as any other."""
+        local = self._retire()
+        if local is not None:
+            local.settle_out()
+        return self._stream
+
+    @_file.setter
+    def _file(self, file: Any) -> None:
+        self._retire()
+        self._stream = file
+
+    # Who may work on the file now
+
+    def _open_way(self) -> None:
+        if self._local is not None:
+            self._writes = ALLOWANCE if self._gathering else 0
+            self._reads = ALLOWANCE if self._reading and not self._dirty else 0
+
+    def _close_way(self) -> None:
+        self._reads = self._writes = self._ready = self._stock = 0
+
+    def _may_try(self) -> bool:
+        """Whether whoever has entered may read on the loop."""
+        return self._local is not None and self._reading and not self._dirty
+
+    def _starved(self) -> bool:
+        """Whether what was just tried on the loop ran out of bytes in memory."""
+        local = self._local
+        if local is None or not local.starved:
+            return False
+        local.starved = False
+        return True
+
+    async def _enter(self) -> None:
+        """Wait until the file is free, and take it. The loop gets its turn first where one is due."""
+        if self._local is not None and self._turn.over:
+            await asyncio.sleep(0)
+        if self._busy:
+            place: asyncio.Future[None] = self._loop.create_future()
+            if self._queue is None:
+                self._queue = deque()
+            self._queue.append(place)
+            try:
+                await place
+            except asyncio.CancelledError:
+                if place.done() and not place.cancelled():
+                    self._next()
+                raise
+        self._take()
+
+    def _take(self) -> None:
+        """Take the file, which is free."""
+        self._busy = True
+        self._close_way()
+
+    def _exit(self) -> None:
+        """Give the file to the next; where a thread is still on it, when that ends."""
+        if self._flying:
+            self._left = True
+        else:
+            self._next()
+
+    def _next(self) -> None:
+        while self._queue:
+            place = self._queue.popleft()
+            if not place.done():
+                place.set_result(None)  # stays busy: nobody gets in between
+                return
+        self._busy = False
+        self._open_way()
+
+    # Threads
+
+    async def _fly(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call `function` in a thread, where the file may wait. The caller has entered."""
+        local = self._local
+        if local is None:
+            return await self._call(function, *args, **kwargs)
+        local.waits = self._flying = True
+        work = partial(function, *args, **kwargs)
+        if self._executor is None:
+            return await launch(work, landed=self._land).future
+        flight = self._loop.run_in_executor(self._executor, work)
+        flight.add_done_callback(self._land)
+        return await asyncio.shield(flight)
+
+    def _land(self, _flight: object = None) -> None:
+        self._flying = False
+        if self._local is not None:
+            self._local.waits = False
+        if self._left:
+            self._left = False
+            if self._local is not None:
+                self._local.ahead = b""
+            self._next()
+
+    async def _finish(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """`_fly`, with what was gathered written before: whoever reads, seeks or cuts has to find it."""
+        local = self._local
+        if not self._dirty or not isinstance(local, UpdateFile):
+            return await self._fly(function, *args, **kwargs)
+        written = local.writes
+        result = await self._fly(partial(_after_drain, local, function, *args, **kwargs))
+        self._dirty = local.writes == written  # the buffers above emptied themselves, or had no need to
+        return result
+
+    async def _alone(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call a method of the stream in a thread, while nobody else works on it."""
+        if self._local is None:
+            return await self._call(function, *args, **kwargs)
+        await self._enter()
+        try:
+            return await self._finish(function, *args, **kwargs)
+        finally:
+            self._exit()
+
+    # What both kinds do alike
+
+    async def _write_slowly(self, data: Any, size: int) -> int:
+        """Write where there is more to see to than to take a little data into memory."""
+        if self._local is None:
+            return await self._call(self._stream.write, data)
+        await self._enter()
+        try:
+            local = self._local
+            if not isinstance(local, UpdateFile):
+                return await self._fly(self._stream.write, data)
+            if local.full:
+                await self._fly(local.drain)
+            self._dirty = True
+            if size >= INLINE:
+                return await self._fly(self._stream.write, data)
+            local.turn.spend()
+            written: int = self._stream.write(data)
+            if not self._gathering and local.pending:
+                await self._fly(local.drain)
+            return written
+        finally:
+            self._exit()
+
+    async def writelines(self, lines: Iterable[Any], /) -> None:
+        """Write each of `lines`, with nothing between them."""
+        if self._local is None:
+            return await self._call(self._stream.writelines, lines)
+        await self._enter()
+        try:
+            self._dirty = True
+            await self._fly(self._stream.writelines, lines)
+        finally:
+            self._exit()
+
+    async def flush(self) -> None:
+        """Bring what was written to the file: whoever else reads it sees it when this returns."""
+        if self._local is None:
+            return await self._call(self._stream.flush)
+        if not (self._dirty or self._busy):
+            return self._stream.flush()  # type: ignore[no-any-return]
+        await self._enter()
+        try:
+            await self._finish(self._stream.flush)
+            self._dirty = False
+        finally:
+            self._exit()
+
+    async def truncate(self, size: int | None = None, /) -> int:
+        """Cut the file, or fill it with zeros, to `size` bytes, by default to the position; return the new size."""
+        return await self._alone(self._stream.truncate, size)
+
+    async def readlines(self, hint: int | None = -1, /) -> list[Any]:
+        """Return the lines that are left, or the next ones that make up about `hint`."""
+        return await self._alone(self._stream.readlines, hint)
+
+    async def close(self) -> None:
+        """Write what is left, and close. Closing twice is harmless."""
+        if self._close_now():
+            return
+        if self._local is None:
+            await self._call(self._stream.close)
+        elif self._busy:
+            await finish(self._close())
+        else:
+            await self._close()
+
+    async def _close(self) -> None:
+        await self._enter()
+        try:
+            await self._fly(self._stream.close)
+        finally:
+            self._retire()
+            self._exit()
+
+    async def _leave(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._local is None:
+            await super()._leave(kind, error, traceback)
+        else:
+            await self.close()
+
+    def _close_now(self) -> bool:
+        """Close on the loop, if that waits for nobody."""
+        local = self._local
+        if local is None or self._busy or not local.closes_quickly():
+            return False
+        self._retire()
+        self._stream.close()
+        return True
+
+    async def isatty(self) -> bool:
+        """Whether the file is a terminal."""
+        return await self._ask(self._stream.isatty)
+
+    async def seekable(self) -> bool:
+        """Whether the position can be chosen."""
+        return await self._ask(self._stream.seekable)
+
+    async def writable(self) -> bool:
+        """Whether the file was opened for writing."""
+        return await self._ask(self._stream.writable)
+
+    async def _ask(self, question: Callable[[], bool]) -> bool:
+        return await self._call(question) if self._local is None else question()
+
+    def readable(self) -> bool:
+        """Whether the file was opened for reading."""
+        return self._stream.readable()  # type: ignore[no-any-return]
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
+        return self._stream.fileno()  # type: ignore[no-any-return]
+
+    @property
+    def closed(self) -> bool:
+        """Whether the file is closed."""
+        return self._stream.closed  # type: ignore[no-any-return]
+
+    @property
+    def name(self) -> Any:
+        """The path or descriptor that was opened."""
+        return self._stream.name
+
+    @property
+    def mode(self) -> str:
+        """The mode that the file was opened in."""
+        return self._stream.mode  # type: ignore[no-any-return]
+
+
+def _after_drain(local: UpdateFile, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    local.drain()
+    return function(*args, **kwargs)

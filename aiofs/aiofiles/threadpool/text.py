@@ -1,0 +1,219 @@
+"""Handles of text.
+
+Python's text layer cannot be told that bytes are late: what it finds none of, it takes for the end. So it is called on the
+loop only when the bytes that it can ask for have been brought before it (`LocalFile.ahead`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Any, cast
+
+from aiofiles.threadpool.text import AsyncTextIndirectIOWrapper
+
+from aiofs.aiofiles import theirs
+from aiofs.aiofiles.handle import SMALL, Handle
+from aiofs.aiofiles.plain import is_plain, line_ends
+from aiofs.localio.files import LocalFile, UpdateFile
+from aiofs.localio.turns import INLINE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Executor
+
+__all__ = ["AsyncTextIOWrapper", "AsyncTextIndirectIOWrapper"]
+
+
+PIECE = 8192
+"""Bytes that the text layer asks for at a time."""
+LINES = 1000
+"""Lines in memory that are given out between two looks at the clock."""
+BYTES_PER_CHARACTER = 4
+MARK = 3
+"""Bytes of the mark that utf-8-sig begins with."""
+PLAIN_COOKIE = 1 << 63
+"""From here on a position says more than an offset, and going there may read."""
+
+
+class AsyncTextIOWrapper(Handle, theirs.TextIOWrapper):
+    """A file of text, as `open` gives it without `b` in the mode; or any `io.TextIOBase` that is wrapped."""
+
+    def __init__(
+        self, file: Any, loop: asyncio.AbstractEventLoop | None = None, executor: Executor | None = None
+    ) -> None:
+        super().__init__(file, loop, executor)
+        self._readline: Any = getattr(file, "readline", None)
+        self._write: Any = getattr(file, "write", None)
+        raw: Any = getattr(getattr(file, "buffer", None), "raw", None)
+        if type(raw) in {LocalFile, UpdateFile} and not raw.waits:
+            self._newline = raw.newline
+            self._plain = is_plain(file.encoding, file.errors)
+            self._settle_in(raw)
+
+    def _may_try(self) -> bool:
+        return self._plain and super()._may_try()
+
+    async def read(self, size: int | None = -1, /) -> str:
+        """Return up to `size` characters, by default all that are left; "" at the end."""
+        if self._local is None:
+            return await self._call(self._stream.read, size)
+        await self._enter()
+        try:
+            if self._may_try() and self._bring(size):
+                return self._sealed(self._stream.read, size)
+            return await self._finish(self._stream.read, size)
+        finally:
+            self._exit()
+
+    def _bring(self, size: int | None) -> bool:
+        """Bring what reading `size` characters can ask for; False where that is much or not at hand."""
+        local = cast("LocalFile", self._local)
+        if size is None or size < 0:
+            return local.load_rest()
+        wanted = size * BYTES_PER_CHARACTER + MARK
+        if wanted > INLINE or self._stream.errors == "ignore":
+            return False
+        local.ahead = b""
+        while len(local.ahead) < wanted:
+            piece = local.load(max(wanted - len(local.ahead), PIECE))
+            if not piece:
+                return piece is not None
+        return True
+
+    def _sealed(self, read: Callable[[Any], str], size: int | None) -> str:
+        """Call a method of the text layer with no more bytes than were brought, and forget those that it left."""
+        local = cast("LocalFile", self._local)
+        local.sealed = True
+        try:
+            return read(size)
+        finally:
+            local.sealed = False
+            local.ahead = b""
+
+    async def readline(self, size: int = -1, /) -> str:
+        """Return the next line with its end, or `size` characters of it; "" at the end of the file."""
+        if self._ready and size == -1:
+            self._ready -= 1
+            return self._readline()  # type: ignore[no-any-return]
+        return await self._next_line(size)
+
+    async def __anext__(self) -> str:
+        if self._ready:
+            self._ready -= 1
+            return self._readline()  # type: ignore[no-any-return]
+        if line := await self._next_line(-1):
+            return line
+        raise StopAsyncIteration
+
+    async def _next_line(self, size: int) -> str:
+        if self._local is None:
+            return await self._call(self._readline, size)
+        if self._turn.over:
+            await asyncio.sleep(0)
+        stock = 0
+        if self._busy:
+            await self._enter()
+        else:
+            stock = self._stock
+            self._take()
+        try:
+            if size != -1 or not self._may_try():
+                return await self._finish(self._readline, size)
+            self._turn.spend()
+            if not stock and not await self._bring_line():
+                return await self._finish(self._readline, size)
+            line, stock = self._line(stock)
+            return line
+        except BaseException:
+            stock = 0
+            raise
+        finally:
+            self._exit()
+            if self._reads:
+                self._ready = min(stock, LINES)
+                self._stock = stock - self._ready
+
+    async def _bring_line(self) -> bool:
+        """Bring the rest of a line, or of the file; False where that is long."""
+        local = cast("LocalFile", self._local)
+        local.ahead = b""
+        while len(local.ahead) < INLINE:
+            piece = local.load(PIECE)
+            if piece is None:
+                piece = await self._fly(local.load, PIECE)
+            if not piece or line_ends(piece, self._newline):
+                return True
+        local.ahead = b""
+        return False
+
+    def _line(self, stock: int) -> tuple[str, int]:
+        """Take a line that is in memory; return it and how many more are there for certain."""
+        local = cast("LocalFile", self._local)
+        if stock:
+            return self._readline(), stock - 1
+        ahead = local.ahead
+        local.sealed = True
+        try:
+            line = self._readline()
+            taken = ahead[: len(ahead) - len(local.ahead)]
+        finally:
+            local.sealed = False
+            local.ahead = b""
+        return line, max(line_ends(taken, self._newline) - 1, 0)
+
+    async def write(self, data: str, /) -> int:
+        """Take `data`, all of it; return its length. What could not be written before is raised here, or by `flush`."""
+        if self._writes and type(data) is str and len(data) <= SMALL:
+            self._writes -= 1
+            self._dirty = True
+            self._reads = self._ready = self._stock = 0
+            return self._write(data)  # type: ignore[no-any-return]
+        return await self._write_slowly(data, len(data) if isinstance(data, str) else 0)
+
+    async def seek(self, cookie: int, whence: int = os.SEEK_SET, /) -> int:
+        """Go to what `tell` returned, to the start (0) or to the end (0, 2); return the position."""
+        if (
+            self._reads
+            and type(cookie) is int
+            and (0 <= cookie < PLAIN_COOKIE if whence == 0 else whence == os.SEEK_END)
+        ):
+            self._ready = self._stock = 0
+            self._reads -= 1
+            return self._stream.seek(cookie, whence)  # type: ignore[no-any-return]
+        return await self._alone(self._stream.seek, cookie, whence)
+
+    async def tell(self) -> int:
+        """Return the position, as an opaque number for `seek`."""
+        if self._reads or (self._writes and not self._appends):
+            return self._stream.tell()  # type: ignore[no-any-return]
+        return await self._alone(self._stream.tell)
+
+    def detach(self) -> Any:
+        """Give away the buffer below, and be of no use any more."""
+        return self._file.detach()
+
+    @property
+    def buffer(self) -> Any:
+        """The buffer below the text."""
+        return self._file.buffer
+
+    @property
+    def encoding(self) -> str:
+        """The name of the encoding."""
+        return self._stream.encoding  # type: ignore[no-any-return]
+
+    @property
+    def errors(self) -> str | None:
+        """What is done about what cannot be encoded or decoded."""
+        return self._stream.errors  # type: ignore[no-any-return]
+
+    @property
+    def line_buffering(self) -> bool:
+        """Whether each line is brought to the file when it is complete."""
+        return self._stream.line_buffering  # type: ignore[no-any-return]
+
+    @property
+    def newlines(self) -> str | tuple[str, ...] | None:
+        """The ends of line met so far."""
+        return self._stream.newlines  # type: ignore[no-any-return]

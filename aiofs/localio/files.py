@@ -1,0 +1,234 @@
+"""Regular files beneath Python's own buffers, which ask them for bytes as they ask any raw file.
+
+On the loop such a file answers from memory or not at all: `starved` then says that a thread has to go on. In a thread,
+and for whoever is handed the file, it waits like any other (`waits`). Since buffers and text layer are Python's own,
+positions, errors and peeked bytes are too.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+from time import monotonic, time_ns
+from typing import TYPE_CHECKING
+
+from aiofs.localio.devices import Device
+from aiofs.localio.reading import NOWAIT, pread_now
+from aiofs.localio.turns import INLINE, Turn
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer, WriteableBuffer
+
+GATHERED = 131_072
+"""Bytes of small writes that wait together for one visit to the disk."""
+SETTLED = 20_000_000
+"""Nanoseconds after which a file's times would show another change."""
+
+LIGHT = 1_048_576
+"""Bytes of a file that the system frees in no time."""
+
+Signature = tuple[int, int, int]
+
+
+class LocalFile(io.FileIO):
+    """A regular file that is read."""
+
+    waits = True
+    starved = False
+    sealed = False
+    ahead = b""
+    """Bytes from the current position on that the next operation will find, and beyond which it must not ask."""
+    newline: str | None = None
+    """The ends of line of the text above, as they were given to `open`."""
+    device = Device(nowait=False)
+    light_until = 0.0
+    """Until when the file cannot have grown so that its end would take long."""
+    turn: Turn
+    descriptor: int
+    _prefix: tuple[bytes, Signature] | None = None
+
+    def settle_in(self, device: Device, turn: Turn, size: int) -> None:
+        """Begin to answer on the loop that `turn` belongs to. The file has `size` bytes now."""
+        self.descriptor = self.fileno()
+        self.device = device
+        self.turn = turn
+        self.waits = False
+        if size < LIGHT:
+            self.light_until = monotonic() + 1
+
+    def settle_out(self) -> None:
+        """Wait from here on like any other file."""
+        self.waits = True
+        self.ahead = b""
+        self._prefix = None
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int | None:
+        """Fill `buffer` with what is there; None where that would mean waiting."""
+        if self.waits and not self.ahead:
+            return super().readinto(buffer)
+        if self.sealed or self.ahead:
+            return self._serve(memoryview(buffer))
+        self.turn.spend()
+        device = self.device
+        if device.nowait and self._prefix is None:
+            try:
+                return os.preadv(self.descriptor, [memoryview(buffer)[:INLINE]], -1, NOWAIT)
+            except OSError as error:
+                if error.errno == errno.EOPNOTSUPP:
+                    device.nowait = False
+        if device.memory:
+            return super().readinto(memoryview(buffer)[:INLINE])
+        if self._prefix is not None:
+            piece = self._from_prefix(len(memoryview(buffer)), self.tell())
+            if piece is not None:
+                self.ahead = piece
+                return self._serve(memoryview(buffer))
+        self._starve()
+        return None
+
+    def readall(self) -> bytes | None:  # type: ignore[override]
+        """Return all that is left; None where that would mean waiting, or would keep the loop for long."""
+        if self.sealed:
+            return self._take_rest()
+        if self.waits:
+            return super().readall()
+        if self.device.nowait and self._prefix is None:
+            rest = self._readall_now()
+        else:
+            rest = self._take_rest() if self.load_rest() else None
+        if rest is None:
+            self._starve()
+        return rest
+
+    def _readall_now(self) -> bytes | None:
+        """Return all that is left if it is little and in the page cache; else None, and nothing has moved."""
+        turn, count = self.turn, 0
+        turn.spend()
+        try:
+            while count < INLINE:
+                more = os.preadv(self.descriptor, [turn.scratch[count:]], -1, NOWAIT)
+                if not more:  # only this is the end: a short read may have met a page that is not at hand
+                    return bytes(turn.scratch[:count])
+                count += more
+        except OSError as error:
+            if error.errno == errno.EOPNOTSUPP:
+                self.device.nowait = False
+        self.seek(-count, os.SEEK_CUR)
+        return None
+
+    def _starve(self) -> None:
+        """Say that only a thread can go on; whoever looks whether a turn is due sees it too."""
+        self.starved = self.turn.over = True
+
+    def load(self, size: int) -> bytes | None:
+        """Add up to `size` bytes to `ahead` and return them: b"" at the end, None where that would mean waiting."""
+        offset = self.tell() + len(self.ahead)
+        piece = os.pread(self.descriptor, size, offset) if self.waits else self._pread_now(size, offset)
+        if piece:
+            self.ahead += piece
+        return piece
+
+    def load_rest(self) -> bool:
+        """Bring what is left of the file into `ahead`, where that is little and at hand."""
+        self.ahead = b""
+        while (piece := self.load(INLINE)) and len(self.ahead) < INLINE:
+            pass
+        if piece == b"":  # only an empty read is the end: a short one may have met a page that is not at hand
+            return True
+        self.ahead = b""
+        return False
+
+    def keep_prefix(self) -> None:
+        """Read the beginning of the file, in a thread: it is served on the loop while the file stays as it is."""
+        before = self._signature()
+        if time_ns() - max(before[1:]) > SETTLED:
+            self._prefix = os.pread(self.descriptor, INLINE, 0), before
+
+    def closes_quickly(self) -> bool:
+        """Whether closing can be done on the loop: a reader of a local file, which is small or does not die with it."""
+        if not self.device.local:
+            return False
+        return monotonic() < self.light_until or os.fstat(self.descriptor).st_nlink > 0
+
+    def _pread_now(self, size: int, offset: int) -> bytes | None:
+        self.turn.spend()
+        if self._prefix is not None:
+            return self._from_prefix(size, offset)
+        if self.device.memory:
+            return os.pread(self.descriptor, size, offset)
+        return pread_now(self.descriptor, size, offset, self.turn.scratch) if self.device.nowait else None
+
+    def _from_prefix(self, size: int, offset: int) -> bytes | None:
+        prefix, seen = self._prefix or (b"", (0, 0, 0))
+        if self._signature() == seen and (offset < len(prefix) or len(prefix) < INLINE):
+            return prefix[offset : offset + size]
+        self._prefix = None
+        return None
+
+    def _signature(self) -> Signature:
+        status = os.fstat(self.descriptor)
+        return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+    def _serve(self, buffer: memoryview) -> int:
+        count = min(len(buffer), len(self.ahead))
+        buffer[:count] = self.ahead[:count]
+        self.ahead = self.ahead[count:]
+        self.seek(count, os.SEEK_CUR)
+        return count
+
+    def _take_rest(self) -> bytes:
+        rest, self.ahead = self.ahead, b""
+        self.seek(len(rest), os.SEEK_CUR)
+        return rest
+
+
+class UpdateFile(LocalFile):
+    """A regular file that is written, perhaps also read. On the loop it gathers small writes."""
+
+    full = False
+    writes = 0
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+        self.pending = bytearray()
+
+    def write(self, data: ReadableBuffer, /) -> int | None:  # type: ignore[override]
+        """Write `data`, or on the loop take it and say so: `drain` brings it to the file."""
+        self.writes += 1
+        if self.waits:
+            self.drain()
+            return super().write(data)
+        self.turn.spend()
+        self.pending += data
+        self.full = len(self.pending) >= GATHERED
+        return len(memoryview(data))
+
+    def settle_out(self) -> None:
+        """Wait from here on like any other file, with nothing gathered."""
+        super().settle_out()
+        self.drain()
+
+    def tell(self) -> int:
+        """Return the position, what is gathered counted as written."""
+        return super().tell() + len(self.pending)
+
+    def closes_quickly(self) -> bool:
+        """Whether closing can be done on the loop: never, where something was written."""
+        return False
+
+    def drain(self) -> None:
+        """Bring what is gathered to the file, in a thread. What could not be written stays gathered."""
+        self.full = False
+        while self.pending:
+            written = super().write(self.pending)
+            del self.pending[:written]
+
+    def close(self) -> None:
+        """Write what is gathered, and close even where that fails."""
+        try:
+            if not self.closed:
+                self.drain()
+        finally:
+            self.pending = bytearray()
+            super().close()

@@ -1,0 +1,47 @@
+"""Reads by descriptor: from the page cache on the loop, from the disk in a worker thread."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+
+from aiofs.localio.devices import known_device
+from aiofs.localio.turns import INLINE, turn_of
+from aiofs.threads import hop
+
+NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)
+
+
+async def pread(fd: int, size: int, offset: int) -> bytes:
+    """Up to `size` bytes of `fd` from `offset`; b"" only at the end of the file.
+
+    Cancelled, it raises when nothing is in flight any more: the descriptor may be closed then.
+    """
+    if NOWAIT and 0 < size <= INLINE:
+        turn = turn_of(asyncio.get_running_loop())
+        data = pread_now(fd, size, offset, turn.scratch)
+        if data is not None:
+            turn.spend()
+            if turn.over:
+                await asyncio.sleep(0)
+            return data
+    return await hop(os.pread, fd, size, offset)
+
+
+def pread_now(fd: int, size: int, offset: int, scratch: memoryview) -> bytes | None:
+    """Up to `size` bytes without waiting; b"" only at the end of the file; None where only a thread can tell."""
+    try:
+        count = os.preadv(fd, [scratch[:size]], offset, NOWAIT)
+    except BlockingIOError:
+        return None
+    except OSError as error:
+        if error.errno == errno.EOPNOTSUPP and _in_memory(fd):
+            return os.pread(fd, size, offset)
+        return None  # the thread meets the same error, and reports it
+    return bytes(scratch[:count])
+
+
+def _in_memory(fd: int) -> bool:
+    device = known_device(os.fstat(fd).st_dev)
+    return device is not None and device.memory
