@@ -371,6 +371,7 @@ class FileSystem(FileLikeSystem):
             size = stream.entry.size
             if size is None:
                 size = await _measure(stream)
+                await stream.seek(0, self._driver.window)
             return Editor(path, mode.spelled, self._driver, lease, stream, size=size)
         except BaseException:
             await finish(stream.aclose())

@@ -22,8 +22,9 @@ class Prefix(Mapped):
         return self._prefix + path
 
     def outward(self, path: str) -> str | None:
-        """Leave the prefix out."""
-        return path[len(self._prefix) :] if path.startswith(self._prefix) else None
+        """Leave the prefix out; what then is no name is no file of this layer's."""
+        rest = path.removeprefix(self._prefix)
+        return rest if path.startswith(self._prefix) and rest and not rest.startswith("/") else None
 
     def __str__(self) -> str:
         return f"Prefix({self._prefix!r}, {self.base})"
