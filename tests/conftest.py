@@ -13,6 +13,7 @@ pytest_plugins = [
     "servers.valkey",
     "servers.azurite.server",
     "servers.moto",
+    "servers.fastdfs.server",
     "servers.faults",
 ]
 

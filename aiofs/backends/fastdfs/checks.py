@@ -14,6 +14,7 @@ _LONGEST_KEY = 64
 _LONGEST_VALUE = 256
 _MOST_METADATA = 200_000
 _SHORTEST_NAME = 44
+_LARGEST = (1 << 63) - 1
 _SEPARATORS = "\x00\x01\x02"
 
 
@@ -76,3 +77,13 @@ def check_metadata(metadata: Mapping[str, str]) -> Mapping[str, str]:
     if total > _MOST_METADATA:
         raise TooLarge.of(None, f"{total} bytes of metadata: no server takes more than {_MOST_METADATA}")
     return metadata
+
+
+def check_offset(offset: int) -> int:
+    """Return the offset, or size, if a file can have it.
+
+    :raises ValueError: if none can.
+    """
+    if not 0 <= offset <= _LARGEST:
+        raise ValueError(f"no file has an offset or a size of {offset}")
+    return offset

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Self
 
 from aiofs.backends.fastdfs import wire
 from aiofs.backends.fastdfs.answers import Address, FileInfo, ProtocolError
-from aiofs.backends.fastdfs.checks import check_appender, check_extension, check_group, check_metadata, check_prefix
+from aiofs.backends.fastdfs.checks import (
+    check_appender,
+    check_extension,
+    check_group,
+    check_metadata,
+    check_offset,
+    check_prefix,
+)
 from aiofs.backends.fastdfs.download import Download
 from aiofs.backends.fastdfs.ids import FileId
 from aiofs.backends.fastdfs.listing import logged_names
@@ -139,6 +146,7 @@ class FastDFSClient:
         :raises Unsupported: if it is no appender.
         """
         file, payload = check_appender(file_id), Payload(data, size)
+        check_offset(offset)
         if payload.size:
             await self._storages.ask(file, wire.modify(file, offset, payload.size), payload)
 
@@ -148,7 +156,7 @@ class FastDFSClient:
         :raises Unsupported: if it is no appender.
         """
         file = check_appender(file_id)
-        await self._storages.ask(file, wire.truncate(file, size))
+        await self._storages.ask(file, wire.truncate(file, check_offset(size)))
 
     async def regenerate(self, file_id: str, *, patience: float | None = None) -> str:
         """Make a normal file of an appender and return its new id. The old one and the metadata are gone then.
@@ -174,8 +182,8 @@ class FastDFSClient:
         :raises NotFound: if there is no such file.
         """
         file = FileId.parse(file_id)
-        if start < 0 or (stop is not None and stop < 0):
-            raise ValueError(f"no file has bytes {start} to {stop}")
+        check_offset(start)
+        check_offset(stop or 0)
         if size is None and start == 0 and stop is None and file.size:
             download = await self._begin_download(file, 0, 0)
             if download.size == file.size:

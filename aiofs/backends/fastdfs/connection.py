@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 PIECE = 1 << 18
 """Payloads go out in pieces of this size, each in its time."""
+_JOINED = 1 << 13
+"""A piece that is no larger is sent in one packet with what goes before it."""
 _ENOUGH = 1 << 19
 """So much unread, and the server has to wait. It is more than the longest body that is read whole."""
 
@@ -120,7 +122,12 @@ class Connection(asyncio.Protocol):
         """Send the payload behind `head`; return whether all of it was sent before an answer came."""
         async for data in payload:
             for start in range(0, len(data), PIECE):
-                self._send(head, data[start : start + PIECE])
+                piece = data[start : start + PIECE]
+                if len(piece) <= _JOINED:
+                    self._send(head + piece)
+                else:
+                    self._send(head)
+                    self._send(piece)
                 head = b""
                 if self._full:
                     await self._until(lambda: self._held > 0 or not self._full, patience)
@@ -128,14 +135,14 @@ class Connection(asyncio.Protocol):
                     await asyncio.sleep(0)  # the loop must look for an answer that comes early
                 if self._held:
                     return False
-        if head:
-            self._send(head)
+        self._send(head)
         return True
 
-    def _send(self, *data: bytes | memoryview) -> None:
+    def _send(self, data: bytes | memoryview) -> None:
         if self._lost is not None:
             raise self._lost
-        self._transport.writelines(data)
+        if data:
+            self._transport.write(data)
 
     def _take(self, most: int) -> bytes:
         chunk = self._chunks.popleft()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING
 
+from aiofs.backends.fastdfs.checks import check_offset
+
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable
 
@@ -24,9 +26,7 @@ class Payload:
             size = length
         if size is None:
             raise TypeError("the size of what an iterable yields must be given: storages want to know it before")
-        if size < 0:
-            raise ValueError(f"no file has {size} bytes")
-        self.size = size
+        self.size = check_offset(size)
         self.crc32 = 0
 
     async def pieces(self) -> AsyncGenerator[memoryview]:

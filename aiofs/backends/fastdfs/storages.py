@@ -57,7 +57,7 @@ class Storages:
             again += _NO_ANSWER
         return await self.at_source(file, lambda server: _call(server, request, payload, patience), again)
 
-    async def at_source(self, file: FileId, use: Callable[[Server], Awaitable[T]], again: Failures = _NO_ANSWER) -> T:
+    async def at_source(self, file: FileId, use: Callable[[Server], Awaitable[T]], again: Failures = _NOT_HERE) -> T:
         """Use the source of a file. After a failure of a kind in `again` the trackers are asked who is it now."""
         remembered = self._remembered(file)
         failure: AiofsError | None = None
@@ -66,11 +66,12 @@ class Storages:
                 return await self.use(remembered, use, file)
             except again as error:
                 failure = error
+                self._sources.pop((file.group, remembered.host), None)
         named = (await self._trackers.ask(wire.query_update(file), file.group)).address
-        if failure is not None and named == remembered and isinstance(failure, NotFound):
-            raise failure
         if named.host == file.source:
             self._sources[file.group, named.host] = (named, asyncio.get_running_loop().time() + _REMEMBER)
+        if failure is not None and named == remembered and isinstance(failure, NotFound):
+            raise failure
         return await self.use(named, use, file)
 
     async def anywhere(self, file: FileId, use: Callable[[Server], Awaitable[T]]) -> T:

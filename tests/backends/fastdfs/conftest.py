@@ -6,9 +6,9 @@ import contextlib
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
-from servers.fastdfs.cluster import Cluster
 
 from aiofs.backends.fastdfs import FastDFSClient
+from servers.fastdfs.cluster import Cluster
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -6,16 +6,17 @@ import zlib
 from typing import TYPE_CHECKING
 
 import pytest
-from servers.fastdfs.versions import CURRENT, MIDDLE, OLD, OLDEST, VERSIONS, WIDE
 
 from aiofs.backends.fastdfs import FastDFSClient, FileId
 from aiofs.errors import AiofsError, AlreadyExists, NotFound, Unavailable, Unsupported
+from servers.fastdfs.versions import CURRENT, MIDDLE, OLD, OLDEST, VERSIONS, WIDE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from conftest import Connects, Starts
+    from backends.fastdfs.conftest import Connects, Starts
     from servers.fastdfs.cluster import Cluster
+    from servers.fastdfs.versions import Version
 
 MISSING = "group1/M00/00/00/CgABAWsAcB6ACvueAAAADg4Qul0904.txt"
 
@@ -68,7 +69,7 @@ async def test_life_of_an_appender_in_every_version(any_client: FastDFSClient) -
 
 
 @pytest.mark.parametrize("version", [CURRENT, WIDE, OLD, MIDDLE])
-async def test_regenerate(version, start: Starts, connect: Connects) -> None:
+async def test_regenerate(version: Version, start: Starts, connect: Connects) -> None:
     client = connect(await start(version=version))
     log = await client.upload(b"data", appender=True, extension="log")
     await client.set_metadata(log, {"a": "b"})
@@ -217,6 +218,13 @@ async def test_metadata(client: FastDFSClient) -> None:
     assert await client.metadata(stored) == {"only": ""}
     await client.set_metadata(stored, {})
     assert await client.metadata(stored) == {}
+
+
+async def test_longest_metadata_arrives(client: FastDFSClient, cluster: Cluster) -> None:
+    stored = cluster.storages[0].put(b"x")
+    metadata = {f"{number:03}".ljust(64, "k"): "v" * 256 for number in range(600)}
+    await client.set_metadata(stored, metadata)
+    assert await client.metadata(stored) == metadata
 
 
 async def test_missing_files(client: FastDFSClient) -> None:

@@ -1,4 +1,4 @@
-"""Every recorded exchange with a real server: our requests are the recorded ones, and we read in the answers what was there."""
+"""Every recorded exchange with a real server: our requests are the recorded ones, and its answers read as noted."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from servers.fastdfs.recordings import EXCHANGES, RECORDINGS
 
 from aiofs.backends.fastdfs import Address, FileId, FileInfo, Place, wire
 from aiofs.backends.fastdfs.answers import logged_name
+from servers.fastdfs.recordings import EXCHANGES, RECORDINGS
 
 if TYPE_CHECKING:
-    from servers.fastdfs.recordings import Exchange
+    from servers.fastdfs.recordings import Exchange, Recording
 
 ANY_FILE = FileId.parse("group1/M00/00/00/fwAAA2sAcB6ACvueAAAADg4Qul0904.txt")
 WITHOUT_ANSWER = {"x01_quit"}
@@ -109,13 +109,13 @@ def read(exchange: Exchange) -> Any:
     return make(exchange).decode(exchange.answer)
 
 
-def test_all_recordings_are_here():
+def test_all_recordings_are_here() -> None:
     assert len(RECORDINGS) == 93
     assert len(EXCHANGES) == 235
 
 
 @pytest.mark.parametrize("exchange", EXCHANGES, ids=str)
-def test_request_is_the_recorded_one(exchange):
+def test_request_is_the_recorded_one(exchange: Exchange) -> None:
     request = make(exchange)
     payload = exchange.request[len(request.frame) :]
     assert request.frame + payload == exchange.request
@@ -123,7 +123,7 @@ def test_request_is_the_recorded_one(exchange):
 
 
 @pytest.mark.parametrize("exchange", [each for each in EXCHANGES if each.recording not in WITHOUT_ANSWER], ids=str)
-def test_answer_header_reads(exchange):
+def test_answer_header_reads(exchange: Exchange) -> None:
     answer = wire.Answer.parse(exchange.response[:10])
     assert answer.status == exchange.status
     expected = wire.LISTING_LENGTH if exchange.command == wire.Command.LIST_NAMES else len(exchange.answer)
@@ -138,7 +138,7 @@ PLACES = [each for each in EXCHANGES if 101 <= each.command <= 107 and not each.
 
 
 @pytest.mark.parametrize("exchange", PLACES, ids=str)
-def test_place_reads(exchange):
+def test_place_reads(exchange: Exchange) -> None:
     found = read(exchange)
     [place] = found if isinstance(found, list) else [found]
     assert place.group == text(exchange.answer[:16])
@@ -148,7 +148,7 @@ def test_place_reads(exchange):
 
 
 @pytest.mark.parametrize("name", ["t02_query_store_one", "t03_query_store_all", "i01_query_store_ipv6_width"])
-def test_store_place_means_what_was_noted(name):
+def test_store_place_means_what_was_noted(name: str) -> None:
     recording = RECORDINGS[name]
     found = read(recording.exchanges[0])
     noted = recording.facts["decoded"]
@@ -157,7 +157,7 @@ def test_store_place_means_what_was_noted(name):
 
 
 @pytest.mark.parametrize("name", ["t06_query_fetch_one", "t07_query_fetch_all", "t08_query_update"])
-def test_place_means_what_was_noted(name):
+def test_place_means_what_was_noted(name: str) -> None:
     recording = RECORDINGS[name]
     found = read(recording.exchanges[0])
     noted = recording.facts["decoded"]
@@ -165,7 +165,7 @@ def test_place_means_what_was_noted(name):
     assert hosts(found) == {"group": noted["group"], "hosts": noted["hosts"], "path": -1}
 
 
-def test_both_widths_of_queries_read_alike():
+def test_both_widths_of_queries_read_alike() -> None:
     recording = RECORDINGS["i03_queries_ipv6_width"]
     one, every, update = [read(exchange) for exchange in recording.exchanges]
     assert one == update == every[0] == Place("group1", Address("127.0.0.23", 23000))
@@ -175,7 +175,7 @@ NAMED = [recording for recording in RECORDINGS.values() if "decoded_name" in rec
 
 
 @pytest.mark.parametrize("recording", NAMED, ids=lambda recording: recording.name)
-def test_file_id_means_what_was_noted(recording):
+def test_file_id_means_what_was_noted(recording: Recording) -> None:
     noted = recording.facts["decoded_name"]
     file = FileId.parse(recording.facts.get("file_id") or recording.facts["new_id"])
     assert file.path_index == noted["path_index"]
@@ -194,12 +194,12 @@ UPLOADS = [each for each in EXCHANGES if each.command in {11, 21, 23, 38} and no
 
 
 @pytest.mark.parametrize("exchange", UPLOADS, ids=str)
-def test_uploaded_id_reads(exchange):
+def test_uploaded_id_reads(exchange: Exchange) -> None:
     assert read(exchange) == f"{text(exchange.answer[:16])}/{exchange.answer[16:].decode()}"
 
 
 @pytest.mark.parametrize("exchange", [each for each in UPLOADS if each.command == 11], ids=str)
-def test_uploaded_name_tells_size_and_checksum(exchange):
+def test_uploaded_name_tells_size_and_checksum(exchange: Exchange) -> None:
     data = exchange.body[15:]
     file = FileId.parse(read(exchange))
     assert (file.kind, file.size, file.crc32) == ("normal", len(data), zlib.crc32(data))
@@ -209,7 +209,7 @@ INFOS = [recording for recording in RECORDINGS.values() if "crc32_raw" in (recor
 
 
 @pytest.mark.parametrize("recording", INFOS, ids=lambda recording: recording.name)
-def test_file_info_means_what_was_noted(recording):
+def test_file_info_means_what_was_noted(recording: Recording) -> None:
     noted = recording.facts["decoded"]
     [exchange] = [each for each in recording.exchanges if each.command == wire.Command.QUERY_INFO]
     assert read(exchange) == FileInfo(noted["size"], noted["mtime"], noted["crc32"], noted["source"])
@@ -218,7 +218,7 @@ def test_file_info_means_what_was_noted(recording):
 @pytest.mark.parametrize(
     "exchange", [each for each in EXCHANGES if each.command == 22 and not each.status and "v_" in str(each)], ids=str
 )
-def test_file_info_of_old_versions_reads(exchange):
+def test_file_info_of_old_versions_reads(exchange: Exchange) -> None:
     info = read(exchange)
     assert info.size in {0, 10, 14}
     assert info.crc32 in {0, 2793719750, 235977309}
@@ -226,12 +226,12 @@ def test_file_info_of_old_versions_reads(exchange):
 
 
 @pytest.mark.parametrize("name", ["s34_get_metadata", "s36_get_metadata_merged"])
-def test_metadata_means_what_was_noted(name):
+def test_metadata_means_what_was_noted(name: str) -> None:
     recording = RECORDINGS[name]
     assert read(recording.exchanges[0]) == recording.facts["decoded"]
 
 
-def test_spoilt_metadata_still_reads():
+def test_spoilt_metadata_still_reads() -> None:
     recording = RECORDINGS["s37_metadata_too_long"]
     metadata = read(recording.exchanges[1])
     lengths = [[len(key), len(value.encode(errors="surrogateescape"))] for key, value in metadata.items()]
@@ -239,7 +239,7 @@ def test_spoilt_metadata_still_reads():
 
 
 @pytest.mark.parametrize("name", ["t09_list_all_groups", "t10_list_one_group", "g01_two_groups"])
-def test_groups_mean_what_was_noted(name):
+def test_groups_mean_what_was_noted(name: str) -> None:
     recording = RECORDINGS[name]
     noted = recording.facts["decoded"]
     found = read(recording.exchanges[-1])
@@ -258,7 +258,7 @@ def test_groups_mean_what_was_noted(name):
 
 
 @pytest.mark.parametrize("version", ["5.12", "6.09", "6.12.4"])
-def test_old_groups_read(version):
+def test_old_groups_read(version: str) -> None:
     [exchange] = [each for each in RECORDINGS[f"v_{version}"].exchanges if each.op == "list_all_groups"]
     [group] = read(exchange)
     assert (group.name, group.total_mb, group.reserved_mb, group.storages, group.port) == (
@@ -272,7 +272,7 @@ def test_old_groups_read(version):
 
 
 @pytest.mark.parametrize("name", ["t11_list_storages", "t12_list_one_storage", "i05_list_storages_ipv6_width"])
-def test_storages_mean_what_was_noted(name):
+def test_storages_mean_what_was_noted(name: str) -> None:
     recording = RECORDINGS[name]
     [noted] = recording.facts["decoded"]
     [found] = read(recording.exchanges[0])
@@ -291,7 +291,7 @@ def test_storages_mean_what_was_noted(name):
 
 
 @pytest.mark.parametrize(("version", "host"), [("5.12", 33), ("6.09", 35), ("6.12.4", 37)])
-def test_old_storages_read(version, host):
+def test_old_storages_read(version: str, host: int) -> None:
     [exchange] = [each for each in RECORDINGS[f"v_{version}"].exchanges if each.op == "list_storages"]
     [storage] = read(exchange)
     assert (storage.state, storage.version, storage.port, storage.ip) == ("ACTIVE", version, 23000, f"127.0.0.{host}")
@@ -303,19 +303,19 @@ def test_old_storages_read(version, host):
     )
 
 
-def test_storages_that_are_down_read():
+def test_storages_that_are_down_read() -> None:
     recording = RECORDINGS["e33_tracker_all_storages_down"]
     found = read(recording.exchanges[-1])
     assert [[storage.ip, storage.state] for storage in found] == recording.facts["decoded"]
     assert found[1].source_id == "127.0.0.3"
 
 
-def test_log_of_names_reads():
+def test_log_of_names_reads() -> None:
     recording = RECORDINGS["x02_fetch_one_path_binlog"]
     log = recording.exchanges[0].answer[:-8]
     assert [" ".join(map(str, logged_name(line))) for line in log.splitlines()] == recording.facts["lines"]
 
 
 @pytest.mark.parametrize("exchange", [each for each in EXCHANGES if each.command in {24, 34, 36}], ids=str)
-def test_echo_of_a_change_that_changes_nothing_is_nothing(exchange):
+def test_echo_of_a_change_that_changes_nothing_is_nothing(exchange: Exchange) -> None:
     assert read(exchange) is None

@@ -44,12 +44,14 @@ class Listener:
     def __init__(self, server: Answering) -> None:
         self.server = server
         self.port = 0
-        self.instead: dict[int, bytes] = {}  # sent in place of the answer
+        self.instead: dict[int, bytes | None] = {}  # sent in place of the answer; None hangs up
         self.early: dict[int, bytes] = {}  # sent as soon as the header of a request is there
         self.behind = b""  # sent behind every answer
         self.fault: Fault | None = None  # befalls the next exchange
         self.asked: list[int] = []  # the commands that came
         self.connections = 0  # taken so far
+        self.was_asked = asyncio.Event()
+        self.was_hurt = asyncio.Event()  # by the fault
         self.hung_up = asyncio.Event()  # set whenever a client has closed
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -107,37 +109,41 @@ class Listener:
         fault = self.fault
         if fault is not None and fault.where == "request":
             await reader.readexactly(fault.at)
-            self.fault = None
             return await self._leave(fault, reader)
         length, command, flags = struct.unpack("!qBB", await reader.readexactly(10))
         self.asked.append(command)
-        if command == QUIT:
-            return False
-        early = self.early.get(command)
-        if early is not None:
-            writer.write(early)
-            await writer.drain()
-        body = await reader.readexactly(length)
-        if early is not None:
+        self.was_asked.set()
+        if command in self.early:
+            writer.write(self.early[command])
+            await reader.readexactly(length)
             return True
-        try:
-            answer, stays = self.server.answer(command, flags, body)
-        except NoAnswer:
-            await reader.read()
+        found = self._answer(command, flags, await reader.readexactly(length))
+        if found is None:
             return False
-        if command in self.instead:
-            answer, stays = self.instead[command], True
+        answer, stays = found
         fault = self.fault
         if fault is not None and fault.at < len(answer):
-            self.fault = None
             await self._send_spoilt(answer, fault, writer)
             return await self._leave(fault, reader)
         writer.write(answer + self.behind)
         await writer.drain()
-        if not stays and answer[9] and self.server.version.after_invalid == "deaf" and isinstance(self.server, Storage):
+        if not answer or (
+            self.server.version.after_invalid == "deaf" and isinstance(self.server, Storage) and not stays
+        ):
             await reader.read()
         return stays
 
+    def _answer(self, command: int, flags: int, body: bytes) -> tuple[bytes, bool] | None:
+        """What to send, perhaps nothing, and whether to stay; None to hang up."""
+        if command == QUIT:
+            return None
+        if command in self.instead:
+            other = self.instead[command]
+            return None if other is None else (other, True)
+        try:
+            return self.server.answer(command, flags, body)
+        except NoAnswer:
+            return b"", False
 
     async def _send_spoilt(self, answer: bytes, fault: Fault, writer: asyncio.StreamWriter) -> None:
         spoilt = bytearray(answer if fault.kind == "spoil" else answer[: fault.at])
@@ -148,6 +154,8 @@ class Listener:
 
     async def _leave(self, fault: Fault, reader: asyncio.StreamReader) -> bool:
         """Go on after a fault: after a cut nobody listens, after a stall nobody answers."""
+        self.fault = None
+        self.was_hurt.set()
         if fault.kind == "stall":
             await reader.read()
         return fault.kind == "spoil"

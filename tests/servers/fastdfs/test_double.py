@@ -21,11 +21,15 @@ if TYPE_CHECKING:
     from servers.fastdfs.recordings import Exchange
 
 TRACKER_PORT = "22122"
-FIRST_SESSION = (
-    "t01 t02 t03 t04 t05 s01 s02 s03 s04 s05 s06 s07 t06 t07 t08 t09 t10 t11 t12 s08 s09 s10 s11 s12 s13 s14 s15"
-    " s20 s21 s22 s23 s24 s25 s26 s27 s28 s29 s30 e01 s31 s32 e02 e03 s33 s34 s35 s36 s37 s38 e10 e11 e12 e13 e14"
-    " e15 e16 e17 e18 e19 e20 e21 e22 e23 e24 e25 e26 e27 e28 e29 e30 e31 e32 s40 e40 t13"
-).split()
+# fmt: off
+FIRST_SESSION = [
+    "t01", "t02", "t03", "t04", "t05", "s01", "s02", "s03", "s04", "s05", "s06", "s07", "t06", "t07", "t08", "t09",
+    "t10", "t11", "t12", "s08", "s09", "s10", "s11", "s12", "s13", "s14", "s15", "s20", "s21", "s22", "s23", "s24",
+    "s25", "s26", "s27", "s28", "s29", "s30", "e01", "s31", "s32", "e02", "e03", "s33", "s34", "s35", "s36", "s37",
+    "s38", "e10", "e11", "e12", "e13", "e14", "e15", "e16", "e17", "e18", "e19", "e20", "e21", "e22", "e23", "e24",
+    "e25", "e26", "e27", "e28", "e29", "e30", "e31", "e32", "s40", "e40", "t13",
+]
+# fmt: on
 LEFT_OUT = {
     "x01": "is about connections: test_quit_has_no_answer",
     "x02": "is about files that no recording makes: test_log_of_names",
@@ -98,7 +102,9 @@ def storage_facts(exchange: Exchange) -> list[dict[str, object]]:
     """What a recording tells about storages that no request of it makes so."""
     old = {"src_id": "source_id", "join_time": "joined", "up_time": "started", "store_path_count": "store_paths"}
     return [
-        asdict(storage) | {key: getattr(storage, value) for key, value in old.items()} | {"subdir_count": storage.subdirs}
+        asdict(storage)
+        | {key: getattr(storage, value) for key, value in old.items()}
+        | {"subdir_count": storage.subdirs}
         for storage in read_storages(exchange.answer)
     ]
 
@@ -107,12 +113,12 @@ def listing(name: str) -> Exchange:
     return next(each for each in RECORDINGS[name].exchanges if each.command == 92)
 
 
-def test_every_recording_is_replayed():
-    others = "g01 g02 g03 i01 i02 i03 i04 i05 k01 k02 v".split()
+def test_every_recording_is_replayed() -> None:
+    others = ["g01", "g02", "g03", "i01", "i02", "i03", "i04", "i05", "k01", "k02", "v"]
     assert {name.partition("_")[0] for name in RECORDINGS} == {*FIRST_SESSION, *others, *LEFT_OUT}
 
 
-def test_one_storage():
+def test_one_storage() -> None:
     double = Double(Storage("group1", "127.0.0.3", facts=storage_facts(listing("t11_list_storages"))[0]))
     double.tracker.group_facts = group_facts("t09_list_all_groups")
     for name in FIRST_SESSION:
@@ -122,28 +128,28 @@ def test_one_storage():
             double.storages["127.0.0.3"].files[appender].data += b"again"
 
 
-def test_two_groups():
+def test_two_groups() -> None:
     double = Double(Storage("group1", "127.0.0.3"), Storage("group1", "127.0.0.4"), Storage("group2", "127.0.0.5"))
     double.tracker.group_facts = group_facts("g01_two_groups")
     for name in ("g01", "g02", "g03"):
         double.replay(name)
 
 
-def test_wide_addresses_and_numbers():
+def test_wide_addresses_and_numbers() -> None:
     facts = storage_facts(listing("i05_list_storages_ipv6_width"))[0]
     double = Double(Storage("group1", "127.0.0.23", number=100001, facts=facts), version=WIDE)
     for name in ("i01", "i02", "i03", "i04", "i05"):
         double.replay(name)
 
 
-def test_trunk():
+def test_trunk() -> None:
     double = Double(Storage("trunk1", "127.0.0.13", trunk=True))
     for name in ("k01", "k02"):
         double.replay(name)
 
 
 @pytest.mark.parametrize(("version", "ip"), [(OLDEST, "127.0.0.33"), (OLD, "127.0.0.35"), (MIDDLE, "127.0.0.37")])
-def test_old_versions(version, ip):
+def test_old_versions(version: Version, ip: str) -> None:
     name = f"v_{version.name}"
     storage = Storage("group1", ip, facts=storage_facts(listing(name))[0])
     double = Double(storage, version=version)
@@ -151,20 +157,20 @@ def test_old_versions(version, ip):
     double.replay(name)
 
 
-def test_all_storages_down():
+def test_all_storages_down() -> None:
     storages = [Storage("group1", ip, active=False) for ip in ("127.0.0.3", "127.0.0.4")]
     for storage, facts in zip(storages, storage_facts(listing("e33_tracker_all_storages_down")), strict=True):
         storage.facts = facts
     Double(*storages).replay("e33")
 
 
-def test_full():
+def test_full() -> None:
     double = Double(Storage("group1", "127.0.0.23", number=100001, full=True), version=WIDE)
     double.replay("e34")
     double.replay("e35")
 
 
-def test_log_of_names():
+def test_log_of_names() -> None:
     recording = RECORDINGS["x02_fetch_one_path_binlog"]
     [exchange] = recording.exchanges
     words = (line.split(" ") for line in recording.facts["lines"])
@@ -173,7 +179,7 @@ def test_log_of_names():
 
 
 @pytest.mark.parametrize("exchange", RECORDINGS["x01_quit"].exchanges, ids=str)
-async def test_quit_has_no_answer(exchange):
+async def test_quit_has_no_answer(exchange: Exchange) -> None:
     listener = Listener(Storage("group1", "127.0.0.3"))
     await listener.start()
     reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
@@ -184,7 +190,7 @@ async def test_quit_has_no_answer(exchange):
     await listener.stop()
 
 
-def test_log_knows_what_exists():
+def test_log_knows_what_exists() -> None:
     storage = Storage("group1", "127.0.0.3")
     answer, _ = storage.answer(11, 0, b"\0" + (1).to_bytes(8) + b"txt\0\0\0x")
     name = answer[26:].decode()

@@ -12,6 +12,8 @@ from servers.fastdfs.storage import Refusal, framed, group_field
 from servers.fastdfs.versions import CURRENT, Version
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from servers.fastdfs.storage import Storage
 
 ACTIVE = 7
@@ -35,26 +37,26 @@ class Tracker:
             return framed(b"", refusal.status), not (refusal.status == 22 and self.version.tracker_closes)
 
     def _answer(self, command: int, body: bytes) -> bytes:
-        if command == 111:
-            return b""
-        if command in {101, 106}:
-            return self._store(self._next_group(), every=command == 106)
-        if command in {104, 107}:
-            return self._store(self._group(body), every=command == 107)
-        if command in {102, 103, 105}:
-            return self._find(command, body)
-        if command == 91:
-            return b"".join(self._group_record(group) for group in self._groups())
-        if command == 90:
-            return self._group_record(self._group(body)[0].group)
-        if command == 92:
-            wanted = body[16:].decode()
-            return b"".join(
-                self._storage_record(storage)
-                for storage in self._group(body[:16])
-                if wanted in {"", storage.id}
-            )
-        raise Refusal(22)
+        handlers: dict[int, Callable[[], bytes]] = {
+            90: lambda: self._group_record(self._group(body)[0].group),
+            91: lambda: b"".join(map(self._group_record, self._groups())),
+            92: lambda: b"".join(map(self._storage_record, self._storages(body))),
+            101: lambda: self._store(self._next_group(), every=False),
+            102: lambda: self._find(command, body),
+            103: lambda: self._find(command, body),
+            104: lambda: self._store(self._group(body), every=False),
+            105: lambda: self._find(command, body),
+            106: lambda: self._store(self._next_group(), every=True),
+            107: lambda: self._store(self._group(body), every=True),
+            111: lambda: b"",
+        }
+        if command not in handlers:
+            raise Refusal(22)
+        return handlers[command]()
+
+    def _storages(self, body: bytes) -> list[Storage]:
+        wanted = body[16:].decode()
+        return [storage for storage in self._group(body[:16]) if wanted in {"", storage.id}]
 
     def _groups(self) -> list[str]:
         return list(dict.fromkeys(storage.group for storage in self.storages))
@@ -68,10 +70,12 @@ class Tracker:
         return found
 
     def _next_group(self) -> list[Storage]:
-        usable = [group for group in self._groups() if any(each.active for each in self.storages if each.group == group)]
+        usable = [
+            group for group in self._groups() if any(each.active for each in self.storages if each.group == group)
+        ]
         if not usable:
             raise Refusal(2)
-        group = usable[self._turn("")  % len(usable)]
+        group = usable[self._turn("") % len(usable)]
         return [storage for storage in self.storages if storage.group == group]
 
     def _store(self, storages: list[Storage], *, every: bool) -> bytes:

@@ -33,7 +33,5 @@ OLDEST = Version(
     version_width=6,
 )
 OLD = Version("6.09", clamps=False, skips_checksum=False, old_records=True, version_width=6)
-MIDDLE = Version(
-    "6.12.4", wide=True, after_invalid="deaf", clamps=False, skips_checksum=False, old_records=True
-)
+MIDDLE = Version("6.12.4", wide=True, after_invalid="deaf", clamps=False, skips_checksum=False, old_records=True)
 VERSIONS = (CURRENT, WIDE, OLDEST, OLD, MIDDLE)

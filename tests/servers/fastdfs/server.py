@@ -1,0 +1,32 @@
+"""The fixture that gives a cluster of its own process."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from servers.process import HOST, running
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TESTS = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def fastdfs_tracker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a tracker whose storage may be filled: `AIOFS_TEST_FASTDFS`, or else a double's."""
+    if real := os.environ.get("AIOFS_TEST_FASTDFS"):
+        yield real
+        return
+    with running(
+        "fastdfs",
+        lambda port: [sys.executable, "-m", "servers.fastdfs", str(port)],
+        tmp_path_factory.mktemp("fastdfs"),
+        environment={"PYTHONPATH": str(TESTS)},
+    ) as port:
+        yield f"{HOST}:{port}"
