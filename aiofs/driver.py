@@ -57,6 +57,9 @@ class Capabilities:
     """`match` is checked in the same atomic step that publishes."""
     resume: bool = False
     """Prepared sessions can be finished by another process."""
+    holds: bool = False
+    """A prepared session keeps all writers out until it ends, whatever becomes of its process; its path is token enough
+    to abort it."""
     pinned: bool = False
     """A reader keeps its version to the end while others overwrite it (elsewhere it gets a `Conflict`)."""
     rewrite: bool = False
@@ -108,6 +111,9 @@ class WriteSession(ABC):
     async def prepare(self) -> dict[str, Any]:
         """Make the bytes durable and return what `Driver.resume` needs to finish or undo, in JSON's terms.
 
+        From here on only `commit` or `abort` ends the session; giving back its lease leaves it waiting. The token has
+        `path`, and as `version` what the file's version will be, where the store knows that before.
+
         :raises Unsupported: if the store cannot carry a session over the end of a process.
         """
         raise Unsupported.of(None, f"{type(self).__name__} cannot be resumed by another process")
@@ -123,6 +129,10 @@ class WriteSession(ABC):
     @abstractmethod
     async def abort(self) -> None:
         """Leave no trace. Safe at any time, twice, and after a commit, failed or not."""
+
+    async def leave(self) -> None:
+        """Let go of a prepared session that is to wait for `Driver.resume`, and of a lock that came with it."""
+        self.abandon()
 
     def abandon(self) -> None:
         """Let go without awaiting: called when the handle was never closed, perhaps after its loop."""

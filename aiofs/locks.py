@@ -33,6 +33,10 @@ class LockTable:
             raise locked(path, holder.holder, holder.since)
         return lease
 
+    def holds(self, path: str) -> bool:
+        """Whether `path` is taken."""
+        return path in self._held
+
     def require(self, lease: Lease) -> None:
         """Raise `Conflict` unless `lease` still has its place."""
         if self._held.get(lease.path) is not lease:

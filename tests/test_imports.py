@@ -18,10 +18,10 @@ PACKAGE = Path(__file__).parents[1] / "aiofs"
 EDGES = frozenset({"__main__", "cli", "fsspec", "web"})
 
 STDLIB_ONLY = frozenset({"errors", "modes", "paths", "patterns", "shield", "textformat"})
-BELOW_A_STORE = STDLIB_ONLY | {"driver", "localio", "locks", "sessions", "spool", "threads"}
+BELOW_A_STORE = STDLIB_ONLY | {"driver", "localio", "locks", "powers", "sessions", "spool", "threads"}
 HANDLES = frozenset({"editing", "file", "handles", "reading", "text", "textahead", "writing"})
 SYSTEM = frozenset({"adapter", "filesystem", "listing", "opening", "system"})
-OVER_SYSTEMS = frozenset({"config", "stores", "transaction", "trees", "urls"})
+OVER_SYSTEMS = frozenset({"config", "stores", "transactions", "trees", "urls"})
 
 # What a room may know. Rooms that are not named here know nothing but the standard library: a new one needs its line.
 KNOWS: dict[str, frozenset[str]] = {
@@ -29,6 +29,7 @@ KNOWS: dict[str, frozenset[str]] = {
     "threads": STDLIB_ONLY,
     "localio": STDLIB_ONLY | {"threads"},
     "driver": STDLIB_ONLY,
+    "powers": STDLIB_ONLY | {"driver"},
     "spool": STDLIB_ONLY | {"driver", "threads"},
     "locks": STDLIB_ONLY | {"driver"},
     "sessions": STDLIB_ONLY | {"driver"},

@@ -6,9 +6,9 @@ import itertools
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aiofs.driver import ABSENT, Capabilities, Driver, Entry, Lease, Part, ReadStream, WriteSession
+from aiofs.driver import ABSENT, Capabilities, Driver, Entry, Lease, Leftover, Part, ReadStream, WriteSession
 from aiofs.errors import AlreadyExists, Conflict, NotFound
-from aiofs.locks import LockTable
+from aiofs.locks import LockTable, locked
 from aiofs.sessions import EndedSession
 
 if TYPE_CHECKING:
@@ -25,13 +25,14 @@ class Stored(NamedTuple):
 class MemoryDriver(Driver):
     """A dictionary with the manners of a store."""
 
-    capabilities = Capabilities(resume=True, pinned=True, rewrite=True, metadata=True)
+    capabilities = Capabilities(resume=True, holds=True, pinned=True, rewrite=True, metadata=True)
 
     def __init__(self) -> None:
         self._files: dict[str, Stored] = {}
         self._locks = LockTable()
         self._versions = itertools.count(1)
         self._prepared: dict[str, MemorySession] = {}
+        self._kept: dict[tuple[str, str], Stored] = {}
 
     async def stat(self, path: str) -> Entry:
         """Describe the file."""
@@ -50,11 +51,16 @@ class MemoryDriver(Driver):
         """Begin new bytes for the path."""
         return MemorySession(self, path, lease, match, metadata)
 
+    async def begin_removal(self, path: str, lease: Lease, *, match: str) -> WriteSession:
+        """Begin to remove the file."""
+        return MemoryRemoval(self, path, lease, match, None)
+
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:
         """Take over a prepared session of this very driver; one that was ended meanwhile does nothing more."""
         path = token["path"]
-        session = self._prepared.get(token["session"])
-        if session is None:
+        session = self._prepared.get(path)
+        name = token.get("removal") or token.get("version")
+        if session is None or name not in {session.version, None}:
             return EndedSession(self, path)
         session.adopt(self._locks.acquire(path))
         return session
@@ -65,6 +71,7 @@ class MemoryDriver(Driver):
         """Remove the files."""
         for path in paths:
             self._locks.refuse(path, leases)
+            self._refuse_prepared(path, leases)
             if path not in self._files and not missing_ok:
                 raise NotFound.of(path)
             if match is not None:
@@ -87,34 +94,97 @@ class MemoryDriver(Driver):
 
     async def lock(self, path: str) -> Lease:
         """Get the right to write the path."""
-        return self._locks.acquire(path)
+        lease = self._locks.acquire(path)
+        try:
+            self._refuse_prepared(path)
+        except BaseException:
+            lease.abandon()
+            raise
+        return lease
 
     async def copy(self, source: str, target: str, lease: Lease, *, match: str | None = None) -> Entry:
         """Make `target` the same as `source`."""
         stored = self._find(source)
         return self.publish(target, stored.data, lease, match, stored.entry.metadata)
 
+    async def keep(self, path: str, tag: str) -> None:
+        """Remember the file as it is."""
+        if path in self._files:
+            self._kept.setdefault((path, tag), self._files[path])
+
+    async def restore(self, path: str, tag: str, lease: Lease, *, match: str) -> Entry:
+        """Make the file what was remembered, its version included."""
+        self._locks.require(lease)
+        self._check_match(path, match)
+        if (path, tag) not in self._kept:
+            raise NotFound.of(path, "what the file was before is not kept")
+        stored = self._files[path] = self._kept[path, tag]
+        return stored.entry
+
+    async def drop(self, path: str, tag: str) -> None:
+        """Forget what was remembered."""
+        self._kept.pop((path, tag), None)
+
+    async def leftovers(self) -> AsyncGenerator[Leftover]:
+        """Yield prepared writes and before-images."""
+        for path, session in list(self._prepared.items()):
+            yield Leftover(path, "prepared write", None, None, self._locks.holds(path), session.version)
+        for path, tag in list(self._kept):
+            yield Leftover(path, "before-image", None, None, False, tag)
+
+    async def sweep(self, leftover: Leftover) -> bool:
+        """Forget one, unless its owner is there."""
+        if leftover.kind == "before-image":
+            await self.drop(leftover.path, leftover.token)
+        elif self._locks.holds(leftover.path):
+            return False
+        else:
+            self._prepared.pop(leftover.path, None)
+        return True
+
     def publish(
-        self, path: str, data: bytes, lease: Lease, match: str | None, metadata: Mapping[str, str] | None
+        self,
+        path: str,
+        data: bytes,
+        lease: Lease,
+        match: str | None,
+        metadata: Mapping[str, str] | None,
+        version: str | None = None,
     ) -> Entry:
         """Make `data` the newest version of the path."""
-        self._locks.require(lease)
-        if match is not None:
-            self._check_match(path, match)
-        entry = Entry(path, len(data), datetime.now(UTC), str(next(self._versions)), dict(metadata or {}))
+        self._check(path, lease, match)
+        entry = Entry(path, len(data), datetime.now(UTC), version or self.next_version(), dict(metadata or {}))
         self._files[path] = Stored(entry, data)
         return entry
 
-    def keep(self, session: MemorySession) -> str:
-        """Remember a prepared session for `resume`, and return its name."""
-        name = str(next(self._versions))
-        self._prepared[name] = session
-        return name
+    def remove(self, path: str, lease: Lease, match: str | None) -> Entry:
+        """Remove the file, unless it is gone already."""
+        if path not in self._files:
+            return Entry(path)
+        self._check(path, lease, match)
+        return self._files.pop(path).entry
 
-    def forget(self, name: str | None) -> None:
+    def next_version(self) -> str:
+        """Return a version that none had before."""
+        return str(next(self._versions))
+
+    def wait(self, path: str, session: MemorySession) -> None:
+        """Let a session wait for its decision; until then nobody else writes the file."""
+        self._prepared[path] = session
+
+    def forget(self, path: str, session: MemorySession) -> None:
         """Let a session that ended go."""
-        if name is not None:
-            self._prepared.pop(name, None)
+        if self._prepared.get(path) is session:
+            del self._prepared[path]
+
+    def _check(self, path: str, lease: Lease, match: str | None) -> None:
+        self._locks.require(lease)
+        if match is not None:
+            self._check_match(path, match)
+
+    def _refuse_prepared(self, path: str, leases: Sequence[Lease] = ()) -> None:
+        if path in self._prepared and not any(lease.path == path for lease in leases):
+            raise locked(path, "an unfinished transaction; recover() ends it")
 
     def _find(self, path: str) -> Stored:
         stored = self._files.get(path)
@@ -170,7 +240,7 @@ class MemorySession(WriteSession):
         self._match = match
         self._metadata = metadata
         self._data = bytearray()
-        self._name: str | None = None
+        self.version = ""
 
     async def write(self, part: Part) -> None:
         """Take the next part."""
@@ -185,9 +255,10 @@ class MemorySession(WriteSession):
         del self._data[size:]
 
     async def prepare(self) -> dict[str, Any]:
-        """Keep the session for whoever has the token."""
-        self._name = self._driver.keep(self)
-        return {"path": self._path, "session": self._name}
+        """Wait for whoever has the token."""
+        self.version = self._driver.next_version()
+        self._driver.wait(self._path, self)
+        return {"path": self._path, "version": self.version}
 
     def adopt(self, lease: Lease) -> None:
         """Go on under another lease, which this session gives back at its end."""
@@ -196,13 +267,34 @@ class MemorySession(WriteSession):
 
     async def commit(self) -> Entry:
         """Publish."""
-        entry = self._driver.publish(self._path, bytes(self._data), self._lease, self._match, self._metadata)
+        entry = self._publish()
         await self.abort()
         return entry
 
     async def abort(self) -> None:
         """Forget the bytes."""
         self._data = bytearray()
-        self._driver.forget(self._name)
+        self._driver.forget(self._path, self)
+        await self.leave()
+
+    async def leave(self) -> None:
+        """Give back the lock that came with the session."""
         if self._adopted:
             await self._lease.release()
+
+    def _publish(self) -> Entry:
+        return self._driver.publish(
+            self._path, bytes(self._data), self._lease, self._match, self._metadata, self.version
+        )
+
+
+class MemoryRemoval(MemorySession):
+    """A removal that nobody sees yet."""
+
+    async def prepare(self) -> dict[str, Any]:
+        """Wait for whoever has the token."""
+        await super().prepare()
+        return {"path": self._path, "version": ABSENT, "removal": self.version}
+
+    def _publish(self) -> Entry:
+        return self._driver.remove(self._path, self._lease, self._match)

@@ -7,15 +7,17 @@ import os
 import stat
 import sys
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack
 
+from aiofs.backends.osfiles import snapshots, sweeping
 from aiofs.backends.osfiles.errors import told_of
 from aiofs.backends.osfiles.listing import walk
 from aiofs.backends.osfiles.root import Root
 from aiofs.backends.osfiles.staging import Stage, check_match, entry_of, parents_of, refuse_locked, version_of
 from aiofs.backends.osfiles.streams import OSRemoval, OSSession, OSStream, copy_bytes
-from aiofs.driver import Capabilities, Driver, Entry, Lease, ReadStream, WriteSession
+from aiofs.driver import Capabilities, Driver, Entry, Lease, Leftover, ReadStream, WriteSession
 from aiofs.errors import AccessDenied, Conflict, IsAFolder, NotAFolder, NotFound
 from aiofs.sessions import EndedSession
 from aiofs.shield import finish
@@ -112,6 +114,35 @@ class OSDriver(Driver):
         """Rename."""
         return await hop(self._move, source, target, self._stage_of(leases[1]))
 
+    async def keep(self, path: str, tag: str) -> None:
+        """Give the file a second name."""
+        await hop(self._told, path, partial(snapshots.keep, self._root, path, tag, durable=self._durable))
+
+    async def restore(self, path: str, tag: str, lease: Lease, *, match: str) -> Entry:
+        """Give the file its former bytes back by a rename."""
+        work = partial(snapshots.restore, self._stage_of(lease), tag, match, durable=self._durable)
+        return await hop(self._told, path, work)
+
+    async def drop(self, path: str, tag: str) -> None:
+        """Take the second name away."""
+        await hop(self._told, path, partial(snapshots.drop, self._root, path, tag))
+
+    async def append(self, path: str, data: bytes, *, durable: bool) -> None:
+        """Write at the end of the file."""
+        work = partial(snapshots.append, self._root, path, data, durable=durable and self._durable)
+        await hop(self._told, path, work)
+
+    async def leftovers(self) -> AsyncGenerator[Leftover]:
+        """Yield staging files, prepared writes and before-images."""
+        found = sweeping.leftovers(self._root)
+        while page := await hop(_page, found):
+            for leftover in page:
+                yield leftover
+
+    async def sweep(self, leftover: Leftover) -> bool:
+        """Remove one that nobody holds."""
+        return await hop(sweeping.sweep, self._root, leftover.token)
+
     def __str__(self) -> str:
         return f"files below {self._root.given}"
 
@@ -149,6 +180,10 @@ class OSDriver(Driver):
                 os.close(fd)
                 raise
         return OSStream(entry_of(path, status), fd, start, stop, first)
+
+    def _told(self, path: str, work: Callable[[], T]) -> T:
+        with told_of(path):
+            return work()
 
     def _take_over(self, path: str, growing: bool) -> Stage | None:
         with told_of(path):
@@ -230,7 +265,7 @@ def _leave(stage: Stage | None) -> None:
         stage.leave()
 
 
-def _page(entries: Iterator[Entry]) -> list[Entry]:
+def _page(entries: Iterator[T]) -> list[T]:
     return list(islice(entries, PAGE))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiofs.backends.osfiles.errors import told_of
 from aiofs.backends.osfiles.staging import version_of
-from aiofs.driver import Entry, Part, ReadStream, WriteSession
+from aiofs.driver import ABSENT, Entry, Part, ReadStream, WriteSession
 from aiofs.errors import Conflict
 from aiofs.localio import pread
 from aiofs.threads import hop
@@ -32,9 +32,10 @@ class OSStream(ReadStream):
         """Return the next bytes."""
         if self._stop is not None:
             want = min(want, self._stop - self._start)
-        if self._first:
-            data, self._first = self._first, b""
-        else:
+        first, self._first = self._first, b""
+        if first and (want <= len(first) or len(first) == self.entry.size):
+            data = first
+        else:  # reading a little again costs less than joining it to a lot
             data = await pread(self.fd, max(want, 0), self._start)
         self._start += len(data)
         return data
@@ -99,9 +100,16 @@ class OSSession(WriteSession):
         return entry
 
     async def abort(self) -> None:
-        """Leave no trace; the staging file goes with the lease."""
+        """Leave no trace; a staging file that does not wait goes with the lease."""
+        if self._stage.ready:
+            await hop(self._stage.discard)
         if self._owns_stage:
             await self._stage.release()
+
+    async def leave(self) -> None:
+        """Unlock the staging file if this session took it over, and let it wait."""
+        if self._owns_stage:
+            await hop(self._stage.leave)
 
     def _write(self, data: Part, offset: int) -> None:
         with told_of(self._stage.path):
@@ -109,8 +117,8 @@ class OSSession(WriteSession):
 
     def _prepare(self) -> None:
         with told_of(self._stage.path):
-            self._stage.seal(durable=True)
-            self._stage.make_ready(durable=True)
+            self._stage.seal(durable=self._durable)
+            self._stage.make_ready(durable=self._durable)
 
     def _commit(self) -> Entry:
         with told_of(self._stage.path):
@@ -127,6 +135,18 @@ class OSSession(WriteSession):
             copy_bytes(base, self._stage.fd, start, stop, self._size)
         finally:
             os.close(base)
+
+
+class OSRemoval(OSSession):
+    """A removal: its staging file is empty, and only keeps other writers out until the decision."""
+
+    async def prepare(self) -> dict[str, Any]:
+        """Bring the empty staging file to the disk under the name that waits for a decision."""
+        return {**await super().prepare(), "version": ABSENT, "removal": True}
+
+    def _commit(self) -> Entry:
+        with told_of(self._stage.path):
+            return self._stage.remove(self._match, durable=self._durable)
 
 
 def copy_bytes(source: int, target: int, start: int, stop: int, offset: int) -> None:

@@ -1,0 +1,126 @@
+"""What transactions ask of local files: before-images that are hard links, and journals that grow in place.
+
+A before-image lies beside its file, so that it is on the same disk and the folder's own order of changes holds for
+both: whoever finds the file changed finds the image. All of this blocks and runs in worker threads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from aiofs.backends.osfiles.root import is_file
+from aiofs.backends.osfiles.staging import check_match, entry_of, parents_of
+from aiofs.backends.osfiles.streams import copy_bytes
+from aiofs.errors import Conflict, NotAFolder, NotFound
+from aiofs.paths import RESERVED
+
+if TYPE_CHECKING:
+    from aiofs.backends.osfiles.root import Place, Root
+    from aiofs.backends.osfiles.staging import Stage
+    from aiofs.driver import Entry
+
+BEFORE = f"{RESERVED}-before-"
+_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+
+
+def keep(root: Root, path: str, tag: str, *, durable: bool) -> None:
+    """Give the file a second name, or copy it where the system has no hard links."""
+    try:
+        with root.place(path) as place:
+            if not is_file(place.status()):
+                return
+            image = _image(place, tag)
+            try:
+                os.link(place.leaf, image, src_dir_fd=place.fd, dst_dir_fd=place.fd, follow_symlinks=False)
+            except FileExistsError:
+                return
+            except FileNotFoundError:
+                return  # removed in this moment
+            except (OSError, NotImplementedError):
+                _copy(place, image, durable=durable)
+            if durable and place.fd is not None:
+                os.fsync(place.fd)
+    except (NotFound, NotAFolder):
+        return
+
+
+def restore(stage: Stage, tag: str, match: str, *, durable: bool) -> Entry:
+    """Rename the before-image to the file's name.
+
+    :raises Conflict: if the lock was lost, or the file is not at version `match`.
+    :raises NotFound: if there is no before-image.
+    """
+    place = stage.place
+    if not stage.is_current():
+        raise Conflict.of(stage.path, "the lock on this file was removed; nothing was overwritten")
+    image = _image(place, tag)
+    status = place.status(image)
+    if status is None:
+        raise NotFound.of(stage.path, "what the file was before is not kept")
+    check_match(place, match)
+    os.replace(image, place.leaf, src_dir_fd=place.fd, dst_dir_fd=place.fd)
+    if durable:
+        stage.sync_folders()
+    return entry_of(stage.path, status)
+
+
+def drop(root: Root, path: str, tag: str) -> None:
+    """Remove the before-image, and the folders that have no file left."""
+    with suppress(NotFound, NotAFolder):
+        with root.place(path) as place, suppress(FileNotFoundError):
+            os.unlink(_image(place, tag), dir_fd=place.fd)
+        root.prune(parents_of(path))
+
+
+def append(root: Root, path: str, data: bytes, *, durable: bool) -> None:
+    """Add to the end of a file that is made where it is missing."""
+    with root.place(path, create=True, follow=False) as place:
+        fd = os.open(place.leaf, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _NO_FOLLOW, 0o666, dir_fd=place.fd)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(fd, view) :]
+            if durable:
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+        if durable:
+            _sync_up(root, place)
+
+
+def _sync_up(root: Root, place: Place) -> None:
+    """Bring the name of a file to the disk, with those of its folders."""
+    if place.fd is None:
+        return
+    os.fsync(place.fd)
+    for folder in place.made:
+        with root.place(folder, follow=False) as parent:
+            if parent.fd is not None:
+                os.fsync(parent.fd)
+
+
+def _image(place: Place, tag: str) -> str:
+    digest = hashlib.blake2b(f"{tag}\0{os.path.basename(place.leaf)}".encode(), digest_size=16).hexdigest()
+    return place.beside(BEFORE + digest)
+
+
+def _copy(place: Place, image: str, *, durable: bool) -> None:
+    growing = f"{image}-growing"
+    source = os.open(place.leaf, os.O_RDONLY | _NO_FOLLOW, dir_fd=place.fd)
+    try:
+        target = os.open(growing, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _NO_FOLLOW, 0o600, dir_fd=place.fd)
+        try:
+            status = os.fstat(source)
+            copy_bytes(source, target, 0, status.st_size, 0)
+            if hasattr(os, "fchmod"):
+                os.fchmod(target, status.st_mode)
+            if durable:
+                os.fsync(target)
+        finally:
+            os.close(target)
+    finally:
+        os.close(source)
+    os.replace(growing, image, src_dir_fd=place.fd, dst_dir_fd=place.fd)

@@ -1,0 +1,62 @@
+"""Powers that transactions ask a driver for, beside those of the waist; where one is missing they do without it.
+
+They are asked for with `Driver.offers`, like the others. A driver that has them makes transactions cheaper or lets
+them promise more; none of them is needed to be right.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from aiofs.driver import Entry, Lease, WriteSession
+
+
+@runtime_checkable
+class Removes(Protocol):
+    """A removal can be prepared, as new bytes can."""
+
+    async def begin_removal(self, path: str, lease: Lease, *, match: str) -> WriteSession:
+        """Begin to remove version `match` of the file: `commit` removes it, and does no harm if it is gone already.
+
+        What its `prepare` returns `Driver.resume` takes, like any other token.
+        """
+        ...
+
+
+@runtime_checkable
+class Snapshots(Protocol):
+    """The store can keep what a file is now, and put it back, without the client seeing the bytes.
+
+    A snapshot is found by the path and a `tag` that is used once: nothing else has to be remembered. Its file has a
+    reserved name.
+    """
+
+    async def keep(self, path: str, tag: str) -> None:
+        """Keep the file as it is now. What is kept under this tag already stays; a missing file is not kept."""
+        ...
+
+    async def restore(self, path: str, tag: str, lease: Lease, *, match: str) -> Entry:
+        """Make the file, locked by `lease` and still at version `match`, what was kept; the snapshot may be gone then.
+
+        :raises NotFound: if nothing is kept.
+        :raises Conflict: if the file is not at this version.
+        :raises AlreadyExists: if `match` is `ABSENT` and there is a file.
+        """
+        ...
+
+    async def drop(self, path: str, tag: str) -> None:
+        """Forget the snapshot. Harmless where there is none."""
+        ...
+
+
+@runtime_checkable
+class Appends(Protocol):
+    """The store can add to the end of a file in place, at the cost of little more than the bytes: for journals."""
+
+    async def append(self, path: str, data: bytes, *, durable: bool) -> None:
+        """Add `data` to the file, made with its folders if it is not there; on the disk before returning if `durable`.
+
+        There is no lock, and a crash may leave a part of `data` at the end: the caller sees to both.
+        """
+        ...
