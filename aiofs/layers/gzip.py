@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from aiofs.driver import Capabilities, Driver, Entry, Lease, Part, ReadStream, WriteSession
 
 PART = 16 * form.BLOCK
+RUN = 4 * form.BLOCK
+"""What one thread compresses while others do the next."""
 SMALL = 1 << 13
 """Up to so many bytes, a thread costs more than the work."""
 
@@ -98,7 +101,9 @@ class GzipSession(MappedSession):
         if len(part) <= SMALL:
             members = form.compress(part, self._level)
         else:
-            members = await hop(form.compress, part, self._level)
+            runs = (memoryview(part)[start : start + RUN] for start in range(0, len(part), RUN))
+            together = await asyncio.gather(*(hop(form.compress, run, self._level) for run in runs))
+            members = [member for run in together for member in run]
         self._size += len(part)
         self._sizes += map(len, members)
         await self._packer.put(b"".join(members))
