@@ -1,0 +1,60 @@
+"""docs/contract.md, made of the suite: `python tests/conformance/contract_page.py` writes it anew."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "contract.md"
+CHAPTERS = ROOT / "aiofs" / "testing" / "contract"
+ORDER = [
+    "content",
+    "reading",
+    "seeking",
+    "modes",
+    "commit",
+    "cancel",
+    "writers",
+    "processes",
+    "paths",
+    "listing",
+    "removing",
+    "life",
+]
+HEAD = """# The contract
+
+What every store and every layer of aiofs does, in numbered behaviours. Each is a test of `aiofs.testing` that carries
+its number; whoever writes a backend or a layer runs them too. A store is asked for what it declares, and a behaviour
+that is left out is named with its reason at the end of the run.
+
+This page is made of the suite's own words.
+"""
+
+
+def page() -> str:
+    """The page as it must be."""
+    return "\n".join([HEAD, *(chapter(CHAPTERS / f"{name}.py") for name in ORDER)])
+
+
+def chapter(path: Path) -> str:
+    """One file of the suite: its title, and its behaviours by number."""
+    tree = ast.parse(path.read_text("utf-8"))
+    title = re.sub(r"^Behaviours? [\d to,and]+: ", "", first_line(tree))
+    lines = [f"## {title[0].upper()}{title[1:].removesuffix('.')}", "", "| | behaviour | |", "|---|---|---|"]
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.AsyncFunctionDef | ast.FunctionDef)]
+    named = [(re.match(r"test_(\d+)_(\w+)", node.name), node) for node in found]
+    for match, node in sorted(((match, node) for match, node in named if match), key=lambda pair: int(pair[0][1])):
+        words = first_line(node).replace("|", "\\|")
+        lines.append(f"| {int(match[1])} | {words} | `{match[2]}` |")
+    return "\n".join([*lines, ""])
+
+
+def first_line(node: ast.Module | ast.AsyncFunctionDef | ast.FunctionDef) -> str:
+    """What a docstring begins with."""
+    return (ast.get_docstring(node) or "").partition("\n")[0]
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), "utf-8")
