@@ -28,107 +28,107 @@ class AiofsError(OSError):
 class NotFound(AiofsError, FileNotFoundError, KeyError):
     """There is no file of this name."""
 
-    code = errno.ENOENT
-    http_status = 404
+    code: ClassVar[int] = errno.ENOENT
+    http_status: ClassVar[int] = 404
 
 
 class StoreMissing(AiofsError, FileNotFoundError):
     """The bucket, container, group or root folder itself does not exist."""
 
-    code = errno.ENOENT
+    code: ClassVar[int] = errno.ENOENT
 
 
 class AlreadyExists(AiofsError, FileExistsError):
     """Exclusive creation found a file of this name."""
 
-    code = errno.EEXIST
-    http_status = 409
+    code: ClassVar[int] = errno.EEXIST
+    http_status: ClassVar[int] = 409
 
 
 class Locked(AiofsError, BlockingIOError):
     """Somebody else is writing this file."""
 
-    code = errno.EAGAIN
-    http_status = 423
+    code: ClassVar[int] = errno.EAGAIN
+    http_status: ClassVar[int] = 423
 
 
 class Conflict(AiofsError, BlockingIOError):
     """The file changed under a handle, or a writer lost its lock: publishing would overwrite another's work."""
 
-    code = errno.EAGAIN
-    http_status = 409
+    code: ClassVar[int] = errno.EAGAIN
+    http_status: ClassVar[int] = 409
 
 
 class AccessDenied(AiofsError, PermissionError):
     """The store, or a policy over it, refuses."""
 
-    code = errno.EACCES
-    http_status = 403
+    code: ClassVar[int] = errno.EACCES
+    http_status: ClassVar[int] = 403
 
 
 class IsAFolder(AiofsError, IsADirectoryError):
     """The name is a folder where a file is needed."""
 
-    code = errno.EISDIR
-    http_status = 409
+    code: ClassVar[int] = errno.EISDIR
+    http_status: ClassVar[int] = 409
 
 
 class NotAFolder(AiofsError, NotADirectoryError):
     """The name goes on below a file."""
 
-    code = errno.ENOTDIR
-    http_status = 409
+    code: ClassVar[int] = errno.ENOTDIR
+    http_status: ClassVar[int] = 409
 
 
 class Unreachable(AiofsError, ConnectionError):
     """The store cannot be reached, or the connection broke."""
 
-    code = errno.ECONNREFUSED
-    retryable = True
-    http_status = 503
+    code: ClassVar[int] = errno.ECONNREFUSED
+    retryable: ClassVar[bool] = True
+    http_status: ClassVar[int] = 503
 
 
 class TimedOut(AiofsError, TimeoutError):
     """The store did not answer in time."""
 
-    code = errno.ETIMEDOUT
-    retryable = True
-    http_status = 504
+    code: ClassVar[int] = errno.ETIMEDOUT
+    retryable: ClassVar[bool] = True
+    http_status: ClassVar[int] = 504
 
 
 class Unavailable(AiofsError):
     """The store is there, but busy or failing for the moment."""
 
-    code = errno.EBUSY
-    retryable = True
-    http_status = 503
+    code: ClassVar[int] = errno.EBUSY
+    retryable: ClassVar[bool] = True
+    http_status: ClassVar[int] = 503
 
 
 class TooLarge(AiofsError):
     """More bytes than the store, or a policy over it, takes in one file."""
 
-    code = errno.EFBIG
-    http_status = 413
+    code: ClassVar[int] = errno.EFBIG
+    http_status: ClassVar[int] = 413
 
 
 class NoSpace(AiofsError):
     """The store is full."""
 
-    code = errno.ENOSPC
-    http_status = 507
+    code: ClassVar[int] = errno.ENOSPC
+    http_status: ClassVar[int] = 507
 
 
 class Damaged(AiofsError):
     """The bytes are not what was promised: cut short, or failing their checksum."""
 
-    code = errno.EIO
+    code: ClassVar[int] = errno.EIO
 
 
 class Unsupported(AiofsError):
     """The store, as it is set up, has no means of doing this."""
 
-    code = errno.ENOTSUP
-    http_status = 501
+    code: ClassVar[int] = errno.ENOTSUP
+    http_status: ClassVar[int] = 501
 
 
 def place(error: OSError, path: str) -> OSError:
