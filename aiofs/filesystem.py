@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from aiofs.driver import ABSENT, Copies, Moves, Presigns
 from aiofs.editing import Editor
-from aiofs.errors import AlreadyExists, Damaged, NotFound, Unsupported, place
-from aiofs.listing import Listing
+from aiofs.errors import AlreadyExists, NotFound, Unsupported, place
+from aiofs.listing import Listing, Selection
 from aiofs.modes import BinaryMode, Mode, TextMode, parse_mode
 from aiofs.opening import Opening
-from aiofs.paths import check_folder, check_path, check_prefix, is_reserved, under
+from aiofs.paths import check_folder, check_path, check_prefix, under
 from aiofs.patterns import Pattern
-from aiofs.reading import Reader
+from aiofs.reading import Reader, drain, measure, whole_chunks
 from aiofs.shield import finish
-from aiofs.system import STEP, FileLikeSystem, check_range
+from aiofs.system import FileLikeSystem, check_range
 from aiofs.writing import Base, Parts, Writer, commit
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Mapping
 
     from _typeshed import ReadableBuffer
 
-    from aiofs.driver import Driver, Entry, Layer, Lease, ReadStream
+    from aiofs.driver import Driver, Entry, Layer, Lease
     from aiofs.file import FileLike
     from aiofs.text import TextFile
 
@@ -153,10 +153,10 @@ class FileSystem(FileLikeSystem):
         `/`) if not `recursive`. `prefix` is what names begin with behind the folder, `after` a whole name to resume
         behind, `glob` a pattern for what follows the folder.
         """
-        start = self._lister(path, recursive, prefix, after, glob)
+        selection = self._selection(path, recursive, prefix, after, glob)
 
         async def names() -> AsyncIterator[str]:
-            async for entry in start():
+            async for entry in self._selected(selection):
                 yield entry.path
 
         return Listing(names)
@@ -171,7 +171,8 @@ class FileSystem(FileLikeSystem):
         glob: str | None = None,
     ) -> Listing[Entry]:
         """List as `ls` does, with size, time and version of each file as far as the store's listing knows them."""
-        return Listing(self._lister(path, recursive, prefix, after, glob))
+        selection = self._selection(path, recursive, prefix, after, glob)
+        return Listing(lambda: self._selected(selection))
 
     def glob(self, pattern: str) -> Listing[str]:
         """List the files whose whole name matches `pattern`: `*` and `?` within a segment, `**` across them."""
@@ -207,7 +208,7 @@ class FileSystem(FileLikeSystem):
         check_range(start, stop)
         stream = await self._driver.read(path, start, stop)
         try:
-            return await _drain(stream, start, stop)
+            return await drain(stream, start, stop)
         except OSError as error:
             place(error, path)
             raise
@@ -358,7 +359,7 @@ class FileSystem(FileLikeSystem):
         if size is None:
             stream = await self._driver.read(path, match=entry.version)
             try:
-                size = await _measure(stream)
+                size = await measure(stream)
             finally:
                 await finish(stream.aclose())
         session = await self._driver.begin(path, lease, match=entry.version, metadata=entry.metadata)
@@ -370,7 +371,7 @@ class FileSystem(FileLikeSystem):
         try:
             size = stream.entry.size
             if size is None:
-                size = await _measure(stream)
+                size = await measure(stream)
                 await stream.seek(0, self._driver.window)
             return Editor(path, mode.spelled, self._driver, lease, stream, size=size)
         except BaseException:
@@ -399,72 +400,23 @@ class FileSystem(FileLikeSystem):
             leases = {}
             for path in sorted(paths):
                 lease = leases[path] = await self._driver.lock(path)
-                held.push_async_callback(finish_release, lease)
+                held.push_async_callback(_give_back, lease)
             yield [leases[path] for path in paths]
 
-    def _lister(
-        self, path: str, recursive: bool, prefix: str, after: str, glob: str | None
-    ) -> Callable[[], AsyncIterator[Entry]]:
-        """Check the words of a listing, and return what starts it."""
+    def _selection(self, path: str, recursive: bool, prefix: str, after: str, glob: str | None) -> Selection:
+        """Check the words of a listing before anything is listed."""
         self._check_open()
-        folder = under(check_folder(path))
-        check_prefix(after)
         wanted = None if glob is None else Pattern(glob)
-        one_level = not recursive or (wanted is not None and wanted.one_level)
-        return lambda: self._entries(folder, check_prefix(prefix), after, one_level, wanted)
+        folder = under(check_folder(path))
+        return Selection(folder, check_prefix(prefix), check_prefix(after), wanted, not recursive)
 
-    async def _entries(
-        self, folder: str, prefix: str, after: str, one_level: bool, wanted: Pattern | None
-    ) -> AsyncIterator[Entry]:
+    async def _selected(self, selection: Selection) -> AsyncIterator[Entry]:
         self._check_open()
-        cut = len(folder)
-        async with aclosing(
-            self._driver.list(folder + prefix, after=after, delimiter="/" if one_level else None)
-        ) as entries:
+        async with aclosing(selection.entries(self._driver)) as entries:
             async for entry in entries:
-                if is_reserved(entry.path):
-                    continue
-                if wanted is None or (not entry.is_folder and wanted.matches(entry.path[cut:])):
-                    yield entry
+                yield entry
 
 
-async def finish_release(lease: Lease) -> None:
-    """Give a lock back, even while being cancelled."""
+async def _give_back(lease: Lease) -> None:
+    """Release a lease, whatever cancels the caller."""
     await finish(lease.release())
-
-
-async def whole_chunks(stream: ReadStream) -> AsyncIterator[bytes]:
-    """Yield all of a stream from its start.
-
-    :raises Damaged: if it ends before the size that its entry promises.
-    """
-    position = 0
-    while data := await stream.chunk(STEP):
-        position += len(data)
-        yield data
-    size = stream.entry.size
-    if size is not None and position != size:
-        raise Damaged.of(stream.entry.path, f"the bytes end after {position} of {size}")
-
-
-async def _measure(stream: ReadStream) -> int:
-    """Return the size of a file whose store does not know it without reading."""
-    await stream.seek(0)
-    return sum([len(data) async for data in whole_chunks(stream)])
-
-
-async def _drain(stream: ReadStream, start: int, stop: int | None) -> bytes:
-    """Return the bytes of a stream over `start` to `stop`.
-
-    :raises Damaged: if there are fewer than its entry promises.
-    """
-    size = stream.entry.size
-    end = stop if size is None else size if stop is None else min(stop, size)
-    pieces = []
-    position = start
-    while data := await stream.chunk(STEP if end is None else max(STEP, end - position)):
-        pieces.append(data)
-        position += len(data)
-    if size is not None and end is not None and position < end:
-        raise Damaged.of(stream.entry.path, f"the bytes end after {position} of {size}")
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from aiofs.paths import is_reserved
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator
+    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Generator
+
+    from aiofs.driver import Driver, Entry
+    from aiofs.patterns import Pattern
 
 T = TypeVar("T")
 
@@ -24,6 +31,29 @@ class Listing(Generic[T]):
 
     async def _collect(self) -> list[T]:
         return [item async for item in self._start()]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What of a store to list: names below a folder (`""` or ending in `/`) that begin, come behind, and match so."""
+
+    folder: str
+    prefix: str
+    after: str
+    wanted: Pattern | None
+    one_level: bool
+
+    async def entries(self, driver: Driver) -> AsyncGenerator[Entry]:
+        """Yield the entries of `driver`, without the package's own files."""
+        wanted, cut = self.wanted, len(self.folder)
+        one_level = self.one_level or (wanted is not None and wanted.one_level)
+        listing = driver.list(self.folder + self.prefix, after=self.after, delimiter="/" if one_level else None)
+        async with aclosing(listing):
+            async for entry in listing:
+                if is_reserved(entry.path):
+                    continue
+                if wanted is None or (not entry.is_folder and wanted.matches(entry.path[cut:])):
+                    yield entry
 
 
 async def walk_names(names: AsyncIterable[str], top: str) -> AsyncIterator[tuple[str, list[str], list[str]]]:

@@ -10,7 +10,7 @@ from aiofs.file import whole_offset
 from aiofs.handles import Handle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import AsyncIterator, Iterable
 
     from aiofs.driver import Entry, ReadStream
 
@@ -235,3 +235,40 @@ class Reader(Handle):
         while piece := await self._cursor.chunk(position, LARGEST_AHEAD):
             position += len(piece)
         return position
+
+
+async def whole_chunks(stream: ReadStream) -> AsyncIterator[bytes]:
+    """Yield all of a stream from its start.
+
+    :raises Damaged: if it ends before the size that its entry promises.
+    """
+    position = 0
+    while data := await stream.chunk(LARGEST_AHEAD):
+        position += len(data)
+        yield data
+    size = stream.entry.size
+    if size is not None and position != size:
+        raise Damaged.of(stream.entry.path, f"the bytes end after {position} of {size}")
+
+
+async def measure(stream: ReadStream) -> int:
+    """Return the size of a file whose store does not know it without reading."""
+    await stream.seek(0)
+    return sum([len(data) async for data in whole_chunks(stream)])
+
+
+async def drain(stream: ReadStream, start: int, stop: int | None) -> bytes:
+    """Return the bytes of a stream over `start` to `stop`, fewer only where the file ends.
+
+    :raises Damaged: if there are fewer than its entry promises.
+    """
+    size = stream.entry.size
+    end = stop if size is None else size if stop is None else min(stop, size)
+    pieces = []
+    position = start
+    while data := await stream.chunk(LARGEST_AHEAD if end is None else max(LARGEST_AHEAD, end - position)):
+        pieces.append(data)
+        position += len(data)
+    if size is not None and end is not None and position < end:
+        raise Damaged.of(stream.entry.path, f"the bytes end after {position} of {size}")
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)

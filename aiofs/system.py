@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from aiofs.driver import Entry
 from aiofs.listing import Listing, walk_names
-from aiofs.patterns import Pattern
 from aiofs.paths import check_path
+from aiofs.patterns import Pattern
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -35,6 +35,14 @@ class Parts:
         """How many bytes there are so far."""
         return self._sent + len(self._tail)
 
+    def take(self, offset: int, data: bytes) -> bool:
+        """Put `data` at `offset` if that is the end and fills no part; return whether it was done."""
+        tail = self._tail
+        if offset != self._sent + len(tail) or len(tail) + len(data) >= self._part_size:
+            return False
+        tail += data
+        return True
+
     async def append(self, data: Part) -> None:
         """Put `data` at the end."""
         tail = self._tail
@@ -180,6 +188,9 @@ class Writer(Handle):
         """Write `data` at the position (in mode `a`, at the end) and return how many bytes that were."""
         if self._closed:
             self._guard()
+        if type(data) is bytes and not self._untouched and self._parts.take(self._position, data):
+            self._position += len(data)
+            return len(data)
         whole = as_bytes(data)
         if self._untouched and whole:
             await self._changing(self._begin())

@@ -12,6 +12,8 @@ import aiofs
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from _typeshed import ReadableBuffer
+
 
 class Page(aiofs.FileLike):
     """A file of the user's, with the two methods it needs."""
@@ -28,9 +30,9 @@ class Page(aiofs.FileLike):
         self._position += len(data)
         return data
 
-    async def write(self, data: bytes) -> int:  # type: ignore[override] -- as a user would write it
-        self._data += data
-        return len(data)
+    async def write(self, data: ReadableBuffer) -> int:
+        self._data += memoryview(data)
+        return memoryview(data).nbytes
 
     def publish(self) -> None:
         self._pages[self.name] = bytes(self._data)

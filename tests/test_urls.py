@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -39,9 +40,8 @@ async def test_each_memory_url_is_a_store_of_its_own() -> None:
     ],
 )
 def test_bad_url_is_refused_before_anything_happens(url: str, words: str) -> None:
-    with pytest.raises(ValueError, match="(?s).*") as caught:
+    with pytest.raises(ValueError, match=re.escape(words)):
         aiofs.connect(url)
-    assert words in str(caught.value)
 
 
 def test_credentials_in_a_url_are_refused_and_not_repeated() -> None:
@@ -54,7 +54,7 @@ async def test_file_is_opened_by_its_whole_url(tmp_path: Path) -> None:
     url = (tmp_path / "100% sure.txt").as_uri()
     async with open_url(url, "w") as file:
         await file.write(b"old")
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError):  # noqa: PT012 -- what breaks off is the block
         async with open_url(url, "w") as file:
             await file.write(b"half")
             raise RuntimeError
