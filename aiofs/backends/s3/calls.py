@@ -1,0 +1,97 @@
+"""Requests, in the SDK's vocabulary: `send("get_object", path, Key=..., Range=...)`, and one page of a listing."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from aiofs.backends.s3.errors import FAILURES, translate
+from aiofs.backends.s3.facts import unquoted
+from aiofs.driver import Entry
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aiofs.backends.s3.clients import Clients
+    from aiofs.driver import Part
+
+
+class Body(Protocol):
+    """The bytes of an answer, as they arrive."""
+
+    async def read(self, amt: int, /) -> bytes:
+        """Return up to `amt` bytes; b"" at the end."""
+        ...
+
+    def close(self) -> None:
+        """Drop the connection, or nothing if all was read."""
+        ...
+
+
+@dataclass(slots=True)
+class Answer:
+    """What came back: headers in lower case, and the body or what the SDK made of it."""
+
+    headers: Mapping[str, str]
+    body: Body | None = None
+    parsed: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def version(self) -> str:
+        """The ETag; `""` where the store tells none."""
+        return unquoted(self.headers.get("etag") or self.parsed.get("ETag") or "")
+
+
+@dataclass(slots=True)
+class Page:
+    """Part of a listing, sorted: files with their keys as paths, folders, and how to ask for what follows."""
+
+    entries: list[Entry]
+    more: str | None = None
+
+
+class Sdk:
+    """Requests made by aiobotocore, with its retries."""
+
+    def __init__(self, clients: Clients, bucket: str) -> None:
+        self._clients = clients
+        self._bucket = bucket
+
+    async def send(self, operation: str, path: str | None, **parameters: Any) -> Answer:
+        """Make a request about `path` and return the answer.
+
+        :raises OSError: by the table in `errors`.
+        """
+        body = parameters.get("Body")
+        if body is not None:
+            parameters["Body"] = io.BytesIO(body)
+        try:
+            client = await self._clients.client()
+            parsed = await getattr(client, operation)(Bucket=self._bucket, **parameters)
+        except FAILURES as error:
+            raise translate(error, path) from error
+        return Answer(parsed["ResponseMetadata"]["HTTPHeaders"], parsed.get("Body"), parsed)
+
+    async def page(self, **parameters: Any) -> Page:
+        """Make one request for a listing."""
+        answer = (await self.send("list_objects_v2", None, **parameters)).parsed
+        entries = [
+            Entry(found["Key"], found["Size"], found["LastModified"], unquoted(found["ETag"]))
+            for found in answer.get("Contents", ())
+        ]
+        folders = [found["Prefix"] for found in answer.get("CommonPrefixes", ())]
+        more = answer.get("NextContinuationToken") if answer.get("IsTruncated") else None
+        return Page(in_order(entries, folders), more)
+
+
+def in_order(entries: list[Entry], folders: list[str]) -> list[Entry]:
+    """Return files and folders in the order of UTF-8 bytes."""
+    if not folders:
+        return entries
+    return sorted([*entries, *map(Entry, folders)], key=lambda entry: entry.path.encode())
+
+
+def as_bytes(part: Part) -> bytes | bytearray:
+    """Return a part as something that hashes, and the SDK, take at once."""
+    return bytes(part) if isinstance(part, memoryview) else part

@@ -1,0 +1,107 @@
+"""The SDK's clients: made when first needed, one for each event loop, shared by all that goes on there."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from aiobotocore.config import AioConfig
+from aiobotocore.session import AioSession
+from botocore.parsers import DEFAULT_TIMESTAMP_PARSER
+
+from aiofs.shield import finish
+from aiofs.threads import hop
+
+if TYPE_CHECKING:
+    from aiofs.backends.s3.settings import Settings
+
+CONNECTIONS = 64
+
+
+@dataclass
+class Held:
+    """What there is for one event loop."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+    session: AioSession | None = None
+    client: Any = None
+
+
+class Clients:
+    """Gives the client for the running loop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._held: WeakKeyDictionary[asyncio.AbstractEventLoop, Held] = WeakKeyDictionary()
+
+    async def client(self) -> Any:
+        """Return the SDK's client."""
+        return (await self.held()).client
+
+    async def held(self) -> Held:
+        """Return what there is for the running loop, made if need be."""
+        held = self._held.setdefault(asyncio.get_running_loop(), Held())
+        if held.client is None:
+            async with held.lock:
+                if held.client is None:
+                    held.client = await self._make(held)
+        return held
+
+    async def aclose(self) -> None:
+        """Close what belongs to the running loop, and forget the rest: its loops have ended."""
+        held = self._held.pop(asyncio.get_running_loop(), None)
+        self._held.clear()
+        if held is not None:
+            async with held.lock:
+                await held.stack.aclose()
+
+    async def _make(self, held: Held) -> Any:
+        settings = self._settings
+        held.session = session = await hop(_session, settings)
+        style = settings.addressing or ("path" if settings.endpoint_url else "auto")
+        config = AioConfig(
+            connect_timeout=settings.timeout,
+            read_timeout=settings.timeout,
+            max_pool_connections=CONNECTIONS,
+            retries={"mode": "standard", "total_max_attempts": settings.attempts},
+            s3={"addressing_style": style},
+            parameter_validation=False,
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            user_agent="aiofs",
+        )
+        client = session.create_client(
+            "s3",
+            endpoint_url=settings.endpoint_url,
+            verify=settings.ca_bundle,
+            config=config,
+        )
+        # Reads some hundred files, and perhaps asks for credentials; a client belongs to a loop with its first request.
+        made = await finish(asyncio.to_thread(asyncio.run, client.__aenter__()))
+        held.stack.push_async_exit(client)
+        return made
+
+
+def _session(settings: Settings) -> AioSession:
+    """Make a session, which reads AWS's own settings."""
+    session = AioSession()
+    if settings.access_key is not None:
+        session.set_credentials(settings.access_key, settings.secret_key, settings.session_token)
+    session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=parse_timestamp)
+    region = settings.region or session.get_config_variable("region")
+    # A signature names a region. Stores that are not AWS's take this one where nobody says another.
+    session.set_config_variable("region", region or (settings.endpoint_url and "us-east-1"))
+    return session
+
+
+def parse_timestamp(value: object) -> datetime:
+    """Read a time as S3 writes it, without the search through all formats that the SDK makes."""
+    if isinstance(value, str) and value.endswith("Z"):
+        return datetime.fromisoformat(value)
+    parsed: datetime = DEFAULT_TIMESTAMP_PARSER(value)
+    return parsed

@@ -1,0 +1,136 @@
+"""The S3 driver: its verbs, each told in the room beside it.
+
+`settings` what can be set · `store` one bucket, shared by all of this · `clients`, `calls` the SDK · `direct`, `sign`,
+`xml` plain requests without it · `facts`, `errors` what answers say · `reading`, `writing`, `publishing`, `copying`,
+`removing`, `listing` the verbs · `probe`, `locks` leases made of objects · `sweeping` what was left behind.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from aiofs.backends.s3 import copying, listing, removing, sweeping
+from aiofs.backends.s3.locks import LockObjects
+from aiofs.backends.s3.reading import open_stream
+from aiofs.backends.s3.store import Store
+from aiofs.backends.s3.writing import Resumed, S3Write
+from aiofs.driver import Capabilities, Driver
+from aiofs.locks import LockTable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+
+    from aiofs.backends.s3.settings import Settings
+    from aiofs.driver import Entry, Lease, Leftover, ReadStream, WriteSession
+
+FEW = 8
+"""Up to so many paths are looked up one by one; for more, all locks are listed."""
+
+
+class S3Driver(Driver):
+    """Files in a bucket."""
+
+    window = 1 << 18
+
+    def __init__(self, settings: Settings, locks: Driver | None = None) -> None:
+        shared = settings.locking == "lease" if locks is None else locks.capabilities.locks == "shared"
+        self.capabilities = Capabilities(locks="shared" if shared else "process", resume=True, metadata=True)
+        self.part_size = settings.part_size
+        self._store = Store(settings)
+        self._elsewhere = locks
+        self._objects = LockObjects(self._store)
+        self._table = LockTable()
+
+    def check_name(self, path: str) -> None:
+        """Raise `ValueError` for a path whose key would be longer than 1024 bytes."""
+        self._store.check_name(path)
+
+    async def stat(self, path: str) -> Entry:
+        """Describe the file, by HEAD."""
+        return (await self._store.facts(path)).entry(path)
+
+    async def read(self, path: str, start: int = 0, stop: int | None = None, *, match: str | None = None) -> ReadStream:
+        """Open the file for reading, by one ranged GET."""
+        store = self._store
+        whole = store.settings.checksum is not None
+        return await open_stream(store.calls, store.key(path), path, start, stop, match=match, whole=whole)
+
+    async def begin(
+        self, path: str, lease: Lease, *, match: str | None = None, metadata: Mapping[str, str] | None = None
+    ) -> WriteSession:
+        """Begin new bytes. Makes no request before there are two parts, or they are published."""
+        return S3Write(self._store, path, lease, match=match, metadata=metadata)
+
+    async def resume(self, token: Mapping[str, Any]) -> WriteSession:
+        """Take over a prepared upload, and the lock of its path."""
+        return Resumed(self._store, token, await self.lock(str(token["path"])))
+
+    async def delete(
+        self, paths: Sequence[str], *, leases: Sequence[Lease] = (), match: str | None = None, missing_ok: bool = False
+    ) -> None:
+        """Remove the files, in pages of a thousand, once it is known that all are there and none is locked."""
+        await self._refuse_locked(paths, leases)
+        if match is not None:
+            await removing.remove_version(self._store, paths[0], match, missing_ok=missing_ok)
+            return
+        if not missing_ok:
+            await removing.check_present(self._store, paths)
+        await removing.remove(self._store, paths)
+
+    def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry, None]:
+        """Yield what there is, page after page."""
+        return listing.entries(self._store, prefix, after, delimiter)
+
+    async def lock(self, path: str) -> Lease:
+        """Get the right to write: from the store `locks=`, from a lock object, or within this process only."""
+        if self._elsewhere is not None:
+            return await self._elsewhere.lock(self._name_elsewhere(path))
+        if self._store.settings.locking == "commit":
+            return self._table.acquire(path)
+        return await self._objects.lock(path)
+
+    async def copy(self, source: str, target: str, lease: Lease, *, match: str | None = None) -> Entry:
+        """Have the store make `target` the same as `source`."""
+        return await copying.copy(self._store, source, target, lease, match)
+
+    async def url(self, path: str, method: Literal["GET", "PUT"], expires: float) -> str:
+        """Return a URL that is good for `expires` seconds, seven days at most. A PUT by it takes no lock."""
+        operation = "get_object" if method == "GET" else "put_object"
+        where = {"Bucket": self._store.settings.bucket, "Key": self._store.key(path)}
+        client = await self._store.clients.client()
+        url: str = await client.generate_presigned_url(operation, Params=where, ExpiresIn=int(expires))
+        return url
+
+    def leftovers(self) -> AsyncIterator[Leftover]:
+        """Yield multipart uploads that are not completed, and lock objects."""
+        return sweeping.leftovers(self._store, self._objects, self._elsewhere)
+
+    async def sweep(self, leftover: Leftover) -> bool:
+        """Remove one of them, unless it is live."""
+        return await sweeping.sweep(self._store, self._objects, leftover)
+
+    async def aclose(self) -> None:
+        """Close the clients of the running loop. The store of the locks was lent, and stays open."""
+        await self._store.clients.aclose()
+
+    def __str__(self) -> str:
+        return str(self._store.settings)
+
+    def _name_elsewhere(self, path: str) -> str:
+        return f"{self._store.settings.bucket}/{self._store.key(path)}"
+
+    async def _refuse_locked(self, paths: Sequence[str], leases: Sequence[Lease]) -> None:
+        """Raise `Locked` for a path that somebody is writing under a lease that is not given."""
+        held = {lease.path for lease in leases}
+        free = [path for path in paths if path not in held]
+        if self._elsewhere is not None:
+            ours = {self._name_elsewhere(path) for path in paths} & held
+            for path in free:
+                if self._name_elsewhere(path) not in ours:
+                    lease = await self._elsewhere.lock(self._name_elsewhere(path))
+                    await lease.release()
+        elif self._store.settings.locking == "commit":
+            for path in free:
+                self._table.refuse(path, list(leases))
+        else:
+            await self._objects.refuse(free, few=FEW)

@@ -1,0 +1,243 @@
+"""Locks made of objects: created if absent, renewed and taken over if unchanged, removed when given back.
+
+An object says who holds the lock and for how long; the store's own clock, in its answers, says since when. So the
+clocks of the machines do not matter. The fence is not here but in `publishing`: what is written is made conditional on
+the version seen while the lease was known to hold.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import socket
+import time
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from aiofs.backends.s3.errors import UNCLEAR
+from aiofs.backends.s3.facts import http_time
+from aiofs.backends.s3.store import LOCKS
+from aiofs.driver import ABSENT
+from aiofs.errors import Conflict, NotFound, Unsupported
+from aiofs.locks import RenewedLease, locked
+from aiofs.shield import finish
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from aiofs.backends.s3.store import Store
+    from aiofs.errors import Locked
+
+ROUNDS = 4
+"""How often to try a lock that is given back, or whose answers are lost, just then."""
+_CLOCK_STEP = timedelta(seconds=1)  # HTTP tells times in whole seconds
+_WHO = f"process {os.getpid()} on {socket.gethostname()}"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A lock object as it is."""
+
+    note: Mapping[str, Any]
+    version: str
+    modified: datetime
+    live: bool
+
+    @property
+    def path(self) -> str:
+        """What is locked."""
+        return str(self.note.get("path", ""))
+
+    @property
+    def holder(self) -> str:
+        """Who holds the lock."""
+        return str(self.note.get("holder", "somebody"))
+
+    def refusal(self, path: str) -> Locked:
+        """Return the error for somebody else who wants the lock."""
+        since = self.note.get("since")
+        return locked(path, self.holder, None if since is None else datetime.fromisoformat(since))
+
+
+class LockObjects:
+    """The lock objects of a store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def lock(self, path: str) -> ObjectLease:
+        """Create the lock object, or take over one whose time is up.
+
+        :raises Locked: at once, if somebody else has it.
+        :raises Unsupported: if the store's conditional writes cannot be trusted.
+        """
+        fault = (await self._store.traits()).fault
+        if fault is not None:
+            raise Unsupported.of(
+                path,
+                f"locks cannot be kept in {self._store.settings}, because {fault}: give locks=, another file system "
+                "that keeps them (a RedisFileSystem, say)",
+            )
+        acquiring = asyncio.ensure_future(self._acquire(path))
+        try:
+            return await asyncio.shield(acquiring)
+        except asyncio.CancelledError:
+            await finish(_undo(acquiring))
+            raise
+
+    async def refuse(self, paths: Sequence[str], *, few: int) -> None:
+        """Raise `Locked` if one of `paths` is taken; more than `few` of them are compared with a list of all locks."""
+        if len(paths) > few:
+            taken = {entry async for entry in self.names()}
+            paths = [path for path in paths if lock_key(path) in taken]
+        for found, path in zip(await asyncio.gather(*map(self.look, paths)), paths, strict=True):
+            if found is not None and found.live:
+                raise found.refusal(path)
+
+    async def names(self) -> AsyncIterator[str]:
+        """Yield the names below the prefix of all lock objects."""
+        where: dict[str, Any] = {"Prefix": self._store.key(LOCKS)}
+        while True:
+            page = await self._store.calls.page(**where)
+            for entry in page.entries:
+                yield entry.path[len(self._store.settings.prefix) :]
+            if page.more is None:
+                return
+            where["ContinuationToken"] = page.more
+
+    async def look(self, path: str) -> Found | None:
+        """Return the lock object of `path`, live or not."""
+        return await self.read(lock_key(path))
+
+    async def read(self, name: str) -> Found | None:
+        """Return the lock object of that name below the prefix."""
+        try:
+            answer = await self._store.calls.send("get_object", None, Key=self._store.key(name))
+        except NotFound:
+            return None
+        assert answer.body is not None  # noqa: S101 -- a GET brings one
+        try:
+            pieces = []
+            while piece := await answer.body.read(1 << 16):
+                pieces.append(piece)
+        finally:
+            answer.body.close()
+        note = json.loads(b"".join(pieces))
+        now = http_time(answer.headers.get("date")) or datetime.now(UTC)
+        modified = http_time(answer.headers.get("last-modified")) or now
+        ttl = timedelta(seconds=float(note.get("ttl", 0)))
+        return Found(note, answer.version, modified, now - modified < ttl + _CLOCK_STEP)
+
+    async def remove_checked(self, path: str, version: str) -> bool:
+        """Remove a lock object if the store checks by itself that it still is `version`; return whether it is gone."""
+        return (await self._store.traits()).deletes and await self.remove(path, version)
+
+    async def remove(self, path: str, version: str) -> bool:
+        """Remove a lock object if it still is `version`, as far as the store checks; return whether it is gone."""
+        traits = await self._store.traits()
+        condition = traits.same(version) if traits.deletes else {}
+        try:
+            await self._store.calls.send("delete_object", path, Key=self._store.key(lock_key(path)), **condition)
+        except NotFound:
+            return True
+        except Conflict:
+            return False
+        return True
+
+    async def write(self, note: Mapping[str, Any], match: str) -> str:
+        """Make `note` the lock object in place of `match`, and return its version."""
+        traits = await self._store.traits()
+        answer = await self._store.calls.send(
+            "put_object",
+            note["path"],
+            Key=self._store.key(lock_key(note["path"])),
+            Body=json.dumps(note).encode(),
+            ContentType="application/json",
+            **traits.condition(match),
+        )
+        return answer.version
+
+    async def _acquire(self, path: str) -> ObjectLease:
+        note = {
+            "path": path,
+            "token": uuid.uuid4().hex,
+            "holder": _WHO,
+            "since": datetime.now(UTC).isoformat(),
+            "ttl": self._store.settings.lease,
+            "turn": 0,
+        }
+        granted = time.monotonic()
+        match = ABSENT
+        for left in reversed(range(ROUNDS)):
+            try:
+                version = await self.write(note, match)
+            except UNCLEAR:
+                found = await self.look(path)
+                if found is None:
+                    match = ABSENT
+                elif found.note.get("token") == note["token"]:
+                    return ObjectLease(self, note, found.version, granted)
+                elif found.live:
+                    raise found.refusal(path) from None
+                else:
+                    match = found.version
+                if not left:
+                    raise
+            else:
+                return ObjectLease(self, note, version, granted)
+        raise AssertionError  # the last round returns or raises
+
+
+class ObjectLease(RenewedLease):
+    """The right to write one path, told to others by an object."""
+
+    def __init__(self, objects: LockObjects, note: dict[str, Any], version: str, granted: float) -> None:
+        self._objects = objects
+        self._note = note
+        self._version = version
+        self._turn = asyncio.Lock()
+        super().__init__(
+            note["path"], note["token"], note["ttl"], renew=self.confirm, release=self._remove, granted=granted
+        )
+
+    async def confirm(self) -> bool:
+        """Ask for the lock anew; return whether it still is ours."""
+        async with self._turn:
+            self._note = {**self._note, "turn": self._note["turn"] + 1}
+            try:
+                self._version = await self._objects.write(self._note, self._version)
+            except UNCLEAR:
+                found = await self._ours()
+                if found is None:
+                    return False
+                self._version = await self._objects.write(self._note, found.version)
+            return True
+
+    async def _remove(self) -> None:
+        """Remove the object, unless it became somebody else's."""
+        async with self._turn:
+            if not await self._objects.remove_checked(self.path, self._version):
+                # Renewed by a request whose answer was lost, or somebody else's, or the store does not check.
+                found = await self._ours()
+                if found is not None:
+                    await self._objects.remove(self.path, found.version)
+
+    async def _ours(self) -> Found | None:
+        found = await self._objects.look(self.path)
+        return found if found is not None and found.note.get("token") == self._note["token"] else None
+
+
+def lock_key(path: str) -> str:
+    """Return the name of a path's lock object, of bounded length whatever the path."""
+    return f"{LOCKS}{hashlib.sha256(path.encode()).hexdigest()[:40]}"
+
+
+async def _undo(acquiring: asyncio.Task[ObjectLease]) -> None:
+    """Give back what was acquired for somebody who no longer waits for it."""
+    await asyncio.wait([acquiring])
+    if acquiring.exception() is None:
+        await acquiring.result().release()

@@ -1,0 +1,69 @@
+"""Removing: looked at first, then in pages of a thousand."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from aiofs.backends.s3.errors import refused
+from aiofs.driver import ABSENT
+from aiofs.errors import Conflict, NotFound, Unsupported
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+
+    from aiofs.backends.s3.store import Store
+
+PAGE = 1000
+LOOKED_AT_ONCE = 32
+
+
+async def check_present(store: Store, paths: Sequence[str]) -> None:
+    """Raise `NotFound` naming the first path that is not there."""
+    await each(paths, store.facts)
+
+
+async def each(paths: Sequence[str], look: Callable[[str], Awaitable[Any]]) -> None:
+    """Await `look` for every path, some at a time; raise what the first of them in order raises."""
+    for batch in _batches(paths, LOOKED_AT_ONCE):
+        for outcome in await asyncio.gather(*map(look, batch), return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
+
+
+async def remove(store: Store, paths: Sequence[str]) -> None:
+    """Remove objects, whether they are there or not."""
+    # XML has no control characters, so keys that hold some go one by one; so does a key that is alone.
+    odd = paths if len(paths) == 1 else [path for path in paths if not path.isprintable()]
+    await each(odd, lambda path: store.calls.send("delete_object", path, Key=store.key(path)))
+    plain = [path for path in paths if path.isprintable()] if len(paths) > 1 else []
+    for page in _batches(plain, PAGE):
+        named = {store.key(path): path for path in page}
+        objects = {"Objects": [{"Key": key} for key in named], "Quiet": True}
+        answer = await store.calls.send("delete_objects", page[0], Delete=objects)
+        for error in answer.parsed.get("Errors", ()):
+            if error.get("Code") != "NoSuchKey":
+                raise refused(0, error, named.get(error.get("Key", ""), page[0]))
+
+
+async def remove_version(store: Store, path: str, match: str, *, missing_ok: bool) -> None:
+    """Remove one object if it is the version `match`: looked at, and checked by the store too where it does that."""
+    facts = await store.look(path)
+    if facts is None and missing_ok:
+        return
+    if facts is None and match != ABSENT:
+        raise NotFound.of(path)
+    if facts is None or facts.version != match:
+        raise Conflict.of(path, "the file was changed meanwhile; it was not removed")
+    condition = (await store.traits()).same(match)
+    try:
+        await store.calls.send("delete_object", path, Key=store.key(path), **condition)
+    except Unsupported:
+        await store.calls.send("delete_object", path, Key=store.key(path))
+
+
+def _batches(items: Iterable[str], size: int) -> Iterator[list[str]]:
+    rest = iter(items)
+    while batch := list(islice(rest, size)):
+        yield batch

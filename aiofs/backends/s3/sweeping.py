@@ -1,0 +1,85 @@
+"""What unfinished writers left in the bucket: multipart uploads and lock objects."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_plus
+
+from aiofs.backends.s3.locks import LockObjects, lock_key
+from aiofs.backends.s3.writing import abort_upload
+from aiofs.driver import Leftover
+from aiofs.errors import Locked
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from aiofs.backends.s3.store import Store
+    from aiofs.driver import Driver
+
+UPLOAD = "multipart upload"
+LOCK = "lock object"
+FORGOTTEN = timedelta(days=1)
+"""How old an upload must be to be taken for abandoned where no lock tells."""
+
+
+async def leftovers(store: Store, locks: LockObjects, elsewhere: Driver | None) -> AsyncIterator[Leftover]:
+    """Yield the uploads, then the locks; `elsewhere` is what keeps the locks if not this store."""
+    async for path, upload, begun in _uploads(store):
+        if store.settings.locking == "lease" and elsewhere is None:
+            found = await locks.look(path)
+            live = found is not None and found.live
+            holder = found.holder if found is not None else None
+        else:
+            live = await _is_live(path, begun, elsewhere)
+            holder = None
+        yield Leftover(path, UPLOAD, begun, holder, live, json.dumps({"upload": upload}))
+    async for name in locks.names():
+        found = await locks.read(name)
+        if found is not None and lock_key(found.path) == name:
+            token = json.dumps({"lock": found.version})
+            yield Leftover(found.path, LOCK, found.modified, found.holder, found.live, token)
+
+
+async def sweep(store: Store, locks: LockObjects, leftover: Leftover) -> bool:
+    """Remove one of them unless it is live; return whether it is gone."""
+    if leftover.live:
+        return False
+    token: dict[str, Any] = json.loads(leftover.token)
+    if "upload" in token:
+        await abort_upload(store, leftover.path, token["upload"])
+        return True
+    found = await locks.look(leftover.path)
+    if found is None:
+        return True
+    if found.live or found.version != token["lock"]:
+        return False
+    return await locks.remove(leftover.path, found.version)
+
+
+async def _is_live(path: str, begun: datetime | None, elsewhere: Driver | None) -> bool:
+    """Whether somebody has the lock where locks are kept elsewhere; without locks, whether the upload is young."""
+    if elsewhere is None:
+        return begun is None or datetime.now(UTC) - begun < FORGOTTEN
+    try:
+        lease = await elsewhere.lock(path)
+    except Locked:
+        return True
+    await lease.release()
+    return False
+
+
+async def _uploads(store: Store) -> AsyncIterator[tuple[str, str, datetime | None]]:
+    root = len(store.settings.prefix)
+    where: dict[str, Any] = {"Prefix": store.settings.prefix, "EncodingType": "url"}
+    while True:
+        page = (await store.calls.send("list_multipart_uploads", None, **where)).parsed
+        encoded = page.get("EncodingType") == "url"
+        for upload in page.get("Uploads", ()):
+            key = unquote_plus(upload["Key"]) if encoded else upload["Key"]
+            yield key[root:], upload["UploadId"], upload.get("Initiated")
+        if not page.get("IsTruncated"):
+            return
+        where["KeyMarker"] = unquote_plus(page["NextKeyMarker"]) if encoded else page["NextKeyMarker"]
+        where["UploadIdMarker"] = page["NextUploadIdMarker"]
