@@ -33,7 +33,7 @@ KNOWS: dict[str, frozenset[str]] = {
     "spool": STDLIB_ONLY | {"driver", "threads"},
     "locks": STDLIB_ONLY | {"driver"},
     "sessions": STDLIB_ONLY | {"driver"},
-    "layers": STDLIB_ONLY | {"driver", "spool", "threads"},
+    "layers": STDLIB_ONLY | {"driver", "powers", "spool", "threads"},
     "backends": BELOW_A_STORE,
     **dict.fromkeys(HANDLES, STDLIB_ONLY | {"driver", "spool", "threads"} | HANDLES),
     **dict.fromkeys(SYSTEM, BELOW_A_STORE | HANDLES | SYSTEM),

@@ -11,6 +11,7 @@ from aiofs.layers import gzipformat as form
 from aiofs.layers.forward import Packer
 from aiofs.layers.gzipreading import opened
 from aiofs.layers.mapped import Mapped, MappedSession
+from aiofs.powers import Removes, Snapshots
 from aiofs.shield import finish
 from aiofs.threads import hop
 
@@ -36,7 +37,7 @@ class Gzip(Mapped):
     :raises ValueError: for a `level` that is not 0 to 9.
     """
 
-    powers = (Copies, Moves, Sweeps)
+    powers = (Copies, Moves, Sweeps, Removes, Snapshots)
 
     def __init__(self, level: int = 6) -> None:
         if level not in range(10):

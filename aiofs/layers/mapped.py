@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from aiofs.driver import Copies, CopiesRanges, Layer, Moves, Presigns, RewritesParts, Sweeps
 from aiofs.errors import Unsupported
 from aiofs.layers.forward import ForwardedSession, ForwardedStream
+from aiofs.powers import Appends, Removes, Snapshots
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
@@ -22,7 +23,7 @@ class Mapped(Layer):
     A subclass overrides these two, and `list` where its names sort otherwise than the base's.
     """
 
-    powers: ClassVar[tuple[type, ...]] = (Copies, Moves, Presigns, Sweeps)
+    powers: ClassVar[tuple[type, ...]] = (Copies, Moves, Presigns, Sweeps, Removes, Snapshots, Appends)
     """What of the base's is offered."""
 
     def inward(self, path: str) -> str:
@@ -63,7 +64,8 @@ class Mapped(Layer):
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:
         """Take over a prepared session."""
         with self.named():
-            return mapped_session(self, await self.base.resume(token["base"]), token["path"])
+            session = await self.base.resume({**token, "path": self.inward(token["path"])})
+            return mapped_session(self, session, token["path"])
 
     async def delete(
         self, paths: Sequence[str], *, leases: Sequence[Lease] = (), match: str | None = None, missing_ok: bool = False
@@ -105,6 +107,32 @@ class Mapped(Layer):
         """Have the store give a URL."""
         with self.named():
             return await self._ask(Presigns).url(self.inward(path), method, expires)
+
+    async def begin_removal(self, path: str, lease: Lease, *, match: str) -> WriteSession:
+        """Begin to remove the file."""
+        with self.named():
+            session = await self._ask(Removes).begin_removal(self.inward(path), lease, match=match)
+            return mapped_session(self, session, path)
+
+    async def keep(self, path: str, tag: str) -> None:
+        """Have the store keep the file as it is now."""
+        with self.named():
+            await self._ask(Snapshots).keep(self.inward(path), tag)
+
+    async def restore(self, path: str, tag: str, lease: Lease, *, match: str) -> Entry:
+        """Have the store put back what was kept."""
+        with self.named():
+            return self.own(await self._ask(Snapshots).restore(self.inward(path), tag, lease, match=match))
+
+    async def drop(self, path: str, tag: str) -> None:
+        """Have the store forget what was kept."""
+        with self.named():
+            await self._ask(Snapshots).drop(self.inward(path), tag)
+
+    async def append(self, path: str, data: bytes, *, durable: bool) -> None:
+        """Have the store add to the file in place."""
+        with self.named():
+            await self._ask(Appends).append(self.inward(path), data, durable=durable)
 
     async def leftovers(self) -> AsyncIterator[Leftover]:
         """Yield what is staged for files of this layer's."""
@@ -185,9 +213,9 @@ class MappedSession(ForwardedSession):
             await self.base.write(part)
 
     async def prepare(self) -> dict[str, Any]:
-        """As the base, with what `Mapped.resume` needs."""
+        """As the base; `Mapped.resume` takes the token."""
         with self._layer.named():
-            return {"path": self._path, "base": await self.base.prepare()}
+            return {**await self.base.prepare(), "path": self._path}
 
     async def commit(self) -> Entry:
         """As the base."""

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 
 from aiofs.backends.memory import MemoryDriver
-from aiofs.driver import Copies, Leftover, Moves, Presigns, Sweeps
+from aiofs.driver import ABSENT, Copies, Leftover, Moves, Presigns, Sweeps
 from aiofs.filesystem import FileSystem
 from aiofs.layers import Prefix
+from aiofs.powers import Appends, Removes, Snapshots
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
 
 class Signing(MemoryDriver):
@@ -76,7 +77,8 @@ async def test_powers_go_by_its_names(whole: FileSystem) -> None:
     folder = whole.at("a/c")
     assert folder.driver.offers(Copies) is not None
     assert folder.driver.offers(Moves) is None, "the store has no such power"
-    assert folder.driver.offers(Sweeps) is None
+    assert folder.driver.offers(Sweeps) is not None
+    assert folder.driver.offers(Appends) is None
     assert folder.driver.offers(Presigns) is not None
     assert await folder.url("d", "PUT", expires=5) == "https://store/a/c/d?PUT&5"
 
@@ -94,6 +96,26 @@ async def test_a_prepared_write_is_resumed_through_it(whole: FileSystem) -> None
     assert await whole.read_bytes("a/new") == b"bytes"
 
 
+async def test_a_file_is_kept_and_put_back_through_it(whole: FileSystem) -> None:
+    driver = whole.at("a").driver
+    snapshots, removes = driver.offers(Snapshots), driver.offers(Removes)
+    assert snapshots is not None
+    assert removes is not None
+    before = await driver.stat("b")
+    await snapshots.keep("b", "tag")
+    lease = await driver.lock("b")
+    removal = await removes.begin_removal("b", lease, match=before.version or "")
+    token = await removal.prepare()
+    assert token["path"] == "b"
+    await removal.commit()
+    assert not await whole.exists("a/b")
+    restored = await snapshots.restore("b", "tag", lease, match=ABSENT)
+    await snapshots.drop("b", "tag")
+    await lease.release()
+    assert restored == before
+    assert await whole.read_bytes("a/b") == b"a/b"
+
+
 class Littered(Signing):
     """Files in memory with something left over."""
 
@@ -101,7 +123,7 @@ class Littered(Signing):
         super().__init__()
         self.left = leftovers
 
-    async def leftovers(self) -> AsyncIterator[Leftover]:
+    async def leftovers(self) -> AsyncGenerator[Leftover]:
         for leftover in self.left:
             yield leftover
 
