@@ -6,10 +6,10 @@ import contextlib
 import os
 import shutil
 import tempfile
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import pytest
 import redis
@@ -44,63 +44,71 @@ def command(port: int, folder: Path, *options: str) -> Sequence[str]:
     return (binary(), "--bind", HOST, "--port", str(port), "--save", "", "--dir", str(folder), *options)
 
 
-@pytest.fixture(scope="session")
-def valkey_socket() -> Iterator[Path]:
-    """Where the server of `valkey_server` listens beside its port; short, since the system allows no long path."""
-    with tempfile.TemporaryDirectory(prefix="aiofs-") as folder:
-        yield Path(folder, "valkey.sock")
+@dataclass(frozen=True)
+class Valkey:
+    """A server of the run's own."""
+
+    port: int
+    socket: Path
+
+    @property
+    def url(self) -> str:
+        """Its only database."""
+        return f"redis://{HOST}:{self.port}/0"
+
+    def emptied(self) -> Valkey:
+        """The server with nothing in it."""
+        _empty(self.url)
+        return self
 
 
 @pytest.fixture(scope="session")
-def valkey_server(tmp_path_factory: pytest.TempPathFactory, valkey_socket: Path) -> Iterator[str]:
-    """The URL of a server for the whole run: a valkey of its own, or the one of AIOFS_TEST_REDIS."""
-    if given := os.environ.get("AIOFS_TEST_REDIS"):
-        yield given
-        return
+def own_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    """A server for the whole run, on TCP and on a unix socket."""
     folder = tmp_path_factory.mktemp("valkey")
-    with running("valkey", lambda port: command(port, folder, "--unixsocket", str(valkey_socket)), folder) as port:
-        yield f"redis://{HOST}:{port}/0"
+    with tempfile.TemporaryDirectory(prefix="aiofs-") as short:  # the system allows a socket no long path
+        socket = Path(short, "valkey.sock")
+        options = ("--unixsocket", str(socket))
+        with running("valkey", lambda port: command(port, folder, *options), folder) as port:
+            yield Valkey(port, socket)
 
 
 @pytest.fixture
-def valkey_url(valkey_server: str) -> str:
-    """The URL of an empty database."""
-    with redis.Redis.from_url(valkey_server) as client:
-        client.flushdb()
-    return valkey_server
+def valkey_url(request: pytest.FixtureRequest) -> str:
+    """The URL of an empty database: on a server of the run's own, or the one that AIOFS_TEST_REDIS names."""
+    own = request.getfixturevalue("own_valkey").url if "AIOFS_TEST_REDIS" not in os.environ else ""
+    url: str = os.environ.get("AIOFS_TEST_REDIS", own)
+    _empty(url)
+    return url
 
 
 @pytest.fixture
-def valkey_socket_url(valkey_url: str, valkey_socket: Path) -> str:
-    """The same empty database as `valkey_url`, through a unix socket."""
-    assert not os.environ.get("AIOFS_TEST_REDIS"), "the unix socket belongs to the run's own server"
-    return f"unix://{valkey_socket}?db={urlsplit(valkey_url).path.removeprefix('/')}"
+def valkey_socket_url(own_valkey: Valkey) -> str:
+    """An empty database through a unix socket."""
+    return f"unix://{own_valkey.emptied().socket}?db=0"
 
 
 @pytest.fixture
-def valkey_users(valkey_url: str) -> dict[str, str]:
-    """URLs of the same database as `full`, who may do everything, `reader`, who may only read, and `stranger`."""
-    with redis.Redis.from_url(valkey_url) as client:
+def valkey_users(own_valkey: Valkey) -> dict[str, str]:
+    """URLs of one empty database as `full`, who may do everything, `reader`, who may only read, and `stranger`."""
+    with redis.Redis.from_url(own_valkey.emptied().url) as client:
         client.execute_command("ACL", "SETUSER", "full", "reset", "on", f">{SECRET}", "~*", "&*", "+@all")
         client.execute_command("ACL", "SETUSER", "reader", "reset", "on", f">{SECRET}", "~*", "+@all", "-@write")
-    where = urlsplit(valkey_url)
-    return {
-        user: f"redis://{user}:{SECRET}@{where.hostname}:{where.port}{where.path}"
-        for user in ("full", "reader", "stranger")
-    }
+    return {user: f"redis://{user}:{SECRET}@{HOST}:{own_valkey.port}/0" for user in ("full", "reader", "stranger")}
 
 
 @pytest.fixture(scope="session")
-def _tls_front(valkey_server: str, authority: Authority) -> Iterator[int]:
-    """The port of a TLS endpoint before the server: the packaged one is built without TLS."""
-    with ProxyThread(urlsplit(valkey_server).port or 6379, tls=authority.server_context) as front:
+def tls_port(own_valkey: Valkey, authority: Authority) -> Iterator[int]:
+    """The port of a TLS endpoint before the server, which is itself built without TLS."""
+    with ProxyThread(own_valkey.port, tls=authority.server_context) as front:
         yield front.port
 
 
 @pytest.fixture
-def valkey_tls_url(valkey_url: str, _tls_front: int, authority: Authority) -> str:
-    """The same empty database as `valkey_url`, over TLS, with the authority to trust as redis-py takes it."""
-    return f"rediss://{HOST}:{_tls_front}{urlsplit(valkey_url).path}?ssl_ca_certs={authority.path}"
+def valkey_tls_url(own_valkey: Valkey, tls_port: int, authority: Authority) -> str:
+    """An empty database over TLS, with the authority to trust as redis-py takes it."""
+    own_valkey.emptied()
+    return f"rediss://{HOST}:{tls_port}/0?ssl_ca_certs={authority.path}"
 
 
 @pytest.fixture(scope="session")
@@ -122,6 +130,11 @@ def valkey_cluster_url(valkey_nodes: list[int]) -> str:
         with redis.Redis(HOST, port) as client:
             client.flushall()
     return f"redis://{HOST}:{valkey_nodes[0]}/0"
+
+
+def _empty(url: str) -> None:
+    with redis.Redis.from_url(url) as client:
+        client.flushdb()
 
 
 def _node(folder: Path) -> contextlib.AbstractContextManager[int]:
