@@ -11,6 +11,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from aiofs.aiofiles import (
+        open,
+        os,
+        stderr,
+        stderr_bytes,
+        stdin,
+        stdin_bytes,
+        stdout,
+        stdout_bytes,
+        tempfile,
+    )
     from aiofs.driver import Capabilities, Driver, Entry, Layer
     from aiofs.errors import (
         AccessDenied,
@@ -32,7 +43,7 @@ if TYPE_CHECKING:
     )
     from aiofs.file import FileLike
     from aiofs.filesystem import FileSystem
-    from aiofs.stores import MemoryFileSystem, OSFileSystem
+    from aiofs.stores import MemoryFileSystem, OSFileSystem, RedisFileSystem, S3FileSystem
     from aiofs.system import FileLikeSystem
     from aiofs.text import TextFile
     from aiofs.urls import connect
@@ -57,6 +68,8 @@ __all__ = [
     "NotAFolder",
     "NotFound",
     "OSFileSystem",
+    "RedisFileSystem",
+    "S3FileSystem",
     "StoreMissing",
     "TextFile",
     "TimedOut",
@@ -65,9 +78,21 @@ __all__ = [
     "Unreachable",
     "Unsupported",
     "connect",
+    "open",
+    "os",
+    "stderr",
+    "stderr_bytes",
+    "stdin",
+    "stdin_bytes",
+    "stdout",
+    "stdout_bytes",
+    "tempfile",
 ]
 
 _ROOMS = {
+    "aiofs.aiofiles": ("open", "stderr", "stderr_bytes", "stdin", "stdin_bytes", "stdout", "stdout_bytes"),
+    "aiofs.aiofiles.os": ("os",),
+    "aiofs.aiofiles.tempfile": ("tempfile",),
     "aiofs.driver": ("Capabilities", "Driver", "Entry", "Layer"),
     "aiofs.errors": (
         "AccessDenied",
@@ -89,7 +114,7 @@ _ROOMS = {
     ),
     "aiofs.file": ("FileLike",),
     "aiofs.filesystem": ("FileSystem",),
-    "aiofs.stores": ("MemoryFileSystem", "OSFileSystem"),
+    "aiofs.stores": ("MemoryFileSystem", "OSFileSystem", "RedisFileSystem", "S3FileSystem"),
     "aiofs.system": ("FileLikeSystem",),
     "aiofs.text": ("TextFile",),
     "aiofs.urls": ("connect",),
@@ -101,7 +126,8 @@ def __getattr__(name: str) -> object:
     room = _HOMES.get(name)
     if room is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(room), name)
+    module = import_module(room)
+    value = globals()[name] = module if room.endswith(f".{name}") else getattr(module, name)
     return value
 
 

@@ -6,8 +6,6 @@
 | `memory://` | a new `MemoryFileSystem()`; to `open_url`, one that the whole process shares |
 | `redis://host:port/db`, `rediss://`, `unix://` | `RedisFileSystem(url)` |
 | `s3://bucket/prefix` | `S3FileSystem("bucket", prefix="prefix")` |
-| `azure://container/prefix` | `AzureFileSystem("container")`, in the folder `prefix` |
-| `fastdfs://host:port,host:port/?index=URL` | `FastDFSFileSystem([...], index=connect(URL))` |
 
 Credentials come from the environment or the store's own chain, never from the URL (but Redis has them there by custom).
 """
@@ -18,19 +16,21 @@ import asyncio
 import os
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 from urllib.request import url2pathname
 from weakref import WeakKeyDictionary
 
 from aiofs import stores
 from aiofs.modes import parse_mode
 from aiofs.opening import Opening
-from aiofs.paths import check_path
+from aiofs.paths import check_folder, check_path
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
     from aiofs.filesystem import FileSystem
+
+    Reading = Callable[[str], Any]
 
 
 def connect(url: str) -> FileSystem:
@@ -76,7 +76,7 @@ class Scheme(NamedTuple):
     build: Callable[[SplitResult, dict[str, Any]], FileSystem]
     cut: Callable[[SplitResult], tuple[SplitResult, str]]
     """Part the URL of a file into that of a file system and a path in it."""
-    settings: dict[str, Callable[[str], Any]]
+    settings: Mapping[str, Reading]
     """The parameters, and what reads each."""
     credentials: bool = False
     """Whether a name and password may stand in the URL."""
@@ -165,6 +165,32 @@ def _memory(parts: SplitResult, settings: dict[str, Any]) -> FileSystem:
     return stores.MemoryFileSystem(**settings)
 
 
+def _redis(parts: SplitResult, settings: dict[str, Any]) -> FileSystem:
+    query = urlencode([(name, value) for name, value in parse_qsl(parts.query) if name in _REDIS_PY])
+    own = {name: value for name, value in settings.items() if name not in _REDIS_PY}
+    return stores.RedisFileSystem(urlunsplit(parts._replace(query=query)), **own)
+
+
+def _s3(parts: SplitResult, settings: dict[str, Any]) -> FileSystem:
+    return stores.S3FileSystem(parts.netloc, prefix=_folder(parts), **settings)
+
+
+def _folder(parts: SplitResult) -> str:
+    """Return the path as the name of a folder."""
+    return check_folder(unquote(parts.path.strip("/")))
+
+
+def _cut_database(parts: SplitResult) -> tuple[SplitResult, str]:
+    database, _, path = parts.path.removeprefix("/").partition("/")
+    if not database.isdecimal():
+        raise ValueError(f"{parts.scheme} URL of a file: write the database before the name, as in /0/{path or 'name'}")
+    return parts._replace(path=f"/{database}"), unquote(path)
+
+
+def _cut_nothing(parts: SplitResult) -> tuple[SplitResult, str]:
+    raise ValueError(f"{parts.scheme} URLs name a socket, not a file: connect() to it and open the file there")
+
+
 def _cut_last(parts: SplitResult) -> tuple[SplitResult, str]:
     folder, _, name = parts.path.rpartition("/")
     return parts._replace(path=folder or "/"), unquote(name)
@@ -178,7 +204,28 @@ def _cut_memory(parts: SplitResult) -> tuple[SplitResult, str]:
     return parts._replace(netloc="", path=""), unquote(parts.netloc + parts.path)
 
 
+_REDIS_PY: dict[str, Reading] = {
+    "db": int,
+    "protocol": int,
+    "ssl_ca_certs": str,
+    "ssl_ca_path": str,
+    "ssl_cert_reqs": str,
+    "ssl_certfile": str,
+    "ssl_check_hostname": _flag,
+    "ssl_keyfile": str,
+}
+"""What a Redis URL says to redis-py itself."""
+_REDIS_SETTINGS: dict[str, Reading] = {"ttl": float, "lease": float, "timeout": float, "chunked": _flag, **_REDIS_PY}
+_S3_SETTINGS: dict[str, Reading] = {
+    **dict.fromkeys(("endpoint_url", "region", "addressing", "ca_bundle", "locking", "storage_class", "checksum"), str),
+    **dict.fromkeys(("lease", "timeout"), float),
+    **dict.fromkeys(("part_size", "parallel", "attempts"), int),
+}
 _SCHEMES: dict[str, Scheme] = {
     "file": Scheme(_file, _cut_last, {"durable": _flag}),
     "memory": Scheme(_memory, _cut_memory, {}),
+    "redis": Scheme(_redis, _cut_database, _REDIS_SETTINGS, credentials=True),
+    "rediss": Scheme(_redis, _cut_database, _REDIS_SETTINGS, credentials=True),
+    "s3": Scheme(_s3, _cut_all, _S3_SETTINGS),
+    "unix": Scheme(_redis, _cut_nothing, _REDIS_SETTINGS, credentials=True),
 }

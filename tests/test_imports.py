@@ -40,13 +40,13 @@ KNOWS: dict[str, frozenset[str]] = {
     **dict.fromkeys(OVER_SYSTEMS, BELOW_A_STORE | HANDLES | SYSTEM | OVER_SYSTEMS | {"backends", "layers"}),
     "aiofiles": BELOW_A_STORE | HANDLES | {"urls"},
     "testing": BELOW_A_STORE | HANDLES | SYSTEM | OVER_SYSTEMS | {"backends", "layers"},
-    "__init__": BELOW_A_STORE | HANDLES | SYSTEM | OVER_SYSTEMS | {"backends", "layers"},
+    "__init__": BELOW_A_STORE | HANDLES | SYSTEM | OVER_SYSTEMS | {"aiofiles", "backends", "layers"},
     **dict.fromkeys(
         EDGES, BELOW_A_STORE | HANDLES | SYSTEM | OVER_SYSTEMS | EDGES | {"__init__", "backends", "layers"}
     ),
 }
 # What a room may know only while it runs, so that importing it does not bring the other one along.
-LATER: dict[str, frozenset[str]] = {"filesystem": frozenset({"layers"})}
+LATER: dict[str, frozenset[str]] = {"aiofiles": frozenset({"stores"}), "filesystem": frozenset({"layers"})}
 
 SDKS = {"aiobotocore", "aiohttp", "azure", "botocore", "fsspec", "hiredis", "redis", "starlette", "yaml"}
 SLOW_STDLIB = {
