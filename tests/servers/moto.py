@@ -140,7 +140,8 @@ def _with_bucket(server: S3Server) -> Iterator[S3Server]:
     bucket = f"test-{uuid.uuid4().hex}"
     client = server.client()
     try:
-        client.create_bucket(Bucket=bucket)
+        elsewhere = {"CreateBucketConfiguration": {"LocationConstraint": server.region}}
+        client.create_bucket(Bucket=bucket, **(elsewhere if server.region != REGION else {}))
         yield replace(server, bucket=bucket)
         _remove(client, bucket)
     finally:
