@@ -390,4 +390,4 @@ class Layer(Driver):
         return self.base.offers(power) if power in self.forwarded else None
 
     def __str__(self) -> str:
-        return f"{type(self).__name__}({self.base})"
+        return f"{type(self).__name__}({getattr(self, 'base', '')})"

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from aiofs.layers.gzip import Gzip
+    from aiofs.layers.names import HashPrefix, Percent
     from aiofs.layers.prefix import Prefix
     from aiofs.layers.readonly import ReadOnly
 
-__all__ = ["Gzip", "Prefix", "ReadOnly"]
+__all__ = ["Gzip", "HashPrefix", "Percent", "Prefix", "ReadOnly"]
 
-_HOMES = {"Gzip": "gzip", "Prefix": "prefix", "ReadOnly": "readonly"}
+_HOMES = {"Gzip": "gzip", "HashPrefix": "names", "Percent": "names", "Prefix": "prefix", "ReadOnly": "readonly"}
 
 
 def __getattr__(name: str) -> object:

@@ -27,4 +27,5 @@ class Prefix(Mapped):
         return rest if path.startswith(self._prefix) and rest and not rest.startswith("/") else None
 
     def __str__(self) -> str:
-        return f"Prefix({self._prefix!r}, {self.base})"
+        over = f", {self.base}" if hasattr(self, "base") else ""
+        return f"Prefix({self._prefix!r}{over})"

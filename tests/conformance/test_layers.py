@@ -10,7 +10,7 @@ import pytest
 
 from aiofs.backends.memory import MemoryDriver
 from aiofs.filesystem import FileSystem
-from aiofs.layers import Gzip, Prefix, ReadOnly
+from aiofs.layers import Gzip, HashPrefix, Percent, Prefix, ReadOnly
 from aiofs.testing import Contract, Harness
 
 if TYPE_CHECKING:
@@ -70,6 +70,22 @@ class TestGzipAskingForWindows(Contract):
     @pytest.fixture
     def harness(self) -> Harness:
         return over_memory(Gzip(level=1), encode=gzip.compress, part_size=1000, window=500)
+
+
+class TestPercent(Contract):
+    declares = MEMORY
+
+    @pytest.fixture
+    def harness(self) -> Harness:
+        return over_memory(Percent(), inward=Percent().inward)
+
+
+class TestHashPrefix(Contract):
+    declares = MEMORY
+
+    @pytest.fixture
+    def harness(self) -> Harness:
+        return over_memory(HashPrefix(1), inward=HashPrefix(1).inward)
 
 
 class TestReadOnly(Contract):

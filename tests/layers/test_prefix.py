@@ -142,6 +142,11 @@ async def test_it_sweeps_only_its_own() -> None:
     assert [leftover.path for leftover in left] == ["b"]
 
 
+def test_it_says_what_it_is() -> None:
+    assert str(Prefix("a/")) == "Prefix('a/')"
+    assert repr(FileSystem(MemoryDriver()).at("a")) == "<FileSystem Prefix('a/', MemoryDriver)>"
+
+
 @pytest.mark.parametrize("prefix", ["/", "../", "a//", "./a", "a/\0", "/a/", ".aiofs/"])
 def test_a_prefix_that_no_name_begins_with_is_refused(prefix: str) -> None:
     with pytest.raises(ValueError, match="path"):

@@ -143,12 +143,15 @@ class Listings:
             break
         await until(lambda: chaos.open["lists"] == 0)
 
+        inside = asyncio.Event()
+
         async def work() -> None:
             async for _ in fs.ls():
+                inside.set()
                 await asyncio.Event().wait()
 
         task = asyncio.create_task(work())
-        await until(lambda: chaos.open["lists"] == 1)
+        await inside.wait()
         task.cancel()
         await asyncio.wait([task])
         await until(lambda: chaos.open["lists"] == 0)

@@ -1,0 +1,103 @@
+"""What is special about layers of names: what the store gets to see, and listings in order all the same."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aiofs.backends.memory import MemoryDriver
+from aiofs.filesystem import FileSystem
+from aiofs.layers import HashPrefix, Percent
+from aiofs.paths import check_path
+
+SAFE = re.compile(r"[A-Za-z0-9._~%/-]+")
+WINDOWS_REFUSES = re.compile(r"(?i)(^|/)(con|nul|com1)(\.[^/]*)?(/|$)|\.(/|$)")
+
+
+def is_path(text: str) -> bool:
+    try:
+        return bool(check_path(text))
+    except ValueError:
+        return False
+
+
+paths = st.text(st.sampled_from("ab/.% +:é\u3042\\"), min_size=1, max_size=12).filter(is_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "stored"),
+    [
+        ("plain-name_1.txt", "plain-name_1.txt"),
+        ("a folder/ü", "a%20folder/%C3%BC"),
+        ("100%", "100%25"),
+        ("con/aux.txt/COM1", "%63on/%61ux.txt/%43OM1"),
+        ("console", "console"),
+        ("dot.", "dot%2E"),
+        ("...", "..%2E"),
+    ],
+)
+async def test_percent_writes_safe_names(name: str, stored: str) -> None:
+    store = FileSystem(MemoryDriver())
+    await store.over(Percent()).write_bytes(name, b"")
+    assert await store.ls() == [stored]
+    assert await store.over(Percent()).ls() == [name]
+
+
+@given(paths)
+def test_percent_is_safe_and_reversible(path: str) -> None:
+    stored = Percent().inward(path)
+    assert SAFE.fullmatch(stored)
+    assert not WINDOWS_REFUSES.search(stored)
+    assert Percent().outward(stored) == path
+
+
+async def test_percent_leaves_out_what_it_would_not_write() -> None:
+    store = FileSystem(MemoryDriver())
+    for name in ("a b", "%zz", "%41", "%ff", "fine"):
+        await store.write_bytes(name, b"")
+    assert await store.over(Percent()).ls() == ["fine"]
+
+
+@given(st.sets(paths, max_size=12), st.sampled_from(["", "a", "a/", "é/"]), st.sampled_from(["", "a", "a/b", "é"]))
+@pytest.mark.parametrize("layer", [Percent(), HashPrefix(1)], ids=str)
+async def test_listings_are_those_of_a_store_without_the_layer(
+    layer: Percent | HashPrefix, names: set[str], prefix: str, after: str
+) -> None:
+    plain = MemoryDriver()
+    layered = layer.bind(MemoryDriver())
+    for name in names:
+        await FileSystem(plain).write_bytes(name, b"")
+        await FileSystem(layered).write_bytes(name, b"")
+    for delimiter in (None, "/"):
+        expected = [entry.path async for entry in plain.list(prefix, after=after, delimiter=delimiter)]
+        assert [entry.path async for entry in layered.list(prefix, after=after, delimiter=delimiter)] == expected
+
+
+async def test_hash_prefix_spreads_names() -> None:
+    store = FileSystem(MemoryDriver())
+    fs = store.over(HashPrefix())
+    names = [f"2026-11-20/{number:05}" for number in range(1000)]
+    for name in names:
+        await fs.write_bytes(name, b"")
+    folders = await store.ls(recursive=False)
+    assert len(folders) > 200
+    assert all(re.fullmatch("[0-9a-f]{2}/", folder) for folder in folders)
+    assert await fs.ls() == names
+    assert await fs.ls(recursive=False) == ["2026-11-20/"]
+
+
+async def test_hash_prefix_leaves_out_names_in_the_wrong_place() -> None:
+    store = FileSystem(MemoryDriver())
+    await store.over(HashPrefix()).write_bytes("mine", b"")
+    for name in ("00/other", "zz/other", "other", "0/x"):
+        await store.write_bytes(name, b"")
+    assert await store.over(HashPrefix()).ls() == ["mine"]
+
+
+@pytest.mark.parametrize("length", [0, 5])
+def test_hash_prefix_has_1_to_4_digits(length: int) -> None:
+    with pytest.raises(ValueError, match="length"):
+        HashPrefix(length)
