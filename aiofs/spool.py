@@ -46,6 +46,9 @@ class Spool:
             self._file.close()
             self._file = None
 
+    def __del__(self) -> None:
+        self.close()  # of a handle that was never closed, which says so itself
+
     def _spill(self, data: Part) -> None:
         if self._file is None:
             file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 -- it lives as long as the spool
