@@ -242,11 +242,10 @@ async def whole_chunks(stream: ReadStream) -> AsyncIterator[bytes]:
 
     :raises Damaged: if it ends before the size that its entry promises.
     """
-    position = 0
-    while data := await stream.chunk(LARGEST_AHEAD):
+    position, size = 0, stream.entry.size
+    while position != size and (data := await stream.chunk(LARGEST_AHEAD)):
         position += len(data)
         yield data
-    size = stream.entry.size
     if size is not None and position != size:
         raise Damaged.of(stream.entry.path, f"the bytes end after {position} of {size}")
 
@@ -266,7 +265,10 @@ async def drain(stream: ReadStream, start: int, stop: int | None) -> bytes:
     end = stop if size is None else size if stop is None else min(stop, size)
     pieces = []
     position = start
-    while data := await stream.chunk(LARGEST_AHEAD if end is None else max(LARGEST_AHEAD, end - position)):
+    while end is None or position < end:
+        data = await stream.chunk(LARGEST_AHEAD if end is None else end - position)
+        if not data:
+            break
         pieces.append(data)
         position += len(data)
     if size is not None and end is not None and position < end:

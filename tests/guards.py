@@ -130,10 +130,13 @@ def command_of(process: str) -> str:
 
 
 def descriptors() -> set[str]:
-    """Open file descriptors and what they are open on, where the system tells them."""
+    """Open file descriptors and what they are open on, where the system tells them.
+
+    Without the view of these very descriptors: listing them opens one, and the engine for local files keeps one.
+    """
     found = set()
     if OPEN.exists():
         for name in os.listdir(OPEN):
             with contextlib.suppress(OSError):  # the one that listed them is gone
                 found.add(f"descriptor {name} {os.readlink(OPEN / name)}")
-    return found
+    return {line for line in found if not line.endswith(f" /proc/{os.getpid()}/fd")}

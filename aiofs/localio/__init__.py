@@ -1,5 +1,8 @@
 """The one engine for local files: on the loop where memory has the bytes, in a worker thread elsewhere."""
 
-from aiofs.localio.reading import pread
+from aiofs.localio.cached import open_below
+from aiofs.localio.devices import device_of
+from aiofs.localio.reading import pread, pread_now
+from aiofs.localio.turns import turn_of
 
-__all__ = ["pread"]
+__all__ = ["device_of", "open_below", "pread", "pread_now", "turn_of"]

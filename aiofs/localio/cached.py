@@ -1,6 +1,6 @@
 """Opening for reading without a thread, where the kernel has the whole path in memory.
 
-A path is first opened as a mere place (O_PATH, RESOLVE_CACHED): that touches neither disk nor network, nor wakes a FIFO.
+A path is first opened as a mere place (O_PATH, RESOLVE_CACHED): that touches no disk, no network, and wakes no FIFO.
 Only a regular file on a device known to be local is then opened in earnest, through /proc. Anything else, and
 any failure, is left to a thread.
 """
@@ -30,7 +30,7 @@ except ImportError:
 OPENAT2 = 437
 READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)
 HERE = -100
-RESOLVE_CACHED = 0x20
+RESOLVE_CACHED, RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS = 0x20, 0x08, 0x02
 EMPTY_PATH, DONT_SYNC = 0x1000, 0x4000
 BASIC = 0x7FF
 STATUS = struct.Struct("=28xH10xQ88xII")
@@ -40,7 +40,9 @@ STATUS = struct.Struct("=28xH10xQ88xII")
 def open_cached(request: Request, turn: Turn) -> IO[Any] | None:
     """Open for reading, on the loop; None where only a thread can do it, or tell why it cannot be done."""
     file = request.file
-    if request.mode not in READ_MODES or type(file) is int or request.opener is not None or not is_usual(request):
+    if not is_usual(request) or request.mode not in READ_MODES or type(file) is int:
+        return None
+    if request.opener is not None or not request.closefd:
         return None
     opener = _opener.get()
     if opener is None:
@@ -66,6 +68,20 @@ def open_cached(request: Request, turn: Turn) -> IO[Any] | None:
     return stream
 
 
+def open_below(folder: str, path: str) -> tuple[int, Device] | None:
+    """Open the regular file `path` for reading, on the loop, by a way that does not leave `folder`.
+
+    Return the descriptor and its device; None where only a thread can do it, or tell why it cannot be done.
+    """
+    opener = _opener.get()
+    found = None if opener is None else opener.open(path, below=folder)
+    if found is None:
+        return None
+    descriptor, device, _ = found
+    sys.audit("open", os.path.join(folder, path), "r", READ)
+    return descriptor, device
+
+
 class CachedOpener:
     """The two system calls that Python does not know."""
 
@@ -76,20 +92,28 @@ class CachedOpener:
         self._syscall.argtypes = [c_long, c_long, c_char_p, c_void_p, c_size_t]
         self._statx = library.statx
         self._statx.argtypes = [c_int, c_char_p, c_int, c_uint, c_void_p]
-        how = struct.pack("=QQQ", os.O_PATH | os.O_CLOEXEC, 0, RESOLVE_CACHED)
-        self._how = create_string_buffer(how, len(how))
-        self._how_at = addressof(self._how)
-        self._how_size = len(how)
+        self._anywhere = _How(RESOLVE_CACHED)
+        self._below = _How(RESOLVE_CACHED | RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS)
         self._answers = _Answers()
         self._descriptors = os.open("/proc/self/fd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
-    def open(self, path: str | bytes) -> tuple[int, Device, int] | None:
-        """Open `path` for reading; return the descriptor, the device and the size. None where that cannot be done at once."""
-        try:
-            name = os.fsencode(path)
-        except ValueError:
+    def open(self, path: str | bytes, *, below: str | None = None) -> tuple[int, Device, int] | None:
+        """Open `path` for reading, by a way that stays in the folder `below` if that is given.
+
+        Return the descriptor, the device and the size. None where that cannot be done at once.
+        """
+        if below is None:
+            return self._open_at(HERE, path, self._anywhere)
+        folder = self._place(HERE, below, self._anywhere)
+        if folder < 0:
             return None
-        place = -1 if b"\0" in name else self._syscall(OPENAT2, HERE, name, self._how_at, self._how_size)
+        try:
+            return self._open_at(folder, path, self._below)
+        finally:
+            os.close(folder)
+
+    def _open_at(self, folder: int, path: str | bytes, how: _How) -> tuple[int, Device, int] | None:
+        place = self._place(folder, path, how)
         if place < 0:
             return None
         try:
@@ -101,6 +125,16 @@ class CachedOpener:
             return None
         finally:
             os.close(place)
+
+    def _place(self, folder: int, path: str | bytes, how: _How) -> int:
+        """Return a descriptor of the mere place `path`; a negative number where it cannot be had at once."""
+        try:
+            name = os.fsencode(path)
+        except ValueError:
+            return -1
+        if b"\0" in name:
+            return -1
+        return int(self._syscall(OPENAT2, folder, name, how.address, how.size))
 
     def _look(self, place: int) -> tuple[Device, int] | None:
         """Return device and size of `place` if that is a regular file whose bytes can be had without a thread."""
@@ -115,7 +149,7 @@ class CachedOpener:
 
     def works(self) -> bool:
         """Whether the kernel knows both calls, and nothing forbids them."""
-        place = self._syscall(OPENAT2, HERE, b"/", self._how_at, self._how_size)
+        place = self._place(HERE, b"/", self._anywhere)
         if place < 0:
             return False
         try:
@@ -126,6 +160,16 @@ class CachedOpener:
     def close(self) -> None:
         """Let go of the view of this process's descriptors."""
         os.close(self._descriptors)
+
+
+class _How:
+    """What openat2(2) is told about the way to a place."""
+
+    def __init__(self, resolve: int) -> None:
+        how = struct.pack("=QQQ", os.O_PATH | os.O_CLOEXEC, 0, resolve)
+        self._buffer = create_string_buffer(how, len(how))
+        self.address = addressof(self._buffer)
+        self.size = len(how)
 
 
 class _Answers(threading.local):

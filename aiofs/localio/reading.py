@@ -22,9 +22,7 @@ async def pread(fd: int, size: int, offset: int) -> bytes:
         turn = turn_of(asyncio.get_running_loop())
         data = pread_now(fd, size, offset, turn.scratch)
         if data is not None:
-            turn.spend()
-            if turn.over:
-                await asyncio.sleep(0)
+            await turn.take()
             return data
     return await hop(os.pread, fd, size, offset)
 

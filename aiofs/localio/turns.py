@@ -34,6 +34,12 @@ class Turn:
         elif now > self._until:
             self.over = True
 
+    async def take(self) -> None:
+        """Note that inline work is done now, and give the others their turn if they are owed one."""
+        self.spend()
+        if self.over:
+            await asyncio.sleep(0)
+
     def _renew(self) -> None:
         self._until = 0.0
         self.over = False

@@ -19,6 +19,7 @@ from aiofs.backends.osfiles.staging import Stage, check_match, entry_of, parents
 from aiofs.backends.osfiles.streams import OSRemoval, OSSession, OSStream, copy_bytes
 from aiofs.driver import Capabilities, Driver, Entry, Lease, Leftover, ReadStream, WriteSession
 from aiofs.errors import AccessDenied, Conflict, IsAFolder, NotAFolder, NotFound
+from aiofs.localio import device_of, open_below, pread_now, turn_of
 from aiofs.sessions import EndedSession
 from aiofs.shield import finish
 from aiofs.threads import hop
@@ -61,8 +62,18 @@ class OSDriver(Driver):
         return await hop(self._stat, path)
 
     async def read(self, path: str, start: int = 0, stop: int | None = None, *, match: str | None = None) -> ReadStream:
-        """Open the file for reading, with the first bytes read in the same hop."""
-        return await _made(OSStream.abandon, self._open, path, start, stop, match)
+        """Open the file for reading and read its first bytes: at once where memory has them, else in one hop."""
+        found = open_below(self._root.known, path) if self._root.known else None
+        if found is None:
+            return await _made(OSStream.abandon, self._open, path, start, stop, match)
+        turn = turn_of(asyncio.get_running_loop())
+        stream = _stream(path, found[0], start, stop, match, partial(pread_now, scratch=turn.scratch))
+        try:
+            await turn.take()
+        except BaseException:
+            stream.abandon()
+            raise
+        return stream
 
     async def begin(
         self, path: str, lease: Lease, *, match: str | None = None, metadata: Mapping[str, str] | None = None
@@ -169,17 +180,7 @@ class OSDriver(Driver):
                 fd = os.open(place.leaf, _READ | _NO_FOLLOW, dir_fd=place.fd)
             except FileNotFoundError:
                 raise NotFound.of(path) from None
-            try:
-                status = os.fstat(fd)
-                _check_regular(path, status)
-                if match is not None and version_of(status) != match:
-                    raise Conflict.of(path, "the file was changed meanwhile")
-                want = FIRST_READ if stop is None else min(FIRST_READ, stop - start)
-                first = os.pread(fd, max(want, 0), start)
-            except BaseException:
-                os.close(fd)
-                raise
-        return OSStream(entry_of(path, status), fd, start, stop, first)
+            return _stream(path, fd, start, stop, match, os.pread)
 
     def _told(self, path: str, work: Callable[[], T]) -> T:
         with told_of(path):
@@ -263,6 +264,24 @@ async def _made(discard: Callable[[T], object], function: Callable[[Unpack[Ts]],
 def _leave(stage: Stage | None) -> None:
     if stage is not None:
         stage.leave()
+
+
+def _stream(
+    path: str, fd: int, start: int, stop: int | None, match: str | None, read: Callable[[int, int, int], bytes | None]
+) -> OSStream:
+    """Make a stream of an open descriptor, which is closed if that fails."""
+    try:
+        status = os.fstat(fd)
+        _check_regular(path, status)
+        if match is not None and version_of(status) != match:
+            raise Conflict.of(path, "the file was changed meanwhile")
+        want = FIRST_READ if stop is None else min(FIRST_READ, stop - start)
+        first = read(fd, want, start) if want > 0 else None
+        local = device_of(fd, status.st_dev).local
+    except BaseException:
+        os.close(fd)
+        raise
+    return OSStream(entry_of(path, status), fd, start, stop, first=first or b"", local=local)
 
 
 def _page(entries: Iterator[T]) -> list[T]:

@@ -12,7 +12,6 @@ import stat
 from collections import deque
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 from aiofs.errors import AccessDenied, NotAFolder, NotFound
@@ -58,11 +57,15 @@ class Root:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.given = os.fspath(path)
+        self.known = os.path.normpath(self.given) if os.path.isabs(self.given) else None
+        """The whole path, once it is known: asking for the working folder is a call into the system."""
 
-    @cached_property
+    @property
     def path(self) -> str:
-        """The whole path, fixed at the first use: asking for the working folder is a call into the system."""
-        return os.path.abspath(self.given)
+        """The whole path, fixed at the first use."""
+        if self.known is None:
+            self.known = os.path.abspath(self.given)
+        return self.known
 
     @contextmanager
     def place(self, path: str, *, create: bool = False, follow: bool = True) -> Iterator[Place]:

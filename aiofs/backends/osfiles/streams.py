@@ -21,12 +21,13 @@ COPY_STEP = 1 << 24
 class OSStream(ReadStream):
     """An open descriptor: its version stays, whatever takes its name."""
 
-    def __init__(self, entry: Entry, fd: int, start: int, stop: int | None, first: bytes) -> None:
+    def __init__(self, entry: Entry, fd: int, start: int, stop: int | None, *, first: bytes, local: bool) -> None:
         self.entry = entry
         self.fd = fd
         self._start = start
         self._stop = stop
         self._first = first  # read with opening, in the same hop
+        self._local = local  # closing waits for nobody
 
     async def chunk(self, want: int) -> bytes:
         """Return the next bytes."""
@@ -45,9 +46,13 @@ class OSStream(ReadStream):
         self._start, self._stop, self._first = start, stop, b""
 
     async def aclose(self) -> None:
-        """Close the descriptor."""
+        """Close the descriptor; in a worker where that may take its time: closing a removed file frees its room."""
         fd, self.fd = self.fd, -1
-        if fd >= 0:
+        if fd < 0:
+            return
+        if self._local and os.fstat(fd).st_nlink:
+            os.close(fd)
+        else:
             await hop(os.close, fd)
 
     def abandon(self) -> None:
