@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
@@ -344,8 +344,9 @@ class FileSystem(FileLikeSystem):
         match = None
         if mode.action == "x":
             match = ABSENT  # decides when it is published; the look before spares writing for nothing
-            if await self.exists(path):
-                raise AlreadyExists.of(path)
+            with suppress(PermissionError):  # who may write may not always look
+                if await self.exists(path):
+                    raise AlreadyExists.of(path)
         session = await self._driver.begin(path, lease, match=match, metadata=metadata)
         return Writer(path, mode.spelled, lease, session, self._driver.part_size)
 

@@ -8,12 +8,28 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from aiofs.layers.gzip import Gzip
     from aiofs.layers.names import HashPrefix, Percent
+    from aiofs.layers.policy import Allow, Limit, Matching, ReadOnly, WriteOnly
     from aiofs.layers.prefix import Prefix
-    from aiofs.layers.readonly import ReadOnly
 
-__all__ = ["Gzip", "HashPrefix", "Percent", "Prefix", "ReadOnly"]
+__all__ = [
+    "Allow",
+    "Gzip",
+    "HashPrefix",
+    "Limit",
+    "Matching",
+    "Percent",
+    "Prefix",
+    "ReadOnly",
+    "WriteOnly",
+]
 
-_HOMES = {"Gzip": "gzip", "HashPrefix": "names", "Percent": "names", "Prefix": "prefix", "ReadOnly": "readonly"}
+_ROOMS = {
+    "gzip": ("Gzip",),
+    "names": ("HashPrefix", "Percent"),
+    "policy": ("Allow", "Limit", "Matching", "ReadOnly", "WriteOnly"),
+    "prefix": ("Prefix",),
+}
+_HOMES = {name: room for room, names in _ROOMS.items() for name in names}
 
 
 def __getattr__(name: str) -> object:

@@ -10,7 +10,7 @@ import pytest
 
 from aiofs.backends.memory import MemoryDriver
 from aiofs.filesystem import FileSystem
-from aiofs.layers import Gzip, HashPrefix, Percent, Prefix, ReadOnly
+from aiofs.layers import Allow, Gzip, HashPrefix, Limit, Matching, Percent, Prefix, ReadOnly
 from aiofs.testing import Contract, Harness
 
 if TYPE_CHECKING:
@@ -94,6 +94,30 @@ class TestReadOnly(Contract):
     @pytest.fixture
     def harness(self) -> Harness:
         return over_memory(ReadOnly(), seed=True)
+
+
+class TestAllow(Contract):
+    declares = MEMORY
+
+    @pytest.fixture
+    def harness(self) -> Harness:
+        return over_memory(Allow("read", "list", "write", "remove"))
+
+
+class TestLimit(Contract):
+    declares = replace(MEMORY, rewrite=False)
+
+    @pytest.fixture
+    def harness(self) -> Harness:
+        return over_memory(Limit(1 << 26))
+
+
+class TestMatching(Contract):
+    declares = MEMORY
+
+    @pytest.fixture
+    def harness(self) -> Harness:
+        return over_memory(Matching(r"(?s).*"))
 
 
 class TestPrefixOverGzipOverPrefix(Contract):

@@ -1,0 +1,192 @@
+"""Layers that refuse: what may be done at all, how large a file may be, and what it may be called."""
+
+from __future__ import annotations
+
+import errno
+import re
+from contextlib import aclosing
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from aiofs.driver import Capabilities, Copies, Layer, Moves, Presigns, Sweeps
+from aiofs.errors import AccessDenied, TooLarge, Unsupported
+from aiofs.layers.forward import ForwardedSession
+from aiofs.powers import Appends, Removes, Snapshots
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+
+    from aiofs.driver import Entry, Lease, Part, Power, ReadStream, WriteSession
+
+Verb = Literal["read", "list", "write", "remove"]
+_VERBS = frozenset({"read", "list", "write", "remove"})
+
+
+class Allow(Layer):
+    """Allows some of "read", "list", "write" and "remove", and refuses the others before the base hears of them.
+
+    :raises ValueError: for any other verb.
+    """
+
+    reason: ClassVar[str] = "this file system does not allow that"
+    code: ClassVar[int] = errno.EACCES
+    needed: ClassVar[Mapping[type, set[Verb]]] = {
+        Copies: {"read", "write"},
+        Moves: {"write", "remove"},
+        Sweeps: {"list", "remove"},
+        Removes: {"remove"},
+        Snapshots: {"read", "write", "remove"},
+        Appends: {"write"},
+    }
+
+    def __init__(self, *verbs: Verb) -> None:
+        if not _VERBS.issuperset(verbs):
+            raise ValueError(f"verbs {verbs!r}: use some of {sorted(_VERBS)}")
+        self._verbs = frozenset(verbs)
+
+    def alter(self, capabilities: Capabilities) -> Capabilities:
+        """Declare whether anything can be written."""
+        return replace(capabilities, writable=capabilities.writable and {"write", "remove"} <= self._verbs)
+
+    async def stat(self, path: str) -> Entry:
+        """Describe the file: part of reading."""
+        self._need("read", path)
+        return await super().stat(path)
+
+    async def read(self, path: str, start: int = 0, stop: int | None = None, *, match: str | None = None) -> ReadStream:
+        """Open the file for reading."""
+        self._need("read", path)
+        return await super().read(path, start, stop, match=match)
+
+    async def begin(
+        self, path: str, lease: Lease, *, match: str | None = None, metadata: Mapping[str, str] | None = None
+    ) -> WriteSession:
+        """Begin new bytes for the path."""
+        self._need("write", path)
+        return await super().begin(path, lease, match=match, metadata=metadata)
+
+    async def resume(self, token: Mapping[str, Any]) -> WriteSession:
+        """Take over a prepared session: part of writing."""
+        self._need("write", token.get("path"))
+        return await super().resume(token)
+
+    async def delete(
+        self, paths: Sequence[str], *, leases: Sequence[Lease] = (), match: str | None = None, missing_ok: bool = False
+    ) -> None:
+        """Remove the files."""
+        self._need("remove", *paths[:1])
+        await super().delete(paths, leases=leases, match=match, missing_ok=missing_ok)
+
+    async def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry]:
+        """List."""
+        self._need("list")
+        async with aclosing(super().list(prefix, after=after, delimiter=delimiter)) as entries:
+            async for entry in entries:
+                yield entry
+
+    async def lock(self, path: str) -> Lease:
+        """Get the right to write the path: part of writing, and of removing."""
+        if "remove" not in self._verbs:
+            self._need("write", path)
+        return await super().lock(path)
+
+    async def url(self, path: str, method: Literal["GET", "PUT"], expires: float) -> str:
+        """Have the store give a URL."""
+        self._need("read" if method == "GET" else "write", path)
+        presigns = self.base.offers(Presigns)
+        if presigns is None:
+            raise Unsupported.of(path, f"{self.base} has no presigned URLs")
+        return await presigns.url(path, method, expires)
+
+    def offers(self, power: type[Power]) -> Power | None:
+        """Offer the base's powers, where all is allowed that they need."""
+        offered = self.base.offers(power)
+        if power is Presigns and offered is not None:
+            return super().offers(power)
+        return offered if power in self.needed and self.needed[power] <= self._verbs else None
+
+    def _need(self, verb: Verb, path: str | None = None) -> None:
+        if verb not in self._verbs:
+            raise AccessDenied(self.code, self.reason, path)
+
+
+class ReadOnly(Allow):
+    """Refuses with `AccessDenied` (EROFS) whatever would write, before the base hears of it."""
+
+    reason = "this file system is read-only"
+    code = errno.EROFS
+
+    def __init__(self) -> None:
+        super().__init__("read", "list")
+
+
+class WriteOnly(Allow):
+    """A drop box: files can be put in, and neither read, nor listed, nor removed."""
+
+    reason = "this file system is write-only"
+
+    def __init__(self) -> None:
+        super().__init__("write")
+
+
+class Limit(Layer):
+    """Refuses files of more than `size` bytes with `TooLarge`, while they are written; nothing is published then."""
+
+    forwarded = (Copies, Moves, Sweeps, Removes, Snapshots)
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    def alter(self, capabilities: Capabilities) -> Capabilities:
+        """Declare that what was counted stays."""
+        return replace(capabilities, rewrite=False)
+
+    async def begin(
+        self, path: str, lease: Lease, *, match: str | None = None, metadata: Mapping[str, str] | None = None
+    ) -> WriteSession:
+        """Begin new bytes for the path."""
+        session = await super().begin(path, lease, match=match, metadata=metadata)
+        return _LimitedSession(session, path, self._size)
+
+
+class _LimitedSession(ForwardedSession):
+    def __init__(self, base: WriteSession, path: str, size: int) -> None:
+        super().__init__(base)
+        self._path = path
+        self._limit = self._left = size
+
+    async def write(self, part: Part) -> None:
+        """Take the next part.
+
+        :raises TooLarge: if it is one too many.
+        """
+        self._left -= len(part)
+        if self._left < 0:
+            raise TooLarge.of(self._path, f"the file is larger than the {self._limit} bytes allowed here")
+        await super().write(part)
+
+
+class Matching(Layer):
+    """Holds only files whose whole name matches: a regular expression, or a function that says so.
+
+    Other names are a `ValueError` before anything happens, and are not listed.
+    """
+
+    forwarded = (Copies, Moves, Presigns, Sweeps, Removes, Snapshots, Appends)
+
+    def __init__(self, names: str | re.Pattern[str] | Callable[[str], bool]) -> None:
+        self._names = names
+        self._matches = names if callable(names) else re.compile(names).fullmatch
+
+    def check_name(self, path: str) -> None:
+        """As the base, and raise `ValueError` for a name that does not match."""
+        if not self._matches(path):
+            raise ValueError(f"path {path!r} is no name for this file system, which takes {self._names!r}")
+        super().check_name(path)
+
+    async def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry]:
+        """List what matches, and, level by level, all folders."""
+        async with aclosing(super().list(prefix, after=after, delimiter=delimiter)) as entries:
+            async for entry in entries:
+                if entry.is_folder or self._matches(entry.path):
+                    yield entry
