@@ -39,6 +39,8 @@ class LocalFile(io.FileIO):
     sealed = False
     ahead = b""
     """Bytes from the current position on that the next operation will find, and beyond which it must not ask."""
+    rest: bytes | None = None
+    """All that is left, taken before the buffers above ask for it."""
     newline: str | None = None
     """The ends of line of the text above, as they were given to `open`."""
     device = Device(nowait=False)
@@ -89,25 +91,30 @@ class LocalFile(io.FileIO):
 
     def readall(self) -> bytes | None:  # type: ignore[override]
         """Return all that is left; None where that would mean waiting, or would keep the loop for long."""
-        if self.sealed:
-            return self._take_rest()
-        if self.waits:
+        if self.rest is not None:
+            rest, self.rest = self.rest, None
+        elif self.waits:
             return super().readall()
-        if self.device.nowait and self._prefix is None:
-            rest = self._readall_now()
         else:
-            rest = self._take_rest() if self.load_rest() else None
-        if rest is None:
-            self._starve()
+            rest = self.take_rest()
+            if rest is None:
+                self._starve()
         return rest
 
-    def _readall_now(self) -> bytes | None:
-        """Return all that is left if it is little and in the page cache; else None, and nothing has moved."""
+    def take_rest(self) -> bytes | None:
+        """Return all that is left if it is little and at hand; else None, and nothing has moved."""
+        if not self.device.nowait or self._prefix is not None:
+            offset = self.tell()
+            rest = self._pread_now(INLINE, offset)
+            if rest is None or len(rest) == INLINE or (rest and self._pread_now(1, offset + len(rest)) != b""):
+                return None
+            self.seek(len(rest), os.SEEK_CUR)
+            return rest
         turn, count = self.turn, 0
         turn.spend()
         try:
             while count < INLINE:
-                more = os.preadv(self.descriptor, [turn.scratch[count:]], -1, NOWAIT)
+                more = os.preadv(self.descriptor, [turn.scratch[count:] if count else turn.scratch], -1, NOWAIT)
                 if not more:  # only this is the end: a short read may have met a page that is not at hand
                     return bytes(turn.scratch[:count])
                 count += more
@@ -128,16 +135,6 @@ class LocalFile(io.FileIO):
         if piece:
             self.ahead += piece
         return piece
-
-    def load_rest(self) -> bool:
-        """Bring what is left of the file into `ahead`, where that is little and at hand."""
-        self.ahead = b""
-        while (piece := self.load(INLINE)) and len(self.ahead) < INLINE:
-            pass
-        if piece == b"":  # only an empty read is the end: a short one may have met a page that is not at hand
-            return True
-        self.ahead = b""
-        return False
 
     def keep_prefix(self) -> None:
         """Read the beginning of the file, in a thread: it is served on the loop while the file stays as it is."""
@@ -176,11 +173,6 @@ class LocalFile(io.FileIO):
         self.ahead = self.ahead[count:]
         self.seek(count, os.SEEK_CUR)
         return count
-
-    def _take_rest(self) -> bytes:
-        rest, self.ahead = self.ahead, b""
-        self.seek(len(rest), os.SEEK_CUR)
-        return rest
 
 
 class UpdateFile(LocalFile):

@@ -52,7 +52,7 @@ class AsyncBufferedIOBase(Handle, theirs.BufferedIOBase):
 
     async def read(self, size: int | None = -1, /) -> bytes:
         """Return up to `size` bytes, by default all that are left; b"" at the end."""
-        if not self._reads or type(size) is not int or not 0 <= size <= INLINE:
+        if not self._reads or type(size) is not int or not -1 <= size <= INLINE:
             return await self._read_slowly(size)
         self._reads -= 1
         self._ready = 0

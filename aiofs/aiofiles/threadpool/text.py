@@ -58,19 +58,24 @@ class AsyncTextIOWrapper(Handle, theirs.TextIOWrapper):
         """Return up to `size` characters, by default all that are left; "" at the end."""
         if self._local is None:
             return await self._call(self._stream.read, size)
-        await self._enter()
+        if self._busy or self._turn.over:
+            await self._enter()
+        else:
+            self._take()
         try:
-            if self._may_try() and self._bring(size):
-                return self._sealed(self._stream.read, size)
+            if self._may_try():
+                if size is None or size < 0:
+                    self._local.rest = self._local.take_rest()
+                    if self._local.rest is not None:
+                        return self._stream.read()  # type: ignore[no-any-return]
+                elif self._bring(self._local, size):
+                    return self._sealed(self._stream.read, size)
             return await self._finish(self._stream.read, size)
         finally:
             self._exit()
 
-    def _bring(self, size: int | None) -> bool:
+    def _bring(self, local: LocalFile, size: int) -> bool:
         """Bring what reading `size` characters can ask for; False where that is much or not at hand."""
-        local = cast("LocalFile", self._local)
-        if size is None or size < 0:
-            return local.load_rest()
         wanted = size * BYTES_PER_CHARACTER + MARK
         if wanted > INLINE or self._stream.errors == "ignore":
             return False
