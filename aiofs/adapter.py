@@ -113,9 +113,7 @@ class BareStream(ReadStream):
     async def chunk(self, want: int) -> bytes:
         """Return the next bytes."""
         if self._file is None or self._position > self._start:
-            await self.aclose()
-            self._file = await self._opened.enter_async_context(self._system.open(self.entry.path, "r"))
-            self._position = 0
+            await self._open(again=self._file is not None)
         while self._position < self._start:
             skipped = await self._file.read(min(STEP, self._start - self._position))
             if not skipped:
@@ -134,6 +132,14 @@ class BareStream(ReadStream):
         """Close the file."""
         self._file = None
         await self._opened.aclose()
+
+    async def _open(self, *, again: bool) -> None:
+        await self.aclose()
+        path = self.entry.path
+        self._file = await self._opened.enter_async_context(self._system.open(path, "r"))
+        self._position = 0
+        if again and (await self._system.stat(path)).version != self.entry.version:
+            raise Conflict.of(path, "the file was changed meanwhile")
 
 
 class BareSession(WriteSession):

@@ -1,15 +1,13 @@
 """What proves a backend: the contract as a suite, a model, and a layer that makes trouble.
 
-    # conftest.py
-    pytest_plugins = ["aiofs.testing"]
+With `pytest_plugins = ["aiofs.testing"]` in the topmost conftest.py, this is all that a backend's author writes:
 
-    # test_mine.py
-    class TestMine(Contract):
-        declares = MyDriver.capabilities
-
-        @pytest.fixture
-        def harness(self, tmp_path):
-            return Harness(connect=partial(MyFileSystem, tmp_path))
+>>> class TestMine(Contract):
+...     declares = MyDriver.capabilities
+...
+...     @pytest.fixture
+...     def harness(self, tmp_path):
+...         return Harness(connect=partial(MyFileSystem, tmp_path))
 """
 
 from __future__ import annotations

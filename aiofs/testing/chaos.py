@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections import Counter
+from collections import Counter, deque
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from aiofs.driver import Layer, Lease, ReadStream, Sweeps, WriteSession
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     from aiofs.driver import Entry, Part
 
@@ -84,16 +84,16 @@ class Chaos(Layer):
         """How often each verb was called."""
         self.open: Counter[Literal["lists", "streams"]] = Counter()
         """How many listings and streams are under way, neither finished nor closed."""
-        self.leases: list[Lease] = []
+        self.leases: deque[Lease] = deque()
         """The store's own leases, as they were given."""
-        self.cuts: list[int] = []
+        self.cuts: deque[int] = deque()
         """Where the next streams will end."""
-        self._troubles: list[Trouble] = []
+        self._troubles: deque[Trouble] = deque()
 
     def fail(self, verb: Verb, error: BaseException, *, nth: int = 1, after: bool = False) -> None:
         """Raise `error` instead of the n-th call from now, or after it was done all the same."""
 
-        async def act() -> None:  # noqa: RUF029 -- one of several, some of which wait
+        async def act() -> None:
             raise error
 
         self._order(verb, act, nth=nth, after=after)
@@ -111,7 +111,7 @@ class Chaos(Layer):
     def kill(self, verb: Verb, *, nth: int = 1, after: bool = False) -> None:
         """End the process, as `kill -9` does, at the n-th call from now."""
 
-        async def act() -> None:  # noqa: RUF029 -- one of several, some of which wait
+        async def act() -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
         self._order(verb, act, nth=nth, after=after)
@@ -121,7 +121,7 @@ class Chaos(Layer):
         self.cuts.append(size)
 
     @asynccontextmanager
-    async def around(self, verb: Verb) -> AsyncIterator[list[Callable[[], Awaitable[None]]]]:
+    async def around(self, verb: Verb) -> AsyncIterator[deque[Callable[[], Awaitable[None]]]]:
         """Count a call, with the trouble ordered for it before and after.
 
         What the call made is undone, by what it adds to the list, where trouble keeps it from its caller.
@@ -131,7 +131,7 @@ class Chaos(Layer):
         for trouble in due:
             if not trouble.after:
                 await trouble.act()
-        undo: list[Callable[[], Awaitable[None]]] = []
+        undo: deque[Callable[[], Awaitable[None]]] = deque()
         yield undo
         try:
             for trouble in due:
@@ -152,7 +152,7 @@ class Chaos(Layer):
         async with self.around("read") as undo:
             stream = await self.base.read(path, start, stop, match=match)
             undo.append(stream.aclose)
-        return TroubledStream(self, stream, self.cuts.pop(0) if self.cuts else None)
+        return TroubledStream(self, stream, self.cuts.popleft() if self.cuts else None)
 
     async def begin(
         self, path: str, lease: Lease, *, match: str | None = None, metadata: Mapping[str, str] | None = None
@@ -176,7 +176,7 @@ class Chaos(Layer):
             inner = [_inner(lease) for lease in leases]
             await self.base.delete(paths, leases=inner, match=match, missing_ok=missing_ok)
 
-    async def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncIterator[Entry]:
+    async def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry]:
         """As the base, with trouble, counting the listings that are under way."""
         async with self.around("list"):
             entries = self.base.list(prefix, after=after, delimiter=delimiter)
@@ -186,9 +186,7 @@ class Chaos(Layer):
                 yield entry
         finally:
             self.open["lists"] -= 1
-            close = getattr(entries, "aclose", None)
-            if close is not None:
-                await close()
+            await entries.aclose()
 
     async def lock(self, path: str) -> Lease:
         """As the base, with trouble."""
@@ -201,13 +199,11 @@ class Chaos(Layer):
     def _order(self, verb: Verb, act: Callable[[], Awaitable[None]], *, nth: int, after: bool) -> None:
         self._troubles.append(Trouble(verb, nth, after, act))
 
-    def _due(self, verb: Verb) -> list[Trouble]:
-        due: list[Trouble] = []
-        for trouble in self._troubles:
-            if trouble.verb == verb:
-                trouble.calls_left -= 1
-                if trouble.calls_left == 0:
-                    due.append(trouble)
+    def _due(self, verb: Verb) -> tuple[Trouble, ...]:
+        concerned = [trouble for trouble in self._troubles if trouble.verb == verb]
+        for trouble in concerned:
+            trouble.calls_left -= 1
+        due = tuple(trouble for trouble in concerned if trouble.calls_left == 0)
         for trouble in due:
             self._troubles.remove(trouble)
         return due

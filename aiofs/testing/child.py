@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from aiofs.file import FileLike
+    from aiofs.filesystem import FileSystem
     from aiofs.system import FileLikeSystem
     from aiofs.testing.harness import Harness
 
 Dress = tuple[Any, ...]
+KINDS = (BlockingIOError, FileExistsError, FileNotFoundError)
 
 
 class Child:
@@ -100,7 +102,7 @@ class Child:
 class Servant:
     """What runs in the child."""
 
-    def __init__(self, fs: FileLikeSystem) -> None:
+    def __init__(self, fs: FileSystem) -> None:
         self._fs = fs
         self._file: FileLike | None = None
 
@@ -133,18 +135,18 @@ async def serve(recipe: str) -> None:
     """Open the store and obey until the standard input ends."""
     connect, layers = pickle.loads(base64.b64decode(recipe))  # noqa: S301 -- from the parent's own test
     async with connect() as system:
-        servant = Servant(system.over(*layers) if layers else system)
+        servant = Servant(system.over(*layers))
         while line := await asyncio.to_thread(sys.stdin.buffer.readline):
-            print(json.dumps(await _answer(servant, json.loads(line))), flush=True)
+            sys.stdout.write(json.dumps(await _answer(servant, json.loads(line))) + "\n")
+            sys.stdout.flush()
 
 
 async def _answer(servant: Servant, order: list[str]) -> dict[str, Any]:
     try:
         return {"result": await servant.obey(*order)}
     except OSError as error:
-        kinds = [kind.__name__ for kind in (BlockingIOError, FileExistsError, FileNotFoundError) if isinstance(error, kind)]
-        name = kinds[0] if kinds else type(error).__name__
-        return {"error": name, "words": str(error), "filename": error.filename}
+        kind = next((kind for kind in KINDS if isinstance(error, kind)), type(error))
+        return {"error": kind.__name__, "words": str(error), "filename": error.filename}
 
 
 if __name__ == "__main__":

@@ -8,20 +8,21 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from aiofs.driver import MIB, Capabilities, Driver, Layer, Sweeps
+from aiofs.driver import Capabilities, Driver, Layer, Sweeps
 from aiofs.filesystem import FileSystem
 from aiofs.paths import is_reserved
-from aiofs.system import FileLikeSystem
 from aiofs.testing.chaos import Chaos
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
     from types import TracebackType
 
-Connect = Callable[[], FileLikeSystem]
+    from aiofs.system import FileLikeSystem
+
+Connect = Callable[[], "FileLikeSystem"]
 ENOUGH_TICKS = 100_000
 PATIENCE = 10.0
 
@@ -71,15 +72,16 @@ class Harness:
     """How many random sequences the model is compared in."""
     can: Capabilities = field(init=False, default=Capabilities())
     """What the suite declares."""
-    fs: FileLikeSystem = field(init=False)
+    fs: FileSystem = field(init=False)
     """The system under test."""
-    writer: FileLikeSystem = field(init=False)
+    writer: FileSystem = field(init=False)
     """A system over the same data that may write."""
 
     async def __aenter__(self) -> Self:
         self._opened = AsyncExitStack()
+        self._bare: FileSystem | None = None
         self.fs = self.fresh()
-        self.writer = self.fs if self.seed is None else self._keep(self.seed())
+        self.writer = self.fs if self.seed is None else self._keep(self.seed().over())
         return self
 
     async def __aexit__(
@@ -87,30 +89,37 @@ class Harness:
     ) -> None:
         await self._opened.aclose()
 
-    def fresh(self) -> FileLikeSystem:
+    def fresh(self) -> FileSystem:
         """Return a second connection to the same data."""
-        return self.dressed(self.connect())
+        return self.dressed(self.bare())
 
-    def dressed(self, system: FileLikeSystem, *below: Layer) -> FileLikeSystem:
+    def bare(self) -> FileSystem:
+        """Return a second connection without the layers that are tested."""
+        system = self.connect()
+        if isinstance(system, FileSystem):
+            return system
+        if self._bare is None:  # three methods have no locks of their own: all connections share the adapter's
+            self._bare = self._keep(system.over())
+        return FileSystem(self._bare.driver, owner=False)
+
+    def dressed(self, system: FileLikeSystem, *below: Layer) -> FileSystem:
         """Return `system` under the layers that are tested, with those of `below` between."""
-        layers = (*below, *self.layers)
-        return self._keep(system.over(*layers) if layers else system)
+        return self._keep(system.over(*below, *self.layers))
 
-    def troubled(self) -> tuple[FileLikeSystem, Chaos]:
+    def troubled(self) -> tuple[FileSystem, Chaos]:
         """Return a second connection with trouble to be made, between the store and the layers over it."""
         chaos = Chaos()
-        return self.dressed(self.connect(), chaos), chaos
+        return self.dressed(self.bare(), chaos), chaos
 
     @property
     def driver(self) -> Driver:
         """What the system under test stands on."""
-        system = self.fs if isinstance(self.fs, FileSystem) else self.fs.over()
-        return system.driver
+        return self.fs.driver
 
     @property
     def part_size(self) -> int:
         """How many bytes the store takes at a time."""
-        return self.fs.driver.part_size if isinstance(self.fs, FileSystem) else MIB
+        return self.fs.driver.part_size
 
     async def put(self, path: str, data: bytes = b"") -> bytes:
         """Make a file, and return what is in it."""
@@ -131,7 +140,7 @@ class Harness:
 
     async def stored_size(self) -> int:
         """Return how many bytes the store itself has in all files; layers may make more or fewer of what is written."""
-        below = self._keep(self.connect().over())
+        below = self._keep(self.bare())
         return sum([(await below.stat(name)).size or 0 async for name in below.ls()])
 
     async def write_at_once(self, path: str, data: bytes = b"next") -> None:
@@ -159,7 +168,7 @@ class Harness:
         """Return what is staged, locked or hidden in the store. Nothing should be while nobody writes."""
         found: list[str] = []
         driver = self.driver
-        sweeps = driver.offers(Sweeps)  # type: ignore[type-abstract]
+        sweeps = driver.offers(Sweeps)
         if sweeps is not None:
             found += [f"{left.kind} of {left.path}" async for left in sweeps.leftovers()]
         found += [entry.path async for entry in driver.list() if is_reserved(entry.path)]
@@ -182,7 +191,7 @@ class Harness:
         if self.root is not None and open_before is not None:
             assert open_after == open_before, "a descriptor was left open"
 
-    def _keep(self, system: FileLikeSystem) -> FileLikeSystem:
+    def _keep(self, system: FileSystem) -> FileSystem:
         self._opened.push_async_callback(system.aclose)
         return system
 

@@ -167,8 +167,7 @@ class Comparison(RuleBasedStateMachine):
         self.fs = self.system.at(f"model {next(self.numbers)}")
 
     async def _connect(self) -> Any:
-        system = self.harness.connect()
-        return system.over(*self.harness.layers) if self.harness.layers else system
+        return self.harness.bare().over(*self.harness.layers)
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Run in this example's own loop."""
@@ -192,7 +191,7 @@ class Comparison(RuleBasedStateMachine):
     @rule(path=paths, mode=st.sampled_from(("r", *CHANGING)))
     def open(self, path: str, mode: str) -> None:
         """Open a file."""
-        if len(self.open_files) == 4:  # noqa: PLR2004 -- more at a time tell nothing new
+        if len(self.open_files) == 4:  # more at a time tell nothing new
             return
         image: Image | None = None
 

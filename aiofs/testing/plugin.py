@@ -12,27 +12,23 @@ from aiofs.testing.needs import number_of, reason_against
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-Left = dict[str, dict[str, list[int]]]
+Left = dict[str, dict[str, set[int]]]
 _LEFT_OUT = pytest.StashKey[Left]()
 SUITE = "is_aiofs_suite"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect the behaviours that the store under test does not declare."""
-    left: Left = config.stash.setdefault(_LEFT_OUT, defaultdict(lambda: defaultdict(list)))
+    left: Left = config.stash.setdefault(_LEFT_OUT, defaultdict(lambda: defaultdict(set)))
     chosen: list[pytest.Item] = []
     dropped: list[pytest.Item] = []
     for item in items:
-        suite = getattr(item, "cls", None)
-        reason = reason_against(item.function, suite) if _is_suite(suite) and isinstance(item, pytest.Function) else None
+        reason = _reason_against(item)
         if reason is None:
             chosen.append(item)
             continue
         dropped.append(item)
-        number = number_of(item.function.__name__)  # type: ignore[attr-defined]
-        numbers = left[item.nodeid.rpartition("::")[0]][reason]
-        if number is not None and number not in numbers:
-            numbers.append(number)
+        left[item.nodeid.rpartition("::")[0]][reason].add(number_of(item.name) or 0)
     if dropped:
         config.hook.pytest_deselected(items=dropped)
         items[:] = chosen
@@ -49,8 +45,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
             terminalreporter.line(f"  {_spelled(numbers)}: {reason}")
 
 
-def _is_suite(suite: object) -> bool:
-    return bool(getattr(suite, SUITE, False))
+def _reason_against(item: pytest.Item) -> str | None:
+    suite = getattr(item, "cls", None)
+    if suite is None or not isinstance(item, pytest.Function) or not getattr(suite, SUITE, False):
+        return None
+    return reason_against(item.function, suite)
 
 
 def _spelled(numbers: Iterable[int]) -> str:

@@ -61,7 +61,7 @@ class Contract(
 
     @pytest.fixture
     async def store(self, harness: Harness, request: pytest.FixtureRequest) -> AsyncIterator[Harness]:
-        """The harness, with its first connection opened."""
+        """Return the harness with its first connection opened."""
         plugged = request.config.pluginmanager.has_plugin("aiofs.testing")
         assert plugged, "add to the topmost conftest.py: pytest_plugins = ['aiofs.testing']"
         harness.can = self.declares

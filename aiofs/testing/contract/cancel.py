@@ -88,7 +88,7 @@ class CancelledWriting:
         for verb in ("commit", "release"):
             for after in (False, True):
                 fs, chaos = store.troubled()
-                gate = chaos.stall(verb, after=after)  # type: ignore[arg-type]
+                gate = chaos.stall(verb, after=after)
 
                 async def write(fs: object = fs) -> None:
                     async with fs.open("file", "w") as file:  # type: ignore[attr-defined]
@@ -160,7 +160,7 @@ class CancelledReading:
         for verb in ("read", "chunk"):
             for after in (False, True):
                 fs, chaos = store.troubled()
-                gate = chaos.stall(verb, after=after)  # type: ignore[arg-type]
+                gate = chaos.stall(verb, after=after)
                 await _cancel_at(gate, asyncio.create_task(fs.read_bytes("file")))
                 await until(lambda chaos=chaos: chaos.open["streams"] == 0)  # type: ignore[misc]
                 assert await fs.read_bytes("file") == data

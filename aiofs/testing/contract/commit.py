@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 OLD = b"the old bytes, and more of them"
 
 
-class Stop(Exception):  # noqa: N818 -- it is no error, it is what a user's block may raise
+class Stop(Exception):
     """What the block of a user may raise."""
 
 
@@ -54,7 +54,7 @@ class Commit:
             assert await store.names() == ["file"]
 
         for verb in ("write", "commit", "release"):
-            chaos.before(verb, look)  # type: ignore[arg-type]
+            chaos.before(verb, look)
         for mode in ("w", "r+", "a"):
             async with fs.open("file", mode) as file:
                 await look()
@@ -273,27 +273,27 @@ _TEXT = {"encoding": "utf-8"}
 def _calls(file: Any, *, text: bool) -> list[Any]:
     data = "x" if text else b"x"
     calls = [
-        lambda: file.read(),
+        file.read,
         lambda: file.read(1),
         lambda: file.read(0),
-        lambda: file.readline(),
-        lambda: file.readlines(),
+        file.readline,
+        file.readlines,
         lambda: file.write(data),
         lambda: file.writelines([data]),
         lambda: file.seek(0),
-        lambda: file.tell(),
+        file.tell,
         lambda: file.truncate(0),
-        lambda: file.flush(),
-        lambda: file.readable(),
-        lambda: file.writable(),
-        lambda: file.seekable(),
-        lambda: file.isatty(),
+        file.flush,
+        file.readable,
+        file.writable,
+        file.seekable,
+        file.isatty,
     ]
     if not text:
         calls += [
-            lambda: file.read1(),
-            lambda: file.readall(),
+            file.read1,
+            file.readall,
             lambda: file.readinto(bytearray(1)),
-            lambda: file.peek(),
+            file.peek,
         ]
     return calls

@@ -19,7 +19,7 @@ from aiofs.testing.needs import needs
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from aiofs.system import FileLikeSystem
+    from aiofs.filesystem import FileSystem
     from aiofs.testing.harness import Harness
 
 
@@ -81,8 +81,7 @@ class Life:
         """One process may run one loop after another, with a new system in each."""
 
         async def work(data: bytes) -> None:
-            system = store.connect()
-            async with system.over(*store.layers) if store.layers else system as fs:
+            async with store.bare().over(*store.layers) as fs:
                 async with fs.open("file", "w") as file:
                     await file.write(data)
                 assert await fs.read_bytes("file") == data
@@ -194,7 +193,7 @@ class ReadOnly:
         assert await store.get("file") == b"old"
 
 
-async def _failures(store: Harness, fs: FileLikeSystem) -> list[OSError]:
+async def _failures(store: Harness, fs: FileSystem) -> list[OSError]:
     """Return how every kind of request fails, none of which may show a secret."""
 
     async def write() -> None:
@@ -212,7 +211,7 @@ async def _failures(store: Harness, fs: FileLikeSystem) -> list[OSError]:
     return failures
 
 
-async def _listed(fs: FileLikeSystem) -> list[str]:
+async def _listed(fs: FileSystem) -> list[str]:
     return [name async for name in fs.ls()]
 
 

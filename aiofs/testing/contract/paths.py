@@ -12,7 +12,7 @@ from aiofs.testing.needs import needs
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from aiofs.system import FileLikeSystem
+    from aiofs.filesystem import FileSystem
     from aiofs.testing.harness import Harness
 
 WEIRD_NAMES = (
@@ -79,7 +79,15 @@ BAD_PATHS = (
     "a/.aiofs/b",
 )
 NOT_PATHS: tuple[Any, ...] = (b"a", 1, None, 1.5, ("a",))
-ESCAPES = ("..\\outside", "%2e%2e/outside", "..%2foutside", ". ./outside", ".../outside", "a/..\\..\\outside", "~/outside")
+ESCAPES = (
+    "..\\outside",
+    "%2e%2e/outside",
+    "..%2foutside",
+    ". ./outside",
+    ".../outside",
+    "a/..\\..\\outside",
+    "~/outside",
+)
 
 
 class Paths:
@@ -199,7 +207,7 @@ class Paths:
         assert await (store.fs / "user10" / "notes").read_bytes("b") == b"10"
 
 
-def _uses(fs: FileLikeSystem, path: str) -> list[Any]:
+def _uses(fs: FileSystem, path: str) -> list[Any]:
     async def opened(mode: str) -> None:
         async with fs.open(path, mode):
             pytest.fail(f"{path!r} was opened")

@@ -155,7 +155,7 @@ class Facts:
         for verb in ("read", "chunk", "lock", "begin", "write", "commit"):
             fs, chaos = store.troubled()
             mode = "r" if verb in {"read", "chunk"} else "w"
-            chaos.fail(verb, TimeoutError(errno.ETIMEDOUT, "too slow"))  # type: ignore[arg-type]
+            chaos.fail(verb, TimeoutError(errno.ETIMEDOUT, "too slow"))
             with pytest.raises(TimeoutError) as caught:
                 async with fs.open("file", mode) as file:
                     await (file.read() if mode == "r" else file.write(b"new"))
@@ -166,7 +166,7 @@ class Facts:
     @needs("writable", "metadata")
     async def test_117_metadata(self, store: Harness) -> None:
         """Metadata is kept with the version it came with, through `r+`, `a` and `copy`."""
-        about = {"kind": "letter", "empty": "", "sign": "é ☃ = % \" ,"}
+        about = {"kind": "letter", "empty": "", "sign": 'é ☃ = % " ,'}
         async with store.fs.open("file", "w", metadata=about) as file:
             await file.write(b"text")
         assert dict((await store.fresh().stat("file")).metadata or {}) == about

@@ -12,7 +12,7 @@ from aiofs.driver import ABSENT
 from aiofs.testing.needs import needs
 
 if TYPE_CHECKING:
-    from aiofs.system import FileLikeSystem
+    from aiofs.filesystem import FileSystem
     from aiofs.testing.harness import Harness
 
 OLD = b"the old bytes"
@@ -188,7 +188,7 @@ class Writers:
                     await file.write(b"%d" % turn * size)
             done.set()
 
-        async def read(system: FileLikeSystem) -> None:
+        async def read(system: FileSystem) -> None:
             while not done.is_set():
                 await asyncio.sleep(0)  # a store in memory may answer without giving the loop a turn
                 try:
@@ -205,7 +205,7 @@ class Writers:
             group.create_task(read(store.fresh()))
 
 
-async def _create(system: FileLikeSystem, name: str, number: int) -> int:
+async def _create(system: FileSystem, name: str, number: int) -> int:
     async with system.open(name, "x") as file:
         await file.write(b"creator %d" % number)
     return number
