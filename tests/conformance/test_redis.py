@@ -9,7 +9,7 @@ import pytest
 from redis.asyncio import Redis, RedisCluster
 
 from aiofs.backends.redis.driver import RedisDriver
-from aiofs.backends.redis.names import key_of
+from aiofs.backends.redis.names import PART, key_of
 from aiofs.filesystem import FileSystem
 from aiofs.stores import RedisFileSystem
 from aiofs.testing import Contract, Harness
@@ -30,13 +30,14 @@ def harness_of(url: str, client: type[Redis | RedisCluster] = Redis, **settings:
 
     async def residue() -> Sequence[str]:
         async with client.from_url(url) as foreign:
-            return [key.decode() async for key in foreign.scan_iter(match=".aiofs-*")]
+            keys = [key.decode() async for key in foreign.scan_iter(match=".aiofs-*")]
+            return [key for key in keys if not (settings.get("chunked") and key.startswith(PART))]
 
     return Harness(
-        connect=partial(RedisFileSystem, url, **settings),
-        spawn=partial(RedisFileSystem, url, lease=LEASE, **settings),
+        connect=partial(RedisFileSystem, url, lease=LEASE, **settings),
         lease=LEASE,
         fenced=True,
+        versions_differ=False,
         paged=lambda size: FileSystem(RedisDriver(url, page=size, **settings)),
         unreachable=lambda: RedisFileSystem(f"redis://{HOST}:{free_port()}"),
         secrets=[SECRET],

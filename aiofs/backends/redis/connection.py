@@ -1,0 +1,208 @@
+"""The client: made when first needed, one for each loop; its errors, and second attempts where they can help.
+
+Every command that goes through here means the same when it arrives twice, so that one whose answer was lost is simply
+sent again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+import redis.asyncio as redis
+from redis import __version__ as sdk_version
+from redis import exceptions
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
+
+from aiofs.backends.redis.errors import failed
+
+try:
+    from redis.driver_info import DriverInfo
+except ImportError:  # before redis-py 7.1
+    WHO: dict[str, Any] = {"lib_version": sdk_version}
+else:
+    WHO = {"driver_info": DriverInfo(lib_version=sdk_version)}
+# Said here so that redis-py does not look it up in its package's files, on the loop, for every connection.
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+
+    from aiofs.backends.redis.scripts import Script
+
+Client = redis.Redis | redis.RedisCluster
+T = TypeVar("T")
+
+ATTEMPTS = 6
+SHORTEST_PAUSE = 0.02
+SCAN_COUNT = 1000
+_NODE_ATTEMPTS = 3
+_FAILURES = (exceptions.RedisError, exceptions.RedisClusterException, OSError)
+
+
+class Connection:
+    """One Redis, or a cluster of them, reached by a URL or through a client that was lent."""
+
+    def __init__(self, url: str | None, client: Client | None, timeout: float) -> None:
+        settings = _settings(_given(url)) if client is None else client.get_connection_kwargs()
+        if settings.get("decode_responses"):
+            raise ValueError("files are bytes: the Redis client must not be set to decode_responses")
+        self._url = url
+        self._lent = client
+        self._timeout = timeout
+        self._client = client
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def __str__(self) -> str:
+        if self._url is None:
+            return "Redis through a client that was lent"
+        parts = urlsplit(self._url)
+        return f"Redis at {parts.netloc.rpartition('@')[2]}{parts.path}"
+
+    async def is_cluster(self) -> bool:
+        """Return whether keys are spread over nodes."""
+        return isinstance(await self._try(None, _ready), redis.RedisCluster)
+
+    async def ask(self, path: str | None, *command: Any, **options: Any) -> Any:
+        """Send a command and return its answer.
+
+        :raises OSError: as the table of `errors` says.
+        """
+        return await self._try(path, lambda client: client.execute_command(*command, **options))
+
+    async def run(self, path: str | None, script: Script, keys: Sequence[str], *args: Any) -> Any:
+        """Take a step; the server is told how only when it does not know yet."""
+        try:
+            return await self.ask(path, "EVALSHA", script.digest, len(keys), *keys, *args)
+        except OSError as error:
+            if not isinstance(error.__cause__, exceptions.NoScriptError):
+                raise
+        return await self.ask(path, "EVAL", script.source, len(keys), *keys, *args)
+
+    async def ask_each(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        """Send many commands at once and return their answers, a server's refusal of one in its place."""
+
+        async def send(client: Client) -> list[Any]:
+            async with client.pipeline(transaction=False) as pipeline:
+                for command in commands:
+                    pipeline.execute_command(*command)
+                return await pipeline.execute(raise_on_error=False)
+
+        return await self._try(None, send)
+
+    async def keys(self, pattern: str) -> AsyncGenerator[str]:
+        """Yield all keys that are text and fit the glob, on every node; some perhaps twice, in no order."""
+        client = await self._try(None, _ready)
+        if isinstance(client, redis.RedisCluster):
+            nodes: list[dict[str, Any]] = [{"target_nodes": node} for node in client.get_primaries()]
+        else:
+            nodes = [{}]
+        for node in nodes:
+            async for key in self._keys_of(pattern, node):
+                try:
+                    yield key.decode()
+                except UnicodeDecodeError:
+                    continue  # no path can name it
+
+    async def _keys_of(self, pattern: str, node: dict[str, Any]) -> AsyncGenerator[bytes]:
+        command = ("MATCH", pattern.encode(), "COUNT", SCAN_COUNT)
+        cursor: Any = 0
+        while True:
+            cursor, keys = await self.ask(None, "SCAN", cursor, *command, **node)
+            for key in keys:
+                yield key
+            if isinstance(cursor, dict):  # a cluster's client tells the cursors of all nodes that it asked
+                cursor = next(iter(cursor.values()))
+            if not int(cursor):
+                return
+
+    async def aclose(self) -> None:
+        """Close the client, unless it was lent."""
+        client, self._client = self._client, self._lent
+        if client is not self._lent and client is not None and self._loop is asyncio.get_running_loop():
+            await client.aclose()
+
+    async def _try(self, path: str | None, send: Callable[[Client], Awaitable[T]]) -> T:
+        deadline = time.monotonic() + self._timeout
+        attempt = 1
+        while True:
+            try:
+                return await self._in_time(send)
+            except _FAILURES as error:
+                failure = failed(error, path)
+                if not failure.retryable or attempt == ATTEMPTS or time.monotonic() > deadline:
+                    raise failure from error
+            await asyncio.sleep(random.uniform(0, SHORTEST_PAUSE * 2**attempt))  # noqa: S311 -- no secret is made of it
+            attempt += 1
+
+    async def _in_time(self, send: Callable[[Client], Awaitable[T]]) -> T:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 -- this is a coroutine that asyncio runs
+        cancelled = task.cancelling()
+        async with asyncio.timeout(self._timeout):
+            answer = await send(await self._connected())
+        if task.cancelling() > cancelled:
+            raise asyncio.CancelledError  # redis-py loses it when an answer comes at the same moment
+        return answer
+
+    async def _connected(self) -> Client:
+        loop = asyncio.get_running_loop()
+        client = self._client
+        if client is not None and (self._loop is loop or client is self._lent):
+            return client
+        client = await self._new_client()
+        if self._client is not None and self._loop is loop:
+            await client.aclose()  # another task was faster
+            return self._client
+        self._client, self._loop = client, loop
+        return client
+
+    async def _new_client(self) -> Client:
+        url = _given(self._url)
+        settings = {**WHO, "socket_timeout": None, "socket_connect_timeout": None}  # `_in_time` sees to that, cheaper
+        single = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **settings)
+        try:
+            if not await _is_node(single):
+                return single
+        except BaseException:
+            await single.aclose()
+            raise
+        await single.aclose()
+        # Here the client's own attempts are needed, to follow keys that move from node to node.
+        patience = Retry(ExponentialWithJitterBackoff(cap=1, base=SHORTEST_PAUSE), _NODE_ATTEMPTS)
+        return redis.RedisCluster.from_url(url, retry=patience, **settings)
+
+
+async def _ready(client: Client) -> Client:
+    """Return the client once it knows the nodes, if there are several."""
+    return await client.initialize()
+
+
+async def _is_node(client: redis.Redis) -> bool:
+    """Return whether the server is part of a cluster; one that refuses to say is taken for one alone."""
+    try:
+        return bool((await client.info("cluster")).get("cluster_enabled"))
+    except exceptions.ResponseError:
+        return False
+
+
+def _settings(url: str) -> Mapping[str, Any]:
+    """Return what the URL says.
+
+    :raises ValueError: for another scheme, or a parameter that redis-py does not know.
+    """
+    pool = redis.ConnectionPool.from_url(url, **WHO)
+    try:
+        pool.make_connection()  # which connects nothing yet
+    except TypeError as error:
+        raise ValueError(f"the URL of a Redis: {str(error).rpartition(') ')[2]}") from None
+    return pool.connection_kwargs
+
+
+def _given(url: str | None) -> str:
+    if url is None:
+        raise ValueError("give the URL of a Redis, or client=")
+    return url

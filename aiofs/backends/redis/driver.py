@@ -1,0 +1,250 @@
+"""The six verbs on Redis."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from contextlib import AsyncExitStack, suppress
+from typing import TYPE_CHECKING, Any
+
+from aiofs.backends.redis import scripts
+from aiofs.backends.redis.connection import Client, Connection
+from aiofs.backends.redis.errors import WrongType
+from aiofs.backends.redis.leases import RedisLease, acquire, held_by, milliseconds
+from aiofs.backends.redis.listing import first_names, sized
+from aiofs.backends.redis.names import LOCK, PIN, Layout, key_of, part_of, slot_of, tail_of
+from aiofs.backends.redis.session import ANYTHING, LARGEST_VALUE, EndedSession, RedisSession, check_answer
+from aiofs.backends.redis.streams import PIN_LIFE, PartsStream, PinnedStream, WholeStream
+from aiofs.backends.redis.sweeping import Sweeper
+from aiofs.driver import MIB, Capabilities, Driver, Entry, Lease, ReadStream, WriteSession
+from aiofs.errors import Conflict, NotFound
+from aiofs.shield import finish
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping, Sequence
+
+LARGEST_WHOLE = 1 * MIB
+"""Up to this size a value comes whole with the answer to the first request."""
+PART = 64 * MIB
+SIZES_AT_ONCE = 1000
+
+
+class RedisDriver(Sweeper, Driver):
+    """Each file a key. `ttl` gives every file written a time to live, `chunked` lets large ones have several keys."""
+
+    capabilities = Capabilities(locks="shared", resume=True, pinned=True, rewrite=True)
+    window = LARGEST_WHOLE
+
+    def __init__(
+        self,
+        url: str | None = None,
+        client: Client | None = None,
+        *,
+        ttl: float | None = None,
+        lease: float = 30,
+        timeout: float = 30,
+        chunked: bool = False,
+        chunk_size: int = PART,
+        page: int = 10_000,
+    ) -> None:
+        super().__init__(Connection(url, client, timeout))
+        self._ttl = 0 if ttl is None else milliseconds(ttl)
+        self._lease = lease
+        self._chunked = chunked
+        self._largest = chunk_size if chunked else LARGEST_VALUE
+        self._page = page
+
+    async def stat(self, path: str) -> Entry:
+        """Describe the file; the server makes the digest that is its version, and sends no more than that."""
+        answer = await self._connection.run(path, scripts.STAT, (key_of(path),))
+        if answer is None:
+            raise NotFound.of(path)
+        size, version = answer
+        return Entry(path, size, version=version.decode())
+
+    async def read(self, path: str, start: int = 0, stop: int | None = None, *, match: str | None = None) -> ReadStream:
+        """Open the file for reading: with one plain GETRANGE, unless it turns out to be missing, empty or large."""
+        if start == 0 and match is None:
+            key = key_of(path)
+            with suppress(WrongType):  # it may be in parts
+                data = await self._connection.ask(path, "GETRANGE", key, 0, LARGEST_WHOLE - 1)
+                if data and len(data) < LARGEST_WHOLE:
+                    return _whole(path, data, 0, stop)
+        return await self._open(path, start, stop, _spelled(match))
+
+    async def begin(
+        self, path: str, lease: Lease, *, match: str | None = None, metadata: Mapping[str, str] | None = None
+    ) -> WriteSession:
+        """Begin new bytes for the path."""
+        del metadata  # which the portable side does not let through, as the capabilities say
+        own = _own(lease)
+        base = await self._layout(own, match) if match else None
+        return RedisSession(
+            self._connection,
+            own,
+            _spelled(match),
+            part_size=self._largest,
+            chunked=self._chunked,
+            ttl=self._ttl,
+            base=base,
+        )
+
+    async def resume(self, token: Mapping[str, Any]) -> WriteSession:
+        """Take over a prepared session."""
+        path = token["path"]
+        staged = part_of(token["session"], 0, tail_of(key_of(path)))
+        if not await self._connection.ask(path, "EXISTS", staged):
+            return EndedSession(self, path)
+        lease = await acquire(self._connection, path, self._lease)
+        session = RedisSession(
+            self._connection,
+            lease,
+            token["match"],
+            part_size=token["part_size"],
+            ttl=token["ttl"],
+            identity=token["session"],
+        )
+        session.adopt(token["size"])
+        return session
+
+    async def delete(
+        self, paths: Sequence[str], *, leases: Sequence[Lease] = (), match: str | None = None, missing_ok: bool = False
+    ) -> None:
+        """Remove the files: in one step, unless the nodes of a cluster have to take one each."""
+        fences = {lease.path: lease.fence for lease in map(_own, leases)}
+        args = (_spelled(match), int(missing_ok))
+        if len(paths) == 1 or not await self._connection.is_cluster():
+            await self._delete(paths, fences, *args)
+            return
+        async with AsyncExitStack() as held:
+            for path in paths:
+                if path not in fences:
+                    lease = await acquire(self._connection, path, self._lease)
+                    held.push_async_callback(lease.release)
+                    fences[path] = lease.fence
+            for path in paths:
+                if not missing_ok and not await self._connection.ask(path, "EXISTS", key_of(path)):
+                    raise NotFound.of(path)
+            for path in paths:
+                await self._delete([path], fences, *args)
+
+    async def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry]:
+        """Yield what the keys of all nodes say, sorted a page at a time, so that memory does not grow with them."""
+        full = True
+        while full:
+            names = await first_names(self._connection, prefix, after, delimiter, self._page)
+            for start in range(0, len(names), SIZES_AT_ONCE):
+                for entry in await sized(self._connection, names[start : start + SIZES_AT_ONCE]):
+                    yield entry
+            full = len(names) == self._page
+            after = names[-1] if names else after
+
+    async def lock(self, path: str) -> Lease:
+        """Get the right to write the path."""
+        return await acquire(self._connection, path, self._lease)
+
+    async def copy(self, source: str, target: str, lease: Lease, *, match: str | None = None) -> Entry:
+        """Let the server copy, or carry the bytes where the two keys are on different nodes of a cluster."""
+        own = _own(lease)
+        key = key_of(source)
+        if slot_of(key) != slot_of(own.key) and await self._connection.is_cluster():
+            return await self._carry(source, own, match)
+        args = (own.fence, own.next_session(), _spelled(match), self._ttl, own.tail)
+        answer = await self._connection.run(target, scripts.COPY, (key, own.key, own.lock_key), *args)
+        check_answer(answer, source if answer[0] == b"missing" else target)
+        return Entry(target, answer[1])
+
+    async def move(self, source: str, target: str, leases: tuple[Lease, Lease]) -> Entry:
+        """Let the server rename. Between nodes of a cluster: copy, then remove."""
+        old, new = map(_own, leases)
+        if slot_of(old.key) != slot_of(new.key) and await self._connection.is_cluster():
+            entry = await self._carry(source, new, None)
+            await self.delete([source], leases=[old])
+            return entry
+        args = (old.fence, new.fence, new.next_session(), new.tail)
+        keys = (old.key, new.key, old.lock_key, new.lock_key)
+        answer = await self._connection.run(target, scripts.MOVE, keys, *args)
+        check_answer(answer, source if answer[0] == b"missing" else target)
+        return Entry(target, answer[1])
+
+    async def aclose(self) -> None:
+        """Close the client, unless it was lent."""
+        await self._connection.aclose()
+
+    def __str__(self) -> str:
+        return str(self._connection)
+
+    async def _open(self, path: str, start: int, stop: int | None, match: str) -> ReadStream:
+        """Open what a plain GETRANGE does not settle; the server keeps a large value's version for the reader."""
+        key = key_of(path)
+        pin = f"{PIN}:{uuid.uuid4().hex}{tail_of(key)}"
+        first_stop = start + LARGEST_WHOLE if stop is None else min(stop, start + LARGEST_WHOLE)
+        args = (start, max(start, first_stop - 1), LARGEST_WHOLE, match, PIN_LIFE)
+        answer = await self._connection.run(path, scripts.OPEN, (key, pin), *args)
+        check_answer(answer, path)
+        stream: PinnedStream | PartsStream
+        if answer[0] == b"whole":
+            return _whole(path, answer[1], start, stop)
+        _, size, version, *rest = answer
+        entry = Entry(path, size, version=version.decode())
+        if answer[0] == b"pinned":
+            stream = PinnedStream(self._connection, entry, key, pin)
+            stream.begin(start, stop, rest[0])
+        else:
+            part_size, count, tail = rest
+            layout = Layout.of(version.decode(), part_size, count, tail.decode())
+            stream = PartsStream(self._connection, entry, key, layout, tail.decode())
+            stream.begin(start, stop)
+        return stream
+
+    async def _layout(self, lease: RedisLease, version: str) -> Layout:
+        """Return where the bytes of a version are; one that is not there any more is found out when it is replaced."""
+        if "-" not in version:
+            return Layout((lease.key,), LARGEST_VALUE)
+        fields = ("part", "count", "tail")
+        found = await self._connection.ask(lease.path, "HMGET", lease.key, *fields)
+        if None in found:
+            raise Conflict.of(lease.path, "the file was changed meanwhile")
+        part_size, count, tail = found
+        return Layout.of(version, int(part_size), int(count), tail.decode())
+
+    async def _delete(self, paths: Sequence[str], fences: Mapping[str, str], match: str, missing_ok: int) -> None:
+        keys = [key_of(path) for path in paths]
+        both = [name for key in keys for name in (key, LOCK + tail_of(key))]
+        tokens = [fences.get(path, "") for path in paths]
+        answer = await self._connection.run(None, scripts.DELETE, both, match, missing_ok, *tokens)
+        if answer[0] != b"ok":
+            index: int = answer[1]
+            path = paths[index - 1]
+            if answer[0] == b"locked":
+                raise held_by(path, answer[2])
+            check_answer(answer, path)
+
+    async def _carry(self, source: str, lease: RedisLease, match: str | None) -> Entry:
+        stream = await self.read(source)
+        try:
+            session = await self.begin(lease.path, lease, match=match)
+            try:
+                while data := await stream.chunk(self.part_size):
+                    await session.write(data)
+                return await session.commit()
+            finally:
+                await finish(session.abort())
+        finally:
+            await finish(stream.aclose())
+
+
+def _own(lease: Lease) -> RedisLease:
+    if not isinstance(lease, RedisLease):
+        raise TypeError(f"a lease of this store is needed, not {type(lease).__name__}")
+    return lease
+
+
+def _spelled(match: str | None) -> str:
+    """Return a version to be matched as the scripts take it."""
+    return ANYTHING if match is None else match
+
+
+def _whole(path: str, data: bytes, start: int, stop: int | None) -> WholeStream:
+    digest = hashlib.sha1(data, usedforsecurity=False).hexdigest()  # the same that the server makes
+    return WholeStream(Entry(path, len(data), version=digest), data, start, stop)

@@ -1,0 +1,118 @@
+"""Locks: keys that expire unless their holder renews them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from aiofs.backends.redis import scripts
+from aiofs.backends.redis.names import LOCK, key_of, tail_of
+from aiofs.locks import RenewedLease, locked
+from aiofs.shield import finish
+
+if TYPE_CHECKING:
+    from aiofs.backends.redis.connection import Connection
+    from aiofs.errors import Locked
+
+STAGED_LIVES = 2
+"""How many leases long what is staged outlives its last renewal."""
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
+
+
+class RedisLease(RenewedLease):
+    """A lock of a key; `fence` is the token that its value begins with."""
+
+    def __init__(self, path: str, fence: str, ttl: float, connection: Connection, granted: float) -> None:
+        self.key = key_of(path)
+        self.tail = tail_of(self.key)
+        self.lock_key = LOCK + self.tail
+        self.staged: set[str] = set()
+        """Keys that are to live as long as the lock is renewed."""
+        self._connection = connection
+        self._life = milliseconds(ttl)
+        self._sessions = 0
+        super().__init__(path, fence, ttl, renew=self._prolong, release=self._free, granted=granted)
+
+    @property
+    def staged_life(self) -> int:
+        """How many milliseconds something staged lives unless it is renewed."""
+        return STAGED_LIVES * self._life
+
+    def next_session(self) -> str:
+        """Return an identity for what is written under this lock; it tells whose lock that is."""
+        self._sessions += 1
+        return f"{self.fence}-{self._sessions}"
+
+    async def _prolong(self) -> bool:
+        keys = (self.lock_key, *self.staged)
+        answer = await self._connection.run(self.path, scripts.RENEW, keys, self.fence, self._life, self.staged_life)
+        return bool(answer)
+
+    async def _free(self) -> None:
+        with suppress(OSError):  # it expires by itself
+            await self._connection.run(self.path, scripts.RELEASE, (self.lock_key,), self.fence)
+
+
+async def acquire(connection: Connection, path: str, ttl: float) -> RedisLease:
+    """Return the lock of `path`.
+
+    :raises Locked: if somebody else has it, naming who and since when.
+    """
+    asking = asyncio.ensure_future(_ask_for(connection, path, ttl))
+    try:
+        return await asyncio.shield(asking)
+    except asyncio.CancelledError:
+        await finish(_undo(asking))  # the server may have granted it already
+        raise
+
+
+async def _ask_for(connection: Connection, path: str, ttl: float) -> RedisLease:
+    now = datetime.now(UTC)
+    token = f"{milliseconds(now.timestamp()):012x}{secrets.token_hex(10)}"
+    value = f"{token} {now:{_TIME}} {socket.gethostname()}:{os.getpid()}"
+    key = LOCK + tail_of(key_of(path))
+    asked = time.monotonic()
+    holder = await connection.run(path, scripts.LOCK, (key,), token, value, milliseconds(ttl))
+    if holder is not None:
+        raise held_by(path, holder)
+    return RedisLease(path, token, ttl, connection, asked)
+
+
+async def _undo(asking: asyncio.Future[RedisLease]) -> None:
+    with suppress(OSError):
+        await (await asking).release()
+
+
+def held_by(path: str, value: bytes) -> Locked:
+    """Return the error that says what a lock's value says."""
+    since, name = holder_of(value)
+    return locked(path, name, since)
+
+
+def holder_of(value: bytes) -> tuple[datetime | None, str | None]:
+    """Return since when a lock is held, and by whom, as far as its value tells."""
+    words = value.decode(errors="replace").partition("\n")[0].split(" ", 2)
+    try:
+        _, since, name = words
+        return datetime.strptime(since, _TIME).replace(tzinfo=UTC), name
+    except ValueError:
+        return None, None
+
+
+def began(identity: str) -> datetime | None:
+    """Return when the lock was taken under which a session of that identity wrote."""
+    try:
+        return datetime.fromtimestamp(int(identity[:12], 16) / 1000, UTC)
+    except ValueError:
+        return None
+
+
+def milliseconds(seconds: float) -> int:
+    """Return a time as Redis counts it, one millisecond at least."""
+    return max(1, round(seconds * 1000))
