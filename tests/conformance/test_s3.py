@@ -44,14 +44,14 @@ def harness_of(server: S3Server, **settings: object) -> Harness:
         client.close()
 
     return Harness(
-        connect=partial(connect, server, **settings),
-        spawn=partial(connect, server, lease=LEASE, **settings),
+        connect=partial(connect, server, lease=LEASE, **settings),
         lease=LEASE,
         fenced=True,
         paged=lambda size: connect(server, page_size=size, **settings),
         unreachable=lambda: connect(replace(server, endpoint_url=f"http://127.0.0.1:{free_port()}"), attempts=1),
         secrets=[SECRET],
         meddle=meddle,
+        versions_differ=False,
     )
 
 

@@ -7,6 +7,7 @@ import os
 import sys
 import uuid
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -19,11 +20,11 @@ from servers.process import HOST, running
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
-    from pathlib import Path
 
     from servers.tls import Authority
 
 REGION = "us-east-1"
+SERVER = str(Path(__file__).with_name("moto_server.py"))
 SECRET = "a-secret-that-no-message-may-repeat"
 SET_UP_CALLS = 3  # what is allowed before authentication: a user, a key and a policy
 ALLOW_ALL = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]})
@@ -80,7 +81,7 @@ def moto(folder: Path, *options: str, environment: dict[str, str] | None = None)
     """Moto, listening on the port that is given."""
     return running(
         "moto",
-        lambda port: (sys.executable, "-m", "moto.server", "-H", HOST, "-p", str(port), *options),
+        lambda port: (sys.executable, "-P", SERVER, "-H", HOST, "-p", str(port), *options),
         folder,
         environment=environment,
     )

@@ -6,17 +6,20 @@ import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
+from botocore.loaders import create_loader
 from botocore.parsers import DEFAULT_TIMESTAMP_PARSER
 
-from aiofs.shield import finish
 from aiofs.threads import hop
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from aiofs.backends.s3.settings import Settings
 
 CONNECTIONS = 64
@@ -81,15 +84,32 @@ class Clients:
             verify=settings.ca_bundle,
             config=config,
         )
-        # Reads some hundred files, and perhaps asks for credentials; a client belongs to a loop with its first request.
-        made = await finish(asyncio.to_thread(asyncio.run, client.__aenter__()))
+        await session.get_credentials()  # here, where it may ask the network for them; then they are known
+        made = await hop(_run_through, client.__aenter__())
         held.stack.push_async_exit(client)
         return made
+
+
+@cache
+def _loader(data_path: str | None) -> Any:
+    """Return what reads the SDK's models, the same for all sessions: a megabyte of them is then read once."""
+    return create_loader(data_path)
+
+
+def _run_through(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run, in a thread, a coroutine that waits for nothing but reads a hundred files: the making of a client."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        return end.value
+    coroutine.close()
+    raise RuntimeError("the SDK waits for something while it makes a client")
 
 
 def _session(settings: Settings) -> AioSession:
     """Make a session, which reads AWS's own settings."""
     session = AioSession()
+    session.register_component("data_loader", _loader(session.get_config_variable("data_path")))
     if settings.access_key is not None:
         session.set_credentials(settings.access_key, settings.secret_key, settings.session_token)
     session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=parse_timestamp)

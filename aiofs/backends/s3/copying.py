@@ -25,7 +25,8 @@ async def copy(store: Store, source: str, target: str, lease: Lease, match: str 
     """Make `target` the same as `source`, metadata and content type included."""
     facts = await store.facts(source)
     if facts.size > COPIED_WHOLE:
-        return await _copy_in_parts(store, source, target, lease, match, facts)
+        session = S3Write(store, target, lease, match=match, metadata=facts.described())
+        return await _copy_in_parts(session, store.key(source), source, facts)
     writer = uuid.uuid4().hex
     options = write_options(store.settings, target, facts.described(), writer)
 
@@ -46,12 +47,9 @@ async def copy(store: Store, source: str, target: str, lease: Lease, match: str 
     return Entry(target, facts.size, None, version, facts.metadata)
 
 
-async def _copy_in_parts(
-    store: Store, source: str, target: str, lease: Lease, match: str | None, facts: Facts
-) -> Entry:
-    session = S3Write(store, target, lease, match=match, metadata=facts.described())
+async def _copy_in_parts(session: S3Write, key: str, source: str, facts: Facts) -> Entry:
     try:
-        await session.copy_from(store.key(source), facts.version, 0, facts.size)
+        await session.copy_from(key, facts.version, 0, facts.size)
         return await session.commit()
     except Conflict as error:
         raise Conflict.of(source, "a file was changed while it was copied") from error
