@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from aiofs.layers.gzip import Gzip
     from aiofs.layers.names import HashPrefix, Percent
+    from aiofs.layers.observers import Event, Log, Notify
     from aiofs.layers.policy import Allow, Limit, Matching, ReadOnly, WriteOnly
     from aiofs.layers.prefix import Prefix
 
 __all__ = [
     "Allow",
+    "Event",
     "Gzip",
     "HashPrefix",
     "Limit",
+    "Log",
     "Matching",
+    "Notify",
     "Percent",
     "Prefix",
     "ReadOnly",
@@ -26,6 +30,7 @@ __all__ = [
 _ROOMS = {
     "gzip": ("Gzip",),
     "names": ("HashPrefix", "Percent"),
+    "observers": ("Event", "Log", "Notify"),
     "policy": ("Allow", "Limit", "Matching", "ReadOnly", "WriteOnly"),
     "prefix": ("Prefix",),
 }

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from contextlib import nullcontext
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from aiofs.driver import ReadStream, WriteSession
+from aiofs.driver import CopiesRanges, ReadStream, RewritesParts, WriteSession
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from aiofs.driver import Entry, Part
+
+Session = TypeVar("Session", bound="ForwardedSession")
 
 
 class ForwardedStream(ReadStream):
@@ -59,30 +65,77 @@ class HeldStream(ReadStream):
 
 
 class ForwardedSession(WriteSession):
-    """A session of the base, without its powers."""
+    """A session of the base, without its powers: `with_powers_of` gives it those."""
 
     def __init__(self, base: WriteSession) -> None:
         self.base = base
 
+    def around(self) -> AbstractContextManager[None]:
+        """Return what every call of the base is made in."""
+        return nullcontext()
+
     async def write(self, part: Part) -> None:
         """As the base."""
-        await self.base.write(part)
+        with self.around():
+            await self.base.write(part)
 
     async def prepare(self) -> dict[str, Any]:
         """As the base."""
-        return await self.base.prepare()
+        with self.around():
+            return await self.base.prepare()
 
     async def commit(self) -> Entry:
         """As the base."""
-        return await self.base.commit()
+        with self.around():
+            return await self.base.commit()
 
     async def abort(self) -> None:
         """As the base."""
-        await self.base.abort()
+        with self.around():
+            await self.base.abort()
 
     def abandon(self) -> None:
         """As the base."""
         self.base.abandon()
+
+
+class _Rewrites(ForwardedSession):
+    async def rewrite(self, offset: int, data: Part) -> None:
+        """As the base."""
+        assert isinstance(self.base, RewritesParts)  # noqa: S101 -- why this class was chosen
+        with self.around():
+            await self.base.rewrite(offset, data)
+
+    async def resize(self, size: int) -> None:
+        """As the base."""
+        assert isinstance(self.base, RewritesParts)  # noqa: S101 -- why this class was chosen
+        with self.around():
+            await self.base.resize(size)
+
+
+class _CopiesRanges(ForwardedSession):
+    async def copy_range(self, start: int, stop: int) -> None:
+        """As the base."""
+        assert isinstance(self.base, CopiesRanges)  # noqa: S101 -- why this class was chosen
+        with self.around():
+            await self.base.copy_range(start, stop)
+
+
+def with_powers_of(base: WriteSession, kind: type[Session]) -> type[Session]:
+    """Return `kind`, with the powers that `base` has forwarded too."""
+    powers: tuple[type, ...] = ()
+    if isinstance(base, RewritesParts):
+        powers += (_Rewrites,)
+    if isinstance(base, CopiesRanges):
+        powers += (_CopiesRanges,)
+    return _combined(kind, powers)
+
+
+@cache
+def _combined(kind: type[Session], powers: tuple[type, ...]) -> type[Session]:
+    if not powers:
+        return kind
+    return cast("type[Session]", type(kind.__name__, (kind, *powers), {"__doc__": kind.__doc__}))
 
 
 class Packer:

@@ -6,15 +6,16 @@ from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from aiofs.driver import Copies, CopiesRanges, Layer, Moves, Presigns, RewritesParts, Sweeps
+from aiofs.driver import Copies, Layer, Moves, Presigns, Sweeps
 from aiofs.errors import Unsupported
-from aiofs.layers.forward import ForwardedSession, ForwardedStream
+from aiofs.layers.forward import ForwardedSession, ForwardedStream, with_powers_of
 from aiofs.powers import Appends, Removes, Snapshots
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
-    from aiofs.driver import Entry, Lease, Leftover, Part, Power, ReadStream, WriteSession
+    from aiofs.driver import Entry, Lease, Leftover, Power, ReadStream, WriteSession
 
 
 class Mapped(Layer):
@@ -59,13 +60,13 @@ class Mapped(Layer):
         """Begin new bytes for the path."""
         with self.named():
             session = await self.base.begin(self.inward(path), lease, match=match, metadata=metadata)
-            return mapped_session(self, session, path)
+            return self._session(session, path)
 
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:
         """Take over a prepared session."""
         with self.named():
             session = await self.base.resume({**token, "path": self.inward(token["path"])})
-            return mapped_session(self, session, token["path"])
+            return self._session(session, token["path"])
 
     async def delete(
         self, paths: Sequence[str], *, leases: Sequence[Lease] = (), match: str | None = None, missing_ok: bool = False
@@ -112,7 +113,7 @@ class Mapped(Layer):
         """Begin to remove the file."""
         with self.named():
             session = await self._ask(Removes).begin_removal(self.inward(path), lease, match=match)
-            return mapped_session(self, session, path)
+            return self._session(session, path)
 
     async def keep(self, path: str, tag: str) -> None:
         """Have the store keep the file as it is now."""
@@ -151,6 +152,9 @@ class Mapped(Layer):
         if power not in self.powers or self.base.offers(power) is None:
             return None
         return super().offers(power)
+
+    def _session(self, base: WriteSession, path: str) -> WriteSession:
+        return with_powers_of(base, MappedSession)(self, base, path)
 
     def own(self, entry: Entry) -> Entry:
         """Return what an entry of a file that was asked for is here."""
@@ -207,53 +211,14 @@ class MappedSession(ForwardedSession):
         self._layer = layer
         self._path = path
 
-    async def write(self, part: Part) -> None:
-        """As the base."""
-        with self._layer.named():
-            await self.base.write(part)
+    def around(self) -> AbstractContextManager[None]:
+        """Have errors name the file as the layer does."""
+        return self._layer.named()
 
     async def prepare(self) -> dict[str, Any]:
         """As the base; `Mapped.resume` takes the token."""
-        with self._layer.named():
-            return {**await self.base.prepare(), "path": self._path}
+        return {**await super().prepare(), "path": self._path}
 
     async def commit(self) -> Entry:
         """As the base."""
-        with self._layer.named():
-            return self._layer.own(await self.base.commit())
-
-
-class _Rewriting(MappedSession):
-    async def rewrite(self, offset: int, data: Part) -> None:
-        """As the base."""
-        assert isinstance(self.base, RewritesParts)  # noqa: S101 -- why this class was chosen
-        with self._layer.named():
-            await self.base.rewrite(offset, data)
-
-    async def resize(self, size: int) -> None:
-        """As the base."""
-        assert isinstance(self.base, RewritesParts)  # noqa: S101 -- why this class was chosen
-        with self._layer.named():
-            await self.base.resize(size)
-
-
-class _Copying(MappedSession):
-    async def copy_range(self, start: int, stop: int) -> None:
-        """As the base."""
-        assert isinstance(self.base, CopiesRanges)  # noqa: S101 -- why this class was chosen
-        with self._layer.named():
-            await self.base.copy_range(start, stop)
-
-
-class _RewritingAndCopying(_Rewriting, _Copying):
-    """With both powers."""
-
-
-def mapped_session(layer: Mapped, base: WriteSession, path: str) -> MappedSession:
-    """Return the session with the powers that it has."""
-    rewrites, copies = isinstance(base, RewritesParts), isinstance(base, CopiesRanges)
-    if rewrites and copies:
-        return _RewritingAndCopying(layer, base, path)
-    if rewrites:
-        return _Rewriting(layer, base, path)
-    return _Copying(layer, base, path) if copies else MappedSession(layer, base, path)
+        return self._layer.own(await super().commit())

@@ -10,7 +10,7 @@ import pytest
 
 from aiofs.backends.memory import MemoryDriver
 from aiofs.filesystem import FileSystem
-from aiofs.layers import Allow, Gzip, HashPrefix, Limit, Matching, Percent, Prefix, ReadOnly
+from aiofs.layers import Allow, Gzip, HashPrefix, Limit, Log, Matching, Percent, Prefix, ReadOnly
 from aiofs.testing import Contract, Harness
 
 if TYPE_CHECKING:
@@ -118,6 +118,14 @@ class TestMatching(Contract):
     @pytest.fixture
     def harness(self) -> Harness:
         return over_memory(Matching(r"(?s).*"))
+
+
+class TestLog(Contract):
+    declares = MEMORY
+
+    @pytest.fixture
+    def harness(self) -> Harness:
+        return over_memory(Log())
 
 
 class TestPrefixOverGzipOverPrefix(Contract):

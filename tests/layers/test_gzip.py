@@ -134,12 +134,13 @@ async def test_seeking_is_several_times_faster_than_reading_all(fs: FileSystem, 
     data = text(16 * MIB)
     await fs.write_bytes("file", data)
     await stored.write_bytes("plain", gzip.compress(data, 6))
-    spent = {}
-    for name in ("file", "plain"):
+
+    async def seconds(name: str) -> float:
         start = time.perf_counter()
         assert await fs.read_bytes(name, 15 * MIB, 15 * MIB + 100) == data[15 * MIB : 15 * MIB + 100]
-        spent[name] = time.perf_counter() - start
-    assert spent["file"] < spent["plain"] / 4
+        return time.perf_counter() - start
+
+    assert min([await seconds("file") for _ in range(5)]) < min([await seconds("plain") for _ in range(5)]) / 4
 
 
 async def test_a_small_file_is_one_request() -> None:

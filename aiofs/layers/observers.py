@@ -1,0 +1,239 @@
+"""Layers that only look on: Notify calls a function before and after everything that happens, Log writes it down."""
+
+from __future__ import annotations
+
+import logging
+import time
+from abc import ABC, abstractmethod
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from aiofs.driver import Copies, Layer, Moves, Presigns, Sweeps
+from aiofs.errors import Unsupported
+from aiofs.layers.forward import ForwardedSession, ForwardedStream, with_powers_of
+from aiofs.paths import is_reserved
+from aiofs.powers import Appends, Removes, Snapshots
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+
+    from aiofs.driver import Entry, Lease, Part, Power, ReadStream, WriteSession
+
+Verb = Literal["stat", "read", "write", "remove", "list", "copy", "move"]
+Phase = Literal["before", "after", "error", "aborted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happens to a file: `before` it, `after` it went well, on an `error`, or when it was `aborted`."""
+
+    verb: Verb
+    path: str
+    phase: Phase
+    target: str | None = None
+    """Where it was copied or moved to."""
+    size: int = 0
+    """How many bytes were read or written, how many files were listed."""
+    seconds: float = 0.0
+    error: BaseException | None = None
+
+
+class Observed(Layer, ABC):
+    """Tells `notice` of everything. What `notice` raises is raised to whoever did it: before, it prevents it."""
+
+    forwarded = (Presigns, Sweeps, Removes, Snapshots, Appends)
+
+    @abstractmethod
+    async def notice(self, event: Event) -> None:
+        """Take notice of an event. Those of the package's own hidden files are left out."""
+
+    async def stat(self, path: str) -> Entry:
+        """As the base."""
+        async with self._during("stat", path):
+            return await super().stat(path)
+
+    async def read(self, path: str, start: int = 0, stop: int | None = None, *, match: str | None = None) -> ReadStream:
+        """As the base. It is over when the stream is closed."""
+        reading = await self._start("read", path)
+        async with reading.failing():
+            stream = await super().read(path, start, stop, match=match)
+        return _ObservedStream(stream, reading)
+
+    async def begin(
+        self, path: str, lease: Lease, *, match: str | None = None, metadata: Mapping[str, str] | None = None
+    ) -> WriteSession:
+        """As the base. It is over when the session is committed or aborted."""
+        writing = await self._start("write", path)
+        async with writing.failing():
+            session = await super().begin(path, lease, match=match, metadata=metadata)
+        return with_powers_of(session, _ObservedSession)(session, writing)
+
+    async def resume(self, token: Mapping[str, Any]) -> WriteSession:
+        """As the base; begun before, it only ends here."""
+        session = await super().resume(token)
+        return with_powers_of(session, _ObservedSession)(session, _Happening(self, "write", token["path"]))
+
+    async def delete(
+        self, paths: Sequence[str], *, leases: Sequence[Lease] = (), match: str | None = None, missing_ok: bool = False
+    ) -> None:
+        """As the base."""
+        async with AsyncExitStack() as all_of_them:
+            for path in paths:
+                await all_of_them.enter_async_context(self._during("remove", path))
+            await super().delete(paths, leases=leases, match=match, missing_ok=missing_ok)
+
+    async def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry]:
+        """As the base."""
+        listing = await self._start("list", prefix)
+        async with listing.failing(), aclosing(super().list(prefix, after=after, delimiter=delimiter)) as entries:
+            async for entry in entries:
+                listing.size += 1
+                yield entry
+        await listing.end("after")
+
+    async def copy(self, source: str, target: str, lease: Lease, *, match: str | None = None) -> Entry:
+        """Have the store copy."""
+        async with self._during("copy", source, target):
+            return await self._ask(Copies).copy(source, target, lease, match=match)
+
+    async def move(self, source: str, target: str, leases: tuple[Lease, Lease]) -> Entry:
+        """Have the store rename."""
+        async with self._during("move", source, target):
+            return await self._ask(Moves).move(source, target, leases)
+
+    def offers(self, power: type[Power]) -> Power | None:
+        """Offer what the base offers."""
+        return super().offers(power) if self.base.offers(power) is not None else None
+
+    def _ask(self, power: type[Power]) -> Power:
+        offered = self.base.offers(power)
+        if offered is None:
+            raise Unsupported.of(None, f"{self.base} does not offer {power.__name__}")
+        return offered
+
+    async def _start(self, verb: Verb, path: str, target: str | None = None) -> _Happening:
+        happening = _Happening(self, verb, path, target)
+        await happening.tell("before")
+        return happening
+
+    @asynccontextmanager
+    async def _during(self, verb: Verb, path: str, target: str | None = None) -> AsyncIterator[None]:
+        happening = await self._start(verb, path, target)
+        async with happening.failing():
+            yield
+        await happening.end("after")
+
+
+class _Happening:
+    """What goes on from its `before` to its one end."""
+
+    def __init__(self, layer: Observed, verb: Verb, path: str, target: str | None = None) -> None:
+        self.size = 0
+        self._layer = layer
+        self._verb: Verb = verb
+        self._path = path
+        self._target = target
+        self._started = time.monotonic()
+        self._ended = is_reserved(path)
+
+    async def tell(self, phase: Phase, error: BaseException | None = None) -> None:
+        """Have the layer take notice, if it is not over."""
+        if not self._ended:
+            seconds = time.monotonic() - self._started
+            event = Event(self._verb, self._path, phase, self._target, self.size, seconds, error)
+            await self._layer.notice(event)
+
+    async def end(self, phase: Phase, error: BaseException | None = None) -> None:
+        """Have the layer take notice of the end, of which there is one only."""
+        await self.tell(phase, error)
+        self._ended = True
+
+    @asynccontextmanager
+    async def failing(self) -> AsyncIterator[None]:
+        """End it with an error, if the block raises one."""
+        try:
+            yield
+        except GeneratorExit:  # a listing that was left early has not failed
+            await self.end("after")
+            raise
+        except BaseException as error:
+            await self.end("error", error)
+            raise
+
+
+class _ObservedStream(ForwardedStream):
+    def __init__(self, base: ReadStream, reading: _Happening) -> None:
+        super().__init__(base)
+        self._reading = reading
+
+    async def chunk(self, want: int) -> bytes:
+        """As the base."""
+        async with self._reading.failing():
+            data = await super().chunk(want)
+        self._reading.size += len(data)
+        return data
+
+    async def aclose(self) -> None:
+        """As the base."""
+        async with self._reading.failing():
+            await super().aclose()
+        await self._reading.end("after")
+
+
+class _ObservedSession(ForwardedSession):
+    def __init__(self, base: WriteSession, writing: _Happening) -> None:
+        super().__init__(base)
+        self._writing = writing
+
+    async def write(self, part: Part) -> None:
+        """As the base."""
+        async with self._writing.failing():
+            await super().write(part)
+        self._writing.size += len(part)
+
+    async def commit(self) -> Entry:
+        """As the base."""
+        async with self._writing.failing():
+            entry = await super().commit()
+        self._writing.size = entry.size or self._writing.size
+        await self._writing.end("after")
+        return entry
+
+    async def abort(self) -> None:
+        """As the base."""
+        await super().abort()
+        await self._writing.end("aborted")
+
+
+class Notify(Observed):
+    """Awaits `handler` with every `Event`, one after another."""
+
+    def __init__(self, handler: Callable[[Event], Awaitable[None]]) -> None:
+        self._handler = handler
+
+    async def notice(self, event: Event) -> None:
+        """Call the handler."""
+        await self._handler(event)
+
+
+class Log(Observed):
+    """Writes a line for everything that went well, at `level`, and a warning for what did not.
+
+    The record's `aiofs` attribute is the `Event`.
+    """
+
+    def __init__(self, logger: logging.Logger | None = None, level: int = logging.INFO) -> None:
+        self._logger = logger or logging.getLogger("aiofs")
+        self._level = level
+
+    async def notice(self, event: Event) -> None:
+        """Write the line."""
+        if event.phase == "before":
+            return
+        level = logging.WARNING if event.phase == "error" else self._level
+        where = event.path if event.target is None else f"{event.path} to {event.target}"
+        outcome = {"error": f": {event.error!r}", "aborted": ": aborted"}.get(event.phase, "")
+        milliseconds = 1000 * event.seconds
+        message = "%s %s, %d, %.1f ms%s"
+        self._logger.log(level, message, event.verb, where, event.size, milliseconds, outcome, extra={"aiofs": event})
