@@ -17,6 +17,7 @@ ORDER = [
     "commit",
     "cancel",
     "writers",
+    "sessions",
     "processes",
     "paths",
     "listing",

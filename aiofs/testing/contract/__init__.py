@@ -18,6 +18,7 @@ from aiofs.testing.contract.processes import Processes
 from aiofs.testing.contract.reading import Reading, Text
 from aiofs.testing.contract.removing import Facts, Removing
 from aiofs.testing.contract.seeking import Changing, Seeking
+from aiofs.testing.contract.sessions import Conditions, Leftovers, Prepared
 from aiofs.testing.contract.writers import Writers
 
 if TYPE_CHECKING:
@@ -39,6 +40,9 @@ class Contract(
     CancelledWriting,
     CancelledReading,
     Writers,
+    Conditions,
+    Prepared,
+    Leftovers,
     Processes,
     Paths,
     Listings,

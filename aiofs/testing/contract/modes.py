@@ -1,4 +1,4 @@
-"""Behaviours 25 to 28, and what else the modes mean."""
+"""Behaviours 25 to 28: what the modes mean."""
 
 from __future__ import annotations
 

@@ -1,0 +1,208 @@
+"""Sessions below the handles: conditions, prepared writes, and what dead writers leave."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aiofs.driver import ABSENT, Sweeps
+from aiofs.testing.harness import PATIENCE
+from aiofs.testing.needs import needs
+
+if TYPE_CHECKING:
+    from aiofs.driver import WriteSession
+    from aiofs.testing.harness import Harness
+
+
+@needs("writable", "conditional")
+class Conditions:
+    """What is asked of one version is not done to another."""
+
+    async def test_121_read_of_a_version(self, store: Harness) -> None:
+        """A read that asks for a version that is gone is a BlockingIOError, not a read of another."""
+        driver = store.driver
+        await store.put("file", b"one")
+        stale = (await driver.stat("file")).version
+        stream = await driver.read("file", match=stale)
+        assert await stream.chunk(100) == b"one"
+        await stream.aclose()
+        await store.put("file", b"the second")
+        with pytest.raises(BlockingIOError):
+            await _first_bytes(store, "file", stale)
+        await store.fs.rm("file")
+        with pytest.raises((BlockingIOError, FileNotFoundError)):
+            await _first_bytes(store, "file", stale)
+
+    async def test_122_delete_of_a_version(self, store: Harness) -> None:
+        """A removal that asks for a version that is gone is a BlockingIOError and removes nothing."""
+        driver = store.driver
+        await store.put("file", b"one")
+        stale = (await driver.stat("file")).version
+        await store.put("file", b"the second")
+        with pytest.raises(BlockingIOError):
+            await driver.delete(["file"], match=stale)
+        assert await store.get("file") == b"the second"
+        await driver.delete(["file"], match=(await driver.stat("file")).version)
+        assert await store.names() == []
+
+    async def test_123_commit_over_a_removal(self, store: Harness) -> None:
+        """A session for a version is not published where the file was removed meanwhile, or was not there."""
+        for match in ("no-such-version", ABSENT):
+            lease = await store.driver.lock("file")
+            try:
+                if match == ABSENT:
+                    session = await store.driver.begin("file", lease, match=match)
+                    await session.write(b"new")
+                    assert (await session.commit()).version == (await store.driver.stat("file")).version
+                    continue
+                with pytest.raises(BlockingIOError):
+                    await _published(await store.driver.begin("file", lease, match=match), b"new")
+                assert await store.get("file") is None
+            finally:
+                await lease.release()
+        assert await store.get("file") == b"new"
+
+
+@needs("writable", "resume")
+class Prepared:
+    """A prepared write is finished by whoever has its token."""
+
+    async def test_124_prepared_then_committed(self, store: Harness) -> None:
+        """What a dead process prepared is published by another; doing it again changes nothing."""
+        await store.put("file", b"old")
+        token = await _prepared(store, "file", b"new " * 1000)
+        assert await store.get("file") == b"old"
+        assert await store.names() == ["file"]
+        session = await _resumed(store, token)
+        await session.commit()
+        await session.abort()
+        assert await store.get("file") == b"new " * 1000
+        for publish in (True, False):
+            again = await _resumed(store, token)
+            if publish:
+                await again.commit()
+            await again.abort()
+            assert await store.get("file") == b"new " * 1000
+        await store.write_at_once("file")
+        assert await store.leftovers() == []
+
+    async def test_125_prepared_then_aborted(self, store: Harness) -> None:
+        """Or it is taken back, and leaves no trace; doing it again changes nothing."""
+        await store.put("file", b"old")
+        for path in ("file", "folder/new"):
+            token = await _prepared(store, path, b"n" * (store.part_size + 1))
+            for _ in range(2):
+                session = await _resumed(store, token)
+                await session.abort()
+                await session.abort()
+        assert await store.get("file") == b"old"
+        assert await store.names() == ["file"]
+        assert await store.leftovers() == []
+        await store.write_at_once("file")
+
+    async def test_126_prepared_by_the_living(self, store: Harness) -> None:
+        """While whoever prepared it lives, nobody else finishes it or writes the file."""
+        await store.put("file", b"old")
+        lease = await store.driver.lock("file")
+        session = await store.driver.begin("file", lease)
+        await session.write(b"new")
+        token = _as_json(await session.prepare())
+        with pytest.raises(BlockingIOError):
+            await store.fresh().driver.resume(token)
+        with pytest.raises(BlockingIOError):
+            await store.fresh().open("file", "w")
+        await session.commit()
+        await lease.release()
+        assert await store.get("file") == b"new"
+        await store.write_at_once("file")
+
+
+@needs("writable")
+class Leftovers:
+    """What unfinished writers leave can be seen and swept."""
+
+    async def test_127_living_writers_are_not_swept(self, store: Harness) -> None:
+        """Sweeping all there is takes nothing from a writer that lives."""
+        async with store.fs.open("folder/file", "w") as file:
+            await file.write(b"n" * (store.part_size + 1))
+            await _sweep(store)
+            await file.write(b"the end")
+        assert await store.get("folder/file") == b"n" * (store.part_size + 1) + b"the end"
+        assert await store.leftovers() == []
+
+    @needs("resume")
+    async def test_128_dead_writers_are_swept(self, store: Harness) -> None:
+        """What a dead writer prepared is told and can be swept, and the old bytes stay."""
+        await store.put("file", b"old")
+        token = await _prepared(store, "file", b"new")
+        await (await _resumed(store, token)).abort()
+        token = await _prepared(store, "file", b"new")
+        deadline = time.monotonic() + store.lease + PATIENCE
+        while await store.leftovers() and time.monotonic() < deadline:
+            await _sweep(store)
+            await asyncio.sleep(0.01)
+        assert await store.get("file") == b"old"
+        if store.driver.offers(Sweeps) is not None:
+            assert await store.leftovers() == []
+            await store.write_at_once("file")
+        await (await _resumed(store, token)).abort()
+
+
+async def _sweep(store: Harness) -> None:
+    """Sweep all that is left over; what is said to live must refuse."""
+    sweeps = store.driver.offers(Sweeps)
+    if sweeps is None:
+        return
+    for left in [left async for left in sweeps.leftovers()]:
+        gone = await sweeps.sweep(left)
+        assert not (left.live and gone), f"{left} was swept alive"
+
+
+async def _first_bytes(store: Harness, path: str, match: str | None) -> bytes:
+    stream = await store.driver.read(path, match=match)
+    try:
+        return await stream.chunk(100)
+    finally:
+        await stream.aclose()
+
+
+async def _published(session: WriteSession, data: bytes) -> None:
+    try:
+        await session.write(data)
+        await session.commit()
+    finally:
+        await session.abort()
+
+
+async def _prepared(store: Harness, path: str, data: bytes) -> dict[str, Any]:
+    """Prepare a write as a process does that dies then, and return its token."""
+    driver = store.fresh().driver
+    lease = await driver.lock(path)
+    session = await driver.begin(path, lease)
+    for start in range(0, len(data), driver.part_size):
+        await session.write(data[start : start + driver.part_size])
+    token = await session.prepare()
+    await asyncio.to_thread(session.abandon)
+    await asyncio.to_thread(lease.abandon)
+    return _as_json(token)
+
+
+async def _resumed(store: Harness, token: dict[str, Any]) -> WriteSession:
+    """Take over a prepared write as soon as the lock of who prepared it is free."""
+    deadline = time.monotonic() + store.lease + PATIENCE
+    while True:
+        try:
+            return await store.fresh().driver.resume(token)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.05)
+
+
+def _as_json(token: dict[str, Any]) -> dict[str, Any]:
+    again: dict[str, Any] = json.loads(json.dumps(token))
+    return again
