@@ -70,6 +70,7 @@ class Handle(AsyncBase):
     @property
     def _file(self) -> Any:
         """The synchronous file. From here on every call takes place in a thread, and the file is as any other."""
+        self._settle()
         local = self._retire()
         if local is not None:
             local.settle_out()
@@ -79,6 +80,9 @@ class Handle(AsyncBase):
     def _file(self, file: Any) -> None:
         self._retire()
         self._stream = file
+
+    def _settle(self) -> None:
+        """Bring the stream to where this handle stands."""
 
     # Who may work on the file now
 
@@ -273,6 +277,8 @@ class Handle(AsyncBase):
         local = self._local
         if local is None or self._busy or not local.closes_quickly():
             return False
+        if not local.closefd:
+            self._settle()
         self._retire()
         self._stream.close()
         return True
@@ -297,7 +303,9 @@ class Handle(AsyncBase):
         return self._stream.readable()  # type: ignore[no-any-return]
 
     def fileno(self) -> int:
-        """Return the descriptor."""
+        """Return the descriptor, at whose position the file is then as far as its buffer."""
+        if not self._busy:
+            self._settle()
         return self._stream.fileno()  # type: ignore[no-any-return]
 
     @property

@@ -27,4 +27,5 @@ def line_ends(piece: bytes, newline: str | None) -> int:
     """Return how many lines end in `piece` at least, for `newline` as in `open`."""
     if newline:
         return piece.count(newline.encode("ascii"))
-    return max(piece.count(b"\n"), piece.count(b"\r", 0, -1))  # a last "\r" may be half of an end
+    feeds = piece.count(b"\n")
+    return feeds or piece.count(b"\r", 0, -1)  # a last "\r" may be half of an end

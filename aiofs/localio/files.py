@@ -46,6 +46,8 @@ class LocalFile(io.FileIO):
     device = Device(nowait=False)
     light_until = 0.0
     """Until when the file cannot have grown so that its end would take long."""
+    buffered = io.DEFAULT_BUFFER_SIZE
+    """Bytes that the buffer above asks for at a time."""
     turn: Turn
     descriptor: int
     _prefix: tuple[bytes, Signature] | None = None
@@ -105,8 +107,8 @@ class LocalFile(io.FileIO):
         """Return all that is left if it is little and at hand; else None, and nothing has moved."""
         if not self.device.nowait or self._prefix is not None:
             offset = self.tell()
-            rest = self._pread_now(INLINE, offset)
-            if rest is None or len(rest) == INLINE or (rest and self._pread_now(1, offset + len(rest)) != b""):
+            rest = self.look(INLINE, offset)
+            if rest is None or len(rest) == INLINE or (rest and self.look(1, offset + len(rest)) != b""):
                 return None
             self.seek(len(rest), os.SEEK_CUR)
             return rest
@@ -131,9 +133,9 @@ class LocalFile(io.FileIO):
     def load(self, size: int) -> bytes | None:
         """Add up to `size` bytes to `ahead` and return them: b"" at the end, None where that would mean waiting."""
         offset = self.tell() + len(self.ahead)
-        piece = os.pread(self.descriptor, size, offset) if self.waits else self._pread_now(size, offset)
+        piece = os.pread(self.descriptor, size, offset) if self.waits else self.look(size, offset)
         if piece:
-            self.ahead += piece
+            self.ahead = self.ahead + piece if self.ahead else piece
         return piece
 
     def keep_prefix(self) -> None:
@@ -148,7 +150,8 @@ class LocalFile(io.FileIO):
             return False
         return monotonic() < self.light_until or os.fstat(self.descriptor).st_nlink > 0
 
-    def _pread_now(self, size: int, offset: int) -> bytes | None:
+    def look(self, size: int, offset: int) -> bytes | None:
+        """Return up to `size` bytes from `offset` without moving: b"" at the end, None where that would mean waiting."""
         self.turn.spend()
         if self._prefix is not None:
             return self._from_prefix(size, offset)
@@ -168,9 +171,14 @@ class LocalFile(io.FileIO):
         return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
     def _serve(self, buffer: memoryview) -> int:
-        count = min(len(buffer), len(self.ahead))
-        buffer[:count] = self.ahead[:count]
-        self.ahead = self.ahead[count:]
+        count = len(self.ahead)
+        if count > len(buffer):
+            count = len(buffer)
+            buffer[:] = self.ahead[:count]
+            self.ahead = self.ahead[count:]
+        else:
+            buffer[:count] = self.ahead
+            self.ahead = b""
         self.seek(count, os.SEEK_CUR)
         return count
 

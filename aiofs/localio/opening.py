@@ -84,6 +84,7 @@ def stack(raw: LocalFile, request: Request, *, terminal: bool = False) -> IO[Any
         buffering, line_buffering = -1, True
     if buffering < 0:
         buffering = default_buffer(raw)
+    raw.buffered = buffering
     if "+" in request.mode:
         buffered: Any = io.BufferedRandom(raw, buffering)
     else:

@@ -14,7 +14,8 @@ from aiofiles.threadpool.binary import (
 
 from aiofs.aiofiles import theirs
 from aiofs.aiofiles.base import AsyncBase
-from aiofs.aiofiles.handle import SMALL, Handle
+from aiofs.aiofiles.handle import SMALL
+from aiofs.aiofiles.linewise import Linewise
 from aiofs.localio.files import LocalFile, UpdateFile
 from aiofs.localio.turns import INLINE
 
@@ -34,18 +35,14 @@ __all__ = [
 ]
 
 
-LINES = 1000
-"""Lines in memory that are given out between two looks at the clock."""
 
-
-class AsyncBufferedIOBase(Handle, theirs.BufferedIOBase):
+class AsyncBufferedIOBase(Linewise, theirs.BufferedIOBase):
     """A file of bytes, as `open` gives it in the modes that only write; or any `io.BufferedIOBase` that is wrapped."""
 
     def __init__(
         self, file: Any, loop: asyncio.AbstractEventLoop | None = None, executor: Executor | None = None
     ) -> None:
         super().__init__(file, loop, executor)
-        self._readline: Any = getattr(file, "readline", None)
         self._write: Any = getattr(file, "write", None)
         if type(getattr(file, "raw", None)) in {LocalFile, UpdateFile} and not file.raw.waits:
             self._settle_in(file.raw)
@@ -55,7 +52,6 @@ class AsyncBufferedIOBase(Handle, theirs.BufferedIOBase):
         if not self._reads or type(size) is not int or not -1 <= size <= INLINE:
             return await self._read_slowly(size)
         self._reads -= 1
-        self._ready = 0
         data: bytes = self._stream.read(size)
         if self._turn.over:
             if self._starved():
@@ -112,40 +108,17 @@ class AsyncBufferedIOBase(Handle, theirs.BufferedIOBase):
 
     async def readline(self, size: int | None = -1, /) -> bytes:
         """Return the next line with its end, or `size` bytes of it; b"" at the end of the file."""
-        if self._ready and size == -1:
-            self._ready -= 1
-            return self._readline()  # type: ignore[no-any-return]
+        if size == -1:
+            for line in self._lines:
+                return line
         return await self._next_line(size)
 
     async def __anext__(self) -> bytes:
-        if self._ready:
-            self._ready -= 1
-            return self._readline()  # type: ignore[no-any-return]
+        for line in self._lines:
+            return line
         if line := await self._next_line(-1):
             return line
         raise StopAsyncIteration
-
-    async def _next_line(self, size: int | None) -> bytes:
-        if self._local is None:
-            return await self._call(self._readline, size)
-        await self._enter()
-        ready = 0
-        try:
-            line = None
-            if self._may_try() and size is not None:
-                self._turn.spend()
-                ready = self._stream.peek(1).count(b"\n") if size < 0 else 0
-                if self._starved():
-                    ready = 0
-                else:
-                    line = self._readline(size)
-                    if not self._starved():
-                        return line  # type: ignore[no-any-return]
-            return await self._rest(self._readline, line, size)
-        finally:
-            self._exit()
-            if ready > 1 and self._reads:
-                self._ready = min(ready - 1, LINES)
 
     async def _try(self, read: Callable[[int], bytes], size: int) -> bytes:
         """Call what reads at most once below: on the loop, and again in a thread where that had to wait."""
@@ -172,9 +145,9 @@ class AsyncBufferedIOBase(Handle, theirs.BufferedIOBase):
 
     async def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
         """Go to `offset` from the start, from here (1) or from the end (2); return the position."""
+        self._settle_if_free()
         if self._reads and (whence == 0 or whence == 1 or whence == 2):
             self._reads -= 1
-            self._ready = 0
             return self._stream.seek(offset, whence)  # type: ignore[no-any-return]
         if self._local is None:
             return await self._call(self._stream.seek, offset, whence)
@@ -182,6 +155,7 @@ class AsyncBufferedIOBase(Handle, theirs.BufferedIOBase):
 
     async def tell(self) -> int:
         """Return the position."""
+        self._settle_if_free()
         if self._reads or (self._writes and not self._appends):
             return self._stream.tell()  # type: ignore[no-any-return]
         return await self._alone(self._stream.tell)
@@ -205,7 +179,7 @@ class AsyncBufferedReader(AsyncBufferedIOBase, theirs.BufferedReader):
 
     async def write(self, data: ReadableBuffer, /) -> int:
         """Take `data`, all of it; return its size. What could not be written before is raised here, or by `flush`."""
-        self._reads = self._ready = 0
+        self._reads = 0
         return await super().write(data)
 
 

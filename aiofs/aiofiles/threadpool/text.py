@@ -65,14 +65,22 @@ class AsyncTextIOWrapper(Handle, theirs.TextIOWrapper):
         try:
             if self._may_try():
                 if size is None or size < 0:
-                    self._local.rest = self._local.take_rest()
-                    if self._local.rest is not None:
+                    if self._take_rest(self._local):
                         return self._stream.read()  # type: ignore[no-any-return]
                 elif self._bring(self._local, size):
                     return self._sealed(self._stream.read, size)
             return await self._finish(self._stream.read, size)
         finally:
             self._exit()
+
+    def _take_rest(self, local: LocalFile) -> bool:
+        """Take what is left, for the text layer to ask for; False where that is much or not at hand.
+
+        Only where nothing is written: else the buffer moves the file before it asks.
+        """
+        if not isinstance(local, UpdateFile):
+            local.rest = local.take_rest()
+        return local.rest is not None
 
     def _bring(self, local: LocalFile, size: int) -> bool:
         """Bring what reading `size` characters can ask for; False where that is much or not at hand."""
@@ -112,36 +120,42 @@ class AsyncTextIOWrapper(Handle, theirs.TextIOWrapper):
         raise StopAsyncIteration
 
     async def _next_line(self, size: int) -> str:
+        """Return a line where none is in memory for certain, or not within the allowance."""
         if self._local is None:
             return await self._call(self._readline, size)
         if self._turn.over:
             await asyncio.sleep(0)
-        stock = 0
-        if self._busy:
-            await self._enter()
-        else:
-            stock = self._stock
-            self._take()
-        try:
-            if size != -1 or not self._may_try():
-                return await self._finish(self._readline, size)
+        if size == -1 and not self._busy and self._may_try():
             self._turn.spend()
-            if not stock and not await self._bring_line():
+            line = self._line_now(self._local)
+            if line is not None:
+                return line
+        await self._enter()
+        try:
+            if size != -1 or not self._may_try() or not await self._bring_line(self._local):
                 return await self._finish(self._readline, size)
-            line, stock = self._line(stock)
-            return line
-        except BaseException:
-            stock = 0
-            raise
+            line = self._line(self._local)
         finally:
             self._exit()
-            if self._reads:
-                self._ready = min(stock, LINES)
-                self._stock = stock - self._ready
+        self._allow()
+        return line
 
-    async def _bring_line(self) -> bool:
-        """Bring the rest of a line, or of the file; False where that is long."""
-        local = cast("LocalFile", self._local)
+    def _line_now(self, local: LocalFile) -> str | None:
+        """Return a line if its end, or that of the file, is within the next piece and at hand."""
+        if self._stock:
+            self._allow()
+            self._ready -= 1
+            return self._readline()  # type: ignore[no-any-return]
+        local.ahead = b""
+        piece = local.load(PIECE)
+        if piece is None or (piece and not line_ends(piece, self._newline)):
+            return None
+        line = self._line(local)
+        self._allow()
+        return line
+
+    async def _bring_line(self, local: LocalFile) -> bool:
+        """Bring the rest of a line, or of the file, from the disk if need be; False where that is long."""
         local.ahead = b""
         while len(local.ahead) < INLINE:
             piece = local.load(PIECE)
@@ -152,20 +166,25 @@ class AsyncTextIOWrapper(Handle, theirs.TextIOWrapper):
         local.ahead = b""
         return False
 
-    def _line(self, stock: int) -> tuple[str, int]:
-        """Take a line that is in memory; return it and how many more are there for certain."""
-        local = cast("LocalFile", self._local)
-        if stock:
-            return self._readline(), stock - 1
+    def _line(self, local: LocalFile) -> str:
+        """Take a line that was brought; note how many more came with it."""
         ahead = local.ahead
+        self._stock = 0
         local.sealed = True
         try:
-            line = self._readline()
+            line: str = self._readline()
             taken = ahead[: len(ahead) - len(local.ahead)]
+            self._stock = max(line_ends(taken, self._newline) - 1, 0)
         finally:
             local.sealed = False
             local.ahead = b""
-        return line, max(line_ends(taken, self._newline) - 1, 0)
+        return line
+
+    def _allow(self) -> None:
+        """Let the next lines be taken without a look at the clock."""
+        if self._reads:
+            self._ready = min(self._stock, LINES)
+            self._stock -= self._ready
 
     async def write(self, data: str, /) -> int:
         """Take `data`, all of it; return its length. What could not be written before is raised here, or by `flush`."""

@@ -1,0 +1,99 @@
+"""Lines of bytes, many at a time: read beside the stream, which follows when anything else is asked of the handle."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from io import BytesIO
+from typing import Any
+
+from aiofs.aiofiles.handle import Handle
+
+FIRST, MOST = 2048, 65_536
+"""Bytes that are read beside the stream: more and more, while nothing but lines is asked for."""
+LINES = 2000
+"""Lines that are given out between two looks at the clock."""
+
+
+class Linewise(Handle):
+    """A handle of bytes that is read by lines."""
+
+    _lines: Iterator[bytes] = iter(())
+    """Lines in memory; the stream still stands where the first of them was taken."""
+    _lines_end = 0
+    """The position after the last of them."""
+    _beside = False
+    _piece = FIRST
+
+    def _settle(self) -> None:
+        """Bring the stream to where the lines were taken to, its buffer in the state that readline() leaves."""
+        if not self._beside or self._local is None:
+            return
+        position = self._lines_end - sum(map(len, self._lines))
+        self._beside, self._piece, self._lines = False, FIRST, iter(())
+        local, stream = self._local, self._stream
+        filled = local.tell()
+        if position > filled:
+            stream.seek(filled + (position - filled) // local.buffered * local.buffered)
+            stream.peek(1)
+            self._starved()
+        stream.seek(position)
+
+    def _settle_if_free(self) -> None:
+        """Be ready for what else may be done on the loop, unless a thread is on the file."""
+        if self._beside and not self._busy:
+            self._settle()
+            self._open_way()
+
+    def _take(self) -> None:
+        super()._take()
+        self._settle()
+
+    async def _next_line(self, size: int | None) -> bytes:
+        """Return a line where none is in memory."""
+        if self._local is None:
+            return await self._call(self._stream.readline, size)
+        if size == -1:
+            if self._turn.over:
+                await asyncio.sleep(0)
+            if not self._busy and self._may_try():
+                self._turn.spend()
+                line = self._read_beside()
+                if line is not None:
+                    return line
+        await self._enter()
+        try:
+            line = None
+            if self._may_try() and size is not None:
+                line = self._stream.readline(size)
+                if not self._starved():
+                    return line
+                if line and size >= 0:
+                    size -= len(line)
+            more: bytes = await self._finish(self._stream.readline, size)
+            return line + more if line else more
+        finally:
+            self._exit()
+
+    def _read_beside(self) -> bytes | None:
+        """Read some lines beside the stream, and return the first; None where no whole line is at hand."""
+        local: Any = self._local
+        if local.device.nowait or local.device.memory:
+            start = self._lines_end if self._beside else self._stream.tell()
+            piece = local.look(self._piece, start)
+        else:
+            self._settle()
+            start = self._stream.tell()
+            piece = self._stream.peek(1)  # what the last visit to the disk left in the buffer
+            self._starved()
+        end = piece.rfind(b"\n") + 1 if piece else 0
+        if not end:
+            return None
+        count = piece.count(b"\n")
+        lines = BytesIO(piece).readlines(end if count <= LINES else end * LINES // count)
+        self._close_way()
+        self._beside = True
+        self._piece = min(self._piece * 2, MOST)
+        self._lines_end = start + (end if count <= LINES else sum(map(len, lines)))
+        self._lines = iter(lines)
+        return next(self._lines)
