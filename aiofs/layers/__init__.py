@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from aiofs.layers.codecs import Base64
     from aiofs.layers.gzip import Gzip
     from aiofs.layers.names import HashPrefix, Percent
     from aiofs.layers.observers import Event, Log, Notify
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Allow",
+    "Base64",
     "Event",
     "Gzip",
     "HashPrefix",
@@ -28,6 +30,7 @@ __all__ = [
 ]
 
 _ROOMS = {
+    "codecs": ("Base64",),
     "gzip": ("Gzip",),
     "names": ("HashPrefix", "Percent"),
     "observers": ("Event", "Log", "Notify"),

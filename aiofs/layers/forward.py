@@ -183,3 +183,18 @@ class Taker:
         data = b"".join(pieces)
         self._held = data[size:]
         return data[:size]
+
+
+async def with_end(stream: ReadStream, window: int | None, size: int) -> tuple[ReadStream, bytes]:
+    """Return the last `size` bytes of a file of known size, and the stream to go on with.
+
+    `window` is how many bytes of it were asked for: a file that is no larger costs no other request.
+    """
+    whole = stream.entry.size or 0
+    if window is not None and whole <= window:
+        held = HeldStream(stream.entry, await Taker(stream).take(whole))
+        await stream.aclose()
+        stream = held
+    taker = Taker(stream)
+    await taker.seek(max(0, whole - size), whole)
+    return stream, await taker.take(size)

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from aiofs.errors import Damaged
-from aiofs.layers.forward import ForwardedStream, HeldStream, Taker
+from aiofs.layers.forward import ForwardedStream, Taker, with_end
 from aiofs.layers.gzipformat import HEAD_SIZE, SUMMARY_SIZE, Members, Summary, decompress, is_ours
 from aiofs.threads import hop
 
@@ -35,16 +35,11 @@ async def opened(base: ReadStream, window: int | None) -> ReadStream:
     size = base.entry.size
     if size is None:
         return PlainStream(base)
-    taker = Taker(base)
-    if window is not None and size <= window:
-        held = HeldStream(base.entry, await taker.take(size))
-        await base.aclose()
-        base, taker = held, Taker(held)
-    await taker.seek(max(0, size - TAIL), size)
-    tail = await taker.take(TAIL)
+    base, tail = await with_end(base, window, TAIL)
     summary = Summary.read(tail)
     if summary is not None:
         return BlockStream(base, summary, size, tail)
+    taker = Taker(base)
     await taker.seek(0, HEAD_SIZE)
     head = await taker.take(HEAD_SIZE)
     if is_ours(head):

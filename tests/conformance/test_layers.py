@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ import pytest
 
 from aiofs.backends.memory import MemoryDriver
 from aiofs.filesystem import FileSystem
-from aiofs.layers import Allow, Gzip, HashPrefix, Limit, Log, Matching, Percent, Prefix, ReadOnly
+from aiofs.layers import Allow, Base64, Gzip, HashPrefix, Limit, Log, Matching, Percent, Prefix, ReadOnly
 from aiofs.testing import Contract, Harness
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from aiofs.driver import Layer
 
 MEMORY = MemoryDriver.capabilities
-COMPRESSED = replace(MEMORY, listed_sizes=False, rewrite=False)
+ENCODED = replace(MEMORY, listed_sizes=False, rewrite=False)
 
 
 def over_memory(
@@ -55,7 +56,7 @@ class TestPrefix(Contract):
 
 
 class TestGzip(Contract):
-    declares = COMPRESSED
+    declares = ENCODED
 
     @pytest.fixture
     def harness(self) -> Harness:
@@ -65,11 +66,29 @@ class TestGzip(Contract):
 class TestGzipAskingForWindows(Contract):
     """As over a store where every request counts."""
 
-    declares = COMPRESSED
+    declares = ENCODED
 
     @pytest.fixture
     def harness(self) -> Harness:
         return over_memory(Gzip(level=1), encode=gzip.compress, part_size=1000, window=500)
+
+
+class TestBase64(Contract):
+    declares = ENCODED
+
+    @pytest.fixture
+    def harness(self) -> Harness:
+        return over_memory(Base64(), encode=base64.b64encode, part_size=1 << 17)
+
+
+class TestBase64AskingForWindows(Contract):
+    """As over a store where every request counts."""
+
+    declares = ENCODED
+
+    @pytest.fixture
+    def harness(self) -> Harness:
+        return over_memory(Base64(), encode=base64.b64encode, part_size=1000, window=500)
 
 
 class TestPercent(Contract):
@@ -129,7 +148,7 @@ class TestLog(Contract):
 
 
 class TestPrefixOverGzipOverPrefix(Contract):
-    declares = COMPRESSED
+    declares = ENCODED
 
     @pytest.fixture
     def harness(self) -> Harness:

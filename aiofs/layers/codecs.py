@@ -1,0 +1,132 @@
+"""Base64: files as ASCII characters in the base, for stores that hold nothing else."""
+
+from __future__ import annotations
+
+import binascii
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from aiofs.driver import Copies, Moves, Sweeps
+from aiofs.errors import Damaged
+from aiofs.layers.forward import ForwardedStream, Packer, Taker, with_end
+from aiofs.layers.mapped import Mapped, MappedSession
+from aiofs.powers import Removes, Snapshots
+from aiofs.shield import finish
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Self
+
+    from aiofs.driver import Capabilities, Driver, Entry, Lease, Part, ReadStream, WriteSession
+
+PART = 3 << 16
+"""What is encoded at a time: whole threes, so that only the end is padded."""
+
+
+class Base64(Mapped):
+    """Writes base64 without line breaks, as `base64 -w0` does, and reads any range of it."""
+
+    powers = (Copies, Moves, Sweeps, Removes, Snapshots)
+
+    def bind(self, base: Driver) -> Self:
+        """Return this layer over `base`."""
+        bound = super().bind(base)
+        bound.part_size = PART
+        return bound
+
+    def alter(self, capabilities: Capabilities) -> Capabilities:
+        """Declare that sizes take a look at the end of the file, and that what is encoded stays."""
+        return replace(capabilities, listed_sizes=False, rewrite=False)
+
+    def entry(self, entry: Entry) -> Entry | None:
+        """Leave out the size, which is the encoded one."""
+        return replace(entry, size=None)
+
+    async def stat(self, path: str) -> Entry:
+        """Describe the file."""
+        stream = await self.read(path)
+        await stream.aclose()
+        return stream.entry
+
+    async def read(self, path: str, start: int = 0, stop: int | None = None, *, match: str | None = None) -> ReadStream:
+        """Open the file for reading.
+
+        :raises Damaged: if it is no base64.
+        """
+        base = await self.base.read(path, 0, self.base.window, match=match)
+        try:
+            base, end = await with_end(base, self.base.window, 2)
+            stream = _Base64Stream(base, end)
+            await stream.seek(start, stop)
+        except BaseException:
+            await finish(base.aclose())
+            raise
+        return stream
+
+    async def begin(
+        self, path: str, lease: Lease, *, match: str | None = None, metadata: Mapping[str, str] | None = None
+    ) -> WriteSession:
+        """Begin new bytes for the path."""
+        session = await self.base.begin(path, lease, match=match, metadata=metadata)
+        return _Base64Session(self, session, path)
+
+
+class _Base64Stream(ForwardedStream):
+    def __init__(self, base: ReadStream, end: bytes) -> None:
+        encoded = base.entry.size
+        if encoded is None or encoded % 4:
+            raise Damaged.of(base.entry.path, "base64: the length is no multiple of four")
+        self._size = encoded // 4 * 3 - end.count(b"=")
+        super().__init__(base, replace(base.entry, size=self._size))
+        self._taker = Taker(base)
+        self._at = 0
+        self._stop = self._size
+        self._moved = True
+
+    async def chunk(self, want: int) -> bytes:
+        """Return the next bytes."""
+        if self._at >= self._stop:
+            return b""
+        group = self._at // 3
+        behind = min(-(-self._stop // 3), -(-(self._at + max(want, 1)) // 3))
+        moved, self._moved = self._moved, True  # until all went well
+        if moved:
+            await self._taker.seek(4 * group, 4 * -(-self._stop // 3))
+        encoded = await self._taker.take(4 * (behind - group))
+        try:
+            data = binascii.a2b_base64(encoded, strict_mode=True)
+        except binascii.Error as error:
+            raise Damaged.of(self.entry.path, f"base64: {error}") from error
+        start, self._at = self._at, min(3 * behind, self._stop)
+        if len(data) < self._at - 3 * group:
+            raise Damaged.of(self.entry.path, "base64: it is cut short")
+        self._moved = False
+        return data[start - 3 * group : self._at - 3 * group]
+
+    async def seek(self, start: int, stop: int | None = None) -> None:
+        """Go on with that range; the request waits for the next `chunk`."""
+        self._at = start
+        self._stop = self._size if stop is None else min(stop, self._size)
+        self._moved = True
+
+
+class _Base64Session(MappedSession):
+    def __init__(self, layer: Base64, base: WriteSession, path: str) -> None:
+        super().__init__(layer, base, path)
+        self._packer = Packer(base, layer.base.part_size)
+        self._size = 0
+
+    async def write(self, part: Part) -> None:
+        """Take the next part."""
+        self._size += len(part)
+        await self._packer.put(binascii.b2a_base64(part, newline=False))
+
+    async def prepare(self) -> dict[str, Any]:
+        """Make the bytes durable."""
+        await self._packer.end()
+        return await super().prepare()
+
+    async def commit(self) -> Entry:
+        """Publish."""
+        await self._packer.end()
+        return replace(await super().commit(), size=self._size)
