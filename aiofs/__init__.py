@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     )
     from aiofs.file import FileLike
     from aiofs.filesystem import FileSystem
-    from aiofs.stores import MemoryFileSystem, OSFileSystem, RedisFileSystem, S3FileSystem
+    from aiofs.stores import FastDFSFileSystem, MemoryFileSystem, OSFileSystem, RedisFileSystem, S3FileSystem
     from aiofs.system import FileLikeSystem
     from aiofs.text import TextFile
     from aiofs.urls import connect
@@ -57,6 +57,7 @@ __all__ = [
     "Damaged",
     "Driver",
     "Entry",
+    "FastDFSFileSystem",
     "FileLike",
     "FileLikeSystem",
     "FileSystem",
@@ -114,7 +115,13 @@ _ROOMS = {
     ),
     "aiofs.file": ("FileLike",),
     "aiofs.filesystem": ("FileSystem",),
-    "aiofs.stores": ("MemoryFileSystem", "OSFileSystem", "RedisFileSystem", "S3FileSystem"),
+    "aiofs.stores": (
+        "FastDFSFileSystem",
+        "MemoryFileSystem",
+        "OSFileSystem",
+        "RedisFileSystem",
+        "S3FileSystem",
+    ),
     "aiofs.system": ("FileLikeSystem",),
     "aiofs.text": ("TextFile",),
     "aiofs.urls": ("connect",),

@@ -10,11 +10,14 @@ from aiofs.paths import check_folder, under
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import AsyncIterable, Iterable
     from typing import Unpack
 
     from redis.asyncio import Redis, RedisCluster
 
+    from aiofs.backends.fastdfs import ClientOptions
     from aiofs.backends.s3.settings import S3Options
+    from aiofs.driver import Part
     from aiofs.system import FileLikeSystem
 
 
@@ -102,3 +105,57 @@ class S3FileSystem(FileSystem):
             **settings,
         )
         super().__init__(S3Driver(chosen, None if locks is None else locks.over().driver))
+
+
+class FastDFSFileSystem(FileSystem):
+    """Files in a FastDFS cluster. `trackers` are addresses, `host:port`.
+
+    The storages choose how files are called, so the names are kept in `index`, any other file system, which also
+    gives the locks; it should hold nothing else, and is closed with this one only if `close_index`. Ids of files,
+    `group1/M00/...`, can be read, described and removed like names, and those of appenders changed in place with the
+    modes a and r+: that is all there is with `index=None`.
+
+    New files go to `group`, by default to whichever the trackers choose. The other settings are those of
+    `aiofs.backends.fastdfs.FastDFSClient`.
+    """
+
+    def __init__(
+        self,
+        trackers: str | Iterable[str],
+        *,
+        index: FileLikeSystem | None,
+        group: str | None = None,
+        close_index: bool = False,
+        **settings: Unpack[ClientOptions],
+    ) -> None:
+        from aiofs.backends.fastdfs import FastDFSClient  # noqa: PLC0415 -- loaded when used, like every driver
+        from aiofs.backends.fastdfs.driver import FastDFSDriver  # noqa: PLC0415
+
+        self._fastdfs = FastDFSDriver(
+            FastDFSClient(trackers, **settings),
+            None if index is None else index.over().driver,
+            group=group,
+            close_index=close_index,
+        )
+        super().__init__(self._fastdfs)
+
+    async def create(
+        self, data: Part | AsyncIterable[Part], size: int | None = None, *, suffix: str = "", appender: bool = False
+    ) -> str:
+        """Store a file without a name and return its id, which can be opened like one.
+
+        `size` must be given where `data` is an iterable. An `appender` can be changed later.
+
+        :raises ValueError: if the storages cannot keep `suffix`, up to 6 letters and digits behind a dot.
+        """
+        self._check_open()
+        client, extension = self._fastdfs.client, suffix.removeprefix(".")
+        return await client.upload(data, size, extension=extension, group=self._fastdfs.group, appender=appender)
+
+    async def rebuild_index(self) -> int:
+        """Give the names that were lost with the index back to the files that bear them; return how many.
+
+        This asks every storage for all its files, and looks at each.
+        """
+        self._check_open()
+        return await self._fastdfs.recovery.rebuild()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, Unpack
 
 from aiofs.backends.fastdfs import wire
 from aiofs.backends.fastdfs.answers import Address, FileInfo, ProtocolError
@@ -18,7 +18,7 @@ from aiofs.backends.fastdfs.download import Download
 from aiofs.backends.fastdfs.ids import FileId
 from aiofs.backends.fastdfs.listing import logged_names
 from aiofs.backends.fastdfs.payload import Payload
-from aiofs.backends.fastdfs.pool import Limits, Network
+from aiofs.backends.fastdfs.pool import LimitOptions, Limits, Network
 from aiofs.backends.fastdfs.refusals import NotAccepted
 from aiofs.backends.fastdfs.storages import Storages
 from aiofs.backends.fastdfs.trackers import Trackers
@@ -35,11 +35,18 @@ TRACKER_PORT = 22122
 STORAGE_PORT = 23000
 
 
+class ClientOptions(LimitOptions, total=False):
+    """What a client can be told beside its trackers."""
+
+    address_map: Mapping[str, str]
+
+
 class FastDFSClient:
     """An asyncio client for one FastDFS cluster, versions 5.12 to 6.16.
 
     `trackers` are addresses, `host:port` or `host`. `address_map` says where the storages are for this client if that
-    is not where the trackers see them: addresses, with or without port, to such.
+    is not where the trackers see them: addresses, with or without port, to such. The other options, timeouts and the
+    number of connections, are those of `Limits`.
 
     Files have ids, `group1/M00/...`, which the storages choose. A *normal* file never changes; an *appender* can be
     appended to, modified and truncated in place, by one writer at a time: nothing of that is atomic, and a broken
@@ -53,27 +60,20 @@ class FastDFSClient:
         self,
         trackers: str | Iterable[str],
         *,
-        connect_timeout: float = 5.0,
-        network_timeout: float = 30.0,
-        pool_timeout: float = 60.0,
-        connections: int = 16,
         address_map: Mapping[str, str] | None = None,
+        **limits: Unpack[LimitOptions],
     ) -> None:
-        addresses = [
-            Address.parse(tracker, TRACKER_PORT) for tracker in ([trackers] if isinstance(trackers, str) else trackers)
-        ]
+        named = [trackers] if isinstance(trackers, str) else trackers
+        addresses = [Address.parse(tracker, TRACKER_PORT) for tracker in named]
         if not addresses:
             raise ValueError("a client needs at least one tracker")
-        self._network = Network(
-            Limits(
-                connect_timeout=connect_timeout,
-                network_timeout=network_timeout,
-                pool_timeout=pool_timeout,
-                connections=connections,
-            )
-        )
+        self._network = Network(Limits(**limits))
         self._trackers = Trackers(addresses, self._network)
         self._storages = Storages(self._trackers, self._network, address_map or {})
+        self._name = ",".join(map(str, addresses))
+
+    def __repr__(self) -> str:
+        return f"<FastDFSClient {self._name}>"
 
     # Files
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from aiofs.backends.fastdfs import wire
 from aiofs.backends.fastdfs.answers import ProtocolError
@@ -46,6 +46,15 @@ class Limits:
     connections: int = 16
     idle_check: float = 60.0
     """A connection that was idle for longer is tested before it is used."""
+
+
+class LimitOptions(TypedDict, total=False):
+    """The fields of `Limits` that a client can be given."""
+
+    connect_timeout: float
+    network_timeout: float
+    pool_timeout: float
+    connections: int
 
 
 class Server:

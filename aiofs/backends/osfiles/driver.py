@@ -102,6 +102,8 @@ class OSDriver(Driver):
     ) -> None:
         """Remove the files, and the folders that have no file left."""
         await hop(self._delete, paths, {lease.path for lease in leases}, match, missing_ok)
+        for lease in leases:
+            self._vacate(lease)
 
     async def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry]:
         """Yield the files; each folder's names are read at once when the walk comes to it."""
@@ -123,7 +125,9 @@ class OSDriver(Driver):
 
     async def move(self, source: str, target: str, leases: tuple[Lease, Lease]) -> Entry:
         """Rename."""
-        return await hop(self._move, source, target, self._stage_of(leases[1]))
+        entry = await hop(self._move, source, target, self._stage_of(leases[1]))
+        self._vacate(leases[0])
+        return entry
 
     async def keep(self, path: str, tag: str) -> None:
         """Give the file a second name."""
@@ -181,6 +185,10 @@ class OSDriver(Driver):
             except FileNotFoundError:
                 raise NotFound.of(path) from None
             return _stream(path, fd, start, stop, match, os.pread)
+
+    def _vacate(self, lease: Lease) -> None:
+        """Let the folders of a file that went away go with its lock, which still is in them, if they are empty then."""
+        self._stage_of(lease).place.made[:] = parents_of(lease.path)
 
     def _told(self, path: str, work: Callable[[], T]) -> T:
         with told_of(path):

@@ -1,0 +1,238 @@
+"""A file system over FastDFS: names through an index in another store, and the storages' own ids as they are."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from aiofs.backends.fastdfs.ids import FileId, looks_like_id
+from aiofs.backends.fastdfs.index import Index, Record, check_match, entry_of
+from aiofs.backends.fastdfs.labels import label
+from aiofs.backends.fastdfs.recovery import Recovery
+from aiofs.backends.fastdfs.sessions import AppenderSession, NamedSession
+from aiofs.backends.fastdfs.streams import FileStream, about
+from aiofs.driver import MIB, Capabilities, Driver, Entry, Lease, Moves, ReadStream, WriteSession
+from aiofs.errors import Conflict, Damaged, NotFound, Unsupported
+from aiofs.locks import LockTable
+from aiofs.shield import finish
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+
+    from aiofs.backends.fastdfs.client import FastDFSClient
+    from aiofs.driver import Leftover, Power
+
+
+class FastDFSDriver(Driver):
+    """The storages choose the ids of files; the index leads from our names to those, and gives the locks.
+
+    Without an index there are only ids. A path that has the form of an id always is one.
+    """
+
+    window = MIB
+
+    def __init__(
+        self, client: FastDFSClient, index: Driver | None, *, group: str | None = None, close_index: bool = False
+    ) -> None:
+        self.client = client
+        self.group = group
+        self.recovery = Recovery(self)
+        self._index = None if index is None else Index(index)
+        self._close_index = close_index
+        self._locks = LockTable()
+        self.capabilities = capabilities_over(None if index is None else index.capabilities)
+
+    @property
+    def index(self) -> Index:
+        """The index.
+
+        :raises Unsupported: if there is none.
+        """
+        if self._index is None:
+            raise Unsupported.of(None, "without an index there are no names, only ids")
+        return self._index
+
+    def check_name(self, path: str) -> None:
+        """Refuse what the index cannot hold, and where there is none, what is no id."""
+        if self._index is not None:
+            self._index.driver.check_name(path)
+        elif not looks_like_id(path):
+            raise ValueError(f"{path!r} is no FastDFS file id, and there is no index that would lead to one")
+
+    async def stat(self, path: str) -> Entry:
+        """Describe the file. For a name that takes one look into the index, and no request to the storages."""
+        if looks_like_id(path):
+            return await self._describe(FileId.parse(path))
+        return (await self.index.find(path)).entry(path)
+
+    async def read(self, path: str, start: int = 0, stop: int | None = None, *, match: str | None = None) -> ReadStream:
+        """Open the file for reading."""
+        if looks_like_id(path):
+            return await self._read_id(FileId.parse(path), start, stop, match)
+        record = await self.index.find(path)
+        while True:
+            check_match(path, record, match)
+            stream = FileStream(self.client, str(record.file), record.entry(path))
+            try:
+                with about(path):
+                    await stream.open(start, stop)
+            except NotFound as error:
+                newer = await self.index.find(path)  # the file may have been replaced between the two requests
+                if newer.file == record.file:
+                    raise Damaged.of(path, f"the index leads to {record.file}, which is not there") from error
+                record = newer
+            else:
+                return stream
+
+    async def begin(
+        self, path: str, lease: Lease, *, match: str | None = None, metadata: Mapping[str, str] | None = None
+    ) -> WriteSession:
+        """Begin new bytes for the name, or changes to an appender."""
+        if not looks_like_id(path):
+            return NamedSession(self, path, lease, match, metadata)
+        if not match or FileId.parse(path).kind != "appender":
+            raise Unsupported.of(path, "the storages choose the ids; only appenders change, opened with a or r+")
+        return AppenderSession(self, path, match)
+
+    async def resume(self, token: Mapping[str, Any]) -> WriteSession:
+        """Take over a file that was uploaded and is not in the index yet."""
+        lease = await self.lock(token["path"])
+        return NamedSession.resumed(self, token, lease)
+
+    async def delete(
+        self, paths: Sequence[str], *, leases: Sequence[Lease] = (), match: str | None = None, missing_ok: bool = False
+    ) -> None:
+        """Remove names with their files, and files by their ids."""
+        ours = {lease.path: lease for lease in leases}
+        async with AsyncExitStack() as held:
+            for path in sorted(set(paths) - ours.keys()):
+                ours[path] = await self.lock(path)
+                held.push_async_callback(_give_back, ours[path])
+            files = {path: await self._file_behind(path, match, missing_ok=missing_ok) for path in paths}
+            names = [path for path, file in files.items() if file is not None and not looks_like_id(path)]
+            if names:
+                await self.index.driver.delete(names, leases=[ours[path] for path in names])
+            for path, file in files.items():
+                if file is not None:
+                    await self._remove(file, certain=looks_like_id(path) and not missing_ok)
+
+    async def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry]:
+        """Yield the names of the index. Sizes would take a look at each."""
+        async for entry in self.index.driver.list(prefix, after=after, delimiter=delimiter):
+            yield Entry(entry.path)
+
+    async def lock(self, path: str) -> Lease:
+        """Get the right to write the path, wherever the index does."""
+        return self._locks.acquire(path) if self._index is None else await self._index.driver.lock(path)
+
+    async def move(self, source: str, target: str, leases: tuple[Lease, Lease]) -> Entry:
+        """Rename in the index; the file stays as it is."""
+        moves = self.index.driver.offers(Moves)
+        if moves is None or looks_like_id(source) or looks_like_id(target):
+            raise Unsupported.of(source, "neither ids nor what an index without renames keeps can be renamed")
+        moved, replaced = await self.index.find(source), await self.index.get(target)
+        await moves.move(source, target, leases)
+        await finish(self._relabel(target, moved, replaced))
+        return moved.entry(target)
+
+    def leftovers(self) -> AsyncIterator[Leftover]:
+        """Yield files that were uploaded for a name that does not lead to them, and what the index's store left."""
+        return self.recovery.leftovers()
+
+    async def sweep(self, leftover: Leftover) -> bool:
+        """Remove a leftover unless it is live; return whether it is gone."""
+        return await self.recovery.sweep(leftover)
+
+    def offers(self, power: type[Power]) -> Power | None:
+        """Offer renames only where the index does."""
+        if power is Moves and (self._index is None or self._index.driver.offers(power) is None):
+            return None
+        return super().offers(power)
+
+    async def aclose(self) -> None:
+        """Close the connections to the cluster, and the index if it is ours."""
+        await self.client.aclose()
+        if self._close_index and self._index is not None:
+            await self._index.driver.aclose()
+
+    def __str__(self) -> str:
+        return f"FastDFS({self.client}, index={self._index.driver if self._index else None})"
+
+    def entry(self, path: str, file: str, metadata: Mapping[str, str]) -> Entry:
+        """Describe a file that was just put behind a name."""
+        return entry_of(path, FileId.parse(file), metadata)
+
+    async def discard(self, file: str) -> None:
+        """Remove a file that no name leads to any more. Where that fails it is left over, until it is swept."""
+        with suppress(OSError):
+            await self.client.delete(file)
+
+    async def settle(self, path: str, file: str, replaced: str | None) -> None:
+        """Remove a file whose publishing broke off, or the one it replaced if it was published after all.
+
+        Where the index does not tell both stay: one of them is left over, until it is swept.
+        """
+        with suppress(OSError):
+            record = await self.index.get(path)
+            unwanted = file if record is None or str(record.file) != file else replaced
+            if unwanted is not None:
+                await self.client.delete(unwanted)
+
+    async def _describe(self, file: FileId) -> Entry:
+        info = await self.client.info(str(file))
+        version = str(file) if file.kind == "normal" else f"{info.size} bytes at {info.modified}"
+        return Entry(str(file), info.size, datetime.fromtimestamp(info.modified, UTC), version)
+
+    async def _read_id(self, file: FileId, start: int, stop: int | None, match: str | None) -> ReadStream:
+        path = str(file)
+        known = file.size is not None and start < (file.size if stop is None else min(stop, file.size))
+        entry = entry_of(path, file) if known else await self._describe(file)
+        if match not in {None, entry.version}:
+            raise Conflict.of(path, "the file was changed meanwhile")
+        stream = FileStream(self.client, path, entry)
+        await stream.open(start, stop)
+        return stream
+
+    async def _file_behind(self, path: str, match: str | None, *, missing_ok: bool) -> str | None:
+        """Return the id of what is to be removed, `None` if it is not there."""
+        try:
+            entry = await self.stat(path)
+        except NotFound:
+            if missing_ok:
+                return None
+            raise
+        if match not in {None, entry.version}:
+            raise Conflict.of(path, "the file was changed meanwhile")
+        return path if looks_like_id(path) else entry.version
+
+    async def _remove(self, file: str, *, certain: bool) -> None:
+        if certain:
+            await self.client.delete(file)
+        else:
+            await self.discard(file)
+
+    async def _relabel(self, path: str, moved: Record, replaced: Record | None) -> None:
+        if replaced is not None:
+            await self.discard(str(replaced.file))
+        with suppress(OSError):  # the label is only for the day when the index is lost
+            await self.client.set_metadata(str(moved.file), label(path, moved.metadata))
+
+
+def capabilities_over(index: Capabilities | None) -> Capabilities:
+    """Return what files behind an index can do: locks and conditions are the index's."""
+    if index is None:
+        return Capabilities(conditional=False, listed_sizes=False)
+    return Capabilities(
+        locks=index.locks,
+        conditional=index.conditional,
+        resume=True,
+        metadata=True,
+        listed_sizes=False,
+        file_and_folder=index.file_and_folder,
+        writable=index.writable,
+    )
+
+
+async def _give_back(lease: Lease) -> None:
+    await finish(lease.release())

@@ -1,0 +1,100 @@
+"""The index: which file of the storages stands behind which name. It is a small file per name in any other store."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from aiofs.backends.fastdfs.ids import FileId
+from aiofs.driver import ABSENT, Entry
+from aiofs.errors import AlreadyExists, Conflict, Damaged, NotFound
+from aiofs.shield import finish
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aiofs.driver import Driver, Lease, ReadStream
+
+_CHUNK = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What the index has under a name."""
+
+    file: FileId
+    metadata: Mapping[str, str]
+    version: str | None
+    """The version of the index's own small file."""
+
+    def entry(self, path: str) -> Entry:
+        """Describe the file. Its id tells size and time, and is its version: no two files ever have the same."""
+        return entry_of(path, self.file, self.metadata)
+
+
+class Index:
+    """Names to ids, over the driver of the store that keeps them."""
+
+    def __init__(self, driver: Driver) -> None:
+        self.driver = driver
+
+    async def find(self, path: str) -> Record:
+        """Look a name up.
+
+        :raises NotFound: if there is no such file.
+        :raises Damaged: if what is under the name was not written by an index.
+        """
+        stream = await self.driver.read(path)
+        try:
+            text = await _all(stream)
+        finally:
+            await finish(stream.aclose())
+        try:
+            fields = json.loads(text)
+            return Record(FileId.parse(fields["id"]), dict(fields["metadata"]), stream.entry.version)
+        except (ValueError, KeyError, TypeError) as error:
+            raise Damaged.of(path, "this file of the index is not one") from error
+
+    async def get(self, path: str) -> Record | None:
+        """Look a name up; `None` if there is no such file."""
+        try:
+            return await self.find(path)
+        except NotFound:
+            return None
+
+    async def put(self, path: str, file: str, metadata: Mapping[str, str], lease: Lease, old: Record | None) -> None:
+        """Put a file behind a name, in one atomic step, where `old` is what was there.
+
+        :raises Conflict: if that is not there any more.
+        :raises AlreadyExists: if there was nothing and now is.
+        """
+        match = ABSENT if old is None else old.version
+        session = await self.driver.begin(path, lease, match=match)
+        try:
+            await session.write(json.dumps({"id": file, "metadata": dict(metadata)}).encode())
+            await session.commit()
+        finally:
+            await finish(session.abort())
+
+
+def check_match(path: str, record: Record | None, match: str | None) -> None:
+    """Raise `AlreadyExists` or `Conflict` unless `match` says what is there."""
+    version = ABSENT if record is None else str(record.file)
+    if match is not None and match != version:
+        if match == ABSENT:
+            raise AlreadyExists.of(path)
+        raise Conflict.of(path, "the file was changed meanwhile")
+
+
+def entry_of(path: str, file: FileId, metadata: Mapping[str, str] | None = None) -> Entry:
+    """Describe a normal file by what its name tells."""
+    return Entry(path, file.size, datetime.fromtimestamp(file.created, UTC), str(file), metadata)
+
+
+async def _all(stream: ReadStream) -> bytes:
+    pieces = []
+    while piece := await stream.chunk(_CHUNK):
+        pieces.append(piece)
+    return b"".join(pieces)

@@ -1,0 +1,38 @@
+"""Labels: a file's name and metadata, kept with the file too, so that the index can be made again when it is lost."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_KEY = "aiofs"
+_ROOM = 256
+
+
+class Label(NamedTuple):
+    """What is written on a file."""
+
+    path: str
+    metadata: Mapping[str, str]
+    written: int
+    """When, in nanoseconds since 1970: of two files with the same name the later one counts."""
+
+
+def label(path: str, metadata: Mapping[str, str]) -> dict[str, str]:
+    """Return the metadata of the protocol's kind that say which file this is, in pieces that fit."""
+    text = json.dumps({"path": path, "metadata": dict(metadata), "written": time.time_ns()})
+    return {f"{_KEY}{at // _ROOM:04}": text[at : at + _ROOM] for at in range(0, len(text), _ROOM)}
+
+
+def read_label(metadata: Mapping[str, str]) -> Label | None:
+    """Return what the metadata of a file say; `None` if it was not written under a name."""
+    text = "".join(metadata[key] for key in sorted(metadata) if key.startswith(_KEY))
+    try:
+        fields = json.loads(text)
+        return Label(str(fields["path"]), dict(fields["metadata"]), int(fields["written"]))
+    except (ValueError, KeyError, TypeError):
+        return None

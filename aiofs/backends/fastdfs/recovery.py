@@ -1,0 +1,107 @@
+"""What crashes leave behind, and an index made anew: both from the storages' logs of names and the labels on files."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from aiofs.backends.fastdfs.ids import FileId
+from aiofs.backends.fastdfs.labels import read_label
+from aiofs.driver import Leftover, Sweeps
+from aiofs.errors import Locked, NotFound
+from aiofs.shield import finish
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from aiofs.backends.fastdfs.driver import FastDFSDriver
+    from aiofs.backends.fastdfs.labels import Label
+
+_KIND = "upload without a name"
+_METADATA = "-m"
+
+
+class Recovery:
+    """Walks all files of a cluster, which takes as long as it sounds."""
+
+    def __init__(self, driver: FastDFSDriver) -> None:
+        self._driver = driver
+
+    async def leftovers(self) -> AsyncIterator[Leftover]:
+        """Yield the files whose name does not lead to them, then what the index's store has to say."""
+        async for file, label in self._labelled():
+            if not await self._is_named(label.path, file):
+                modified = datetime.fromtimestamp(file.created, UTC)
+                live = await self._is_locked(label.path)
+                yield Leftover(label.path, _KIND, modified, None, live, str(file))
+        sweeps = self._driver.index.driver.offers(Sweeps)
+        if sweeps is not None:
+            async for leftover in sweeps.leftovers():
+                yield leftover
+
+    async def sweep(self, leftover: Leftover) -> bool:
+        """Remove a leftover unless it is live; return whether it is gone."""
+        if leftover.kind != _KIND:
+            sweeps = self._driver.index.driver.offers(Sweeps)
+            return sweeps is not None and await sweeps.sweep(leftover)
+        try:
+            lease = await self._driver.lock(leftover.path)
+        except Locked:
+            return False
+        try:
+            if await self._is_named(leftover.path, FileId.parse(leftover.token)):
+                return False
+            await self._driver.client.delete(leftover.token)
+        except NotFound:
+            return True
+        finally:
+            await finish(lease.release())
+        return True
+
+    async def rebuild(self) -> int:
+        """Give every file whose label bears a name that the index does not know back to it; return how many."""
+        newest: dict[str, tuple[FileId, Label]] = {}
+        async for file, label in self._labelled():
+            if label.path not in newest or newest[label.path][1].written < label.written:
+                newest[label.path] = file, label
+        restored = 0
+        for path, (file, label) in newest.items():
+            lease = await self._driver.lock(path)
+            try:
+                if await self._driver.index.get(path) is None:
+                    await self._driver.index.put(path, str(file), label.metadata, lease, None)
+                    restored += 1
+            finally:
+                await finish(lease.release())
+        return restored
+
+    async def _labelled(self) -> AsyncIterator[tuple[FileId, Label]]:
+        client = self._driver.client
+        for group in await client.groups():
+            if self._driver.group not in {None, group.name} or not group.readable:
+                continue
+            for path_index in range(group.store_paths):
+                async for logged in client.names(group.name, path_index):
+                    if logged.name.endswith(_METADATA):
+                        file = FileId.parse(f"{group.name}/{logged.name.removesuffix(_METADATA)}")
+                        label = await self._label(file)
+                        if label is not None:
+                            yield file, label
+
+    async def _label(self, file: FileId) -> Label | None:
+        try:
+            return read_label(await self._driver.client.metadata(str(file)))
+        except NotFound:
+            return None
+
+    async def _is_named(self, path: str, file: FileId) -> bool:
+        record = await self._driver.index.get(path)
+        return record is not None and record.file == file
+
+    async def _is_locked(self, path: str) -> bool:
+        try:
+            lease = await self._driver.lock(path)
+        except Locked:
+            return True
+        await finish(lease.release())
+        return False

@@ -1,0 +1,110 @@
+"""The contract on FastDFS, over the double, with the index in memory, on disk and in Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from redis.asyncio import Redis
+
+from aiofs.backends.fastdfs.driver import capabilities_over
+from aiofs.backends.memory import MemoryDriver
+from aiofs.backends.osfiles import OSDriver
+from aiofs.backends.redis.driver import RedisDriver
+from aiofs.backends.redis.names import key_of
+from aiofs.filesystem import FileSystem
+from aiofs.stores import FastDFSFileSystem, OSFileSystem, RedisFileSystem
+from aiofs.testing import Contract, Harness
+from servers.fastdfs.cluster import Cluster
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
+
+LEASE = 2.0
+
+
+def too_long(name: str) -> bool:
+    """What no folder can hold: a name of more than 255 bytes."""
+    return any(len(segment.encode()) > 255 for segment in name.split("/"))
+
+
+def connect(
+    trackers: list[str], address_map: dict[str, str], index: Callable[[], FileSystem], *, close_index: bool = True
+) -> FastDFSFileSystem:
+    return FastDFSFileSystem(trackers, index=index(), close_index=close_index, address_map=address_map)
+
+
+class FastDFS:
+    """The double, and a harness for any index."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.places = (cluster.addresses, cluster.address_map)
+
+    def harness(
+        self,
+        index: Callable[[], FileSystem],
+        inscribe: Callable[[str, bytes], Awaitable[None]],
+        *,
+        close_index: bool = True,
+        **settings: Any,
+    ) -> Harness:
+        """`inscribe` writes a file of the index as a foreign program would."""
+        connected = partial(connect, *self.places, index, close_index=close_index)
+
+        async def meddle(path: str, data: bytes) -> None:
+            async with connected() as foreign:
+                stored = await foreign.create(data)
+            await inscribe(path, json.dumps({"id": stored, "metadata": {}}).encode())
+
+        return Harness(connect=connected, meddle=meddle, **settings)
+
+
+@pytest.fixture
+async def fastdfs() -> AsyncIterator[FastDFS]:
+    async with Cluster() as cluster:
+        yield FastDFS(cluster)
+
+
+@pytest.mark.both_loops
+class TestFastDFSIndexedInMemory(Contract):
+    declares = capabilities_over(MemoryDriver.capabilities)
+
+    @pytest.fixture
+    def harness(self, fastdfs: FastDFS) -> Harness:
+        driver = MemoryDriver()
+
+        async def inscribe(path: str, data: bytes) -> None:
+            driver.publish(path, data, next(iter(driver._locks._held.values())), None, None)
+
+        return fastdfs.harness(lambda: FileSystem(driver), inscribe, close_index=False)
+
+
+class TestFastDFSIndexedOnDisk(Contract):
+    declares = capabilities_over(OSDriver.capabilities)
+
+    @pytest.fixture
+    def harness(self, fastdfs: FastDFS, tmp_path: Path) -> Harness:
+        root = tmp_path / "index"
+
+        async def inscribe(path: str, data: bytes) -> None:
+            await asyncio.to_thread((root / path).write_bytes, data)
+
+        return fastdfs.harness(partial(OSFileSystem, root, durable=False), inscribe, cannot_hold=too_long)
+
+
+class TestFastDFSIndexedInRedis(Contract):
+    declares = capabilities_over(RedisDriver.capabilities)
+
+    @pytest.fixture
+    def harness(self, fastdfs: FastDFS, valkey_url: str) -> Harness:
+        async def inscribe(path: str, data: bytes) -> None:
+            async with Redis.from_url(valkey_url) as foreign:
+                await foreign.set(key_of(path), data)
+
+        index = partial(RedisFileSystem, valkey_url, lease=LEASE)
+        spawn = partial(connect, *fastdfs.places, index)
+        return fastdfs.harness(index, inscribe, spawn=spawn, lease=LEASE, fenced=True)
