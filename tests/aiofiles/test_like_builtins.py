@@ -10,6 +10,7 @@ import builtins
 import errno
 import os
 import random
+import re
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -240,6 +241,8 @@ def page_cache(kind: str, folder: Path) -> Iterator[None]:
 
 
 def compare(folder: Path, opened: Opened, steps: list[Step], cache: str) -> None:
+    if cache == "patchy":  # how much these return at least, is all that is promised of them
+        steps = [step for step in steps if step[0] not in {"peek", "read1"}]
     programs = Blocking(folder / "theirs", steps), Asynchronous(folder / "ours", steps)
     for program in programs:
         program.path.unlink(missing_ok=True)
@@ -291,7 +294,7 @@ ODD_ARGUMENTS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("arguments", ODD_ARGUMENTS, ids=str)
+@pytest.mark.parametrize("arguments", ODD_ARGUMENTS, ids=lambda arguments: re.sub(" at 0x\\w+", "", str(arguments)))
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.may_block
 async def test_odd_arguments(
