@@ -6,6 +6,7 @@
 | `memory://` | a new `MemoryFileSystem()`; to `open_url`, one that the whole process shares |
 | `redis://host:port/db`, `rediss://`, `unix://` | `RedisFileSystem(url)` |
 | `s3://bucket/prefix` | `S3FileSystem("bucket", prefix="prefix")` |
+| `fastdfs://host:port,host:port/?index=URL` | `FastDFSFileSystem([...], index=connect(URL))` |
 
 Credentials come from the environment or the store's own chain, never from the URL (but Redis has them there by custom).
 """
@@ -175,6 +176,12 @@ def _s3(parts: SplitResult, settings: dict[str, Any]) -> FileSystem:
     return stores.S3FileSystem(parts.netloc, prefix=_folder(parts), **settings)
 
 
+def _fastdfs(parts: SplitResult, settings: dict[str, Any]) -> FileSystem:
+    if "index" not in settings:
+        raise ValueError("fastdfs URL needs index=URL: the file system that keeps the names")
+    return stores.FastDFSFileSystem(parts.netloc.split(","), close_index=True, **settings)
+
+
 def _folder(parts: SplitResult) -> str:
     """Return the path as the name of a folder."""
     return check_folder(unquote(parts.path.strip("/")))
@@ -222,6 +229,7 @@ _S3_SETTINGS: dict[str, Reading] = {
     **dict.fromkeys(("part_size", "parallel", "attempts"), int),
 }
 _SCHEMES: dict[str, Scheme] = {
+    "fastdfs": Scheme(_fastdfs, _cut_all, {"index": connect, "group": str}),
     "file": Scheme(_file, _cut_last, {"durable": _flag}),
     "memory": Scheme(_memory, _cut_memory, {}),
     "redis": Scheme(_redis, _cut_database, _REDIS_SETTINGS, credentials=True),

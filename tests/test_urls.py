@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -79,3 +79,46 @@ def test_url_without_a_file_name_is_refused_at_the_call(url: str) -> None:
 def test_bad_mode_is_refused_at_the_call() -> None:
     with pytest.raises(ValueError, match="mode 'q'"):
         open_url("memory://a", "q")
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("s3://bucket?speed=high", "unknown parameter 'speed'; known: addressing"),
+        ("s3://key:hunter2@bucket/", "credentials belong in the environment"),
+        ("redis://127.0.0.1:1/0?colour=red", "unknown parameter 'colour'; known: chunked"),
+        ("fastdfs://127.0.0.1:1", "needs index=URL"),
+    ],
+)
+def test_bad_url_of_a_server_is_refused_without_asking_it(url: str, words: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(words)) as caught:
+        aiofs.connect(url)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:1/name", "unix:///run/redis.sock?db=0", "s3://bucket"])
+def test_url_that_names_a_store_but_no_file_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match=r"path|write the database|name a socket"):
+        open_url(url)
+
+
+async def test_redis_by_url(valkey_url: str) -> None:
+    async with aiofs.connect(valkey_url + "?ttl=60") as fs:
+        await fs.write_bytes("a/b", b"x")
+    async with open_url(valkey_url + "/a/b") as file:
+        assert await file.read() == b"x"
+
+
+async def test_s3_by_url(s3_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.secret_key)
+    query = f"?endpoint_url={s3_server.endpoint_url}&region={s3_server.region}"
+    async with aiofs.connect(f"s3://{s3_server.bucket}/some%20folder{query}") as fs:
+        await fs.write_bytes("a", b"x")
+    async with open_url(f"s3://{s3_server.bucket}/some%20folder/a{query}") as file:
+        assert await file.read() == b"x"
+
+
+async def test_fastdfs_url_has_its_index_by_url(tmp_path: Path) -> None:
+    async with aiofs.connect(f"fastdfs://127.0.0.1:1/?index={tmp_path.as_uri()}") as fs:
+        assert await fs.ls() == []
