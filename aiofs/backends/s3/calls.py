@@ -73,14 +73,14 @@ class Sdk:
             raise translate(error, path) from error
         return Answer(parsed["ResponseMetadata"]["HTTPHeaders"], parsed.get("Body"), parsed)
 
-    async def page(self, **parameters: Any) -> Page:
-        """Make one request for a listing."""
+    async def page(self, *, cut: int = 0, **parameters: Any) -> Page:
+        """Make one request for a listing; `cut` characters go from the front of all keys."""
         answer = (await self.send("list_objects_v2", None, **parameters)).parsed
         entries = [
-            Entry(found["Key"], found["Size"], found["LastModified"], unquoted(found["ETag"]))
+            Entry(found["Key"][cut:], found["Size"], found["LastModified"], unquoted(found["ETag"]))
             for found in answer.get("Contents", ())
         ]
-        folders = [found["Prefix"] for found in answer.get("CommonPrefixes", ())]
+        folders = [found["Prefix"][cut:] for found in answer.get("CommonPrefixes", ())]
         more = answer.get("NextContinuationToken") if answer.get("IsTruncated") else None
         return Page(in_order(entries, folders), more)
 

@@ -15,14 +15,14 @@ from aiobotocore.session import AioSession
 from botocore.loaders import create_loader
 from botocore.parsers import DEFAULT_TIMESTAMP_PARSER
 
+from aiofs.backends.s3.wire import CONNECTIONS, connect
 from aiofs.threads import hop
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from aiofs.backends.s3.settings import Settings
-
-CONNECTIONS = 64
+    from aiofs.backends.s3.wire import Wire
 
 
 @dataclass
@@ -31,8 +31,9 @@ class Held:
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
-    session: AioSession | None = None
     client: Any = None
+    wire: Wire | None = None
+    """How to do without the client, where that is asked for and possible."""
 
 
 class Clients:
@@ -52,7 +53,7 @@ class Clients:
         if held.client is None:
             async with held.lock:
                 if held.client is None:
-                    held.client = await self._make(held)
+                    held.client = await self._make(held)  # last, since it says that all is there
         return held
 
     async def aclose(self) -> None:
@@ -65,7 +66,7 @@ class Clients:
 
     async def _make(self, held: Held) -> Any:
         settings = self._settings
-        held.session = session = await hop(_session, settings)
+        session = await hop(_session, settings)
         style = settings.addressing or ("path" if settings.endpoint_url else "auto")
         config = AioConfig(
             connect_timeout=settings.timeout,
@@ -76,6 +77,7 @@ class Clients:
             parameter_validation=False,
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
+            signature_version="s3v4",
             user_agent="aiofs",
         )
         client = session.create_client(
@@ -87,6 +89,8 @@ class Clients:
         await session.get_credentials()  # here, where it may ask the network for them; then they are known
         made = await hop(_run_through, client.__aenter__())
         held.stack.push_async_exit(client)
+        if settings.direct:
+            held.wire = await connect(session, made, settings, held.stack)
         return made
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiofs.backends.s3.store import LOCKS
 
@@ -25,15 +24,15 @@ async def entries(store: Store, prefix: str, after: str, delimiter: str | None) 
     """
     root = len(store.settings.prefix)
     behind = after.encode()
-    where = {"Prefix": store.key(prefix), "MaxKeys": store.settings.page_size}
+    where: dict[str, Any] = {"Prefix": store.key(prefix), "MaxKeys": store.settings.page_size}
     if delimiter:
         where["Delimiter"] = delimiter
     start = {"StartAfter": store.key(after)} if after else {}
     while True:
-        page = await store.calls.page(**where, **start)
+        page = await store.calls.page(cut=root, **where, **start)
         start = {"ContinuationToken": page.more} if page.more is not None else {}
         for entry in page.entries:
-            path = entry.path[root:]
+            path = entry.path
             if path.startswith(LOCKS):
                 # All of them are skipped by one request, however many there are.
                 start = {"StartAfter": store.key(_BEHIND_LOCKS)}
@@ -41,6 +40,6 @@ async def entries(store: Store, prefix: str, after: str, delimiter: str | None) 
             if after and path.encode() <= behind:
                 continue
             if not _NO_NAME.search(path) or (delimiter and not _NO_NAME.search(path.removesuffix("/"))):
-                yield replace(entry, path=path) if root else entry
+                yield entry
         if not start:
             return

@@ -102,9 +102,9 @@ class LockObjects:
         """Yield the names below the prefix of all lock objects."""
         where: dict[str, Any] = {"Prefix": self._store.key(LOCKS)}
         while True:
-            page = await self._store.calls.page(**where)
+            page = await self._store.calls.page(cut=len(self._store.settings.prefix), **where)
             for entry in page.entries:
-                yield entry.path[len(self._store.settings.prefix) :]
+                yield entry.path
             if page.more is None:
                 return
             where["ContinuationToken"] = page.more

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from aiofs.backends.s3.calls import Sdk
 from aiofs.backends.s3.clients import Clients
+from aiofs.backends.s3.direct import Direct
 from aiofs.backends.s3.facts import Facts, read_facts
 from aiofs.backends.s3.probe import AWS, Traits, probe
 from aiofs.errors import NotFound, StoreMissing
@@ -26,7 +27,7 @@ class Store:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.clients = Clients(settings)
-        self.calls = Sdk(self.clients, settings.bucket)
+        self.calls: Sdk = (Direct if settings.direct else Sdk)(self.clients, settings.bucket)
         self._probing = asyncio.Lock()
         self._bucket_seen = False
 
