@@ -1,13 +1,14 @@
-"""Base64: files as ASCII characters in the base, for stores that hold nothing else."""
+"""Codecs: layers that keep other bytes in the base than are written. Base64 is one; Gzip has a room of its own."""
 
 from __future__ import annotations
 
 import binascii
+from abc import ABC, abstractmethod
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from aiofs.driver import Copies, Moves, Sweeps
-from aiofs.errors import Damaged
+from aiofs.errors import Conflict, Damaged
 from aiofs.layers.forward import ForwardedStream, Packer, Taker, with_end
 from aiofs.layers.mapped import Mapped, MappedSession
 from aiofs.powers import Removes, Snapshots
@@ -19,23 +20,38 @@ if TYPE_CHECKING:
 
     from aiofs.driver import Capabilities, Driver, Entry, Lease, Part, ReadStream, WriteSession
 
-PART = 3 << 16
-"""What is encoded at a time: whole threes, so that only the end is padded."""
+ATTEMPTS = 5
 
 
-class Base64(Mapped):
-    """Writes base64 without line breaks, as `base64 -w0` does, and reads any range of it."""
+class Codec(Mapped, ABC):
+    """Encodes what is written and decodes what is read. The store may still copy and move files: they stay as they are.
+
+    A subclass says how, by `decoded` and `encoded`.
+    """
 
     powers = (Copies, Moves, Sweeps, Removes, Snapshots)
+    encoded_at_once: ClassVar[int]
+    """The size of the parts that `encoded` sessions are fed."""
+
+    @abstractmethod
+    async def decoded(self, base: ReadStream) -> ReadStream:
+        """Return the stream of what `base` holds encoded; the first `self.base.window` bytes of it were asked for.
+
+        :raises Damaged: if it holds anything else.
+        """
+
+    @abstractmethod
+    def encoded(self, base: WriteSession, path: str) -> WriteSession:
+        """Return the session that encodes into `base`."""
 
     def bind(self, base: Driver) -> Self:
         """Return this layer over `base`."""
         bound = super().bind(base)
-        bound.part_size = PART
+        bound.part_size = self.encoded_at_once
         return bound
 
     def alter(self, capabilities: Capabilities) -> Capabilities:
-        """Declare that sizes take a look at the end of the file, and that what is encoded stays."""
+        """Declare that sizes take a look into the file, and that what is encoded stays."""
         return replace(capabilities, listed_sizes=False, rewrite=False)
 
     def entry(self, entry: Entry) -> Entry | None:
@@ -43,7 +59,7 @@ class Base64(Mapped):
         return replace(entry, size=None)
 
     async def stat(self, path: str) -> Entry:
-        """Describe the file."""
+        """Describe the file, with the size that a look into it gives."""
         stream = await self.read(path)
         await stream.aclose()
         return stream.entry
@@ -51,24 +67,47 @@ class Base64(Mapped):
     async def read(self, path: str, start: int = 0, stop: int | None = None, *, match: str | None = None) -> ReadStream:
         """Open the file for reading.
 
-        :raises Damaged: if it is no base64.
+        :raises Damaged: if it holds anything else than this layer writes.
         """
-        base = await self.base.read(path, 0, self.base.window, match=match)
-        try:
-            base, end = await with_end(base, self.base.window, 2)
-            stream = _Base64Stream(base, end)
-            await stream.seek(start, stop)
-        except BaseException:
-            await finish(base.aclose())
-            raise
-        return stream
+        for _ in range(ATTEMPTS):
+            try:
+                stream = await self._open(path, match)
+            except Conflict:  # it was replaced between the first look into it and the second
+                if match is not None:
+                    raise
+            else:
+                await stream.seek(start, stop)
+                return stream
+        raise Conflict.of(path, "the file is being replaced all the time")
 
     async def begin(
         self, path: str, lease: Lease, *, match: str | None = None, metadata: Mapping[str, str] | None = None
     ) -> WriteSession:
         """Begin new bytes for the path."""
-        session = await self.base.begin(path, lease, match=match, metadata=metadata)
-        return _Base64Session(self, session, path)
+        return self.encoded(await self.base.begin(path, lease, match=match, metadata=metadata), path)
+
+    async def _open(self, path: str, match: str | None) -> ReadStream:
+        base = await self.base.read(path, 0, self.base.window, match=match)
+        try:
+            return await self.decoded(base)
+        except BaseException:
+            await finish(base.aclose())
+            raise
+
+
+class Base64(Codec):
+    """Writes base64 without line breaks, as `base64 -w0` does, and reads any range of it."""
+
+    encoded_at_once = 3 << 16  # whole threes, so that only the end is padded
+
+    async def decoded(self, base: ReadStream) -> ReadStream:
+        """Return what decodes."""
+        base, end = await with_end(base, self.base.window, 2)
+        return _Base64Stream(base, end)
+
+    def encoded(self, base: WriteSession, path: str) -> WriteSession:
+        """Return what encodes."""
+        return _Base64Session(self, base, path)
 
 
 class _Base64Stream(ForwardedStream):

@@ -6,29 +6,23 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from aiofs.driver import Copies, Moves, Sweeps
 from aiofs.layers import gzipformat as form
+from aiofs.layers.codecs import Codec
 from aiofs.layers.forward import Packer
 from aiofs.layers.gzipreading import opened
-from aiofs.layers.mapped import Mapped, MappedSession
-from aiofs.powers import Removes, Snapshots
-from aiofs.shield import finish
+from aiofs.layers.mapped import MappedSession
 from aiofs.threads import hop
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Self
+    from aiofs.driver import Entry, Part, ReadStream, WriteSession
 
-    from aiofs.driver import Capabilities, Driver, Entry, Lease, Part, ReadStream, WriteSession
-
-PART = 16 * form.BLOCK
 RUN = 4 * form.BLOCK
 """What one thread compresses while others do the next."""
 SMALL = 1 << 13
 """Up to so many bytes, a thread costs more than the work."""
 
 
-class Gzip(Mapped):
+class Gzip(Codec):
     """Compresses what is written, block by block, and decompresses the blocks that are read.
 
     Files that other programs compressed are read too, only that their size is unknown and that they must be read
@@ -37,53 +31,20 @@ class Gzip(Mapped):
     :raises ValueError: for a `level` that is not 0 to 9.
     """
 
-    powers = (Copies, Moves, Sweeps, Removes, Snapshots)
+    encoded_at_once = 16 * form.BLOCK
 
     def __init__(self, level: int = 6) -> None:
         if level not in range(10):
             raise ValueError(f"level {level!r}: use 0 (none) to 9 (most)")
         self._level = level
 
-    def bind(self, base: Driver) -> Self:
-        """Return this layer over `base`."""
-        bound = super().bind(base)
-        bound.part_size = PART
-        return bound
+    async def decoded(self, base: ReadStream) -> ReadStream:
+        """Return what decompresses."""
+        return await opened(base, self.base.window)
 
-    def alter(self, capabilities: Capabilities) -> Capabilities:
-        """Declare that sizes take a look into the file, and that what is compressed stays."""
-        return replace(capabilities, listed_sizes=False, rewrite=False)
-
-    def entry(self, entry: Entry) -> Entry | None:
-        """Leave out the size, which is the compressed one."""
-        return replace(entry, size=None)
-
-    async def stat(self, path: str) -> Entry:
-        """Describe the file, with the size that it says it has."""
-        stream = await self.read(path)
-        await stream.aclose()
-        return stream.entry
-
-    async def read(self, path: str, start: int = 0, stop: int | None = None, *, match: str | None = None) -> ReadStream:
-        """Open the file for reading.
-
-        :raises Damaged: if it is no gzip file, or cut short.
-        """
-        base = await self.base.read(path, 0, self.base.window, match=match)
-        try:
-            stream = await opened(base, self.base.window)
-            await stream.seek(start, stop)
-        except BaseException:
-            await finish(base.aclose())
-            raise
-        return stream
-
-    async def begin(
-        self, path: str, lease: Lease, *, match: str | None = None, metadata: Mapping[str, str] | None = None
-    ) -> WriteSession:
-        """Begin new bytes for the path."""
-        session = await self.base.begin(path, lease, match=match, metadata=metadata)
-        return GzipSession(self, session, path, self._level)
+    def encoded(self, base: WriteSession, path: str) -> WriteSession:
+        """Return what compresses."""
+        return GzipSession(self, base, path, self._level)
 
 
 class GzipSession(MappedSession):

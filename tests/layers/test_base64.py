@@ -12,7 +12,8 @@ from aiofs.backends.memory import MemoryDriver
 from aiofs.errors import Damaged
 from aiofs.filesystem import FileSystem
 from aiofs.layers import Base64
-from aiofs.layers.codecs import PART
+
+PART = Base64.encoded_at_once
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 4, PART - 1, PART, PART + 1, 3 * PART + 2])
