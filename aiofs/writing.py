@@ -239,7 +239,7 @@ class Writer(Handle):
             return
         self._closed = True
         try:
-            if not self._untouched:
+            if not self._untouched or self._failure is not None:
                 await self._publish()
         finally:
             await finish(self._release())

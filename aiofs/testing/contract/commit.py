@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gc
 import warnings
@@ -239,6 +240,19 @@ class Commit:
                 assert caught.value.filename == "file"
             assert await store.get("file") == OLD
             await store.write_at_once("file", OLD)
+
+    async def test_103_failed_append_spoils(self, store: Harness) -> None:
+        """Nor is an append whose first write failed taken for one that wrote nothing."""
+        await store.put("file", OLD)
+        fs, chaos = store.troubled()
+        chaos.fail("chunk", OSError(errno.EIO, "the store broke off"))
+        with pytest.raises(OSError) as caught:  # noqa: PT011 -- the store's own, or that of the handle
+            async with fs.open("file", "a") as file:
+                with contextlib.suppress(OSError):
+                    await file.write(b"n" * store.part_size)
+        assert caught.value.filename == "file"
+        assert await store.get("file") == OLD
+        await store.write_at_once("file")
 
     async def test_104_commit_answer_lost(self, store: Harness) -> None:
         """Where a commit was done and its answer lost, there are the old bytes or the new ones, and no lock."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -127,7 +128,7 @@ class Paths:
             for path in paths:
                 for call in _uses(fs, path):
                     with pytest.raises(expected):
-                        await call
+                        await call()
         assert not chaos.calls
         for path in ("/a", "a//b", "..", "a/../b", "nul\0", "surrogate\ud800"):
             with pytest.raises(ValueError, match=r".+"):
@@ -213,17 +214,17 @@ def _uses(fs: FileSystem, path: str) -> list[Any]:
             pytest.fail(f"{path!r} was opened")
 
     return [
-        *(opened(mode) for mode in ("r", "r+", "w", "x", "a")),
-        fs.rm(path),
-        fs.rm("fine", path),
-        fs.stat(path),
-        fs.exists(path),
-        fs.read_bytes(path),
-        fs.write_bytes(path, b""),
-        fs.copy(path, "fine"),
-        fs.copy("fine", path),
-        fs.move(path, "fine"),
-        fs.move("fine", path),
+        *(partial(opened, mode) for mode in ("r", "r+", "w", "x", "a")),
+        partial(fs.rm, path),
+        partial(fs.rm, "fine", path),
+        partial(fs.stat, path),
+        partial(fs.exists, path),
+        partial(fs.read_bytes, path),
+        partial(fs.write_bytes, path, b""),
+        partial(fs.copy, path, "fine"),
+        partial(fs.copy, "fine", path),
+        partial(fs.move, path, "fine"),
+        partial(fs.move, "fine", path),
     ]
 
 

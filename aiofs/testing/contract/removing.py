@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from aiofs.testing.needs import needs
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from aiofs.testing.harness import Harness
 
 
@@ -138,12 +141,16 @@ class Facts:
 
     async def test_72_errors_are_oserror(self, store: Harness) -> None:
         """A failure is an OSError with errno and filename, and the store's own error is its cause."""
-        calls = [store.fs.stat("folder/missing"), store.fs.read_bytes("folder/missing")]
+        fs = store.fs
+        calls: list[Callable[[], Awaitable[object]]] = [
+            partial(fs.stat, "folder/missing"),
+            partial(fs.read_bytes, "folder/missing"),
+        ]
         if store.can.writable:
-            calls.append(store.fs.copy("folder/missing", "other"))
+            calls.append(partial(fs.copy, "folder/missing", "other"))
         for call in calls:
             with pytest.raises(FileNotFoundError) as caught:
-                await call
+                await call()
             assert caught.value.errno == errno.ENOENT
             assert caught.value.filename == "folder/missing"
             assert "folder/missing" in str(caught.value)

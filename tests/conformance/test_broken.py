@@ -1,0 +1,152 @@
+"""A test of the tests: every fault is found by the behaviour that is meant to find it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import warnings
+from typing import Any
+
+import pytest
+from blockbuster import BlockingError
+
+from aiofs.backends.memory import MemoryDriver
+from aiofs.driver import Driver, Layer
+from aiofs.filesystem import FileSystem
+from aiofs.testing import Contract, Harness
+from aiofs.testing.needs import number_of, reason_against
+from conformance import broken_handles as handles
+from conformance import broken_stores as stores
+
+FAULTS: list[tuple[int, type[Any]]] = [
+    (1, stores.SkipsEmptyFiles),
+    (3, stores.TextMode),
+    (4, stores.DropsAFullLastPart),
+    (6, stores.LeavesATail),
+    (7, handles.KeepsTheBuffer),
+    (11, stores.CountsFromOne),
+    (14, stores.RefusesRangesPastTheEnd),
+    (16, stores.ForgetsItsSize),
+    (17, handles.CutsLines),
+    (20, handles.SeeksBeforeTheStart),
+    (23, handles.SeeksAtOnce),
+    (24, handles.GrowsWithoutZeros),
+    (25, stores.FindsOutAtFirstRead),
+    (26, handles.TakesAnyMode),
+    (28, handles.TouchesWhatItOpens),
+    (29, stores.ShowsWhatIsWritten),
+    (30, stores.DeletesThenWrites),
+    (31, handles.PublishesOnException),
+    (32, stores.LeavesItsParts),
+    (36, handles.PublishesWhenCollected),
+    (37, handles.SwallowsFailedCommits),
+    (39, handles.ReadsAfterClosing),
+    (43, stores.CommitsInTwoSteps),
+    (44, stores.LosesTheLockWhenCancelled),
+    (46, stores.ForgetsTheLock),
+    (47, stores.RemovesUnderAWriter),
+    (49, stores.LocksTheFolder),
+    (50, handles.KeepsTheLockAfterAFailure),
+    (51, stores.LooksThenCreates),
+    (52, stores.OverwritesChanges),
+    (55, stores.FoldsCase),
+    (55, stores.ComposesNames),
+    (56, handles.CleansPaths),
+    (60, stores.ListsByFolder),
+    (61, stores.ListsOnePage),
+    (62, handles.ListsByPrefix),
+    (63, stores.ListsWhereItBegan),
+    (64, stores.ListsOtherSizes),
+    (65, stores.CountsItsPages),
+    (66, handles.KeepsItsListings),
+    (67, stores.ListsItsStaging),
+    (69, stores.RemovesWhatIsNotThere),
+    (70, stores.RemovesByPattern),
+    (71, stores.HasOneVersion),
+    (72, stores.NamesNoFile),
+    (72, stores.RaisesAsItsLibrary),
+    (74, stores.TellsItsPassword),
+    (75, handles.WorksOnWhenClosed),
+    (77, stores.BlocksTheLoop),
+    (96, handles.AppendsWhereItIs),
+    (98, stores.RewritesElsewhere),
+    (103, handles.PublishesWhatIsLeft),
+    (107, stores.MixesVersions),
+    (113, stores.RemovesOneByOne),
+    (117, stores.ForgetsMetadata),
+    (121, stores.IgnoresTheVersionAskedFor),
+    (124, stores.AbortsWhatWasCommitted),
+    (126, stores.ResumesUnderTheLiving),
+]
+
+
+class Sound(Contract):
+    """What the twins declare: all that files in memory do."""
+
+    __test__ = False
+    declares = MemoryDriver.capabilities
+
+
+REJECTIONS = (AssertionError, pytest.fail.Exception, OSError, KeyError, ExceptionGroup, BlockingError)
+
+
+def behaviours(number: int) -> list[str]:
+    """The tests of one number that a store in memory is asked for."""
+    tests = [getattr(Sound, name) for name in dir(Sound) if number_of(name) == number]
+    return [test.__name__ for test in tests if reason_against(test, Sound) is None]
+
+
+def twin(fault: type[Any] | None) -> Harness:
+    """A store in memory with this fault in it."""
+    driver: Driver = fault() if fault is not None and issubclass(fault, MemoryDriver) else stores.Faulty()
+    below = driver
+    if fault is not None and issubclass(fault, Layer):
+        driver = fault().bind(driver)
+    system = fault if fault is not None and issubclass(fault, FileSystem) else FileSystem
+
+    async def meddle(path: str, data: bytes) -> None:
+        below.replaced(path, data)
+
+    harness = Harness(connect=lambda: system(driver), meddle=meddle, secrets=["hunter2"])
+    harness.can = driver.capabilities
+    return harness
+
+
+async def verdicts(number: int, fault: type[Any] | None) -> list[str]:
+    """How the behaviours of a number end on a store: what they found, or nothing."""
+    found = []
+    for name in behaviours(number):
+        try:
+            async with twin(fault) as store, asyncio.timeout(20):
+                await getattr(Sound(), name)(store)
+        except REJECTIONS as error:
+            found.append(f"{name}: {error!r}")
+    return found
+
+
+@pytest.mark.may_block
+@pytest.mark.parametrize(("number", "fault"), FAULTS, ids=[fault.__name__ for _, fault in FAULTS])
+async def test_the_fault_is_found(number: int, fault: type[Any]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # what a behaviour breaks off is not closed
+        assert await verdicts(number, fault)
+        gc.collect()
+
+
+@pytest.mark.may_block
+@pytest.mark.parametrize("number", sorted({number for number, _ in FAULTS}))
+async def test_nothing_is_found_without_it(number: int) -> None:
+    assert await verdicts(number, None) == []
+
+
+@pytest.mark.may_block
+@pytest.mark.parametrize("fault", [fault for _, fault in FAULTS], ids=[fault.__name__ for _, fault in FAULTS])
+async def test_it_takes_the_behaviour_to_find_it(fault: type[Any]) -> None:
+    """The twins work in everyday use: their fault is not that nothing works."""
+    async with twin(fault) as store:
+        async with store.fs.open("folder/file", "w") as file:
+            await file.write(b"some text")
+        async with store.fs.open("folder/file") as file:
+            assert await file.read() == b"some text"
+        assert await store.fs.ls() == ["folder/file"]
+        await store.fs.rm("folder/file")
