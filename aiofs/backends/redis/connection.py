@@ -18,6 +18,7 @@ from redis import exceptions
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 
+from aiofs.backends.redis.deadlines import Deadline
 from aiofs.backends.redis.errors import failed
 
 try:
@@ -53,6 +54,7 @@ class Connection:
         self._url = url
         self._lent = client
         self._timeout = timeout
+        self._deadline = Deadline(timeout)
         self._client = client
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -121,6 +123,7 @@ class Connection:
 
     async def aclose(self) -> None:
         """Close the client, unless it was lent."""
+        self._deadline.close()
         client, self._client = self._client, self._lent
         if client is not self._lent and client is not None and self._loop is asyncio.get_running_loop():
             await client.aclose()
@@ -130,23 +133,14 @@ class Connection:
         attempt = 1
         while True:
             try:
-                return await self._in_time(send)
+                with self._deadline:  # it sees to cancellation too, which redis-py may lose as an answer comes
+                    return await send(await self._connected())
             except _FAILURES as error:
                 failure = failed(error, path)
                 if not failure.retryable or attempt == ATTEMPTS or time.monotonic() > deadline:
                     raise failure from error
             await asyncio.sleep(random.uniform(0, SHORTEST_PAUSE * 2**attempt))  # noqa: S311 -- no secret is made of it
             attempt += 1
-
-    async def _in_time(self, send: Callable[[Client], Awaitable[T]]) -> T:
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 -- this is a coroutine that asyncio runs
-        cancelled = task.cancelling()
-        async with asyncio.timeout(self._timeout):
-            answer = await send(await self._connected())
-        if task.cancelling() > cancelled:
-            raise asyncio.CancelledError  # redis-py loses it when an answer comes at the same moment
-        return answer
 
     async def _connected(self) -> Client:
         loop = asyncio.get_running_loop()
@@ -162,7 +156,7 @@ class Connection:
 
     async def _new_client(self) -> Client:
         url = _given(self._url)
-        settings = {**WHO, "socket_timeout": None, "socket_connect_timeout": None}  # `_in_time` sees to that, cheaper
+        settings = {**WHO, "socket_timeout": None, "socket_connect_timeout": None}  # `_deadline` does that, cheaper
         single = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **settings)
         try:
             if not await _is_node(single):

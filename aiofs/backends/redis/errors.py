@@ -27,6 +27,7 @@ _BY_KIND: tuple[tuple[type[Exception], type[AiofsError]], ...] = (
     (OSError, Unreachable),
 )
 _BY_CODE: dict[str, type[AiofsError]] = {
+    "ACL": AccessDenied,  # within a script
     "NOAUTH": AccessDenied,
     "NOPERM": AccessDenied,
     "WRONGPASS": AccessDenied,
@@ -49,4 +50,4 @@ def failed(error: Exception, path: str | None) -> AiofsError:
     kind = next((kind for source, kind in _BY_KIND if isinstance(error, source)), AiofsError)
     if kind is AiofsError:
         kind = _BY_CODE.get(words.partition(" ")[0].rstrip(":"), AiofsError)
-    return kind.of(path, f"Redis: {words or type(error).__name__}")
+    return kind.of(path, f"Redis: {words or 'no answer in time'}")

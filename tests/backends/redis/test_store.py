@@ -1,0 +1,291 @@
+"""What is Redis's own: keys, large values, times to live, ways to connect, what is sent and what is kept."""
+
+from __future__ import annotations
+
+import re
+import tracemalloc
+from typing import TYPE_CHECKING
+
+import pytest
+import redis
+import redis.asyncio
+
+from aiofs.backends.redis import driver as driver_module
+from aiofs.backends.redis.driver import RedisDriver
+from aiofs.errors import AccessDenied, AlreadyExists, Conflict, NoSpace, TooLarge
+from aiofs.filesystem import FileSystem
+from aiofs.stores import RedisFileSystem
+from servers.process import HOST
+from servers.valkey import SECRET
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+    from servers.proxy import FaultProxy
+
+MIB = 1 << 20
+LARGE = bytes(range(256)) * 4 * 3000  # about 3 MiB: does not come whole
+
+
+@pytest.fixture
+async def fs(valkey_url: str) -> AsyncIterator[RedisFileSystem]:
+    async with RedisFileSystem(valkey_url, lease=5) as system:
+        yield system
+
+
+@pytest.fixture
+def raw(valkey_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(valkey_url) as client:
+        yield client
+
+
+pytestmark = pytest.mark.may_block  # the tests look from outside with a client that blocks
+
+
+async def test_a_file_is_the_key_that_its_path_spells(fs: RedisFileSystem, raw: redis.Redis) -> None:
+    await fs.write_bytes("dir/path/file.bin", b"bytes")
+    await fs.write_bytes("odd:name/100%", b"odd")
+    assert raw.get("dir:path:file.bin") == b"bytes"
+    assert raw.get("odd%3Aname:100%") == b"odd"
+    assert len(raw.keys("*")) == 2
+
+
+async def test_keys_of_other_programs_are_files(fs: RedisFileSystem, raw: redis.Redis) -> None:
+    foreign = ["plain", "users::42", "a/b", "%3A", "%25", ".", ":", "tail:", "nul\0l", "{tag}:x", "b}a{d", ""]
+    for number, key in enumerate(foreign):
+        raw.set(key, f"value {number}")
+    raw.set(b"\xff not text", b"x")
+    names = await fs.ls()
+    assert len(names) == len(foreign)
+    for name in names:
+        data = await fs.read_bytes(name)
+        await fs.write_bytes(name, data + b"!")
+    assert [raw.get(key) for key in foreign] == [b"value %d!" % number for number in range(len(foreign))]
+
+
+async def test_what_is_not_a_value_is_no_file_and_is_left_alone(fs: RedisFileSystem, raw: redis.Redis) -> None:
+    raw.rpush("list", "a")
+    raw.hset("hash", "field", "a")
+    assert await fs.ls() == []
+    assert not await fs.exists("list")
+    for name in ("list", "hash"):
+        with pytest.raises(FileNotFoundError):
+            await fs.read_bytes(name)
+        with pytest.raises(AlreadyExists, match="not a file"):
+            await fs.write_bytes(name, b"x")
+        with pytest.raises(FileNotFoundError):
+            await fs.rm(name)
+    assert raw.lrange("list", 0, -1) == [b"a"]
+
+
+async def test_stat_transfers_no_value(
+    raw: redis.Redis, valkey_url: str, fault_proxy: Callable[[int], Awaitable[FaultProxy]]
+) -> None:
+    raw.set("large", LARGE)
+    proxy = await fault_proxy(_port(valkey_url))
+    async with RedisFileSystem(proxy.before(valkey_url)) as fs:
+        entry = await fs.stat("large")
+        before = proxy.to_client.passed
+        assert await fs.stat("large") == entry
+        assert entry.size == len(LARGE)
+        assert proxy.to_client.passed - before < 200
+        raw.setrange("large", 7, b"changed by another program")
+        assert (await fs.stat("large")).version != entry.version
+
+
+async def test_a_small_file_is_read_with_one_command(fs: RedisFileSystem, raw: redis.Redis) -> None:
+    await fs.write_bytes("small", b"x" * 1000)
+    await fs.read_bytes("small")
+    before = raw.info("stats")["total_commands_processed"]
+    assert await fs.read_bytes("small") == b"x" * 1000
+    assert raw.info("stats")["total_commands_processed"] - before == 2  # with the one that asks
+
+
+async def test_a_large_value_is_pinned_while_it_is_read(fs: RedisFileSystem, raw: redis.Redis) -> None:
+    raw.set("large", LARGE)
+    async with fs.open("large") as file:
+        assert await file.read(10) == LARGE[:10]
+        (pin,) = raw.keys(".aiofs-*")
+        assert 0 < raw.ttl(pin) <= 300
+        raw.set("large", b"other")
+        await file.seek(2 * MIB)
+        assert await file.read() == LARGE[2 * MIB :]
+    assert raw.keys("*") == [b"large"]
+
+
+async def test_a_pin_that_expired_is_made_again_unless_the_value_changed(fs: RedisFileSystem, raw: redis.Redis) -> None:
+    raw.set("large", LARGE)
+    async with fs.open("large") as file:
+        await file.read(10)
+        raw.delete(*raw.keys(".aiofs-*"))
+        await file.seek(2 * MIB)
+        assert await file.read() == LARGE[2 * MIB :]
+        raw.delete(*raw.keys(".aiofs-*"))
+        raw.setrange("large", 0, b"other")
+        await file.seek(2 * MIB)
+        with pytest.raises(Conflict):
+            await file.read()
+    assert raw.keys("*") == [b"large"]
+
+
+async def test_a_range_of_a_large_value_is_all_that_is_sent(
+    raw: redis.Redis, valkey_url: str, fault_proxy: Callable[[int], Awaitable[FaultProxy]]
+) -> None:
+    raw.set("large", LARGE)
+    proxy = await fault_proxy(_port(valkey_url))
+    async with RedisFileSystem(proxy.before(valkey_url)) as fs:
+        assert await fs.read_bytes("large", 1000, 1100) == LARGE[1000:1100]
+        before = proxy.to_client.passed
+        assert await fs.read_bytes("large", 2 * MIB, 2 * MIB + 100) == LARGE[2 * MIB : 2 * MIB + 100]
+        assert proxy.to_client.passed - before < 1000
+
+
+async def test_too_large_is_said_before_anything_is_sent(
+    valkey_url: str, fault_proxy: Callable[[int], Awaitable[FaultProxy]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert driver_module.LARGEST_VALUE == 512 * MIB
+    monkeypatch.setattr(driver_module, "LARGEST_VALUE", 3 * MIB)
+    proxy = await fault_proxy(_port(valkey_url))
+    async with RedisFileSystem(proxy.before(valkey_url)) as fs:
+        async with fs.open("file", "w") as file:
+            await file.write(bytes(3 * MIB))
+        assert (await fs.stat("file")).size == 3 * MIB
+        file = await fs.open("file", "w")
+        await file.write(bytes(3 * MIB))
+        before = proxy.to_server.passed
+        with pytest.raises(TooLarge, match="chunked=True"):
+            await file.write(bytes(MIB))
+        assert proxy.to_server.passed == before
+        await file.abort()
+
+
+async def test_ttl(valkey_url: str, raw: redis.Redis) -> None:
+    async with RedisFileSystem(valkey_url, ttl=100) as fs:
+        await fs.write_bytes("small", b"x")
+        await fs.write_bytes("large", LARGE)
+        await fs.copy("small", "copy")
+        assert all(90 < raw.ttl(key) <= 100 for key in ("small", "large", "copy"))
+    async with RedisFileSystem(valkey_url) as fs:
+        await fs.write_bytes("small", b"y")
+        assert raw.ttl("small") == -1
+
+
+async def test_over_a_unix_socket(valkey_socket_url: str, raw: redis.Redis) -> None:
+    async with RedisFileSystem(valkey_socket_url) as fs:
+        await fs.write_bytes("file", b"x")
+    assert raw.get("file") == b"x"
+
+
+async def test_over_tls(valkey_tls_url: str, raw: redis.Redis) -> None:
+    async with RedisFileSystem(valkey_tls_url) as fs:
+        await fs.write_bytes("file", b"x")
+        assert await fs.read_bytes("file") == b"x"
+    assert raw.get("file") == b"x"
+
+
+async def test_tls_is_never_plain(valkey_url: str, fault_proxy: Callable[[int], Awaitable[FaultProxy]]) -> None:
+    proxy = await fault_proxy(_port(valkey_url))
+    async with RedisFileSystem(proxy.before(valkey_url).replace("redis:", "rediss:"), timeout=1) as fs:
+        with pytest.raises(OSError, match="Redis"):
+            await fs.write_bytes("file", b"in the clear")
+    assert proxy.connections
+
+
+async def test_a_lent_client_is_never_closed(valkey_url: str) -> None:
+    async with redis.asyncio.Redis.from_url(valkey_url) as client:
+        async with RedisFileSystem(client=client) as fs:
+            await fs.write_bytes("file", b"x")
+        assert await client.get("file") == b"x"
+
+
+async def test_what_cannot_work_is_refused_at_once(valkey_url: str) -> None:
+    async with redis.asyncio.Redis.from_url(valkey_url, decode_responses=True) as client:
+        with pytest.raises(ValueError, match="decode_responses"):
+            RedisFileSystem(client=client)
+    with pytest.raises(ValueError, match="decode_responses"):
+        RedisFileSystem(f"{valkey_url}?decode_responses=true")
+    with pytest.raises(ValueError, match="frobnicate"):
+        RedisFileSystem(f"{valkey_url}?frobnicate=1")
+    with pytest.raises(ValueError, match="scheme"):
+        RedisFileSystem("http://127.0.0.1/")
+    with pytest.raises(ValueError, match="URL"):
+        RedisFileSystem()
+
+
+async def test_errors_of_the_server(valkey_users: dict[str, str], raw: redis.Redis) -> None:
+    raw.set("file", b"x")
+    async with RedisFileSystem(valkey_users["reader"]) as fs:
+        assert await fs.read_bytes("file") == b"x"
+        with pytest.raises(AccessDenied) as denied:
+            await fs.write_bytes("file", b"y")
+        assert SECRET not in repr(fs) + str(denied.value) + repr(denied.value)
+        assert denied.value.filename == "file"
+        assert isinstance(denied.value.__cause__, redis.RedisError)
+    async with RedisFileSystem(valkey_users["full"]) as fs:
+        raw.config_set("maxmemory", 1)
+        try:
+            with pytest.raises(NoSpace):
+                await fs.write_bytes("file", b"y")
+        finally:
+            raw.config_set("maxmemory", 0)
+        await fs.write_bytes("file", b"z")
+    assert raw.get("file") == b"z"
+
+
+async def test_a_server_that_forgot_the_scripts_is_told_again(fs: RedisFileSystem, raw: redis.Redis) -> None:
+    await fs.write_bytes("file", b"x")
+    raw.script_flush()
+    await fs.write_bytes("file", b"y")
+    assert raw.get("file") == b"y"
+
+
+async def test_the_lock_says_who_and_since_when(fs: RedisFileSystem) -> None:
+    async with fs.open("file", "w"):
+        with pytest.raises(BlockingIOError, match=r"by .+:\d+ since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"):
+            await fs.write_bytes("file", b"x")
+
+
+async def test_ten_thousand_keys_are_listed_in_flat_memory(valkey_url: str, raw: redis.Redis) -> None:
+    names = [f"folder/{number:05}" for number in range(10_000)]
+    raw.mset({name.replace("/", ":"): b"x" for name in names})
+    async with FileSystem(RedisDriver(valkey_url, page=500)) as fs:
+        assert await fs.ls("folder") == names
+        tracemalloc.start()
+        try:
+            listed = 0
+            async for _ in fs.ls():
+                listed += 1
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert listed == len(names)
+    assert peak < 1 * MIB
+
+
+async def test_a_range_of_the_listing_asks_for_what_begins_so(fs: RedisFileSystem, raw: redis.Redis) -> None:
+    for key in ("a*b:1", "a*b:2", "axb:1", "a[1]:x", "a1:x", "q%3A%253A:z"):
+        raw.set(key, b"")
+    assert await fs.ls("a*b") == ["a*b/1", "a*b/2"]
+    assert await fs.ls("a[1]") == ["a[1]/x"]
+    assert await fs.ls("q:%3A") == ["q:%3A/z"]
+    assert await fs.ls(prefix="q:%3") == ["q:%3A/z"]
+    assert await fs.ls(recursive=False) == ["a*b/", "a1/", "a[1]/", "axb/", "q:%3A/"]
+
+
+async def test_r_plus_and_append_send_only_what_changes(
+    raw: redis.Redis, valkey_url: str, fault_proxy: Callable[[int], Awaitable[FaultProxy]]
+) -> None:
+    raw.set("large", LARGE)
+    proxy = await fault_proxy(_port(valkey_url))
+    async with RedisFileSystem(proxy.before(valkey_url)) as fs:
+        async with fs.open("large", "a") as file:
+            await file.write(b"tail")
+        assert proxy.to_server.passed < 2 * MIB
+        assert raw.get("large") == LARGE + b"tail"
+        assert proxy.to_client.passed < 2 * MIB
+
+
+def _port(url: str) -> int:
+    found = re.search(rf"{re.escape(HOST)}:(\d+)", url)
+    assert found is not None
+    return int(found[1])
