@@ -7,6 +7,7 @@ wake-up for all that are ready. They are daemons, so that a call that never ends
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import threading
 from collections import deque
@@ -179,6 +180,9 @@ class Workers:
         self._lock = threading.Lock()
         self._threads = 0
         self._spare = 0  # idle threads, less queued calls
+        self._aside = 0  # threads that may block for as long as they like
+        self._all_home = threading.Condition(self._lock)
+        self._ending = False
 
     def put(self, call: Call[Any]) -> None:
         """Queue `call`, with a new thread where none is free. Raises RuntimeError where no thread can start."""
@@ -192,6 +196,7 @@ class Workers:
         """Let one more thread work, and start it where a call waits for it."""
         with self._lock:
             self._limit += 1
+            self._aside += 1
             if self._spare < 0:
                 self._start()
 
@@ -199,6 +204,13 @@ class Workers:
         """Take back one `grow`: the next thread to finish ends if it is one too many."""
         with self._lock:
             self._limit -= 1
+            self._aside -= 1
+
+    def finish(self) -> None:
+        """Wait until every call has ended but those that may take for ever: nothing is cut off at the interpreter's end."""
+        with self._all_home:
+            self._ending = True
+            self._all_home.wait_for(lambda: self._threads - self._spare <= self._aside)
 
     def _start(self) -> None:
         threading.Thread(target=self._work, name="aiofs-worker", daemon=True).start()
@@ -210,10 +222,15 @@ class Workers:
         while True:
             queue.get().run()
             with lock:
-                if self._threads > self._limit:
+                ends = self._threads > self._limit
+                if ends:
                     self._threads -= 1
-                    return
-                self._spare += 1
+                else:
+                    self._spare += 1
+                if self._ending:
+                    self._all_home.notify_all()
+            if ends:
+                return
 
 
 _workers = Workers(LIMIT)
@@ -231,6 +248,8 @@ def _forget_threads() -> None:
     _workers = Workers(LIMIT)
     _ways = WeakKeyDictionary()
 
+
+atexit.register(lambda: _workers.finish())  # the lambda: a forked child has workers of its own
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_threads)

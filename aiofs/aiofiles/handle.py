@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from weakref import WeakMethod
 
 from aiofs.aiofiles.base import AsyncBase
 from aiofs.localio.files import LocalFile, UpdateFile
@@ -26,6 +27,8 @@ P = ParamSpec("P")
 
 ALLOWANCE = 256
 """Operations on the loop between two looks at the clock."""
+LINGER = 0.05
+"""Seconds that small writes gather at most, where the loop comes round."""
 SMALL = 1024
 """Bytes or characters that one write may have and need no look at the clock."""
 
@@ -58,7 +61,9 @@ class Handle(AsyncBase):
         self._turn = local.turn
         self._reading = local.readable()
         self._appends = "a" in local.mode
-        self._gathering = isinstance(local, UpdateFile) and not getattr(self._stream, "line_buffering", False)
+        if isinstance(local, UpdateFile):
+            self._gathering = not getattr(self._stream, "line_buffering", False)
+            local.gathers = WeakMethod(self._linger)
         self._open_way()
 
     def _retire(self) -> LocalFile | None:
@@ -88,7 +93,7 @@ class Handle(AsyncBase):
 
     def _open_way(self) -> None:
         if self._local is not None:
-            self._writes = ALLOWANCE if self._gathering else 0
+            self._writes = ALLOWANCE if self._gathering and not self._local.full else 0
             self._reads = ALLOWANCE if self._reading and not self._dirty else 0
 
     def _close_way(self) -> None:
@@ -151,13 +156,16 @@ class Handle(AsyncBase):
         local = self._local
         if local is None:
             return await self._call(function, *args, **kwargs)
+        flight = self._depart(local, partial(function, *args, **kwargs))
+        return await (flight if self._executor is None else asyncio.shield(flight))
+
+    def _depart(self, local: LocalFile, work: Callable[[], T]) -> asyncio.Future[T]:
         local.waits = self._flying = True
-        work = partial(function, *args, **kwargs)
         if self._executor is None:
-            return await launch(work, landed=self._land).future
+            return launch(work, landed=self._land).future
         flight = self._loop.run_in_executor(self._executor, work)
         flight.add_done_callback(self._land)
-        return await asyncio.shield(flight)
+        return flight
 
     def _land(self, _flight: object = None) -> None:
         self._flying = False
@@ -188,6 +196,21 @@ class Handle(AsyncBase):
             return await self._finish(function, *args, **kwargs)
         finally:
             self._exit()
+
+    def _linger(self) -> None:
+        """Small writes begin to gather: see to it that they do not wait for long."""
+        self._loop.call_later(LINGER, _call_alive, WeakMethod(self._drain_meanwhile))
+
+    def _drain_meanwhile(self) -> None:
+        """Bring what is gathered to the file while the program does something else."""
+        local = self._local
+        if isinstance(local, UpdateFile) and local.pending:
+            if self._busy:
+                self._linger()
+                return
+            self._take()
+            self._left = True
+            self._depart(local, local.drain).add_done_callback(_forgive)
 
     # What both kinds do alike
 
@@ -298,10 +321,6 @@ class Handle(AsyncBase):
     async def _ask(self, question: Callable[[], bool]) -> bool:
         return await self._call(question) if self._local is None else question()
 
-    def readable(self) -> bool:
-        """Whether the file was opened for reading."""
-        return self._stream.readable()  # type: ignore[no-any-return]
-
     def fileno(self) -> int:
         """Return the descriptor, at whose position the file is then as far as its buffer."""
         if not self._busy:
@@ -322,6 +341,19 @@ class Handle(AsyncBase):
     def mode(self) -> str:
         """The mode that the file was opened in."""
         return self._stream.mode  # type: ignore[no-any-return]
+
+
+def _call_alive(method: WeakMethod[Callable[[], None]]) -> None:
+    """Call a method of a handle, if the program has not let go of that."""
+    alive = method()
+    if alive is not None:
+        alive()
+
+
+def _forgive(drain: asyncio.Future[None]) -> None:
+    """Look at the error: the next write, or the end, meets it again and raises it."""
+    if not drain.cancelled():
+        drain.exception()
 
 
 def _after_drain(local: UpdateFile, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -13,6 +13,7 @@ import struct
 import sys
 import threading
 from contextlib import suppress
+from time import monotonic
 from typing import IO, TYPE_CHECKING, Any
 
 from aiofs.localio.devices import Device, known_device
@@ -24,11 +25,15 @@ if TYPE_CHECKING:
 
 try:
     from ctypes import PyDLL, addressof, c_char_p, c_int, c_long, c_size_t, c_uint, c_void_p, create_string_buffer
+    from fcntl import F_SETFL, fcntl
 except ImportError:
     PyDLL = None  # type: ignore[assignment,misc]
 
 OPENAT2 = 437
 READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)
+PLACE = getattr(os, "O_PATH", 0) | getattr(os, "O_CLOEXEC", 0)
+KNOWN_FOR, MOST_KNOWN = 1.0, 4096
+"""Seconds for which a path is taken for what it was, and how many paths."""
 HERE = -100
 RESOLVE_CACHED, RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS = 0x20, 0x08, 0x02
 EMPTY_PATH, DONT_SYNC = 0x1000, 0x4000
@@ -92,8 +97,10 @@ class CachedOpener:
         self._syscall.argtypes = [c_long, c_long, c_char_p, c_void_p, c_size_t]
         self._statx = library.statx
         self._statx.argtypes = [c_int, c_char_p, c_int, c_uint, c_void_p]
-        self._anywhere = _How(RESOLVE_CACHED)
-        self._below = _How(RESOLVE_CACHED | RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS)
+        self._known: dict[str | bytes, float] = {}
+        self._anywhere = _How(PLACE, RESOLVE_CACHED)
+        self._at_once = _How(READ | os.O_NONBLOCK | os.O_NOCTTY, RESOLVE_CACHED)
+        self._below = _How(PLACE, RESOLVE_CACHED | RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS)
         self._answers = _Answers()
         self._descriptors = os.open("/proc/self/fd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
@@ -103,7 +110,7 @@ class CachedOpener:
         Return the descriptor, the device and the size. None where that cannot be done at once.
         """
         if below is None:
-            return self._open_at(HERE, path, self._anywhere)
+            return self._open_known(path) or self._open_new(path)
         folder = self._place(HERE, below, self._anywhere)
         if folder < 0:
             return None
@@ -111,6 +118,32 @@ class CachedOpener:
             return self._open_at(folder, path, self._below)
         finally:
             os.close(folder)
+
+    def _open_new(self, path: str | bytes) -> tuple[int, Device, int] | None:
+        found = self._open_at(HERE, path, self._anywhere)
+        if found is not None:
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            self._known[path] = monotonic() + KNOWN_FOR
+        return found
+
+    def _open_known(self, path: str | bytes) -> tuple[int, Device, int] | None:
+        """Open what was a regular file a moment ago, without the detour.
+
+        If it has become something else, opening it like this does not wait either, and a thread does it again.
+        """
+        if self._known.get(path, 0.0) < monotonic():
+            return None
+        descriptor = self._place(HERE, path, self._at_once)
+        if descriptor < 0:
+            return None
+        status = os.fstat(descriptor)
+        device = known_device(status.st_dev)
+        if device is None or not device.answers_at_once or not stat.S_ISREG(status.st_mode):
+            os.close(descriptor)
+            return None
+        fcntl(descriptor, F_SETFL, os.O_RDONLY)  # it waits like any other from here on
+        return descriptor, device, status.st_size
 
     def _open_at(self, folder: int, path: str | bytes, how: _How) -> tuple[int, Device, int] | None:
         place = self._place(folder, path, how)
@@ -143,7 +176,7 @@ class CachedOpener:
             return None
         mode, size, major, minor = STATUS.unpack_from(answers.buffer)
         device = known_device(os.makedev(major, minor))
-        if device is None or not (device.local and (device.nowait or device.memory)) or not stat.S_ISREG(mode):
+        if device is None or not device.answers_at_once or not stat.S_ISREG(mode):
             return None
         return device, size
 
@@ -165,8 +198,8 @@ class CachedOpener:
 class _How:
     """What openat2(2) is told about the way to a place."""
 
-    def __init__(self, resolve: int) -> None:
-        how = struct.pack("=QQQ", os.O_PATH | os.O_CLOEXEC, 0, resolve)
+    def __init__(self, flags: int, resolve: int) -> None:
+        how = struct.pack("=QQQ", flags, 0, resolve)
         self._buffer = create_string_buffer(how, len(how))
         self.address = addressof(self._buffer)
         self.size = len(how)

@@ -32,6 +32,11 @@ class Device:
     """Opening for reading, asking for the status and closing never wait for anybody else."""
     until: float = float("inf")
 
+    @property
+    def answers_at_once(self) -> bool:
+        """Whether a file can be opened and read on the loop."""
+        return self.local and (self.nowait or self.memory)
+
 
 _known: dict[int, Device] = {}
 

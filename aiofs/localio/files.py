@@ -11,13 +11,16 @@ import errno
 import io
 import os
 from time import monotonic, time_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
+from weakref import WeakSet
 
 from aiofs.localio.devices import Device
 from aiofs.localio.reading import NOWAIT, pread_now
 from aiofs.localio.turns import INLINE, Turn
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from _typeshed import ReadableBuffer, WriteableBuffer
 
 GATHERED = 131_072
@@ -36,6 +39,8 @@ class LocalFile(io.FileIO):
 
     waits = True
     starved = False
+    full = False
+    """Whether what is gathered has to be brought to the file before there is more."""
     sealed = False
     ahead = b""
     """Bytes from the current position on that the next operation will find, and beyond which it must not ask."""
@@ -186,8 +191,11 @@ class LocalFile(io.FileIO):
 class UpdateFile(LocalFile):
     """A regular file that is written, perhaps also read. On the loop it gathers small writes."""
 
-    full = False
+    _all: ClassVar[WeakSet[UpdateFile]] = WeakSet()
+
     writes = 0
+    gathers: Callable[[], Callable[[], None] | None] | None = None
+    """A weak method, which is called when small writes begin to gather."""
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
@@ -200,9 +208,22 @@ class UpdateFile(LocalFile):
             self.drain()
             return super().write(data)
         self.turn.spend()
+        if not self.pending and self.gathers is not None and (begun := self.gathers()) is not None:
+            begun()
         self.pending += data
         self.full = len(self.pending) >= GATHERED
         return len(memoryview(data))
+
+    def settle_in(self, device: Device, turn: Turn, size: int) -> None:
+        """Begin to take small writes on the loop."""
+        super().settle_in(device, turn, size)
+        self._all.add(self)
+
+    @classmethod
+    def forget_gathered(cls) -> None:
+        """In a forked child: what is gathered is the parent's to write."""
+        for file in cls._all:
+            file.pending.clear()
 
     def settle_out(self) -> None:
         """Wait from here on like any other file, with nothing gathered."""
@@ -218,11 +239,12 @@ class UpdateFile(LocalFile):
         return False
 
     def drain(self) -> None:
-        """Bring what is gathered to the file, in a thread. What could not be written stays gathered."""
-        self.full = False
+        """Bring what is gathered to the file, in a thread. What could not be written stays gathered, and is in the way."""
+        self.full = True
         while self.pending:
             written = super().write(self.pending)
             del self.pending[:written]
+        self.full = False
 
     def close(self) -> None:
         """Write what is gathered, and close even where that fails."""
@@ -232,3 +254,7 @@ class UpdateFile(LocalFile):
         finally:
             self.pending = bytearray()
             super().close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=UpdateFile.forget_gathered)

@@ -13,8 +13,7 @@ from aiofiles.threadpool.binary import (
 )
 
 from aiofs.aiofiles import theirs
-from aiofs.aiofiles.base import AsyncBase
-from aiofs.aiofiles.handle import SMALL
+from aiofs.aiofiles.handle import SMALL, Handle
 from aiofs.aiofiles.linewise import Linewise
 from aiofs.localio.files import LocalFile, UpdateFile
 from aiofs.localio.turns import INLINE
@@ -160,6 +159,10 @@ class AsyncBufferedIOBase(Linewise, theirs.BufferedIOBase):
             return self._stream.tell()  # type: ignore[no-any-return]
         return await self._alone(self._stream.tell)
 
+    def readable(self) -> bool:
+        """Whether the file was opened for reading."""
+        return self._stream.readable()  # type: ignore[no-any-return]
+
     def detach(self) -> Any:
         """Give away the file below, and be of no use any more."""
         return self._file.detach()
@@ -183,13 +186,50 @@ class AsyncBufferedReader(AsyncBufferedIOBase, theirs.BufferedReader):
         return await super().write(data)
 
 
-class AsyncFileIO(AsyncBase, theirs.FileIO):
+class AsyncFileIO(Handle, theirs.FileIO):
     """A file without a buffer: each call is one of the system's, in a thread."""
 
     def __init__(
         self, file: Any, loop: asyncio.AbstractEventLoop | None = None, executor: Executor | None = None
     ) -> None:
         super().__init__(file, loop, executor)
+
+    async def read(self, size: int | None = -1, /) -> bytes:
+        """Return up to `size` bytes, as many as one call brings, by default all that are left; b"" at the end."""
+        return await self._call(self._stream.read, size)
+
+    async def readall(self) -> bytes:
+        """Return all that are left."""
+        return await self._call(self._stream.readall)
+
+    async def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """Fill `buffer` as far as one call does; return the number of bytes."""
+        return await self._call(self._stream.readinto, buffer)
+
+    async def readline(self, size: int | None = -1, /) -> bytes:
+        """Return the next line with its end, or `size` bytes of it; b"" at the end of the file."""
+        return await self._call(self._stream.readline, size)
+
+    async def __anext__(self) -> bytes:
+        if line := await self.readline():
+            return line
+        raise StopAsyncIteration
+
+    async def write(self, data: ReadableBuffer, /) -> int:
+        """Write `data` as far as one call does; return the number of bytes."""
+        return await self._call(self._stream.write, data)
+
+    async def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """Go to `offset` from the start, from here (1) or from the end (2); return the position."""
+        return await self._call(self._stream.seek, offset, whence)
+
+    async def tell(self) -> int:
+        """Return the position."""
+        return await self._call(self._stream.tell)
+
+    def readable(self) -> bool:
+        """Whether the file was opened for reading."""
+        return self._stream.readable()  # type: ignore[no-any-return]
 
 
 def _size(data: Any) -> int:

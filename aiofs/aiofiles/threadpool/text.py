@@ -213,6 +213,10 @@ class AsyncTextIOWrapper(Handle, theirs.TextIOWrapper):
             return self._stream.tell()  # type: ignore[no-any-return]
         return await self._alone(self._stream.tell)
 
+    async def readable(self) -> bool:
+        """Whether the file was opened for reading."""
+        return await self._ask(self._stream.readable)
+
     def detach(self) -> Any:
         """Give away the buffer below, and be of no use any more."""
         return self._file.detach()
