@@ -152,10 +152,13 @@ class FastDFSFileSystem(FileSystem):
         client, extension = self._fastdfs.client, suffix.removeprefix(".")
         return await client.upload(data, size, extension=extension, group=self._fastdfs.group, appender=appender)
 
-    async def rebuild_index(self) -> int:
+    async def rebuild_index(self, identity: str | None = None) -> int:
         """Give the names that were lost with the index back to the files that bear them; return how many.
 
-        This asks every storage for all its files, and looks at each.
+        This asks every storage for all its files, and looks at each. Where several indexes have files in the cluster,
+        `identity` says which of them was lost.
+
+        :raises ValueError: if that is needed, naming them.
         """
         self._check_open()
-        return await self._fastdfs.recovery.rebuild()
+        return await self._fastdfs.recovery.rebuild(identity)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from aiofs.backends.fastdfs.ids import FileId, looks_like_id
-from aiofs.backends.fastdfs.index import Index, Record, check_match, entry_of
+from aiofs.backends.fastdfs.index import IDENTITY, Index, Record, check_match, entry_of
 from aiofs.backends.fastdfs.labels import label
 from aiofs.backends.fastdfs.recovery import Recovery
 from aiofs.backends.fastdfs.sessions import AppenderSession, NamedSession
@@ -110,17 +110,13 @@ class FastDFSDriver(Driver):
                 ours[path] = await self.lock(path)
                 held.push_async_callback(_give_back, ours[path])
             files = {path: await self._file_behind(path, match, missing_ok=missing_ok) for path in paths}
-            names = [path for path, file in files.items() if file is not None and not looks_like_id(path)]
-            if names:
-                await self.index.driver.delete(names, leases=[ours[path] for path in names])
-            for path, file in files.items():
-                if file is not None:
-                    await self._remove(file, certain=looks_like_id(path) and not missing_ok)
+            await finish(self._remove({path: file for path, file in files.items() if file is not None}, ours))
 
     async def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry]:
         """Yield the names of the index. Sizes would take a look at each."""
         async for entry in self.index.driver.list(prefix, after=after, delimiter=delimiter):
-            yield Entry(entry.path)
+            if entry.path != IDENTITY:
+                yield Entry(entry.path)
 
     async def lock(self, path: str) -> Lease:
         """Get the right to write the path, wherever the index does."""
@@ -131,9 +127,8 @@ class FastDFSDriver(Driver):
         moves = self.index.driver.offers(Moves)
         if moves is None or looks_like_id(source) or looks_like_id(target):
             raise Unsupported.of(source, "neither ids nor what an index without renames keeps can be renamed")
-        moved, replaced = await self.index.find(source), await self.index.get(target)
-        await moves.move(source, target, leases)
-        await finish(self._relabel(target, moved, replaced))
+        moved = await self.index.find(source)
+        await finish(self._rename(moves, source, target, leases, moved))
         return moved.entry(target)
 
     def leftovers(self) -> AsyncIterator[Leftover]:
@@ -206,17 +201,24 @@ class FastDFSDriver(Driver):
             raise Conflict.of(path, "the file was changed meanwhile")
         return path if looks_like_id(path) else entry.version
 
-    async def _remove(self, file: str, *, certain: bool) -> None:
-        if certain:
-            await self.client.delete(file)
-        else:
-            await self.discard(file)
+    async def _remove(self, files: Mapping[str, str], leases: Mapping[str, Lease]) -> None:
+        """Remove paths, of which the files are known, for names from the index first."""
+        names = [path for path in files if not looks_like_id(path)]
+        if names:
+            await self.index.driver.delete(names, leases=[leases[path] for path in names])
+        for path, file in files.items():
+            if looks_like_id(path):
+                await self.client.delete(file)
+            else:
+                await self.discard(file)
 
-    async def _relabel(self, path: str, moved: Record, replaced: Record | None) -> None:
+    async def _rename(self, moves: Moves, source: str, target: str, leases: tuple[Lease, Lease], moved: Record) -> None:
+        replaced = await self.index.get(target)
+        await moves.move(source, target, leases)
         if replaced is not None:
             await self.discard(str(replaced.file))
         with suppress(OSError):  # the label is only for the day when the index is lost
-            await self.client.set_metadata(str(moved.file), label(path, moved.metadata))
+            await self.client.set_metadata(str(moved.file), label(await self.index.identity(), target, moved.metadata))
 
 
 def capabilities_over(index: Capabilities | None) -> Capabilities:

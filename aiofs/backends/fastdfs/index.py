@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from aiofs.backends.fastdfs.ids import FileId
 from aiofs.driver import ABSENT, Entry
-from aiofs.errors import AlreadyExists, Conflict, Damaged, NotFound
+from aiofs.errors import AlreadyExists, Conflict, Damaged, Locked, NotFound
 from aiofs.shield import finish
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from aiofs.driver import Driver, Lease, ReadStream
+    from aiofs.driver import Driver, Lease
 
+IDENTITY = ".aiofs-fastdfs"
+"""The file in the index that says which index it is."""
 _CHUNK = 1 << 16
+_SOON = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +45,36 @@ class Index:
 
     def __init__(self, driver: Driver) -> None:
         self.driver = driver
+        self._identity: str | None = None
+
+    async def identity(self) -> str:
+        """Return what tells this index from others over the same cluster. It gets one at its first use."""
+        while self._identity is None:
+            self._identity = await self.known_identity()
+            if self._identity is None:
+                await self.identify_as(uuid.uuid4().hex)
+        return self._identity
+
+    async def known_identity(self) -> str | None:
+        """Return what the index is called, `None` while it is not called anything."""
+        try:
+            text, _version = await self._read(IDENTITY)
+        except NotFound:
+            return None
+        return text.decode()
+
+    async def identify_as(self, identity: str) -> None:
+        """Give the index an identity, unless it has one or is just getting it."""
+        try:
+            lease = await self.driver.lock(IDENTITY)
+        except Locked:
+            await asyncio.sleep(_SOON)
+            return
+        try:
+            with suppress(AlreadyExists):
+                await self._write(IDENTITY, identity.encode(), lease, ABSENT)
+        finally:
+            await finish(lease.release())
 
     async def find(self, path: str) -> Record:
         """Look a name up.
@@ -46,14 +82,10 @@ class Index:
         :raises NotFound: if there is no such file.
         :raises Damaged: if what is under the name was not written by an index.
         """
-        stream = await self.driver.read(path)
-        try:
-            text = await _all(stream)
-        finally:
-            await finish(stream.aclose())
+        text, version = await self._read(path)
         try:
             fields = json.loads(text)
-            return Record(FileId.parse(fields["id"]), dict(fields["metadata"]), stream.entry.version)
+            return Record(FileId.parse(str(fields["id"])), dict(fields["metadata"]), version)
         except (ValueError, KeyError, TypeError) as error:
             raise Damaged.of(path, "this file of the index is not one") from error
 
@@ -70,10 +102,23 @@ class Index:
         :raises Conflict: if that is not there any more.
         :raises AlreadyExists: if there was nothing and now is.
         """
-        match = ABSENT if old is None else old.version
+        text = json.dumps({"id": file, "metadata": dict(metadata)})
+        await self._write(path, text.encode(), lease, ABSENT if old is None else old.version)
+
+    async def _read(self, path: str) -> tuple[bytes, str | None]:
+        stream = await self.driver.read(path)
+        try:
+            pieces = []
+            while piece := await stream.chunk(_CHUNK):
+                pieces.append(piece)
+            return b"".join(pieces), stream.entry.version
+        finally:
+            await finish(stream.aclose())
+
+    async def _write(self, path: str, text: bytes, lease: Lease, match: str | None) -> None:
         session = await self.driver.begin(path, lease, match=match)
         try:
-            await session.write(json.dumps({"id": file, "metadata": dict(metadata)}).encode())
+            await session.write(text)
             await session.commit()
         finally:
             await finish(session.abort())
@@ -91,10 +136,3 @@ def check_match(path: str, record: Record | None, match: str | None) -> None:
 def entry_of(path: str, file: FileId, metadata: Mapping[str, str] | None = None) -> Entry:
     """Describe a normal file by what its name tells."""
     return Entry(path, file.size, datetime.fromtimestamp(file.created, UTC), str(file), metadata)
-
-
-async def _all(stream: ReadStream) -> bytes:
-    pieces = []
-    while piece := await stream.chunk(_CHUNK):
-        pieces.append(piece)
-    return b"".join(pieces)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -13,18 +14,21 @@ _KEY = "aiofs"
 _ROOM = 256
 
 
-class Label(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Label:
     """What is written on a file."""
 
+    index: str
+    """The identity of the index that knows the file."""
     path: str
     metadata: Mapping[str, str]
     written: int
     """When, in nanoseconds since 1970: of two files with the same name the later one counts."""
 
 
-def label(path: str, metadata: Mapping[str, str]) -> dict[str, str]:
+def label(index: str, path: str, metadata: Mapping[str, str]) -> dict[str, str]:
     """Return the metadata of the protocol's kind that say which file this is, in pieces that fit."""
-    text = json.dumps({"path": path, "metadata": dict(metadata), "written": time.time_ns()})
+    text = json.dumps({"index": index, "path": path, "metadata": dict(metadata), "written": time.time_ns()})
     return {f"{_KEY}{at // _ROOM:04}": text[at : at + _ROOM] for at in range(0, len(text), _ROOM)}
 
 
@@ -33,6 +37,6 @@ def read_label(metadata: Mapping[str, str]) -> Label | None:
     text = "".join(metadata[key] for key in sorted(metadata) if key.startswith(_KEY))
     try:
         fields = json.loads(text)
-        return Label(str(fields["path"]), dict(fields["metadata"]), int(fields["written"]))
+        return Label(str(fields["index"]), str(fields["path"]), dict(fields["metadata"]), int(fields["written"]))
     except (ValueError, KeyError, TypeError):
         return None

@@ -29,8 +29,9 @@ class Recovery:
 
     async def leftovers(self) -> AsyncIterator[Leftover]:
         """Yield the files whose name does not lead to them, then what the index's store has to say."""
+        identity = await self._driver.index.known_identity()
         async for file, label in self._labelled():
-            if not await self._is_named(label.path, file):
+            if label.index == identity and not await self._is_named(label.path, file):
                 modified = datetime.fromtimestamp(file.created, UTC)
                 live = await self._is_locked(label.path)
                 yield Leftover(label.path, _KIND, modified, None, live, str(file))
@@ -58,22 +59,36 @@ class Recovery:
             await finish(lease.release())
         return True
 
-    async def rebuild(self) -> int:
-        """Give every file whose label bears a name that the index does not know back to it; return how many."""
-        newest: dict[str, tuple[FileId, Label]] = {}
+    async def rebuild(self, identity: str | None) -> int:
+        """Give every file whose label bears a name that the index does not know back to it; return how many.
+
+        :raises ValueError: if several indexes left files in the cluster, and it is not said whose are meant.
+        """
+        index = self._driver.index
+        identity = identity or await index.known_identity()
+        newest: dict[str, dict[str, tuple[FileId, Label]]] = {}
         async for file, label in self._labelled():
-            if label.path not in newest or newest[label.path][1].written < label.written:
-                newest[label.path] = file, label
-        restored = 0
-        for path, (file, label) in newest.items():
-            lease = await self._driver.lock(path)
-            try:
-                if await self._driver.index.get(path) is None:
-                    await self._driver.index.put(path, str(file), label.metadata, lease, None)
-                    restored += 1
-            finally:
-                await finish(lease.release())
-        return restored
+            if identity in {None, label.index}:
+                known = newest.setdefault(label.index, {})
+                if label.path not in known or known[label.path][1].written < label.written:
+                    known[label.path] = file, label
+        if len(newest) > 1:
+            counts = ", ".join(f"{name} ({len(files)} files)" for name, files in sorted(newest.items()))
+            raise ValueError(f"several indexes have files in this cluster; say which one is to be rebuilt: {counts}")
+        for name, files in newest.items():
+            await index.identify_as(name)
+            return sum([await self._restore(path, *found) for path, found in files.items()])
+        return 0
+
+    async def _restore(self, path: str, file: FileId, label: Label) -> bool:
+        lease = await self._driver.lock(path)
+        try:
+            if await self._driver.index.get(path) is not None:
+                return False
+            await self._driver.index.put(path, str(file), label.metadata, lease, None)
+        finally:
+            await finish(lease.release())
+        return True
 
     async def _labelled(self) -> AsyncIterator[tuple[FileId, Label]]:
         client = self._driver.client

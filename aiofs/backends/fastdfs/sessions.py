@@ -94,8 +94,9 @@ class NamedSession(WriteSession):
 
     async def _upload(self) -> str:
         if self._file is None:
+            identity = await self._driver.index.identity()
             self._file = await self._send()
-            await self._driver.client.set_metadata(self._file, label(self._path, self._metadata))
+            await self._driver.client.set_metadata(self._file, label(identity, self._path, self._metadata))
         return self._file
 
     async def _send(self) -> str:

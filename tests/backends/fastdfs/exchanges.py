@@ -66,5 +66,4 @@ TRACKER = [
     Exchange("groups", 91, "tracker", lambda client, _: client.groups()),
     Exchange("group", 90, "tracker", lambda client, _: client.group("group1")),
     Exchange("storages", 92, "tracker", lambda client, _: client.storages("group1")),
-    Exchange("storage_by_id", 92, "tracker", lambda client, _: client.storages("group1", "10.0.1.1")),
 ]
