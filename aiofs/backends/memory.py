@@ -149,6 +149,7 @@ class MemoryDriver(Driver):
         lease: Lease,
         match: str | None,
         metadata: Mapping[str, str] | None,
+        *,
         version: str | None = None,
     ) -> Entry:
         """Make `data` the newest version of the path."""
@@ -283,9 +284,8 @@ class MemorySession(WriteSession):
             await self._lease.release()
 
     def _publish(self) -> Entry:
-        return self._driver.publish(
-            self._path, bytes(self._data), self._lease, self._match, self._metadata, self.version
-        )
+        data = bytes(self._data)
+        return self._driver.publish(self._path, data, self._lease, self._match, self._metadata, version=self.version)
 
 
 class MemoryRemoval(MemorySession):

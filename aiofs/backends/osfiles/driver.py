@@ -103,6 +103,9 @@ class OSDriver(Driver):
         """Remove the files, and the folders that have no file left."""
         await hop(self._delete, paths, {lease.path for lease in leases}, match, missing_ok)
         for lease in leases:
+            if lease.path in paths:  # its staging file keeps the folder; both go together
+                self._stage_of(lease).place.made = parents_of(lease.path)
+        for lease in leases:
             self._vacate(lease)
 
     async def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry]:

@@ -105,11 +105,13 @@ class Root:
             place.close()
 
     def prune(self, folders: Sequence[str]) -> None:
-        """Remove the folders, the last first, as long as they are empty."""
+        """Remove the folders, the last first, as long as they are empty (or gone already)."""
         for folder in reversed(folders):
             try:
                 with self.place(folder, follow=False) as place:
                     os.rmdir(place.leaf, dir_fd=place.fd)
+            except FileNotFoundError:
+                continue
             except OSError:
                 return
 

@@ -6,6 +6,7 @@ both: whoever finds the file changed finds the image. All of this blocks and run
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from contextlib import suppress
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from aiofs.driver import Entry
 
 BEFORE = f"{RESERVED}-before-"
+_TRIES = 100
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
@@ -77,6 +79,15 @@ def drop(root: Root, path: str, tag: str) -> None:
 
 def append(root: Root, path: str, data: bytes, *, durable: bool) -> None:
     """Add to the end of a file that is made where it is missing."""
+    for _ in range(_TRIES):
+        try:
+            return _append(root, path, data, durable=durable)
+        except FileNotFoundError:
+            continue  # the folder was pruned between making and using it: make it again
+    raise OSError(errno.EAGAIN, "its folder keeps being removed", path)
+
+
+def _append(root: Root, path: str, data: bytes, *, durable: bool) -> None:
     with root.place(path, create=True, follow=False) as place:
         fd = os.open(place.leaf, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _NO_FOLLOW, 0o666, dir_fd=place.fd)
         try:

@@ -21,7 +21,7 @@ from aiofs.backends.osfiles.root import is_file
 from aiofs.driver import ABSENT, Entry, Lease
 from aiofs.errors import AlreadyExists, Conflict, IsAFolder, NotAFolder, NotFound
 from aiofs.locks import locked
-from aiofs.paths import RESERVED
+from aiofs.paths import RESERVED, is_reserved
 from aiofs.threads import hop
 
 if TYPE_CHECKING:
@@ -72,6 +72,8 @@ class Stage(Lease):
             place = None
             try:
                 place = root.find(path, create=True)
+                if is_reserved(path):
+                    place.made = parents_of(path)  # our own folders go when the last of us has left them
                 stage = cls._take_at(root, place)
             except FileNotFoundError:  # the folder was pruned between making and using it: make it again
                 stage = None
@@ -96,6 +98,7 @@ class Stage(Lease):
         try:
             place = root.find(path)
         except (NotFound, NotAFolder):
+            root.prune(parents_of(path))
             return None
         place.made = parents_of(path)
         try:

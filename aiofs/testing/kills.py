@@ -1,0 +1,209 @@
+"""Kills: the same transaction in child processes, each of which dies at another step of it.
+
+A step is anything that changes something for others: on local files each call into the system that does (and the
+middle of each write), elsewhere each call of the driver. The n-th step ends the process as `kill -9` does; counting
+goes on over everything the process does, whoever asks for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from aiofs.paths import is_reserved
+from aiofs.system import FileLikeSystem
+from aiofs.transactions.system import FileTransaction, Transaction, recover, transaction
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+Connect = Callable[[], Mapping[str, FileLikeSystem]]
+"""Opens the stores by name; a single one has the name ""."""
+Part = Literal["commit", "recover", "body"]
+State = dict[str, dict[str, bytes]]
+PATIENCE = 60.0
+_CHANGING = {"os.rename", "os.remove", "os.link", "os.mkdir", "os.rmdir", "os.truncate", "os.utime", "os.chmod"}
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+
+
+class Bomb:
+    """Counts the steps of this process, and ends it at the `nth`; never if that is 0."""
+
+    def __init__(self, nth: int) -> None:
+        self.nth = nth
+        self.count = 0
+        self.armed = False
+
+    def arm(self) -> None:
+        """Begin to count the calls into the system."""
+        self.armed = True
+        sys.addaudithook(self._hear)
+        for name in ("write", "pwrite"):
+            setattr(os, name, self._halved(getattr(os, name)))
+
+    def tick(self) -> bool:
+        """Count a step; return whether it is the last."""
+        if not self.armed:
+            return False
+        self.count += 1
+        return self.count == self.nth
+
+    def step(self) -> None:
+        """Count a step, and die if it is the last."""
+        if self.tick():
+            die()
+
+    def _hear(self, event: str, args: tuple[Any, ...]) -> None:
+        if event in _CHANGING or (event == "open" and isinstance(args[2], int) and args[2] & _WRITING):
+            self.step()
+
+    def _halved(self, write: Callable[..., int]) -> Callable[..., int]:
+        def half(fd: int, data: bytes, *where: int) -> int:
+            if self.armed and fd > 2:
+                self.step()
+                if self.tick():
+                    write(fd, memoryview(data)[: len(data) // 2], *where)
+                    die()
+            return write(fd, data, *where)
+
+        return half
+
+
+def die() -> None:
+    """End this process at once."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a child ended."""
+
+    killed: bool
+    steps: int
+    """How many steps it took, if it was not killed."""
+
+
+OLD: dict[str, bytes] = {
+    "kept": b"never touched",
+    "over/written": b"the old bytes" * 9,
+    "appended": b"one",
+    "moved/from": b"moved",
+    "moved/onto": b"to be covered",
+    "removed/file": b"to go",
+}
+
+
+async def seed(stores: Mapping[str, FileLikeSystem]) -> None:
+    """Write what is there before the transaction."""
+    for name, system in stores.items():
+        for path, data in OLD.items():
+            await system.write_bytes(path, data + name.encode())
+
+
+async def change(tx: FileTransaction | Transaction, names: list[str]) -> None:
+    """Create, overwrite, append to, edit, move and remove files in all stores."""
+    for name in names:
+        fs = tx[name] if isinstance(tx, Transaction) else tx
+        await fs.write_bytes("new/deep/file", b"new" + name.encode())
+        await fs.write_bytes("over/written", b"the new bytes" * 7)
+        async with fs.open("appended", "a") as file:
+            await file.write(b", two")
+        async with fs.open("moved/onto", "r+") as file:
+            await file.seek(3)
+            await file.write(b"BE")
+        await fs.move("moved/from", "moved/to/here")
+        await fs.rm("removed/file")
+
+
+async def state_of(stores: Mapping[str, FileLikeSystem]) -> State:
+    """Return all files of all stores."""
+    return {name: {path: await fs.read_bytes(path) async for path in fs.ls()} for name, fs in stores.items()}
+
+
+async def orphans_of(stores: Mapping[str, FileLikeSystem]) -> list[str]:
+    """Return all hidden files of all stores."""
+    found: list[str] = []
+    for name, system in stores.items():
+        found += [f"{name}:{entry.path}" async for entry in system.over().driver.list() if is_reserved(entry.path)]
+    return found
+
+
+async def perform(stores: Mapping[str, FileLikeSystem], part: Part, bomb: Bomb) -> None:
+    """Do the transaction, or recover from it, counting the steps of one part."""
+    subject = stores[""] if set(stores) == {""} else dict(stores)
+    if part == "recover":
+        bomb.arm()
+        await recover(subject)
+        return
+    async with transaction(subject, auto_commit=False) as tx:
+        if part == "body":
+            bomb.arm()
+        await change(tx, list(stores))
+        if part == "commit":
+            bomb.arm()
+        await tx.commit()
+
+
+def _child(connect: Connect, part: Part, nth: int, answer: Connection) -> None:
+    bomb = Bomb(nth)
+
+    async def work() -> None:
+        stores = connect()
+        await perform(stores, part, bomb)
+        bomb.armed = False
+        for system in stores.values():
+            await system.aclose()
+
+    asyncio.run(work())
+    answer.send(bomb.count)
+
+
+class Nursery:
+    """Makes children that share what they imported, so that each one starts quickly."""
+
+    def __init__(self) -> None:
+        methods = multiprocessing.get_all_start_methods()
+        self._context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+        if "forkserver" in methods:
+            self._context.set_forkserver_preload(["aiofs.testing.kills", "aiofs.backends.osfiles"])
+
+    def run(self, connect: Connect, part: Part, nth: int = 0) -> Outcome:
+        """Let a child do its part, and die at the n-th step of it.
+
+        :raises RuntimeError: if it ends in any other way.
+        """
+        (outcome,) = self.run_all(connect, part, [nth])
+        return outcome
+
+    def run_all(self, connect: Connect, part: Part, deaths: list[int]) -> list[Outcome]:
+        """Let several children do their part at the same time."""
+        children = []
+        for nth in deaths:
+            theirs, ours = self._context.Pipe(duplex=False)
+            child = self._context.Process(target=_child, args=(connect, part, nth, ours))
+            child.start()
+            ours.close()
+            children.append((child, theirs))
+        return [self._ended(child, answer) for child, answer in children]
+
+    def _ended(self, child: Any, answer: Connection) -> Outcome:
+        child.join(PATIENCE)
+        try:
+            if child.exitcode is None:
+                child.kill()
+                child.join()
+                raise RuntimeError("a child did not come to its end")
+            if child.exitcode == -signal.SIGKILL:
+                return Outcome(killed=True, steps=0)
+            if child.exitcode:
+                raise RuntimeError(f"a child ended with exit status {child.exitcode}")
+            return Outcome(killed=False, steps=answer.recv())
+        finally:
+            answer.close()
+            child.close()

@@ -1,0 +1,263 @@
+"""The journal: what each transaction under way is about to do, in files of any store.
+
+A transaction has one log, below `.aiofs-journal/`, named by its number and removed when it ended. A log is lines:
+
+    aiofs-journal/1 CHECKSUM {"do": ...}
+
+`1` is the version of the format; CHECKSUM is a BLAKE2b of 8 bytes, in hexadecimal digits, of the JSON that follows.
+What the lines say, in the order in which they may come:
+
+    open     who began, when, and over which stores                     nothing was done yet
+    touch    a path that is locked, perhaps staged                      nothing was decided: undo
+    plan     all that is touched was told; what follows may leave traces
+    commit   the decision, with all that is needed to finish             decided: finish
+    undo     a publication was refused; what was published till then    compensate
+    abort    somebody else took the transaction over, undecided          undo
+    end      all is done, and only the log itself is left                remove it
+
+Where the store can append, the log is one file that grows; elsewhere each line that must last is a file of its own,
+created only if it is not there, so that of two who decide the first wins. A line that a crash cut short is told by its
+checksum; only the last line that a process wrote can be one, and whoever writes behind it says so (`mends`). Anything
+else that does not fit its checksum is damage, and is reported instead of being guessed at.
+
+A log holds names, versions, what stores need to resume a write, and the bytes of small files that are being written,
+until the transaction ends; never credentials, which drivers keep to themselves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+from aiofs.driver import ABSENT
+from aiofs.errors import Damaged, NotFound, Unsupported
+from aiofs.paths import RESERVED
+from aiofs.powers import Appends
+from aiofs.reading import whole_chunks
+from aiofs.shield import finish
+from aiofs.writing import Parts
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from aiofs.driver import Driver, Lease
+
+FOLDER = f"{RESERVED}-journal"
+VERSION = 1
+_MARK = f"aiofs-journal/{VERSION}"
+_UNIT = re.compile(rf"{re.escape(FOLDER)}/([0-9a-f]{{32}})\.")
+
+Record = dict[str, Any]
+
+
+class Journal:
+    """The logs of all transactions, kept by one driver."""
+
+    def __init__(self, driver: Driver) -> None:
+        self.driver = driver
+
+    async def units(self) -> list[str]:
+        """Return the numbers of all transactions that have a log, ended ones excepted."""
+        found: dict[str, None] = {}
+        async with aclosing(self.driver.list(f"{FOLDER}/")) as entries:
+            async for entry in entries:
+                if match := _UNIT.match(entry.path):
+                    found[match[1]] = None
+        return list(found)
+
+    def log(self, unit: str) -> Log:
+        """Return the log of a transaction, whether or not there is one yet."""
+        return Log(self.driver, unit)
+
+
+class Log:
+    """What one transaction wrote down."""
+
+    def __init__(self, driver: Driver, unit: str) -> None:
+        self.unit = unit
+        self._driver = driver
+        self._appends = driver.offers(Appends)
+        self._pending = b""
+        self._number = 0
+        self._torn = False
+        self._decision: str | None = None
+        self._lease: Lease | None = None
+        self.ended = False
+
+    def name(self, what: str) -> str:
+        """Return the name of a file that goes with the transaction."""
+        return f"{FOLDER}/{self.unit}.{what}"
+
+    @property
+    def grows(self) -> bool:
+        """Whether writing down what need not last costs nothing."""
+        return self._appends is not None
+
+    async def lock(self) -> None:
+        """Get the right to write this log, until its end.
+
+        :raises Locked: if the transaction is alive, or somebody else recovers it.
+        """
+        self._lease = await self._driver.lock(f"{FOLDER}/{self.unit}")
+
+    async def release(self) -> None:
+        """Give that right back. Harmless when done twice."""
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            await lease.release()
+
+    async def exists(self) -> bool:
+        """Whether there is a log that grows."""
+        try:
+            await self._driver.stat(self.name("log"))
+        except NotFound:
+            return False
+        return True
+
+    async def write(self, record: Record, *, durable: bool = True) -> None:
+        """Add a line: on the disk before this returns if `durable`, else perhaps with the next that is.
+
+        :raises AlreadyExists: if somebody else wrote a line in the meantime.
+        """
+        line = encode({**record, "mends": True} if self._torn else record)
+        self._torn = False
+        name = self.name("log" if self._appends else f"{self._number + 1:06}")
+        if record["do"] == "commit":
+            self._decision = name
+        if self._appends is not None:
+            await self._appends.append(name, line, durable=durable)
+            return
+        self._pending += line
+        if durable:
+            await put(self._driver, name, self._pending)
+            self._number += 1
+            self._pending = b""
+
+    async def read(self) -> list[Record]:
+        """Return what was written, without a last line that was cut short.
+
+        :raises Damaged: if a line was changed, or cut short where no crash could have done it.
+        :raises Unsupported: if a newer version of this package wrote it.
+        """
+        records: list[Record] = []
+        for name in await self._names():
+            suffix = name.rpartition(".")[2]
+            if suffix != "log":
+                if not suffix.isdecimal():
+                    continue
+                self._number = int(suffix)
+            found, self._torn = decode(await fetch(self._driver, name), name, torn=self._torn)
+            if last(found, "commit"):
+                self._decision = name
+            records += found
+        return records
+
+    async def end(self) -> None:
+        """Remove all that goes with the transaction, and release the log. Harmless when done twice.
+
+        Without its decision nothing is done again, so that goes first. A log that grows is released before it is gone,
+        lest a crash leave a lock that no log tells of.
+        """
+        if self.grows:
+            await self.write({"do": "end"}, durable=False)
+            await self.release()
+        elif self._decision is not None:
+            await self._driver.delete([self._decision], missing_ok=True)
+        if names := await self._names():
+            await self._driver.delete(names, missing_ok=True)
+        self.ended = True
+        await self.release()
+
+    async def _names(self) -> list[str]:
+        async with aclosing(self._driver.list(self.name(""))) as entries:
+            return [entry.path async for entry in entries]
+
+
+def encode(record: Record) -> bytes:
+    """Return a line, after a line break that ends whatever a crash left before it."""
+    body = json.dumps(record, separators=(",", ":"), ensure_ascii=True).encode()
+    return b"\n%s %s %s\n" % (_MARK.encode(), _checksum(body), body)
+
+
+def decode(data: bytes, name: str, *, torn: bool = False) -> tuple[list[Record], bool]:
+    """Return what the lines say, and whether the last one was cut short (or, if there is none, the one before was)."""
+    records: list[Record] = []
+    for line in data.split(b"\n"):
+        if not line:
+            continue
+        record = _decode_line(line, name)
+        if record is None:
+            torn = True
+        elif torn and not record.get("mends"):
+            raise Damaged.of(name, "a line of this journal does not fit its checksum")
+        else:
+            torn = False
+            records.append(record)
+    return records, torn
+
+
+def _decode_line(line: bytes, name: str) -> Record | None:
+    mark, _, rest = line.partition(b" ")
+    checksum, _, body = rest.partition(b" ")
+    if _checksum(body) != checksum:
+        return None
+    if mark != _MARK.encode():
+        raise Unsupported.of(name, f"this journal is of version {mark.decode(errors='replace')!r}, not {_MARK!r}")
+    record: Record = json.loads(body)
+    return record
+
+
+def _checksum(body: bytes) -> bytes:
+    return hashlib.blake2b(body, digest_size=8).hexdigest().encode()
+
+
+async def put(driver: Driver, path: str, data: bytes) -> None:
+    """Create a file that nobody else writes.
+
+    :raises AlreadyExists: if it is there.
+    """
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield data
+
+    await put_stream(driver, path, chunks())
+
+
+async def put_stream(driver: Driver, path: str, chunks: AsyncIterator[bytes]) -> None:
+    """Create a file that nobody else writes, from chunks.
+
+    :raises AlreadyExists: if it is there.
+    """
+    lease = await driver.lock(path)
+    try:
+        session = await driver.begin(path, lease, match=ABSENT)
+        try:
+            parts = Parts(session, driver.part_size)
+            async for chunk in chunks:
+                await parts.append(chunk)
+            await parts.finish()
+            await session.commit()
+        finally:
+            await finish(session.abort())
+    finally:
+        await finish(lease.release())
+
+
+async def fetch(driver: Driver, path: str) -> bytes:
+    """Return the bytes of a file; none if it is gone."""
+    try:
+        stream = await driver.read(path)
+    except NotFound:
+        return b""
+    try:
+        return b"".join([data async for data in whole_chunks(stream)])
+    finally:
+        await finish(stream.aclose())
+
+
+def last(records: Sequence[Record], *kinds: str) -> Record | None:
+    """Return the last line of one of these kinds."""
+    return next((record for record in reversed(records) if record["do"] in kinds), None)

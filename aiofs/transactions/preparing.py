@@ -1,0 +1,137 @@
+"""Preparing: everything that a transaction staged is made ready, so that after the decision nothing new is needed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from aiofs.driver import ABSENT
+from aiofs.errors import Conflict, NotFound
+from aiofs.powers import Removes
+from aiofs.shield import finish
+from aiofs.transactions.content import Borrowed, feed
+from aiofs.transactions.errors import fail
+from aiofs.transactions.images import images_of
+from aiofs.transactions.journal import put_stream
+from aiofs.transactions.publishing import Work, each
+from aiofs.transactions.steps import SMALL, FileSource, OwnSession, Removal, Rewrite, Source, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from aiofs.driver import Driver, WriteSession
+    from aiofs.transactions.content import Content, ContentReader
+    from aiofs.transactions.journal import Log
+    from aiofs.transactions.staging import Staged, UnitDriver
+
+Todo = tuple[int, "UnitDriver", str, "Staged"]
+
+
+class Preparation:
+    """Turns what is staged into works that wait for the decision."""
+
+    def __init__(self, drivers: Iterable[UnitDriver], log: Log, journal: Driver) -> None:
+        self._drivers = list(drivers)
+        self._log = log
+        self._journal = journal
+        self._works: dict[int, Work] = {}
+
+    async def run(self) -> list[Work]:
+        """Return the works, in the order in which their paths were first changed.
+
+        :raises Conflict: if a file is not any more what the transaction read.
+        """
+        staged = [(driver, path, item) for driver in self._drivers for path, item in driver.staged.items()]
+        todo: list[Todo] = [(number, *item) for number, item in enumerate(staged)]
+        if any(_leaves_traces(driver, item) for _, driver, _, item in todo):
+            await self._log.write({"do": "plan"})
+        try:
+            await each(todo, self._prepare)
+        except BaseException as error:
+            failures = await finish(abort_all(list(self._works.values())))
+            fail("a transaction was refused, and could not wholly be undone", error, failures)
+        return [self._works[number] for number in sorted(self._works)]
+
+    async def _prepare(self, todo: Todo) -> None:
+        number, driver, path, staged = todo
+        base = await version_of(driver.base, path)
+        if staged.base is not None and base != staged.base:
+            raise Conflict.of(path, "the file was changed after the transaction had read it")
+        if staged.content is None and base == ABSENT:
+            return
+        step = Step(driver.name, path, base, f"{self._log.unit}-{number}")
+        session = await self._session(driver, step, staged)
+        images = images_of(driver.base, self._journal)
+        self._works[number] = Work(step, driver.base, images, session, driver.leases[path])
+        step.token = await _token(session)
+
+    async def _session(self, driver: UnitDriver, step: Step, staged: Staged) -> WriteSession:
+        """Return a session that has all that is to be written."""
+        base, path, lease = driver.base, step.path, driver.leases[step.path]
+        if staged.content is None:
+            removes = base.offers(Removes) if base.capabilities.holds else None
+            if removes is not None:
+                return await removes.begin_removal(path, lease, match=step.base)
+            return Removal(base, path, lease, step.base)
+        metadata = staged.entry.metadata
+        reader = driver.reader(staged.content)
+        try:
+            if staged.content.size <= SMALL and not base.capabilities.holds:
+                source = Source(await reader.read(0, staged.content.size), metadata)
+                return Rewrite(base, path, lease, step.base, source)
+            if not base.capabilities.resume:
+                source = await self._beside_journal(step, reader, staged.content, metadata)
+                return Rewrite(base, path, lease, step.base, source)
+            session = await base.begin(path, lease, match=step.base, metadata=metadata)
+            try:
+                await feed(staged.content, session, reader, base.part_size, Borrowed(path, step.base, 0, 0))
+            except BaseException:
+                await finish(session.abort())
+                raise
+            return session
+        finally:
+            await reader.aclose()
+
+    async def _beside_journal(
+        self, step: Step, reader: ContentReader, content: Content, metadata: Mapping[str, str] | None
+    ) -> Source:
+        """Write a large file that its store cannot hold back to a file that goes with the log."""
+        name = self._log.name(f"data-{step.tag.rpartition('-')[2]}")
+        await put_stream(self._journal, name, reader.chunks(content.size, self._journal.part_size))
+        return FileSource(self._journal, name, metadata)
+
+
+def _leaves_traces(driver: UnitDriver, staged: Staged) -> bool:
+    """Whether preparing leaves something in the store, or beside the journal, that only the plan tells of."""
+    return driver.base.capabilities.holds or (staged.content is not None and staged.content.size > SMALL)
+
+
+async def _token(session: WriteSession) -> dict[str, Any]:
+    token = await session.prepare()
+    if isinstance(session, OwnSession):
+        return token
+    return {"by": "store", "token": token, "version": token.get("version"), "removal": bool(token.get("removal"))}
+
+
+async def abort_all(works: Sequence[Work]) -> list[Exception]:
+    """Abort what was prepared, the last first, and return what failed."""
+    failures: list[Exception] = []
+    for work in reversed(works):
+        try:
+            await work.session.abort()
+        except Exception as error:
+            failures.append(error)
+    return failures
+
+
+async def version_of(driver: Driver, path: str) -> str:
+    """Return the version that is there; `ABSENT` if there is no file.
+
+    :raises Conflict: if the store knows no versions.
+    """
+    try:
+        entry = await driver.stat(path)
+    except NotFound:
+        return ABSENT
+    if entry.version is None:
+        raise Conflict.of(path, f"{driver} tells no versions of its files, and a transaction needs them")
+    return entry.version

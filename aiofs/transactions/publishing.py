@@ -1,0 +1,233 @@
+"""Publishing a decided transaction, or undoing it where that is refused: the same for its owner and for `recover`."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from aiofs.driver import ABSENT, Driver, Entry, Lease, WriteSession
+from aiofs.errors import NotFound, place
+from aiofs.shield import finish
+from aiofs.transactions.errors import LeftBehind, Overtaken, Unfinished, one_of
+from aiofs.transactions.steps import Rewrite, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+    from aiofs.powers import Snapshots
+    from aiofs.transactions.journal import Log
+
+WIDTH = 8
+"""How many steps are under way at the same time."""
+Item = TypeVar("Item")
+
+
+@dataclass(slots=True, eq=False)
+class Work:
+    """One step, with all that it takes to do or undo it."""
+
+    step: Step
+    driver: Driver
+    images: Snapshots
+    session: WriteSession
+    lease: Lease | None = None
+    published: str | None = None
+    """The version that was published, once that is known."""
+
+    async def keep_image(self) -> None:
+        """Keep the file as it is, if it still is what the step replaces."""
+        if self.step.base != ABSENT and await self.present() == self.step.base:
+            await self.images.keep(self.step.path, self.step.tag)
+
+    async def publish(self) -> None:
+        """Do the step."""
+        entry = await self.session.commit()
+        self.published = ABSENT if self.step.removes else entry.version
+
+    async def present(self) -> str | None:
+        """Return the version that is there; `ABSENT` if there is no file, `None` if the store knows no versions."""
+        entry = await self._entry()
+        return ABSENT if entry is None else entry.version
+
+    async def is_done(self) -> bool:
+        """Whether what is there is what this step published."""
+        entry = await self._entry()
+        version = ABSENT if entry is None else entry.version
+        if version is not None and version in {self.published, self.step.version}:
+            return True
+        return entry is not None and isinstance(self.session, Rewrite) and await self.session.is_done(entry)
+
+    async def undo(self) -> None:
+        """Put back what was there before, unless it is.
+
+        :raises Overtaken: if somebody else changed the file since.
+        """
+        path, base = self.step.path, self.step.base
+        await self.session.abort()
+        if self.lease is not None:
+            await self.lease.release()
+        lease = await self.driver.lock(path)
+        try:
+            version = await self.present()
+            if version == base:
+                return
+            if version is None or not await self.is_done():
+                raise Overtaken.of(path, "somebody else changed this file since; it stays as they left it")
+            if base == ABSENT:
+                await self.driver.delete([path], leases=[lease], match=version)
+            else:
+                await self.images.restore(path, self.step.tag, lease, match=version)
+        finally:
+            await finish(lease.release())
+
+    async def leave(self) -> None:
+        """Let the step wait for whoever recovers it."""
+        await self.session.leave()
+        if self.lease is not None:
+            await self.lease.release()
+
+    async def _entry(self) -> Entry | None:
+        try:
+            return await self.driver.stat(self.step.path)
+        except NotFound:
+            return None
+
+
+class Publication:
+    """The works of one decided transaction, and its log."""
+
+    def __init__(self, works: Sequence[Work], log: Log) -> None:
+        self._works = works
+        self._log = log
+        self._overtaken: list[Overtaken] = []
+
+    async def run(self) -> None:
+        """Publish everything.
+
+        If a step is refused, everything is as it was before when this raises the refusal; if that cannot be reached,
+        the error says so, and the journal stays.
+
+        :raises LeftBehind: if everything is published and only traces are left.
+        """
+        try:
+            await self._publish()
+        except Exception as cause:
+            if not await self._done_nevertheless(cause):
+                await self._give_up(cause)
+        await self.clear()
+
+    async def undo(self) -> None:
+        """Put everything back.
+
+        :raises Unfinished: if that cannot be done for now.
+        :raises Overtaken: if everything is put back but for what somebody else changed since.
+        """
+        failures: list[Exception] = []
+        for work in reversed(self._works):
+            try:
+                await work.undo()
+            except Overtaken as error:
+                self._overtaken.append(error)
+            except Exception as error:
+                failures.append(_told(error, work))
+        if failures:
+            raise ExceptionGroup("not everything could be put back; recover() will go on", failures)
+        await self.clear()
+        if self._overtaken:
+            raise one_of("files that somebody else changed since were not put back", [*self._overtaken])
+
+    async def clear(self) -> None:
+        """Remove the before-images and the log.
+
+        :raises LeftBehind: if that fails.
+        """
+        try:
+            kept = [work for work in self._works if work.step.base != ABSENT] if len(self._works) > 1 else []
+            await each(kept, lambda work: work.images.drop(work.step.path, work.step.tag))
+            await self._log.end()
+        except Exception as error:
+            raise LeftBehind.of(
+                self._log.name("log"), "the transaction has ended, but not all traces of it could be removed"
+            ) from error
+
+    async def _publish(self) -> None:
+        if len(self._works) > 1:  # of a single step there is nothing to put back
+            await each(self._works, Work.keep_image)
+        await each([work for work in self._works if not work.step.removes], Work.publish)
+        await each([work for work in self._works if work.step.removes], Work.publish)
+
+    async def _done_nevertheless(self, cause: Exception) -> bool:
+        """Whether all steps were done, and only the answer of one was lost."""
+        try:
+            for work in self._works:
+                if not await work.is_done():
+                    return False
+        except Exception as error:
+            raise await self._unfinished(cause, [error]) from None
+        return True
+
+    async def _give_up(self, cause: Exception) -> None:
+        published = {str(number): work.published for number, work in enumerate(self._works)}
+        try:
+            await self._log.write({"do": "undo", "published": published})
+        except Exception as error:
+            raise await self._unfinished(cause, [error]) from None
+        try:
+            await self.undo()
+        except LeftBehind as error:
+            raise ExceptionGroup("the transaction was undone, but traces of it are left", [cause, error]) from None
+        except Overtaken as error:
+            raise ExceptionGroup("the transaction was undone, but for one file", [cause, error]) from None
+        except ExceptionGroup as group:
+            if group.subgroup(Overtaken) == group:
+                raise ExceptionGroup(
+                    "the transaction was undone, but for some files", [cause, *group.exceptions]
+                ) from None
+            raise await self._unfinished(cause, [*group.exceptions]) from None
+        raise cause
+
+    async def _unfinished(self, cause: Exception, errors: list[Exception]) -> ExceptionGroup[Exception]:
+        """Let everything wait for `recover`, and return what says so."""
+        errors = [*errors, *await leave_all(self._works)]
+        reason = "the transaction is neither published nor undone; its journal stays, and recover() will go on"
+        unfinished = Unfinished.of(self._log.name("log"), reason)
+        return ExceptionGroup("a transaction could not be finished", [cause, unfinished, *errors])
+
+
+async def leave_all(works: Sequence[Work]) -> list[Exception]:
+    """Let all works wait for whoever recovers them, and return what failed."""
+    failures: list[Exception] = []
+    for work in works:
+        try:
+            await work.leave()
+        except Exception as error:
+            failures.append(_told(error, work))
+    return failures
+
+
+async def each(items: Iterable[Item], do: Callable[[Item], Awaitable[Any]]) -> None:
+    """Do something for all items, several at a time; after a failure no more are begun, but what is begun is ended."""
+    left = iter(items)
+    failures: list[Exception] = []
+
+    async def work() -> None:
+        for item in left:
+            if failures:
+                return
+            try:
+                await do(item)
+            except Exception as error:
+                failures.append(_told(error, item))
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(WIDTH):
+            group.create_task(work())
+    if failures:
+        raise one_of("several steps failed", failures)
+
+
+def _told(error: Exception, item: object) -> Exception:
+    if isinstance(error, OSError) and isinstance(item, Work):
+        place(error, item.step.path)
+    return error

@@ -1,0 +1,200 @@
+"""Recovery: what dead processes left unfinished is finished or undone. Safe at any time, twice, and at once.
+
+Whoever recovers a transaction holds its log's lock, and has taken over every path that it touched, before anything is
+done; who does not get one of them leaves the transaction to whoever has it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from weakref import WeakSet
+
+from aiofs.driver import Sweeps
+from aiofs.errors import Locked
+from aiofs.shield import finish
+from aiofs.transactions.errors import LeftBehind, Overtaken
+from aiofs.transactions.images import images_of
+from aiofs.transactions.journal import last
+from aiofs.transactions.publishing import Publication, Work, leave_all
+from aiofs.transactions.steps import Step, resume
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from aiofs.driver import Driver
+    from aiofs.transactions.journal import Journal, Log, Record
+
+_recovered: WeakSet[Driver] = WeakSet()
+
+
+@dataclass(slots=True)
+class Recovered:
+    """What `recover` found: the numbers of transactions, by what became of them."""
+
+    finished: list[str] = field(default_factory=list)
+    """Decided before; all of it is published now."""
+    undone: list[str] = field(default_factory=list)
+    """Not decided, or refused by a store; everything is as it was before."""
+    live: list[str] = field(default_factory=list)
+    """Under way, or being recovered by somebody else; or in the way of them is a writer, to be waited for."""
+    foreign: list[str] = field(default_factory=list)
+    """Of stores that were not given: left alone."""
+    failed: list[Exception] = field(default_factory=list)
+    """What went wrong; what it concerns stays in the journal."""
+    overtaken: list[Exception] = field(default_factory=list)
+    """Files that could not be put back because somebody else had changed them since; they are as they left them."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether anything came to its end."""
+        return bool(self.finished or self.undone)
+
+
+async def recover_units(stores: Mapping[str, Driver], journal: Journal) -> Recovered:
+    """Finish or undo all transactions of dead processes that the journal knows."""
+    report = Recovered()
+    for unit in await journal.units():
+        try:
+            await _recover(unit, stores, journal, report)
+        except Locked:
+            report.live.append(unit)
+        except Exception as error:
+            report.failed.append(error)
+    return report
+
+
+async def recover_once(stores: Mapping[str, Driver], journal: Journal) -> None:
+    """Recover, if this process did not look at this journal before.
+
+    :raises ExceptionGroup: of what went wrong.
+    """
+    if journal.driver not in _recovered:
+        report = await recover_units(stores, journal)
+        if report.failed:
+            raise ExceptionGroup("unfinished transactions could not be recovered", report.failed)
+        _recovered.add(journal.driver)
+
+
+async def _recover(unit: str, stores: Mapping[str, Driver], journal: Journal, report: Recovered) -> None:
+    log = journal.log(unit)
+    await log.lock()
+    try:
+        records = await log.read()
+        if not records or last(records, "end") is not None:
+            await log.end()
+        elif not _concerns(records, stores, journal):
+            report.foreign.append(unit)
+        elif last(records, "commit") is None:
+            await finish(_undo_undecided(log, records, stores))
+            report.undone.append(unit)
+        else:
+            await finish(_end_decided(log, records, stores, journal, report))
+    finally:
+        await finish(log.release())
+
+
+def _concerns(records: Sequence[Record], stores: Mapping[str, Driver], journal: Journal) -> bool:
+    """Whether the stores that were given are those of the transaction.
+
+    Names say which is which. A single store has none, so that it is told by its description, unless the journal lies
+    in it and can be no other's.
+    """
+    opened = last(records, "open")
+    if opened is None:
+        return True
+    theirs: dict[str, str] = opened["stores"]
+    if not set(theirs) <= set(stores):
+        return False
+    if "" not in theirs:
+        return True
+    return stores[""] is journal.driver or theirs[""] == str(stores[""])
+
+
+async def _undo_undecided(log: Log, records: Sequence[Record], stores: Mapping[str, Driver]) -> None:
+    """Remove what was staged. Nothing was published."""
+    if last(records, "plan", "abort") is not None and last(records, "abort") is None:
+        await log.write({"do": "abort"})  # from now on its owner, should it wake up, cannot decide any more
+    touched = {(record["store"], record["path"]): None for record in records if record["do"] == "touch"}
+    swept: dict[str, list[str]] = {}
+    for store, path in touched:
+        driver = stores[store]
+        if driver.capabilities.holds:
+            await _withdraw(driver, path)
+        else:
+            swept.setdefault(store, []).append(path)
+    for store, paths in swept.items():
+        await _sweep(stores[store], paths)
+    await log.end()
+
+
+async def _withdraw(driver: Driver, path: str) -> None:
+    """Abort what waits for a decision on this path; what a living writer has there is none of ours."""
+    try:
+        session = await driver.resume({"path": path})
+    except Locked:
+        return
+    await session.abort()
+
+
+async def _sweep(driver: Driver, paths: Sequence[str]) -> None:
+    """Remove what dead writers of these paths left."""
+    sweeps = driver.offers(Sweeps)
+    if sweeps is None:
+        return
+    found = [leftover async for leftover in sweeps.leftovers() if leftover.path in paths]
+    for leftover in found:
+        if leftover.live or not await sweeps.sweep(leftover):
+            raise Locked.of(leftover.path, f"a {leftover.kind} is still in use")
+
+
+async def _end_decided(
+    log: Log, records: Sequence[Record], stores: Mapping[str, Driver], journal: Journal, report: Recovered
+) -> None:
+    """Publish what was decided, or put it back where that was begun or is refused."""
+    decision, undo = last(records, "commit"), last(records, "undo")
+    assert decision is not None  # noqa: S101 -- the caller looked
+    works = await _take_over([Step(**step) for step in decision["steps"]], stores, journal.driver)
+    publication = Publication(works, log)
+    try:
+        if undo is None:
+            await publication.run()
+            report.finished.append(log.unit)
+            return
+        for number, version in undo["published"].items():
+            works[int(number)].published = version
+        await publication.undo()
+    except LeftBehind:
+        raise
+    except Exception as error:
+        _note(error, log, report)
+        return
+    report.undone.append(log.unit)
+
+
+def _note(error: Exception, log: Log, report: Recovered) -> None:
+    """Tell in the report how an end that raised was reached, or raise again what was not reached."""
+    errors = [*error.exceptions] if isinstance(error, ExceptionGroup) else [error]
+    if not log.ended:
+        raise error
+    report.undone.append(log.unit)
+    report.overtaken += [one for one in errors if isinstance(one, Overtaken)]
+
+
+async def _take_over(steps: Sequence[Step], stores: Mapping[str, Driver], journal: Driver) -> list[Work]:
+    """Take over all sessions and locks, or none.
+
+    :raises Locked: if somebody has one of them.
+    """
+    works: list[Work] = []
+    try:
+        for step in steps:
+            driver = stores[step.store]
+            session = await resume(step, driver, journal)
+            works.append(Work(step, driver, images_of(driver, journal), session))
+    except BaseException as error:
+        failures = await leave_all(works)
+        if failures and isinstance(error, Exception):
+            raise ExceptionGroup("a transaction could not be taken over", [error, *failures]) from None
+        raise
+    return works

@@ -1,0 +1,234 @@
+"""Steps: what a transaction does to one path, as sessions that wait for the decision and that anybody can finish.
+
+A store that can resume prepared writes is asked to. Elsewhere the transaction sees to it by itself: the bytes of a
+small file go into the journal's decision, those of a large one into a file beside the journal, and a removal needs
+nothing but the version that is to go. Small files go into the decision as well where preparing them would not keep
+other writers out any longer than the lock does: that spares the store every request but the one that publishes.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from aiofs.driver import ABSENT, Driver, Entry, WriteSession
+from aiofs.errors import Conflict, NotFound, Unsupported
+from aiofs.reading import whole_chunks
+from aiofs.sessions import EndedSession
+from aiofs.shield import finish
+from aiofs.transactions.journal import fetch
+from aiofs.writing import Parts
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from aiofs.driver import Lease, Part
+
+SMALL = 1 << 16
+"""Up to how many bytes go into the decision itself."""
+
+
+@dataclass(slots=True)
+class Step:
+    """What happens to one path. `base` is the version that it replaces, `ABSENT` if there is none."""
+
+    store: str
+    path: str
+    base: str
+    tag: str
+    token: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it in JSON's terms."""
+        return asdict(self)
+
+    @property
+    def removes(self) -> bool:
+        """Whether the file is removed."""
+        return bool(self.token.get("removal"))
+
+    @property
+    def version(self) -> str | None:
+        """What the file's version will be, if that is known before."""
+        return self.token.get("version")
+
+
+class OwnSession(WriteSession):
+    """A step that the transaction, not the store, keeps until the decision."""
+
+    def __init__(self, driver: Driver, path: str, lease: Lease, match: str, *, taken: bool = False) -> None:
+        self._driver = driver
+        self._path = path
+        self._lease = lease
+        self._match = match
+        self._taken = taken
+
+    async def write(self, part: Part) -> None:
+        """Refuse: what is to be written is known from the beginning."""
+        raise Conflict.of(self._path, f"{len(part)} bytes more for a step that was prepared")
+
+    async def abort(self) -> None:
+        """Give the lock back, if it came with the session."""
+        await self.leave()
+
+    async def leave(self) -> None:
+        """Give the lock back, if it came with the session."""
+        if self._taken:
+            await self._lease.release()
+
+    async def _present(self) -> Entry | None:
+        try:
+            return await self._driver.stat(self._path)
+        except NotFound:
+            return None
+
+
+class Removal(OwnSession):
+    """A removal."""
+
+    async def prepare(self) -> dict[str, Any]:
+        """Return what has to go."""
+        return {"by": "delete", "path": self._path, "match": self._match, "removal": True, "version": ABSENT}
+
+    async def commit(self) -> Entry:
+        """Remove the file, unless it is gone."""
+        with suppress(NotFound):
+            await self._driver.delete([self._path], leases=[self._lease], match=self._match)
+        await self.leave()
+        return Entry(self._path)
+
+
+class Rewrite(OwnSession):
+    """New bytes that are in the journal."""
+
+    def __init__(
+        self, driver: Driver, path: str, lease: Lease, match: str, source: Source, *, taken: bool = False
+    ) -> None:
+        super().__init__(driver, path, lease, match, taken=taken)
+        self._source = source
+
+    async def prepare(self) -> dict[str, Any]:
+        """Return the bytes, or where they are."""
+        return {"path": self._path, "match": self._match, **self._source.token()}
+
+    async def commit(self) -> Entry:
+        """Write the file, unless that was done before."""
+        present = await self._present() if self._taken else None
+        if present is not None and present.version != self._match and await self._source.is_in(self._driver, present):
+            entry = present
+        else:
+            entry = await self._write()
+        await self.leave()
+        return entry
+
+    async def is_done(self, present: Entry) -> bool:
+        """Whether this is what the file is now."""
+        return await self._source.is_in(self._driver, present)
+
+    async def _write(self) -> Entry:
+        session = await self._driver.begin(self._path, self._lease, match=self._match, metadata=self._source.metadata)
+        try:
+            parts = Parts(session, self._driver.part_size)
+            async for data in self._source.chunks():
+                await parts.append(data)
+            await parts.finish()
+            return await session.commit()
+        finally:
+            await finish(session.abort())
+
+
+class Source:
+    """Bytes in the decision itself."""
+
+    def __init__(self, data: bytes, metadata: Mapping[str, str] | None) -> None:
+        self.data = data
+        self.metadata = None if metadata is None else dict(metadata)
+
+    def token(self) -> dict[str, Any]:
+        """Return what the journal needs to know."""
+        return {"by": "bytes", "bytes": base64.b64encode(self.data).decode(), "metadata": self.metadata}
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the bytes."""
+        yield self.data
+
+    async def is_in(self, driver: Driver, present: Entry) -> bool:
+        """Whether the file has just these bytes."""
+        return present.size in {None, len(self.data)} and await fetch(driver, present.path) == self.data
+
+
+class FileSource(Source):
+    """Bytes in a file beside the journal."""
+
+    def __init__(self, journal: Driver, name: str, metadata: Mapping[str, str] | None) -> None:
+        super().__init__(b"", metadata)
+        self._journal = journal
+        self._name = name
+
+    def token(self) -> dict[str, Any]:
+        """Return what the journal needs to know."""
+        return {"by": "file", "file": self._name, "metadata": self.metadata}
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the bytes."""
+        async for data in _chunks(self._journal, self._name):
+            yield data
+
+    async def is_in(self, driver: Driver, present: Entry) -> bool:
+        """Whether the file has just these bytes."""
+        size = (await self._journal.stat(self._name)).size
+        if None not in {size, present.size} and size != present.size:
+            return False
+        theirs, ours = _chunks(driver, present.path), self.chunks()
+        return await _digest(theirs) == await _digest(ours)
+
+
+async def _chunks(driver: Driver, path: str) -> AsyncIterator[bytes]:
+    stream = await driver.read(path)
+    try:
+        async for data in whole_chunks(stream):
+            yield data
+    finally:
+        await finish(stream.aclose())
+
+
+async def _digest(chunks: AsyncIterator[bytes]) -> bytes:
+    digest = hashlib.blake2b()
+    async for data in chunks:
+        digest.update(data)
+    return digest.digest()
+
+
+async def resume(step: Step, driver: Driver, journal: Driver) -> WriteSession:
+    """Take over what a step needs to be finished or undone, the lock included.
+
+    :raises Locked: if its owner, or somebody else who recovers it, is alive; or if somebody writes the file.
+    """
+    token, path = step.token, step.path
+    by = token.get("by")
+    if by == "store":
+        return await driver.resume(token["token"])
+    if by == "file" and not await _is_there(journal, token["file"]):
+        return EndedSession(driver, path)  # the transaction had ended, and its files were being removed
+    lease = await driver.lock(path)
+    if by == "delete":
+        return Removal(driver, path, lease, step.base, taken=True)
+    if by == "bytes":
+        source = Source(base64.b64decode(token["bytes"]), token["metadata"])
+    elif by == "file":
+        source = FileSource(journal, token["file"], token["metadata"])
+    else:
+        await lease.release()
+        raise Unsupported.of(path, f"a step that is kept by {by!r} is not known")
+    return Rewrite(driver, path, lease, step.base, source, taken=True)
+
+
+async def _is_there(driver: Driver, path: str) -> bool:
+    try:
+        await driver.stat(path)
+    except NotFound:
+        return False
+    return True

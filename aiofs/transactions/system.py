@@ -1,0 +1,300 @@
+"""What users hold: a transaction over one store or several, and a file system with transactions."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Self, overload
+from weakref import WeakKeyDictionary
+
+from aiofs.driver import Driver
+from aiofs.filesystem import FileSystem
+from aiofs.system import FileLikeSystem
+from aiofs.transactions.errors import fail
+from aiofs.transactions.journal import Journal
+from aiofs.transactions.recovery import Recovered, recover_units
+from aiofs.transactions.unit import Change, State, Unit
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping, Sequence
+    from contextvars import Token
+    from types import TracebackType
+
+    from aiofs.driver import Capabilities, Entry, Lease, Power, ReadStream, WriteSession
+    from aiofs.transactions.staging import UnitDriver
+    from aiofs.transactions.unit import Mark
+
+_drivers: WeakKeyDictionary[FileLikeSystem, Driver] = WeakKeyDictionary()
+
+
+class Savepoint:
+    """A moment within a transaction to go back to: by `rollback`, or by an exception out of its `async with` block."""
+
+    def __init__(self, unit: Unit) -> None:
+        self._unit = unit
+        self._mark: Mark = unit.mark()
+
+    def rollback(self) -> None:
+        """Forget what was done since. Locks are kept."""
+        self._unit.back_to(self._mark)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None and self._unit.state == "open":
+            self.rollback()
+
+
+class Control:
+    """How a transaction begins and ends: committed on leaving its `async with` block, rolled back by an exception."""
+
+    _unit: Unit
+    _commits: bool
+
+    @property
+    def state(self) -> State:
+        """What became of the transaction: new, open, committing, committed, rolled back or unfinished."""
+        return self._unit.state
+
+    async def commit(self) -> None:
+        """Publish everything, or nothing. Harmless when it was done.
+
+        :raises OSError: why nothing was published: everything is as it was before.
+        :raises ExceptionGroup: if there is more than one reason, or not everything could be undone.
+        """
+        await self._unit.commit()
+
+    async def rollback(self) -> None:
+        """Forget everything. Harmless when it was done."""
+        await self._unit.roll_back()
+
+    def savepoint(self) -> Savepoint:
+        """Return this moment, to go back to."""
+        return Savepoint(self._unit)
+
+    async def diff(self) -> list[Change]:
+        """Return what `commit` would do."""
+        return await self._unit.diff()
+
+    async def __aenter__(self) -> Self:
+        await self._unit.begin()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None and self._commits and self._unit.state == "open":
+            await self._unit.commit()
+        elif self._unit.state == "open":
+            try:
+                await self._unit.roll_back()
+            except Exception as failure:
+                if error is None:
+                    raise
+                fail("a transaction was left by an exception, and could not wholly be rolled back", error, [failure])
+
+
+class FileTransaction(Control, FileSystem):
+    """A transaction over one store, which is used like the store itself."""
+
+    def __init__(self, unit: Unit, *, commits: bool = True) -> None:
+        (driver,) = unit.drivers.values()
+        FileSystem.__init__(self, driver, owner=False)
+        self._unit = unit
+        self._commits = commits
+
+
+class Transaction(Control):
+    """A transaction over several stores, each used by its name: `tx["docs"].open(...)`."""
+
+    def __init__(self, unit: Unit, *, commits: bool = True) -> None:
+        self._unit = unit
+        self._commits = commits
+        self._systems = {name: FileSystem(driver, owner=False) for name, driver in unit.drivers.items()}
+
+    def __getitem__(self, name: str) -> FileSystem:
+        return self._systems[name]
+
+
+@overload
+def transaction(
+    stores: FileLikeSystem, *, journal: FileLikeSystem | None = None, auto_commit: bool = True
+) -> FileTransaction: ...
+@overload
+def transaction(
+    stores: Mapping[str, FileLikeSystem], *, journal: FileLikeSystem | None = None, auto_commit: bool = True
+) -> Transaction: ...
+def transaction(
+    stores: FileLikeSystem | Mapping[str, FileLikeSystem],
+    *,
+    journal: FileLikeSystem | None = None,
+    auto_commit: bool = True,
+) -> FileTransaction | Transaction:
+    """Return a transaction over a file system, or over several by names: `async with aiofs.transaction(fs) as tx`.
+
+    Within the block `tx` (or `tx["name"]`) is the file system as it will be; nobody else sees anything of it. Leaving
+    the block publishes everything; an exception publishes nothing. Without `auto_commit`, only `commit()` publishes.
+    The journal is kept in hidden files beside the data, of the first store if there are several, or in `journal`.
+
+    :raises BlockingIOError: on writing or removing a file that somebody else is writing.
+    """
+    unit = Unit(*_parties(stores, journal))
+    if isinstance(stores, FileLikeSystem):
+        return FileTransaction(unit, commits=auto_commit)
+    return Transaction(unit, commits=auto_commit)
+
+
+async def recover(
+    stores: FileLikeSystem | Mapping[str, FileLikeSystem], *, journal: FileLikeSystem | None = None
+) -> Recovered:
+    """Finish or undo what transactions of dead processes left, and return what was found.
+
+    The stores and the journal are given as they were to `transaction`. It may be called at any time, from any process
+    or machine that reaches them, twice and at once; living transactions are left alone.
+
+    :raises ExceptionGroup: if some could not be recovered; they stay in the journal. The others are.
+    """
+    drivers, kept_by = _parties(stores, journal)
+    report = await recover_units(drivers, Journal(kept_by))
+    if report.failed:
+        raise ExceptionGroup("unfinished transactions could not be recovered", report.failed)
+    return report
+
+
+class TransactionalFileSystem(FileSystem):
+    """A file system with transactions: `async with tfs.transaction() as tx`.
+
+    Within the block, whatever works with `tfs` itself in the same task (or in tasks started there) takes part in the
+    transaction, so that code which was written for a plain file system runs in one unchanged. Outside it is the plain
+    file system.
+    """
+
+    def __init__(self, system: FileLikeSystem, journal: FileLikeSystem | None = None) -> None:
+        self._ambient = AmbientDriver(driver_of(system))
+        self._system = system
+        self._journal = journal
+        super().__init__(self._ambient)
+
+    def transaction(self, *, auto_commit: bool = True) -> FileTransaction:
+        """Begin a transaction.
+
+        :raises ValueError: on entering, within another one.
+        """
+        return AmbientTransaction(self._ambient, Unit(*_parties(self._system, self._journal)), commits=auto_commit)
+
+    async def recover(self) -> Recovered:
+        """Finish or undo what transactions of dead processes left."""
+        return await recover(self._system, journal=self._journal)
+
+
+class AmbientTransaction(FileTransaction):
+    """A transaction that the file system it began with takes part in."""
+
+    def __init__(self, ambient: AmbientDriver, unit: Unit, *, commits: bool) -> None:
+        super().__init__(unit, commits=commits)
+        self._ambient = ambient
+        self._before: Token[UnitDriver | None] | None = None
+
+    async def __aenter__(self) -> Self:
+        if self._ambient.current.get() is not None:
+            raise ValueError("this file system is within a transaction already: use its savepoint() to nest")
+        await super().__aenter__()
+        (driver,) = self._unit.drivers.values()
+        self._before = self._ambient.current.set(driver)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._before is not None:
+            self._ambient.current.reset(self._before)
+        await super().__aexit__(kind, error, trace)
+
+
+class AmbientDriver(Driver):
+    """A driver that is the transaction's within one, and the store's outside."""
+
+    def __init__(self, base: Driver) -> None:
+        self.current: ContextVar[UnitDriver | None] = ContextVar("transaction", default=None)
+        self._base = base
+        self.part_size = base.part_size
+        self.window = base.window
+
+    @property
+    def capabilities(self) -> Capabilities:  # type: ignore[override]
+        """Of the one that works now."""
+        return self._now.capabilities
+
+    @property
+    def _now(self) -> Driver:
+        return self.current.get() or self._base
+
+    def check_name(self, path: str) -> None:
+        """As the store."""
+        self._base.check_name(path)
+
+    async def stat(self, path: str) -> Entry:
+        """As the one that works now."""
+        return await self._now.stat(path)
+
+    async def read(self, path: str, start: int = 0, stop: int | None = None, *, match: str | None = None) -> ReadStream:
+        """As the one that works now."""
+        return await self._now.read(path, start, stop, match=match)
+
+    async def begin(
+        self, path: str, lease: Lease, *, match: str | None = None, metadata: Mapping[str, str] | None = None
+    ) -> WriteSession:
+        """As the one that works now."""
+        return await self._now.begin(path, lease, match=match, metadata=metadata)
+
+    async def resume(self, token: Mapping[str, Any]) -> WriteSession:
+        """As the store."""
+        return await self._base.resume(token)
+
+    async def delete(
+        self, paths: Sequence[str], *, leases: Sequence[Lease] = (), match: str | None = None, missing_ok: bool = False
+    ) -> None:
+        """As the one that works now."""
+        await self._now.delete(paths, leases=leases, match=match, missing_ok=missing_ok)
+
+    def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry]:
+        """As the one that works now."""
+        return self._now.list(prefix, after=after, delimiter=delimiter)
+
+    async def lock(self, path: str) -> Lease:
+        """As the one that works now."""
+        return await self._now.lock(path)
+
+    async def aclose(self) -> None:
+        """As the store."""
+        await self._base.aclose()
+
+    def offers(self, power: type[Power]) -> Power | None:
+        """Return the powers of the one that works now."""
+        return self._now.offers(power)
+
+    def __str__(self) -> str:
+        return str(self._base)
+
+
+def driver_of(system: FileLikeSystem) -> Driver:
+    """Return the driver of a system, the same one each time, so that its locks are shared."""
+    if isinstance(system, FileSystem):
+        return system.driver
+    driver = _drivers.get(system)
+    if driver is None:
+        driver = _drivers[system] = system.over().driver
+    return driver
+
+
+def _parties(
+    stores: FileLikeSystem | Mapping[str, FileLikeSystem], journal: FileLikeSystem | None
+) -> tuple[dict[str, Driver], Driver]:
+    """Return the drivers of the stores by name, and the one that keeps the journal."""
+    systems = {"": stores} if isinstance(stores, FileLikeSystem) else dict(stores)
+    if not systems or ("" in systems and not isinstance(stores, FileLikeSystem)):
+        raise ValueError("a transaction needs one file system, or several, each with a name")
+    drivers = {name: driver_of(system) for name, system in systems.items()}
+    return drivers, driver_of(journal) if journal is not None else next(iter(drivers.values()))

@@ -1,0 +1,252 @@
+"""Unit: one transaction, from its first lock to its last trace."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Literal, NoReturn
+
+from aiofs.driver import ABSENT
+from aiofs.errors import Conflict, Locked
+from aiofs.shield import finish
+from aiofs.transactions.content import Vault
+from aiofs.transactions.errors import LeftBehind, Spoiled, Unfinished, fail
+from aiofs.transactions.journal import Journal, Log, last
+from aiofs.transactions.preparing import Preparation, abort_all, version_of
+from aiofs.transactions.publishing import Publication, Work, each, leave_all
+from aiofs.transactions.recovery import recover_once, recover_units
+from aiofs.transactions.staging import UnitDriver
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Mapping, Sequence
+
+    from aiofs.driver import Driver, Lease
+    from aiofs.transactions.staging import Staged
+
+State = Literal["new", "open", "committing", "committed", "rolled back", "unfinished"]
+Mark = dict[str, dict[str, "Staged"]]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What committing would do to one file."""
+
+    store: str
+    path: str
+    kind: Literal["create", "replace", "remove"]
+    size: int | None
+    """How large the file will be; `None` if it is removed."""
+
+
+class Unit:
+    """The stores of a transaction as it sees them, and what becomes of them."""
+
+    def __init__(self, stores: Mapping[str, Driver], journal: Driver) -> None:
+        self.state: State = "new"
+        self.vault = Vault()
+        self.drivers = {name: UnitDriver(self, name, driver) for name, driver in stores.items()}
+        self._stores = dict(stores)
+        self._journal = Journal(journal)
+        self._log: Log | None = None
+        self._opening = asyncio.Lock()
+        self._failure: BaseException | None = None
+
+    async def begin(self) -> None:
+        """Recover what was left unfinished, once per journal and process."""
+        if self.state != "new":
+            raise ValueError("a transaction is used once: begin another one")
+        await recover_once(self._stores, self._journal)
+        self.state = "open"
+
+    def check_open(self) -> None:
+        """Raise `ValueError` unless the transaction is under way."""
+        if self.state != "open":
+            raise ValueError(f"this transaction is {self.state}")
+
+    def spoil(self, error: BaseException) -> None:
+        """Keep the transaction from being committed."""
+        self._failure = self._failure or error
+
+    async def acquire(self, driver: UnitDriver, path: str) -> Lease:
+        """Lock a path in its store, after writing down that this is done.
+
+        An unfinished transaction that is in the way is recovered first.
+        """
+        log = await self._opened()
+        await log.write({"do": "touch", "store": driver.name, "path": path}, durable=False)
+        try:
+            return await driver.base.lock(path)
+        except Locked:
+            if not (await recover_units(self._stores, self._journal)).ended:
+                raise
+            return await driver.base.lock(path)
+
+    async def diff(self) -> list[Change]:
+        """Return what committing would do."""
+        self.check_open()
+        changes: list[Change] = []
+        for driver in self.drivers.values():
+            for path, staged in sorted(driver.staged.items()):
+                there = await version_of(driver.base, path) != ABSENT
+                if staged.content is not None:
+                    kind: Literal["create", "replace"] = "replace" if there else "create"
+                    changes.append(Change(driver.name, path, kind, staged.content.size))
+                elif there:
+                    changes.append(Change(driver.name, path, "remove", None))
+        return changes
+
+    def mark(self) -> Mark:
+        """Return what is staged, for `back_to`."""
+        self.check_open()
+        return {name: dict(driver.staged) for name, driver in self.drivers.items()}
+
+    def back_to(self, mark: Mark) -> None:
+        """Forget what was staged after `mark`. Locks are kept."""
+        self.check_open()
+        for name, staged in mark.items():
+            self.drivers[name].staged = dict(staged)
+
+    async def commit(self) -> None:
+        """Publish everything, or nothing. Harmless when it was done.
+
+        :raises OSError: the reason why everything is as it was before.
+        :raises ExceptionGroup: if there is more to say: what could not be undone, and why.
+        :raises LeftBehind: if everything is published, and only traces could not be removed.
+        """
+        if self.state == "committed":
+            return
+        self.check_open()
+        self.state = "committing"
+        try:
+            self._check_whole()
+            log = self._log
+            works = [] if log is None else await Preparation(self.drivers.values(), log, self._journal.driver).run()
+        except BaseException as error:
+            await finish(self._refuse(error))
+        await finish(self._decide(works))
+
+    async def roll_back(self) -> None:
+        """Forget everything. Harmless when it was done.
+
+        :raises OSError: if locks could not be given back, or traces not be removed.
+        """
+        if self.state == "committed":
+            raise ValueError("this transaction is committed, and cannot be rolled back")
+        if self.state in {"new", "open"}:
+            self.state = "rolled back"
+            failures = await finish(self._end(erase=True))
+            if failures:
+                raise ExceptionGroup("traces of a transaction that was rolled back could not be removed", failures)
+
+    def _check_whole(self) -> None:
+        """Raise what speaks against publishing at all."""
+        for driver in self.drivers.values():
+            for path, lease in driver.leases.items():
+                driver.table.refuse(path)
+                if lease.lost:
+                    raise Conflict.of(path, "the lock on this file was lost before the transaction was committed")
+        if self._failure is not None:
+            raise Spoiled.of(None, "a part of this transaction failed, so nothing was committed") from self._failure
+
+    async def _decide(self, works: Sequence[Work]) -> None:
+        """Write the decision, publish, and let go of everything."""
+        if works:
+            assert self._log is not None  # noqa: S101 -- whoever staged something began the log
+            try:
+                await self._write_decision(self._log, works)
+                await Publication(works, self._log).run()
+            except LeftBehind as error:
+                self.state = "committed"
+                fail("a transaction left traces behind", error, await self._end())
+            except Exception as error:
+                self.state = "unfinished" if _is_unfinished(error) else "rolled back"
+                fail("a transaction could not be ended", error, await self._end())
+        self.state = "committed"
+        failures = await self._end(erase=not works)
+        if failures:
+            cause = ExceptionGroup("locks could not be given back", failures)
+            raise LeftBehind.of(None, "the transaction is committed, but not all its locks are free") from cause
+
+    async def _write_decision(self, log: Log, works: Sequence[Work]) -> None:
+        """Make the transaction one that will be finished, or undo what was prepared and raise."""
+        try:
+            self._check_whole()
+            await log.write({"do": "commit", "steps": [work.step.to_json() for work in works]})
+        except Exception as error:
+            try:
+                decided = last(await self._journal.log(log.unit).read(), "commit") is not None
+            except Exception as failure:
+                reason = "nobody can tell for now whether the transaction is committed; recover() will find out"
+                errors = [error, Unfinished.of(log.name("log"), reason), failure, *await leave_all(works)]
+                raise ExceptionGroup("a transaction could not be finished", errors) from None
+            if not decided:
+                failures = await abort_all(works)
+                if not failures:
+                    failures = await _collect(log.end())
+                fail("a transaction was refused, and could not wholly be undone", error, failures)
+
+    async def _refuse(self, cause: BaseException) -> NoReturn:
+        """End before the decision, and raise the cause."""
+        undone = not isinstance(cause, BaseExceptionGroup)
+        self.state = "rolled back" if undone else "unfinished"
+        fail("a transaction was refused, and could not wholly be undone", cause, await self._end(erase=undone))
+
+    async def _end(self, *, erase: bool = False) -> list[Exception]:
+        """Let go of everything, and return what failed."""
+        self.vault.close()
+        leases = [lease for driver in self.drivers.values() for lease in driver.leases.values()]
+        for driver in self.drivers.values():
+            driver.leases = {}
+            driver.staged = {}
+        failures = await _collect(each(leases, _release))
+        log, self._log = self._log, None
+        if log is not None and not log.ended:
+            failures += await _collect(log.end() if erase else log.release())
+        return failures
+
+    async def _opened(self) -> Log:
+        """Return the log, begun and locked."""
+        async with self._opening:
+            while self._log is None:
+                log = self._journal.log(uuid.uuid4().hex)
+                who = f"process {os.getpid()} on {socket.gethostname()}"
+                stores = {name: str(driver) for name, driver in self._stores.items()}
+                opened = {"do": "open", "by": who, "at": datetime.now(UTC).isoformat(), "stores": stores}
+                await log.write(opened, durable=False)
+                if await _lock(log):
+                    self._log = log
+        return self._log
+
+
+async def _lock(log: Log) -> bool:
+    """Lock a log that was just begun; `False` if somebody who recovers took it for that of a dead process."""
+    try:
+        await log.lock()
+    except Locked:
+        return False
+    if not log.grows or await log.exists():
+        return True
+    await log.release()
+    return False
+
+
+async def _release(lease: Lease) -> None:
+    await lease.release()
+
+
+async def _collect(work: Awaitable[None]) -> list[Exception]:
+    """Await something, and return how it failed."""
+    try:
+        await work
+    except Exception as error:
+        return [error]
+    return []
+
+
+def _is_unfinished(error: Exception) -> bool:
+    group = error if isinstance(error, ExceptionGroup) else ExceptionGroup("", [error])
+    return group.subgroup(Unfinished) is not None
