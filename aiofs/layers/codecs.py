@@ -98,7 +98,7 @@ class Codec(Mapped, ABC):
 class Base64(Codec):
     """Writes base64 without line breaks, as `base64 -w0` does, and reads any range of it."""
 
-    encoded_at_once = 3 << 16  # whole threes, so that only the end is padded
+    encoded_at_once = 3 << 18  # whole threes, so that only the end is padded
 
     async def decoded(self, base: ReadStream) -> ReadStream:
         """Return what decodes."""
@@ -127,7 +127,8 @@ class _Base64Stream(ForwardedStream):
         if self._at >= self._stop:
             return b""
         group = self._at // 3
-        behind = min(-(-self._stop // 3), -(-(self._at + max(want, 1)) // 3))
+        want = max(1, min(want, Base64.encoded_at_once))
+        behind = -(-min(self._stop, self._at + want) // 3)
         moved, self._moved = self._moved, True  # until all went well
         if moved:
             await self._taker.seek(4 * group, 4 * -(-self._stop // 3))

@@ -78,7 +78,7 @@ class TestBase64(Contract):
 
     @pytest.fixture
     def harness(self) -> Harness:
-        return over_memory(Base64(), encode=base64.b64encode, part_size=1 << 17)
+        return over_memory(Base64(), encode=base64.b64encode)
 
 
 class TestBase64AskingForWindows(Contract):
