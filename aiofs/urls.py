@@ -228,8 +228,14 @@ _S3_SETTINGS: dict[str, Reading] = {
     **dict.fromkeys(("lease", "timeout"), float),
     **dict.fromkeys(("part_size", "parallel", "attempts"), int),
 }
+_FASTDFS_SETTINGS: dict[str, Reading] = {
+    "index": connect,
+    "group": str,
+    **dict.fromkeys(("connect_timeout", "network_timeout", "pool_timeout"), float),
+    "connections": int,
+}
 _SCHEMES: dict[str, Scheme] = {
-    "fastdfs": Scheme(_fastdfs, _cut_all, {"index": connect, "group": str}),
+    "fastdfs": Scheme(_fastdfs, _cut_all, _FASTDFS_SETTINGS),
     "file": Scheme(_file, _cut_last, {"durable": _flag}),
     "memory": Scheme(_memory, _cut_memory, {}),
     "redis": Scheme(_redis, _cut_database, _REDIS_SETTINGS, credentials=True),
