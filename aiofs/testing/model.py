@@ -162,6 +162,7 @@ class Comparison(RuleBasedStateMachine):
         super().__init__()
         self.model = Model()
         self.open_files: list[tuple[Image, Any]] = []
+        self.opened: Any = None
         self.runner = asyncio.Runner()
         self.system = self.run(self._connect())
         self.fs = self.system.at(f"model {next(self.numbers)}")
@@ -367,7 +368,7 @@ def run_model(harness: Harness, *, examples: int | None = None, steps: int = 30)
         deadline=None,
         database=None,
         derandomize=examples is None,
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
         phases=(Phase.generate, Phase.shrink),
     )
     run_state_machine_as_test(machine, settings=options)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aiofs.driver import Capabilities
 
 Need = Literal[
@@ -23,7 +24,7 @@ Need = Literal[
     "credentials",
     "blockbuster",
 ]
-T = TypeVar("T", bound=Callable[..., Any] | type)
+T = TypeVar("T")
 
 _REASONS: dict[str, tuple[str, Callable[[Capabilities], bool]]] = {
     "writable": ("is read-only", lambda can: can.writable),
@@ -41,12 +42,8 @@ def needs(*what: Need) -> Callable[[T], T]:
     """Mark a behaviour, or every behaviour of a class, as one that only some stores have."""
 
     def mark(target: T) -> T:
-        if inspect.isclass(target):
-            for name, value in vars(target).items():
-                if name.startswith("test_"):
-                    _add(value, what)
-        else:
-            _add(target, what)
+        for function in _functions_of(target):
+            function.aiofs_needs = (*getattr(function, "aiofs_needs", ()), *what)
         return target
 
     return mark
@@ -83,5 +80,7 @@ def _reason(need: str, suite: type) -> str | None:
     return None if holds(suite.declares) else words  # type: ignore[attr-defined]
 
 
-def _add(function: Any, what: tuple[str, ...]) -> None:
-    function.aiofs_needs = (*getattr(function, "aiofs_needs", ()), *what)
+def _functions_of(target: Any) -> list[Any]:
+    if inspect.isclass(target):
+        return [value for name, value in vars(target).items() if name.startswith("test_")]
+    return [target]

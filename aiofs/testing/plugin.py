@@ -8,14 +8,15 @@ import pytest
 
 from aiofs.testing.needs import number_of, reason_against
 
-LEFT_OUT = pytest.StashKey[defaultdict[tuple[str, str], set[int]]]()
+Left = defaultdict[tuple[str, str], set[int]]
+LEFT_OUT = pytest.StashKey[Left]()
 """The numbers that were left out, by suite and reason."""
 SUITE = "is_aiofs_suite"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect the behaviours that the store under test does not declare."""
-    left = config.stash.setdefault(LEFT_OUT, defaultdict(set))
+    left: Left = config.stash.setdefault(LEFT_OUT, defaultdict(set))
     chosen: list[pytest.Item] = []
     dropped: list[pytest.Item] = []
     for item in items:

@@ -170,9 +170,10 @@ class Commit:
             fs, chaos = store.troubled()
             chaos.fail("commit", OSError(errno.EIO, "the store broke off"))
             async with store.no_leftovers():
+                file = await fs.open("file", mode)
+                await file.write(b"new")
                 with pytest.raises(OSError, match="broke off") as caught:
-                    async with fs.open("file", mode) as file:
-                        await file.write(b"new")
+                    await file.close()
                 assert caught.value.filename == "file"
                 assert file.closed
                 await file.close()
