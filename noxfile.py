@@ -58,6 +58,9 @@ os.environ["NODE_USE_SYSTEM_CA"] = "1"
 os.environ["PYRIGHT_PYTHON_CACHE_DIR"] = str(HERE / ".cache" / "pyright")
 os.environ["PYRIGHT_PYTHON_IGNORE_WARNINGS"] = "1"
 
+# Much of a test's time is waiting, for servers and for leases that end: more workers than processors are no waste.
+PYTEST = ("pytest", "--numprocesses", str(max(4, os.cpu_count() or 1)), "--dist", "worksteal", "--durations", "10")
+
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_venv = "yes"
@@ -99,7 +102,7 @@ def tests(session: nox.Session) -> None:
     """Run all tests, or those that the arguments name, against servers that the run starts itself."""
     install(session, "test")
     session.run("python", "tests/servers/azurite/install.py", silent=True)
-    session.run("pytest", "--numprocesses", "auto", "--dist", "worksteal", *session.posargs)
+    session.run(*PYTEST, *session.posargs)
     if session.python == NEWEST:
         # pytest has the last word. What nox would add when all went well is no news; a failure still is.
         logging.disable(logging.WARNING)
@@ -110,7 +113,7 @@ def floors(session: nox.Session) -> None:
     """Run all tests with the oldest versions that pyproject.toml allows of what aiofs depends on."""
     groups = nox.project.dependency_groups(PROJECT, "test")
     session.install("--resolution", "lowest-direct", "-e", ".[all]", *groups)
-    session.run("pytest", "--numprocesses", "auto", "--dist", "worksteal", *session.posargs)
+    session.run(*PYTEST, *session.posargs)
 
 
 @nox.session(python=NEWEST)
