@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
 from aiofs.layers.mapped import Mapped
+from aiofs.paths import is_reserved
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -80,7 +81,9 @@ class HashPrefix(Mapped):
     def outward(self, path: str) -> str | None:
         """Leave the hash out."""
         shard, _, name = path.partition("/")
-        return name if name and (name.endswith("/") or shard == self._hash(name)) else None
+        if name.endswith("/") or is_reserved(name):  # a folder of many files, or what the base keeps beside one
+            return name if len(shard) == self._length else None
+        return name if name and shard == self._hash(name) else None
 
     async def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry]:
         """Merge the listings of all folders."""

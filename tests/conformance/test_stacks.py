@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aiofs.backends.osfiles import OSDriver
-from aiofs.layers import Base64, Gzip, Limit, Log, Percent, Prefix
+from aiofs.layers import Base64, Gzip, HashPrefix, Limit, Log, Percent, Prefix
 from aiofs.stores import OSFileSystem
 from aiofs.testing import Contract, Harness
 
@@ -61,6 +61,15 @@ class TestGzipInAFolder(Contract):
     @pytest.fixture
     def harness(self, tmp_path: Path) -> Harness:
         return over_files(tmp_path, Prefix("a/"), Gzip(), inward="a/{}".format, encode=gzip.compress)
+
+
+class TestHashPrefix(Contract):
+    declares = OSDriver.capabilities
+    lacks = {58: "`a` and `a/b` are mostly in different folders, where they do not meet"}  # noqa: RUF012
+
+    @pytest.fixture
+    def harness(self, tmp_path: Path) -> Harness:
+        return over_files(tmp_path, HashPrefix(1), inward=HashPrefix(1).inward)
 
 
 class TestLoggedAndLimitedBase64WithPlainNames(Contract):
