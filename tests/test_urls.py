@@ -54,7 +54,7 @@ async def test_file_is_opened_by_its_whole_url(tmp_path: Path) -> None:
     url = (tmp_path / "100% sure.txt").as_uri()
     async with open_url(url, "w") as file:
         await file.write(b"old")
-    with pytest.raises(RuntimeError):  # noqa: PT012 -- what breaks off is the block
+    with pytest.raises(RuntimeError):
         async with open_url(url, "w") as file:
             await file.write(b"half")
             raise RuntimeError

@@ -9,7 +9,7 @@ import sys
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
 from aiofs.backends.osfiles import snapshots, sweeping
 from aiofs.backends.osfiles.errors import told_of
@@ -67,7 +67,7 @@ class OSDriver(Driver):
         if found is None:
             return await _made(OSStream.abandon, self._open, path, start, stop, match)
         turn = turn_of(asyncio.get_running_loop())
-        stream = _stream(path, found[0], start, stop, match, partial(pread_now, scratch=turn.scratch))
+        stream = _stream(path, found[0], start, stop, match, read=partial(pread_now, scratch=turn.scratch))
         try:
             await turn.take()
         except BaseException:
@@ -187,7 +187,7 @@ class OSDriver(Driver):
                 fd = os.open(place.leaf, _READ | _NO_FOLLOW, dir_fd=place.fd)
             except FileNotFoundError:
                 raise NotFound.of(path) from None
-            return _stream(path, fd, start, stop, match, os.pread)
+            return _stream(path, fd, start, stop, match, read=os.pread)
 
     def _vacate(self, lease: Lease) -> None:
         """Let the folders of a file that went away go with its lock, which still is in them, if they are empty then."""
@@ -256,7 +256,7 @@ class OSDriver(Driver):
         return entry_of(target, status)
 
 
-async def _made(discard: Callable[[T], object], function: Callable[[Unpack[Ts]], T], *args: Unpack[Ts]) -> T:
+async def _made(discard: Callable[[T], object], function: Callable[[*Ts], T], *args: *Ts) -> T:
     """Return what `function` makes in a worker; cancelled meanwhile, give it to `discard` before that is raised."""
     made: list[T] = []
 
@@ -278,7 +278,13 @@ def _leave(stage: Stage | None) -> None:
 
 
 def _stream(
-    path: str, fd: int, start: int, stop: int | None, match: str | None, read: Callable[[int, int, int], bytes | None]
+    path: str,
+    fd: int,
+    start: int,
+    stop: int | None,
+    match: str | None,
+    *,
+    read: Callable[[int, int, int], bytes | None],
 ) -> OSStream:
     """Make a stream of an open descriptor, which is closed if that fails."""
     try:
