@@ -1,0 +1,346 @@
+"""Locks of objects, the fence at commit, stores that cannot be trusted with either, and locks kept elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aiofs.backends.s3 import store
+from aiofs.driver import ABSENT
+from aiofs.errors import AlreadyExists, Conflict, Locked, Unsupported
+from aiofs.stores import MemoryFileSystem
+from backends.s3.front import Asked, refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from aiohttp import web
+
+    from aiofs.stores import S3FileSystem
+    from backends.s3.conftest import Connect
+    from backends.s3.front import Front
+    from servers.moto import S3Server
+
+    Fronts = Callable[[S3Server], Awaitable[tuple[Front, S3Server]]]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_known() -> Iterator[None]:
+    """Have every test find out by itself what its server can do."""
+    known = dict(store._PROBED)
+    store._PROBED.clear()
+    yield
+    store._PROBED.clear()
+    store._PROBED.update(known)
+
+
+def lock_objects(server: S3Server) -> list[dict[str, Any]]:
+    """The lock objects in the bucket, as another program sees them."""
+    client = server.client()
+    try:
+        found = client.list_objects_v2(Bucket=server.bucket, Prefix=".aiofs-locks/").get("Contents", [])
+        return [json.load(client.get_object(Bucket=server.bucket, Key=each["Key"])["Body"]) for each in found]
+    finally:
+        client.close()
+
+
+async def test_a_lock_says_who_holds_it_and_goes_with_its_writer(fs: S3FileSystem, s3_server: S3Server) -> None:
+    async with fs.open("folder/file", "w"):
+        (note,) = await asyncio.to_thread(lock_objects, s3_server)
+        assert note["path"] == "folder/file"
+        with pytest.raises(Locked, match=note["holder"]):
+            await fs.open("folder/file", "w")
+        assert await fs.ls() == []
+    assert await asyncio.to_thread(lock_objects, s3_server) == []
+
+
+async def test_a_lock_is_renewed_for_as_long_as_it_is_held(connect: Connect, s3_server: S3Server) -> None:
+    lease = await connect(s3_server, lease=0.6).driver.lock("file")
+    (first,) = await asyncio.to_thread(lock_objects, s3_server)
+    while (note := (await asyncio.to_thread(lock_objects, s3_server))[0])["turn"] < first["turn"] + 3:
+        assert not lease.lost
+    assert note["token"] == first["token"]
+    with pytest.raises(Locked):
+        await connect(s3_server).driver.lock("file")
+    await lease.release()
+    await (await connect(s3_server).driver.lock("file")).release()
+
+
+async def test_what_the_next_holder_published_is_not_overwritten_by_a_writer_that_slept(
+    connect: Connect, s3_server: S3Server
+) -> None:
+    """The worst moment: the writer has looked, and knows its lease to hold, when it falls asleep."""
+    fs = connect(s3_server)
+    await fs.write_bytes("file", b"old")
+    session = await _fed(fs, b"the sleeper's")
+    publication = session._publication
+    looked = asyncio.Event()
+    awake = asyncio.Event()
+    base = publication.base
+
+    async def look_and_sleep() -> str | None:
+        version: str | None = await base()
+        looked.set()
+        await awake.wait()
+        return version
+
+    publication.base = look_and_sleep
+    publication._check_lease = lambda: None  # as if it had been asked just before the sleep
+    commit = asyncio.create_task(session.commit())
+    await looked.wait()
+    await _steal(s3_server, "file", b"next")
+    awake.set()
+    with pytest.raises(Conflict):
+        await commit
+    assert await fs.read_bytes("file") == b"next"
+    await session.abort()
+    await publication._lease.release()
+
+
+async def _fed(fs: S3FileSystem, data: bytes) -> Any:
+    lease = await fs.driver.lock("file")
+    session = await fs.driver.begin("file", lease)
+    await session.write(data)
+    return session
+
+
+async def _steal(server: S3Server, path: str, data: bytes) -> None:
+    """Take the lock over and publish, as another machine does when a lease has run out."""
+
+    def steal() -> None:
+        client = server.client()
+        for found in client.list_objects_v2(Bucket=server.bucket, Prefix=".aiofs-locks/").get("Contents", []):
+            client.put_object(Bucket=server.bucket, Key=found["Key"], Body=b'{"token": "another"}')
+        client.put_object(Bucket=server.bucket, Key=path, Body=data)
+        client.close()
+
+    await asyncio.to_thread(steal)
+
+
+async def test_a_writer_whose_lock_was_taken_over_leaves_the_new_one_alone(
+    connect: Connect, s3_server: S3Server
+) -> None:
+    fs = connect(s3_server)
+    session = await _fed(fs, b"late")
+    await _steal(s3_server, "other", b"")
+    await session.abort()
+    await session._publication._lease.release()
+    assert [note["token"] for note in await asyncio.to_thread(lock_objects, s3_server)] == ["another"]
+
+
+async def test_writing_over_what_a_foreign_program_writes_meanwhile_succeeds(
+    connect: Connect, s3_server: S3Server
+) -> None:
+    fs = connect(s3_server)
+    session = await _fed(fs, b"ours")
+    base = session._publication.base
+    looks = 0
+
+    async def look() -> str | None:
+        nonlocal looks
+        version: str | None = await base()
+        if not looks:
+            await asyncio.to_thread(_put, s3_server, "file", b"foreign")
+        looks += 1
+        return version
+
+    session._publication.base = look
+    await session.commit()
+    assert looks == 2
+    assert await fs.read_bytes("file") == b"ours"
+    await session._publication._lease.release()
+
+
+def _put(server: S3Server, path: str, data: bytes) -> None:
+    client = server.client()
+    client.put_object(Bucket=server.bucket, Key=path, Body=data)
+    client.close()
+
+
+async def test_a_store_without_conditions_is_refused(front: Fronts, connect: Connect, s3_server: S3Server) -> None:
+    before, server = await front(s3_server)
+
+    async def ignore(asked: Asked) -> None:
+        asked.headers.pop("if-match", None)
+        asked.headers.pop("if-none-match", None)
+
+    before.meddle = ignore
+    fs = connect(server)
+    with pytest.raises(Unsupported, match=r"of 16 exclusive creations of one object 16 succeeded.*give locks="):
+        await fs.open("file", "w")
+    asked = len(before.asked)
+    with pytest.raises(Unsupported):
+        await fs.open("another", "w")
+    assert len(before.asked) == asked, "it was found out once"
+    assert await fs.ls() == []
+
+
+async def test_a_store_whose_conditions_race_is_refused(front: Fronts, connect: Connect, s3_server: S3Server) -> None:
+    before, server = await front(s3_server)
+    passed = 0
+
+    async def race(asked: Asked) -> None:
+        nonlocal passed
+        if asked.method == "PUT" and passed < 3:
+            passed += 1
+            asked.headers.pop("if-none-match", None)
+
+    before.meddle = race
+    with pytest.raises(Unsupported, match=r"[34] succeeded"):
+        await connect(server).open("file", "w")
+
+
+async def test_a_store_that_ignores_if_match_is_refused(front: Fronts, connect: Connect, s3_server: S3Server) -> None:
+    before, server = await front(s3_server)
+
+    async def ignore(asked: Asked) -> None:
+        asked.headers.pop("if-match", None)
+
+    before.meddle = ignore
+    with pytest.raises(Unsupported, match="stale If-Match"):
+        await connect(server).open("file", "w")
+
+
+async def test_a_store_that_takes_etags_without_quotes_is_served(
+    front: Fronts, connect: Connect, s3_server: S3Server
+) -> None:
+    """As older Ceph: quoted ETags never match in a PUT, and DELETE ignores If-Match."""
+    before, server = await front(s3_server)
+
+    async def like_ceph(asked: Asked) -> web.Response | None:
+        match = asked.headers.get("if-match", "")
+        if asked.method == "DELETE":
+            asked.headers.pop("if-match", None)
+        elif asked.method == "PUT" and match.startswith('"'):
+            return refusal(412, "PreconditionFailed")
+        return None
+
+    before.meddle = like_ceph
+    fs = connect(server, lease=0.6)
+    await fs.write_bytes("file", b"old")
+    async with fs.open("file", "r+") as file:
+        await file.write(b"new")
+    assert await fs.read_bytes("file") == b"new"
+    lease = await fs.driver.lock("file")
+    (note,) = await asyncio.to_thread(lock_objects, s3_server)
+    while note["turn"] < 2:
+        (note,) = await asyncio.to_thread(lock_objects, s3_server)
+    assert not lease.lost
+    await lease.release()
+    assert await asyncio.to_thread(lock_objects, s3_server) == []
+
+
+async def test_locks_elsewhere_serve_a_store_without_conditions(
+    front: Fronts, connect: Connect, s3_server: S3Server
+) -> None:
+    before, server = await front(s3_server)
+
+    async def knows_none(asked: Asked) -> web.Response | None:
+        if asked.headers.keys() & {"if-match", "if-none-match"} and asked.method != "GET":
+            return refusal(501, "NotImplemented")
+        return None
+
+    before.meddle = knows_none
+    with pytest.raises(Unsupported, match="locks="):
+        await connect(server).open("file", "w")
+    async with MemoryFileSystem() as locks:
+        fs, second = connect(server, locks=locks), connect(server, locks=locks)
+        await fs.write_bytes("file", b"old")
+        async with fs.open("file", "r+") as file:
+            await file.write(b"new")
+            with pytest.raises(Locked):
+                await second.open("file", "w")
+            with pytest.raises(Locked):
+                await second.rm("file")
+            await second.write_bytes("other", b"free")
+        with pytest.raises(FileExistsError):
+            async with second.open("file", "x") as file:
+                await file.write(b"again")
+        assert await second.read_bytes("file") == b"new"
+        await second.rm("file", "other")
+        assert await fs.ls() == []
+
+
+async def test_locking_at_commit_finds_conflicts_there(connect: Connect, s3_server: S3Server) -> None:
+    fs, second = connect(s3_server, locking="commit"), connect(s3_server, locking="commit")
+    await fs.write_bytes("file", b"old")
+    for name, mode, refused in (("file", "r+", Conflict), ("new", "x", AlreadyExists)):
+        file = await fs.open(name, mode)
+        await file.write(b"one")
+        async with second.open(name, mode) as other:
+            await other.write(b"two")
+        with pytest.raises(refused):
+            await file.close()
+        assert await fs.read_bytes(name) == b"two"
+    assert await asyncio.to_thread(lock_objects, s3_server) == []
+
+
+async def test_a_prepared_write_is_finished_by_another_once_its_writer_is_gone(
+    connect: Connect, s3_server: S3Server
+) -> None:
+    fs = connect(s3_server, lease=1.0)
+    session = await _fed(fs, b"prepared")
+    token = json.loads(json.dumps(await session.prepare()))
+    second = connect(s3_server, lease=1.0).driver
+    with pytest.raises(Locked):
+        await second.resume(token)
+    await session._publication._lease.release()
+    for _ in range(2):  # doing it again is harmless
+        resumed = await second.resume(token)
+        assert (await resumed.commit()).size == len(b"prepared")
+    assert await fs.read_bytes("file") == b"prepared"
+    await fs.write_bytes("file", b"written since")
+    await (await second.resume(token)).commit()
+    assert await fs.read_bytes("file") == b"written since"
+    await (await second.resume(token)).abort()
+    assert [left async for left in fs.driver.leftovers()] == []
+
+
+async def test_a_prepared_write_does_not_overwrite_what_came_between(connect: Connect, s3_server: S3Server) -> None:
+    fs = connect(s3_server)
+    session = await _fed(fs, b"prepared")
+    token = await session.prepare()
+    assert token["match"] == ABSENT
+    await session._publication._lease.release()
+    await fs.write_bytes("file", b"came between")
+    resumed = await fs.driver.resume(token)
+    with pytest.raises(AlreadyExists):
+        await resumed.commit()
+    await resumed.abort()
+    assert await fs.read_bytes("file") == b"came between"
+    assert [left async for left in fs.driver.leftovers()] == []
+
+
+async def test_what_a_dead_writer_left_is_found_and_swept(connect: Connect, s3_server: S3Server) -> None:
+    fs = connect(s3_server, lease=1.0)
+    sweeper = connect(s3_server).driver
+    session = await _fed(fs, b"x")
+    await session.write(bytes(6 << 20))
+    await session._uploads.results()
+    found = {left.kind: left async for left in sweeper.leftovers()}
+    assert set(found) == {"multipart upload", "lock object"}
+    assert all(left.path == "file" and left.live and left.holder for left in found.values())
+    assert not any([await sweeper.sweep(left) for left in found.values()])
+    session.abandon()
+    session._publication._lease.abandon()
+    while any([left.live async for left in sweeper.leftovers()]):  # looking takes its time: no need to wait besides
+        pass
+    assert all([await sweeper.sweep(left) async for left in sweeper.leftovers()])
+    assert [left async for left in sweeper.leftovers()] == []
+
+
+async def test_lock_objects_are_skipped_by_one_request(front: Fronts, connect: Connect, s3_server: S3Server) -> None:
+    before, server = await front(s3_server)
+    fs = connect(server, page_size=5)
+    leases = [await fs.driver.lock(f"file {number}") for number in range(20)]
+    for name in ("!before", "after", "folder/file"):
+        await asyncio.to_thread(_put, s3_server, name, b"")
+    before.asked.clear()
+    assert await fs.ls() == ["!before", "after", "folder/file"]
+    assert len(before.asked) == 2
+    assert await fs.ls(recursive=False) == ["!before", "after", "folder/"]
+    for lease in leases:
+        await lease.release()
