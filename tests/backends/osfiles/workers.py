@@ -1,0 +1,108 @@
+"""What the other processes of these tests do."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import resource
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from aiofs.stores import OSFileSystem
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+    from pathlib import Path
+
+MIB = 1 << 20
+nursery = multiprocessing.get_context("forkserver")
+nursery.set_forkserver_preload([__name__, "aiofs.backends.osfiles"])
+
+
+def bytes_of(version: int, size: int) -> bytes:
+    """The bytes of one version, which share no byte with the next one."""
+    return bytes([version % 251]) * size
+
+
+def overwrite(root: Path, version: int, size: int, talk: Connection) -> None:
+    """Write a version of a file in many steps."""
+
+    async def work() -> None:
+        async with OSFileSystem(root) as fs:
+            talk.send("ready")
+            talk.recv()
+            async with fs.open("folder/file", "w") as file:
+                step = bytes_of(version, size // 40)
+                for _ in range(40):
+                    await file.write(step)
+
+    asyncio.run(work())
+    talk.send("done")
+
+
+def fight(root: Path, seconds: float, talk: Connection) -> None:
+    """Count up the number in a file as often as it can be had, and check that nobody else has it."""
+    results: Counter[str] = Counter()
+    marker = root.parent / "somebody is inside"
+
+    async def work() -> None:
+        async with OSFileSystem(root, durable=False) as fs:
+            talk.send("ready")
+            talk.recv()
+            end = time.monotonic() + seconds
+            while time.monotonic() < end:
+                try:
+                    async with fs.open("folder/number", "r+") as file:
+                        os.close(os.open(marker, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+                        number = int(await file.read())
+                        await file.seek(0)
+                        await file.write(b"%d" % (number + 1))
+                        await asyncio.sleep(0)
+                        marker.unlink()
+                except BlockingIOError as error:
+                    results["refused" if error.filename == "folder/number" else "refused without a name"] += 1
+                    await asyncio.sleep(0.001)
+                else:
+                    results["won"] += 1
+
+    asyncio.run(work())
+    talk.send(dict(results))
+
+
+def stream(root: Path, size: int, talk: Connection) -> None:
+    """Write a large file, change it, read it in chunks and in lines, and tell by how many bytes the memory grew."""
+
+    async def work() -> None:
+        step = (b"x" * 1023 + b"\n") * 256
+        async with OSFileSystem(root, durable=False) as fs:
+            await fs.write_bytes("warm up", step)
+            await fs.read_bytes("warm up")
+            before = peak()
+            async with fs.open("large", "w") as file:
+                for _ in range(size // len(step)):
+                    await file.write(step)
+            async with fs.open("large") as file:
+                total = 0
+                while data := await file.read(100_000):
+                    total += len(data)
+            assert total == size
+            async with fs.open("large") as file:
+                assert sum([len(line) async for line in file]) == size
+            async with fs.open("large", "r+") as file:
+                for offset in range(0, size, size // 64):
+                    await file.seek(offset)
+                    await file.write(b"changed")
+            async with fs.open("large", "a") as file:
+                await file.write(b"the end")
+            await fs.copy("large", "copy")
+            assert (await fs.stat("copy")).size == size + 7
+            talk.send(peak() - before)
+
+    asyncio.run(work())
+
+
+def peak() -> int:
+    """The most bytes that this process ever had in memory."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
