@@ -11,7 +11,7 @@ import atexit
 import os
 import threading
 from collections import deque
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, TypeVarTuple
 from weakref import WeakKeyDictionary
@@ -48,10 +48,14 @@ async def hop_or_discard(discard: Callable[[T], object], function: Callable[[*Ts
     Cancelled meanwhile, it raises at once, and what the call makes later is given to `discard` in the worker.
     """
     call = launch(function, *args)
+    made = call.future
     try:
-        return await call.future
+        return await made
     except asyncio.CancelledError:
-        call.abandon(discard)
+        if made.cancelled():
+            call.abandon(discard)
+        elif made.exception() is None:  # it had ended, and the cancellation came before the news
+            launch(discard, made.result())
         raise
 
 
@@ -77,11 +81,11 @@ class Call(Generic[T]):
     """One function on its way through a worker and back to the loop that asked."""
 
     __slots__ = (
-        *("_after", "_args", "_discard", "_function", "_home", "_loop", "_over"),
-        *("error", "future", "landed", "result"),
+        *("_after", "_args", "_discard", "_function", "_home", "_loop", "_made", "_over"),
+        *("error", "future", "landed"),
     )
 
-    result: T
+    _made: T
 
     def __init__(
         self,
@@ -105,47 +109,52 @@ class Call(Generic[T]):
     def run(self) -> None:
         """Do the work, in a worker."""
         try:
-            self.result = self._function(*self._args)
+            self._made = self._function(*self._args)
         except StopIteration as error:
             self.error = RuntimeError("a call in a worker raised StopIteration")
             self.error.__cause__ = error
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is the caller's
             self.error = error
-        if self._discard is not None and self.error is None:
-            self._discard(self.result)
-            self.error = asyncio.CancelledError()
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        self._throw_away()
+        try:
             self._home.send(self, self._loop)
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            self._throw_away()
+
+    def _throw_away(self) -> None:
+        """Discard what was made, if nobody wants it."""
+        if self._discard is not None and self.error is None:
+            self.error = asyncio.CancelledError()
+            self._discard(self._made)
 
     def land(self) -> None:
-        """Tell whoever waits, on the loop."""
+        """Tell whoever waits, on the loop, and keep nothing of it."""
         self.landed = True
         if self._after is not None:
             self._after()
-        if not self.future.done():
-            if self.error is None:
-                self.future.set_result(self.result)
-            else:
-                self.future.set_exception(self.error)
-        elif self._discard is not None and self.error is None:
-            self._throw_away(self._discard)
+        if self.error is None:
+            if not self.future.done():
+                self.future.set_result(self._made)
+                del self._made
+            elif self._discard is not None:
+                launch(self._discard, self._made)
+        elif not self.future.done():
+            self.future.set_exception(self.error)
+        del self.future
         if self._over is not None:
             self._over.set_result(None)
+
+    def abandon(self, discard: Callable[[T], object]) -> None:
+        """Have what the call makes, or has made and nobody took, given to `discard`."""
+        self._discard = discard
+        if self.landed and self.error is None:
+            launch(discard, self._made)
 
     async def landing(self) -> None:
         """Wait until the call has ended, without a word about how."""
         if not self.landed:  # it may have by the time this is run
             self._over = self._loop.create_future()
             await self._over
-
-    def abandon(self, discard: Callable[[T], object]) -> None:
-        """Have what the call makes, or has made, given to `discard`."""
-        self._discard = discard
-        if self.landed and self.error is None:
-            self._throw_away(discard)
-
-    def _throw_away(self, discard: Callable[[T], object]) -> None:
-        _workers.put(Call(self._loop, self._home, discard, (self.result,), None))
 
 
 class Homeward:

@@ -11,7 +11,7 @@ from aiofs.aiofiles.handle import Handle
 
 FIRST, MOST = 2048, 65_536
 """Bytes that are read beside the stream: more and more, while nothing but lines is asked for."""
-LINES = 2000
+LINES = 1000
 """Lines that are given out between two looks at the clock."""
 
 

@@ -246,6 +246,11 @@ class UpdateFile(LocalFile):
             del self.pending[:written]
         self.full = False
 
+    def _dealloc_warn(self, source: object) -> None:
+        """Say that nobody closed the file. Python's buffers call this before they write what they hold and close."""
+        self.waits = True
+        super()._dealloc_warn(source)  # type: ignore[misc]
+
     def close(self) -> None:
         """Write what is gathered, and close even where that fails."""
         try:

@@ -21,8 +21,8 @@ class Turn:
     __slots__ = ("_until", "over", "scratch")
 
     def __init__(self) -> None:
-        self.over = False
-        self.scratch = memoryview(bytearray(INLINE))
+        self.over: bool = False
+        self.scratch: memoryview[int] = memoryview(bytearray(INLINE))
         self._until = 0.0
 
     def spend(self) -> None:

@@ -79,11 +79,11 @@ class AsyncBufferedIOBase(Linewise, theirs.BufferedIOBase):
         finally:
             self._exit()
 
-    async def _rest(self, read: Callable[[int], bytes], data: bytes | None, size: int | None) -> bytes:
+    async def _rest(self, read: Callable[[int | None], bytes], data: bytes | None, size: int | None) -> bytes:
         """Go on in a thread with what ran out of bytes on the loop."""
         if data and size is not None and size >= 0:
             size -= len(data)
-        more = await self._finish(read, -1 if size is None else size)
+        more = await self._finish(read, size)
         return data + more if data else more
 
     async def read1(self, size: int = -1, /) -> bytes:
