@@ -158,16 +158,18 @@ class Connection(asyncio.Protocol):
     async def _until(self, ready: Callable[[], bool], patience: float) -> None:
         if ready():
             return
+        deadline = self._loop.time() + patience
+        alarm = self._loop.call_at(deadline, self._wake)
         try:
-            async with asyncio.timeout(patience):
-                while not ready():
-                    if self._lost is not None:
-                        raise self._lost
-                    self._waiter = self._loop.create_future()
-                    await self._waiter
-        except TimeoutError as error:
-            raise StalledError(f"nothing moved for {patience:g} seconds") from error
+            while not ready():
+                if self._lost is not None:
+                    raise self._lost
+                if self._loop.time() >= deadline:
+                    raise StalledError(f"nothing moved for {patience:g} seconds")
+                self._waiter = self._loop.create_future()
+                await self._waiter
         finally:
+            alarm.cancel()
             self._waiter = None
 
     def _wake(self) -> None:

@@ -30,18 +30,18 @@ class FastDFSDriver(Driver):
     Without an index there are only ids. A path that has the form of an id always is one.
     """
 
-    window = MIB
+    window: int = MIB
 
     def __init__(
         self, client: FastDFSClient, index: Driver | None, *, group: str | None = None, close_index: bool = False
     ) -> None:
         self.client = client
         self.group = group
-        self.recovery = Recovery(self)
+        self.recovery: Recovery = Recovery(self)
         self._index = None if index is None else Index(index)
         self._close_index = close_index
         self._locks = LockTable()
-        self.capabilities = capabilities_over(None if index is None else index.capabilities)
+        self.capabilities: Capabilities = capabilities_over(None if index is None else index.capabilities)
 
     @property
     def index(self) -> Index:

@@ -26,8 +26,8 @@ class Payload:
             size = length
         if size is None:
             raise TypeError("the size of what an iterable yields must be given: storages want to know it before")
-        self.size = check_offset(size)
-        self.crc32 = 0
+        self.size: int = check_offset(size)
+        self.crc32: int = 0
 
     async def pieces(self) -> AsyncGenerator[memoryview]:
         """Yield the bytes.

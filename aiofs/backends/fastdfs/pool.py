@@ -155,16 +155,22 @@ class Server:
         return answer
 
     async def _take(self) -> Connection:
-        try:
-            async with asyncio.timeout(self.limits.pool_timeout if self._free.locked() else None):
-                await self._free.acquire()
-        except TimeoutError as error:
-            raise TimedOut.of(None, f"all {self.limits.connections} connections to {self.address} are busy") from error
+        if self._free.locked():
+            await self._wait_for_a_free_one()
+        else:
+            await self._free.acquire()
         try:
             return await self._kept() or await self._connect()
         except BaseException:
             self._free.release()
             raise
+
+    async def _wait_for_a_free_one(self) -> None:
+        try:
+            async with asyncio.timeout(self.limits.pool_timeout):
+                await self._free.acquire()
+        except TimeoutError as error:
+            raise TimedOut.of(None, f"all {self.limits.connections} connections to {self.address} are busy") from error
 
     async def _kept(self) -> Connection | None:
         """Return a connection that was kept and is still good."""

@@ -45,6 +45,8 @@ class Recovery:
         if leftover.kind != _KIND:
             sweeps = self._driver.index.driver.offers(Sweeps)
             return sweeps is not None and await sweeps.sweep(leftover)
+        if leftover.live:
+            return False
         try:
             lease = await self._driver.lock(leftover.path)
         except Locked:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from aiofs.backends.fastdfs.wire import Status
 from aiofs.errors import AccessDenied, AiofsError, AlreadyExists, IsAFolder, NoSpace, NotFound, Unavailable
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class NotAccepted(AiofsError):
     """The request is malformed, or does not apply to this kind of file or version of server."""
 
-    code = errno.EINVAL
+    code: ClassVar[int] = errno.EINVAL
 
 
 _KINDS: dict[int, type[AiofsError]] = {
