@@ -1,9 +1,8 @@
-"""The contract on stacks of layers over files of the operating system."""
+"""The contract on stacks of layers over local files: what is true of each is true of them together."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import gzip
 from dataclasses import replace
 from functools import partial
@@ -12,70 +11,67 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aiofs.backends.osfiles import OSDriver
-from aiofs.layers import Base64, Gzip, HashPrefix, Limit, Log, Percent, Prefix
+from aiofs.layers import Gzip, Prefix, ReadOnly
 from aiofs.stores import OSFileSystem
 from aiofs.testing import Contract, Harness
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
-    from aiofs.driver import Layer
-
-ENCODED = replace(OSDriver.capabilities, listed_sizes=False, rewrite=False)
-
-
-def over_files(
-    root: Path, *layers: Layer, inward: Callable[[str], str] = str, encode: Callable[[bytes], bytes] = bytes
-) -> Harness:
-    """Layers over a folder, of which a meddler knows the names and bytes underneath."""
-
-    def replaced(path: Path, data: bytes) -> None:
-        beside = root / "meddled"
-        beside.write_bytes(data)
-        beside.replace(path)
-
-    async def meddle(path: str, data: bytes) -> None:
-        await asyncio.to_thread(replaced, root / inward(path), encode(data))
-
-    def cannot_hold(name: str) -> bool:
-        return any(len(segment.encode()) > 255 for segment in inward(name).split("/"))
-
-    connect = partial(OSFileSystem, root, durable=False)
-    return Harness(connect=connect, layers=layers, meddle=meddle, cannot_hold=cannot_hold)
+LOCAL = OSDriver.capabilities
+INNER = "inner/folder/"
 
 
-class TestFolder(Contract):
-    """As `fs.at` makes it."""
+def too_long(name: str) -> bool:
+    """What no folder can hold: a name of more than 255 bytes."""
+    return any(len(segment.encode()) > 255 for segment in name.split("/"))
 
-    declares = OSDriver.capabilities
+
+def replaced(path: Path, data: bytes) -> None:
+    """Change a file as careful programs do: by another one that takes its name."""
+    other = path.with_name("other")
+    other.write_bytes(data)
+    other.replace(path)
+
+
+class TestGzipOverPrefixOverOSFiles(Contract):
+    declares = replace(LOCAL, listed_sizes=False, rewrite=False)
 
     @pytest.fixture
     def harness(self, tmp_path: Path) -> Harness:
-        return over_files(tmp_path, Prefix("a/b/"), inward="a/b/{}".format)
+        root = tmp_path / "root"
+
+        async def meddle(path: str, data: bytes) -> None:
+            await asyncio.to_thread(replaced, root / INNER / path, gzip.compress(data))
+
+        connect = partial(OSFileSystem, root, durable=False)
+        return Harness(connect=connect, layers=[Prefix(INNER), Gzip(level=1)], meddle=meddle, cannot_hold=too_long)
 
 
-class TestGzipInAFolder(Contract):
-    declares = ENCODED
-
-    @pytest.fixture
-    def harness(self, tmp_path: Path) -> Harness:
-        return over_files(tmp_path, Prefix("a/"), Gzip(), inward="a/{}".format, encode=gzip.compress)
-
-
-class TestHashPrefix(Contract):
-    declares = OSDriver.capabilities
-    lacks = {58: "`a` and `a/b` are mostly in different folders, where they do not meet"}  # noqa: RUF012
+class TestPrefixOverPrefixOverOSFiles(Contract):
+    declares = LOCAL
 
     @pytest.fixture
     def harness(self, tmp_path: Path) -> Harness:
-        return over_files(tmp_path, HashPrefix(1), inward=HashPrefix(1).inward)
+        root = tmp_path / "root"
+
+        async def meddle(path: str, data: bytes) -> None:
+            await asyncio.to_thread(replaced, root / INNER / path, data)
+
+        connect = partial(OSFileSystem, root, durable=False)
+        layers = [Prefix("inner/"), Prefix("folder/")]
+        return Harness(connect=connect, layers=layers, meddle=meddle, cannot_hold=too_long)
 
 
-class TestLoggedAndLimitedBase64WithPlainNames(Contract):
-    declares = ENCODED
+class TestReadOnlyOverPrefixOverOSFiles(Contract):
+    declares = replace(LOCAL, writable=False)
 
     @pytest.fixture
     def harness(self, tmp_path: Path) -> Harness:
-        layers = Percent(), Base64(), Limit(1 << 26), Log()
-        return over_files(tmp_path, *layers, inward=layers[0].inward, encode=base64.b64encode)
+        connect = partial(OSFileSystem, tmp_path / "root", durable=False)
+        return Harness(
+            connect=connect,
+            layers=[Prefix(INNER), ReadOnly()],
+            seed=lambda: connect().over(Prefix(INNER)),
+            cannot_hold=too_long,
+        )
