@@ -17,9 +17,10 @@ import pytest
 pytest.register_assert_rewrite("aiofs.testing.contract", "aiofs.testing.harness", "aiofs.testing.model")
 
 from aiofs.testing.chaos import Chaos, Gate  # noqa: E402 -- the rewriting of assertions comes first
-from aiofs.testing.contract import Contract  # noqa: E402
+from aiofs.testing.contract import Contract, TransactionContract  # noqa: E402
 from aiofs.testing.harness import Harness, until  # noqa: E402
 from aiofs.testing.needs import Need, needs  # noqa: E402
+from aiofs.testing.stepped import Stepped, Steps  # noqa: E402
 from aiofs.testing.plugin import pytest_collection_modifyitems, pytest_terminal_summary  # noqa: E402
 
 __all__ = [
@@ -28,6 +29,9 @@ __all__ = [
     "Gate",
     "Harness",
     "Need",
+    "Stepped",
+    "Steps",
+    "TransactionContract",
     "needs",
     "pytest_collection_modifyitems",
     "pytest_terminal_summary",

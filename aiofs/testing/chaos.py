@@ -19,7 +19,7 @@ import signal
 from collections import Counter, deque
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from aiofs.driver import Layer, Lease, ReadStream, Sweeps, WriteSession
 
@@ -50,7 +50,7 @@ class Gate:
     """Where a call waits until it is let through."""
 
     def __init__(self) -> None:
-        self.reached = asyncio.Event()
+        self.reached: asyncio.Event = asyncio.Event()
         self._opened = asyncio.Event()
 
     def open(self) -> None:
@@ -76,7 +76,7 @@ class Trouble:
 class Chaos(Layer):
     """A layer that makes trouble when it is told to, and else forwards everything."""
 
-    forwarded = (Sweeps,)
+    forwarded: ClassVar[tuple[type, ...]] = (Sweeps,)
 
     def __init__(self) -> None:
         # `bind` makes a shallow copy: these are shared between what the test holds and what the system uses.
@@ -213,7 +213,7 @@ class TroubledStream(ReadStream):
     """A stream whose chunks may fail, wait, or end too early."""
 
     def __init__(self, chaos: Chaos, inner: ReadStream, cut: int | None) -> None:
-        self.entry = inner.entry
+        self.entry: Entry = inner.entry
         self._chaos = chaos
         self._inner = inner
         self._left = cut
@@ -286,7 +286,7 @@ class TroubledLease(Lease):
     """A lease whose release may fail or wait."""
 
     def __init__(self, chaos: Chaos, inner: Lease) -> None:
-        self.path = inner.path
+        self.path: str = inner.path
         self.inner = inner
         self._chaos = chaos
 

@@ -37,8 +37,8 @@ class Bomb:
 
     def __init__(self, nth: int) -> None:
         self.nth = nth
-        self.count = 0
-        self.armed = False
+        self.count: int = 0
+        self.armed: bool = False
 
     def arm(self) -> None:
         """Begin to count the calls into the system."""
@@ -172,6 +172,13 @@ class Nursery:
         self._context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
         if "forkserver" in methods:
             self._context.set_forkserver_preload(["aiofs.testing.kills", "aiofs.backends.osfiles"])
+
+    def warm_up(self) -> None:
+        """Start what children come from, and wait until it is there."""
+        child = self._context.Process(target=os.getpid)
+        child.start()
+        child.join()
+        child.close()
 
     def run(self, connect: Connect, part: Part, nth: int = 0) -> Outcome:
         """Let a child do its part, and die at the n-th step of it.

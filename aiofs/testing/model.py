@@ -6,7 +6,7 @@ import asyncio
 import io
 import itertools
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 PATHS = ("a", "b c", "folder/a", "folder/deep/é")
 CHANGING = ("w", "x", "a", "r+")
 
-paths = st.sampled_from(PATHS)
-handles = st.integers(0, 7)
-offsets = st.integers(-20, 300) | st.sampled_from((0, 1, 65_536, 70_000))
-pieces = st.binary(max_size=40) | st.sampled_from((b"", b"line\n" * 20, b"x" * 70_000, b"\n"))
+paths: st.SearchStrategy[str] = st.sampled_from(PATHS)
+handles: st.SearchStrategy[int] = st.integers(0, 7)
+offsets: st.SearchStrategy[int] = st.integers(-20, 300) | st.sampled_from((0, 1, 65_536, 70_000))
+pieces: st.SearchStrategy[bytes] = st.binary(max_size=40) | st.sampled_from((b"", b"line\n" * 20, b"x" * 70_000, b"\n"))
 
 
 @dataclass
@@ -156,16 +156,16 @@ class Comparison(RuleBasedStateMachine):
     """Does everything twice, to a store and to the model, and compares."""
 
     harness: Harness
-    numbers = itertools.count()
+    numbers: ClassVar[itertools.count[int]] = itertools.count()
 
     def __init__(self) -> None:
         super().__init__()
-        self.model = Model()
+        self.model: Model = Model()
         self.open_files: list[tuple[Image, Any]] = []
         self.opened: Any = None
-        self.runner = asyncio.Runner()
-        self.system = self.run(self._connect())
-        self.fs = self.system.at(f"model {next(self.numbers)}")
+        self.runner: asyncio.Runner = asyncio.Runner()
+        self.system: Any = self.run(self._connect())
+        self.fs: Any = self.system.at(f"model {next(self.numbers)}")
 
     async def _connect(self) -> Any:
         return self.harness.bare().over(*self.harness.layers)

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
-
-import pytest
-import pytest_asyncio
-
-from aiofs.driver import Capabilities
 from aiofs.testing.contract.cancel import CancelledReading, CancelledWriting
 from aiofs.testing.contract.commit import Commit
 from aiofs.testing.contract.content import Content
@@ -51,5 +45,3 @@ class Contract(
     Suite,
 ):
     """All behaviours. A subclass says what its store declares, and has a fixture `harness` that says where it is."""
-
-    pytestmark: ClassVar[list[pytest.MarkDecorator]] = [pytest.mark.asyncio]

@@ -1,0 +1,250 @@
+"""Stepped: a layer that numbers every call to a store, and can have any of them fail, or end the process.
+
+    steps = Steps()
+    fs = MemoryFileSystem().over(Stepped(steps))
+    ...                                     # do something, and read steps.taken: what was called, in order
+    steps.fail(7)                           # the seventh call from the beginning fails
+    steps.fail(9, after=True)               # the ninth is done, but its answer is lost
+
+Several stores may share their steps. Where `Chaos` makes trouble at the n-th call of a verb, this is for trying all
+calls of something, one after another.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from aiofs.driver import Copies, Layer, Lease, Sweeps, WriteSession
+from aiofs.powers import Appends, Removes, Snapshots
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+
+    from aiofs.driver import Entry, Part, Power, ReadStream
+
+T = TypeVar("T")
+STEPPED = (Appends, Copies, Removes, Snapshots)
+
+
+class Steps:
+    """The calls so far, and what is to happen at which."""
+
+    def __init__(self, tick: Callable[[], None] | None = None) -> None:
+        self.taken: list[str] = []
+        """What was called, with the path."""
+        self.failed: list[BaseException] = []
+        """What was raised in place of an answer."""
+        self._tick = tick
+        self._troubles: dict[int, bool] = {}
+        self._named: dict[tuple[str, int], bool] = {}
+        self._held: list[Lease] = []
+
+    def fail(self, number: int, *, after: bool = False) -> None:
+        """Let the call of this number fail, before anything of it is done or after all of it is."""
+        self._troubles[number] = after
+
+    def fail_at(self, step: str, *, nth: int = 1, after: bool = False) -> None:
+        """Let the `nth` call of this name fail, counted from now: `commit folder/file`, for example."""
+        self._named[step, self.taken.count(step) + nth] = after
+
+    def heal(self) -> None:
+        """Let nothing fail any more, and end the locks that are still held, as the end of the process would."""
+        self._troubles.clear()
+        self._named.clear()
+        for lease in self._held:
+            lease.abandon()
+        self._held.clear()
+
+    async def take(
+        self, verb: str, path: str, work: Awaitable[T], undo: Callable[[T], Awaitable[None]] | None = None
+    ) -> T:
+        """Take the next step; what it made is undone if its answer is lost."""
+        step = f"{verb} {path}"
+        self.taken.append(step)
+        after = self._troubles.pop(len(self.taken), self._named.get((step, self.taken.count(step))))
+        if self._tick is not None:
+            self._tick()
+        if after is False:
+            if hasattr(work, "close"):
+                work.close()
+            raise self._trouble(verb, path)
+        made = await work
+        if self._tick is not None:
+            self._tick()
+        if after:
+            if undo is not None:
+                await undo(made)
+            raise self._trouble(verb, path)
+        return made
+
+    def hold(self, lease: Lease) -> None:
+        """Remember a lock that is held."""
+        self._held.append(lease)
+
+    def let_go(self, lease: Lease) -> None:
+        """Forget a lock that was given back."""
+        if lease in self._held:
+            self._held.remove(lease)
+
+    def _trouble(self, verb: str, path: str) -> OSError:
+        error = OSError(errno.EIO, f"trouble at step {len(self.taken)}: {verb}", path)
+        self.failed.append(error)
+        return error
+
+
+class Stepped(Layer):
+    """A layer that takes a step for each call."""
+
+    forwarded: ClassVar[tuple[type, ...]] = (Sweeps,)
+
+    def __init__(self, steps: Steps) -> None:
+        self.steps = steps
+
+    def offers(self, power: type[Power]) -> Power | None:
+        """Return the base's powers, with steps where they change something."""
+        offered = self.base.offers(power)
+        return self if offered is not None and power in STEPPED else offered  # type: ignore[return-value]
+
+    async def stat(self, path: str) -> Entry:
+        """As the base, in a step."""
+        return await self.steps.take("stat", path, self.base.stat(path))
+
+    async def read(self, path: str, start: int = 0, stop: int | None = None, *, match: str | None = None) -> ReadStream:
+        """As the base, in a step."""
+        reading = self.base.read(path, start, stop, match=match)
+        return await self.steps.take("read", path, reading, lambda stream: stream.aclose())
+
+    async def begin(
+        self, path: str, lease: Lease, *, match: str | None = None, metadata: Mapping[str, str] | None = None
+    ) -> WriteSession:
+        """As the base, in a step."""
+        beginning = self.base.begin(path, inner(lease), match=match, metadata=metadata)
+        session = await self.steps.take("begin", path, beginning, lambda made: made.abort())
+        return SteppedSession(self.steps, path, session)
+
+    async def begin_removal(self, path: str, lease: Lease, *, match: str) -> WriteSession:
+        """As the base, in a step."""
+        beginning = self._power(Removes).begin_removal(path, inner(lease), match=match)
+        session = await self.steps.take("begin_removal", path, beginning, lambda made: made.abort())
+        return SteppedSession(self.steps, path, session)
+
+    async def resume(self, token: Mapping[str, Any]) -> WriteSession:
+        """As the base, in a step."""
+        path = str(token["path"])
+        session = await self.steps.take("resume", path, self.base.resume(token), lambda made: made.leave())
+        return SteppedSession(self.steps, path, session)
+
+    async def delete(
+        self, paths: Sequence[str], *, leases: Sequence[Lease] = (), match: str | None = None, missing_ok: bool = False
+    ) -> None:
+        """As the base, in a step."""
+        held = [inner(lease) for lease in leases]
+        deleting = self.base.delete(paths, leases=held, match=match, missing_ok=missing_ok)
+        await self.steps.take("delete", " ".join(paths), deleting)
+
+    async def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry]:
+        """As the base, in a step."""
+        await self.steps.take("list", prefix, _nothing())
+        async for entry in self.base.list(prefix, after=after, delimiter=delimiter):
+            yield entry
+
+    async def lock(self, path: str) -> Lease:
+        """As the base, in a step."""
+        lease = await self.steps.take("lock", path, self.base.lock(path), lambda made: made.release())
+        self.steps.hold(lease)
+        return SteppedLease(self.steps, lease)
+
+    async def copy(self, source: str, target: str, lease: Lease, *, match: str | None = None) -> Entry:
+        """As the base, in a step."""
+        return await self.steps.take(
+            "copy", target, self._power(Copies).copy(source, target, inner(lease), match=match)
+        )
+
+    async def keep(self, path: str, tag: str) -> None:
+        """As the base, in a step."""
+        await self.steps.take("keep", path, self._power(Snapshots).keep(path, tag))
+
+    async def restore(self, path: str, tag: str, lease: Lease, *, match: str) -> Entry:
+        """As the base, in a step."""
+        restoring = self._power(Snapshots).restore(path, tag, inner(lease), match=match)
+        return await self.steps.take("restore", path, restoring)
+
+    async def drop(self, path: str, tag: str) -> None:
+        """As the base, in a step."""
+        await self.steps.take("drop", path, self._power(Snapshots).drop(path, tag))
+
+    async def append(self, path: str, data: bytes, *, durable: bool) -> None:
+        """As the base, in a step."""
+        await self.steps.take("append", path, self._power(Appends).append(path, data, durable=durable))
+
+    def _power(self, power: type[Power]) -> Power:
+        offered = self.base.offers(power)
+        assert offered is not None, "only what is offered is asked for"
+        return offered
+
+
+class SteppedSession(WriteSession):
+    """A session that takes a step for each call."""
+
+    def __init__(self, steps: Steps, path: str, session: WriteSession) -> None:
+        self._steps = steps
+        self._path = path
+        self._inner = session
+
+    async def write(self, part: Part) -> None:
+        """As the base, in a step."""
+        await self._steps.take("write", self._path, self._inner.write(part))
+
+    async def prepare(self) -> dict[str, Any]:
+        """As the base, in a step."""
+        return await self._steps.take("prepare", self._path, self._inner.prepare())
+
+    async def commit(self) -> Entry:
+        """As the base, in a step."""
+        return await self._steps.take("commit", self._path, self._inner.commit())
+
+    async def abort(self) -> None:
+        """As the base, in a step."""
+        await self._steps.take("abort", self._path, self._inner.abort())
+
+    async def leave(self) -> None:
+        """As the base, in a step."""
+        await self._steps.take("leave", self._path, self._inner.leave())
+
+    def abandon(self) -> None:
+        """As the base."""
+        self._inner.abandon()
+
+
+class SteppedLease(Lease):
+    """A lease that takes a step when it is given back."""
+
+    def __init__(self, steps: Steps, lease: Lease) -> None:
+        self.path = lease.path
+        self.inner = lease
+        self._steps = steps
+
+    @property
+    def lost(self) -> bool:
+        """As the base."""
+        return self.inner.lost
+
+    async def release(self) -> None:
+        """As the base, in a step."""
+        await self._steps.take("release", self.path, self.inner.release())
+        self._steps.let_go(self.inner)
+
+    def abandon(self) -> None:
+        """As the base."""
+        self._steps.let_go(self.inner)
+        self.inner.abandon()
+
+
+def inner(lease: Lease) -> Lease:
+    """Return the store's own lease."""
+    return lease.inner if isinstance(lease, SteppedLease) else lease
+
+
+async def _nothing() -> None:
+    """Do nothing: of a listing, only the beginning is a step."""
