@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from aiofs.backends.fastdfs.ids import FileId, looks_like_id
+from aiofs.backends.fastdfs.images import Images
 from aiofs.backends.fastdfs.index import IDENTITY, Index, Record, check_match, entry_of
 from aiofs.backends.fastdfs.labels import label
 from aiofs.backends.fastdfs.recovery import Recovery
@@ -37,6 +38,7 @@ class FastDFSDriver(Driver):
     ) -> None:
         self.client = client
         self.group = group
+        self.images: Images = Images(self)
         self.recovery: Recovery = Recovery(self)
         self._index = None if index is None else Index(index)
         self._close_index = close_index
@@ -98,6 +100,7 @@ class FastDFSDriver(Driver):
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:
         """Take over a file that was uploaded and is not in the index yet."""
         lease = await self.lock(token["path"])
+        await self.images.learn()
         return NamedSession.resumed(self, token, lease)
 
     async def delete(
@@ -109,6 +112,8 @@ class FastDFSDriver(Driver):
             for path in sorted(set(paths) - ours.keys()):
                 ours[path] = await self.lock(path)
                 held.push_async_callback(_give_back, ours[path])
+            if leases:
+                await self.images.learn()
             files = {path: await self._file_behind(path, match, missing_ok=missing_ok) for path in paths}
             await finish(self._remove({path: file for path, file in files.items() if file is not None}, ours))
 
@@ -131,6 +136,18 @@ class FastDFSDriver(Driver):
         await finish(self._rename(moves, source, target, leases, moved))
         return moved.entry(target)
 
+    async def keep(self, path: str, tag: str) -> None:
+        """Let the file stay when it is replaced or removed."""
+        await self.images.keep(path, tag)
+
+    async def restore(self, path: str, tag: str, lease: Lease, *, match: str) -> Entry:
+        """Let the path lead to the file that stayed."""
+        return await self.images.restore(path, tag, lease, match)
+
+    async def drop(self, path: str, tag: str) -> None:
+        """Let the file that stayed go."""
+        await self.images.drop(path, tag)
+
     def leftovers(self) -> AsyncIterator[Leftover]:
         """Yield files that were uploaded for a name that does not lead to them, and what the index's store left."""
         return self.recovery.leftovers()
@@ -140,8 +157,8 @@ class FastDFSDriver(Driver):
         return await self.recovery.sweep(leftover)
 
     def offers(self, power: type[Power]) -> Power | None:
-        """Offer renames only where the index does."""
-        if power is Moves and (self._index is None or self._index.driver.offers(power) is None):
+        """Offer renames only where the index does, and what is about names only where there is an index."""
+        if self._index is None or (power is Moves and self._index.driver.offers(power) is None):
             return None
         return super().offers(power)
 
@@ -159,9 +176,13 @@ class FastDFSDriver(Driver):
         return entry_of(path, FileId.parse(file), metadata)
 
     async def discard(self, file: str) -> None:
-        """Remove a file that no name leads to any more. Where that fails it is left over, until it is swept."""
-        with suppress(OSError):
-            await self.client.delete(file)
+        """Remove a file that no name leads to any more, unless it is kept.
+
+        Where that fails it is left over, until it is swept.
+        """
+        if not self.images.keeps(file):
+            with suppress(OSError):
+                await self.client.delete(file)
 
     async def settle(self, path: str, file: str, replaced: str | None) -> None:
         """Remove a file whose publishing broke off, or the one it replaced if it was published after all.
@@ -172,7 +193,7 @@ class FastDFSDriver(Driver):
             record = await self.index.get(path)
             unwanted = file if record is None or str(record.file) != file else replaced
             if unwanted is not None:
-                await self.client.delete(unwanted)
+                await self.discard(unwanted)
 
     async def _describe(self, file: FileId) -> Entry:
         info = await self.client.info(str(file))

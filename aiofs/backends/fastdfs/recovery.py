@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from aiofs.backends.fastdfs.driver import FastDFSDriver
     from aiofs.backends.fastdfs.labels import Label
 
-_KIND = "upload without a name"
+_UPLOAD = "upload without a name"
+_IMAGE = "before-image"
 _METADATA = "-m"
 
 
@@ -30,11 +32,13 @@ class Recovery:
     async def leftovers(self) -> AsyncIterator[Leftover]:
         """Yield the files whose name does not lead to them, then what the index's store has to say."""
         identity = await self._driver.index.known_identity()
+        images = {file: image async for image, file in self._driver.images.all()}
         async for file, label in self._labelled():
-            if label.index == identity and not await self._is_named(label.path, file):
+            image = images.get(str(file))
+            if label.index == identity and (image or not await self._is_named(label.path, file)):
                 modified = datetime.fromtimestamp(file.created, UTC)
                 live = await self._is_locked(label.path)
-                yield Leftover(label.path, _KIND, modified, None, live, str(file))
+                yield Leftover(label.path, _IMAGE if image else _UPLOAD, modified, None, live, image or str(file))
         sweeps = self._driver.index.driver.offers(Sweeps)
         if sweeps is not None:
             async for leftover in sweeps.leftovers():
@@ -42,7 +46,7 @@ class Recovery:
 
     async def sweep(self, leftover: Leftover) -> bool:
         """Remove a leftover unless it is live; return whether it is gone."""
-        if leftover.kind != _KIND:
+        if leftover.kind not in {_IMAGE, _UPLOAD}:
             sweeps = self._driver.index.driver.offers(Sweeps)
             return sweeps is not None and await sweeps.sweep(leftover)
         if leftover.live:
@@ -52,13 +56,19 @@ class Recovery:
         except Locked:
             return False
         try:
-            if await self._is_named(leftover.path, FileId.parse(leftover.token)):
-                return False
-            await self._driver.client.delete(leftover.token)
-        except NotFound:
-            return True
+            return await self._remove(leftover)
         finally:
             await finish(lease.release())
+
+    async def _remove(self, leftover: Leftover) -> bool:
+        """Remove what nobody writes; return whether it is gone."""
+        if leftover.kind == _IMAGE:
+            await self._driver.images.forget(leftover.path, leftover.token)
+            return True
+        if await self._is_named(leftover.path, FileId.parse(leftover.token)):
+            return False
+        with suppress(NotFound):
+            await self._driver.client.delete(leftover.token)
         return True
 
     async def rebuild(self, identity: str | None) -> int:

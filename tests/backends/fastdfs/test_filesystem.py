@@ -402,6 +402,87 @@ async def test_cancelled_upload_whose_bytes_are_all_sent_is_removed(fs: FastDFSF
         assert stored(cluster) == []
 
 
+# Before-images
+
+
+async def test_file_that_is_kept_comes_back(fs: FastDFSFileSystem, cluster: Cluster) -> None:
+    await fs.write_bytes("name", b"old", metadata={"k": "v"})
+    before = await fs.stat("name")
+    await fs.driver.keep("name", "tag-1")
+    await fs.driver.keep("name", "tag-1")
+    await fs.write_bytes("name", b"new")
+    assert stored(cluster) == [b"new", b"old"]
+    lease = await fs.driver.lock("name")
+    with pytest.raises(Conflict):
+        await fs.driver.restore("name", "tag-1", lease, match=str(before.version))
+    restored = await fs.driver.restore("name", "tag-1", lease, match=str((await fs.stat("name")).version))
+    await lease.release()
+    assert restored == before == await fs.stat("name")
+    assert await fs.read_bytes("name") == b"old"
+    await fs.driver.drop("name", "tag-1")
+    await fs.driver.drop("name", "tag-1")
+    assert stored(cluster) == [b"old"]
+    assert await leftovers(fs) == []
+
+
+async def test_file_that_is_kept_goes_when_it_is_dropped(fs: FastDFSFileSystem, cluster: Cluster) -> None:
+    await fs.write_bytes("name", b"old")
+    await fs.driver.keep("name", "tag")
+    await fs.rm("name")
+    assert stored(cluster) == [b"old"]
+    await fs.driver.drop("name", "tag")
+    assert stored(cluster) == []
+
+
+async def test_missing_file_is_not_kept(fs: FastDFSFileSystem) -> None:
+    await fs.driver.keep("name", "tag")
+    lease = await fs.driver.lock("name")
+    with pytest.raises(NotFound):
+        await fs.driver.restore("name", "tag", lease, match="")
+    await lease.release()
+
+
+@pytest.mark.parametrize("ending", ["commit", "rm"])
+async def test_what_a_process_that_died_kept_stays(
+    fs: FastDFSFileSystem, cluster: Cluster, index: MemoryFileSystem, ending: str
+) -> None:
+    await fs.write_bytes("name", b"old")
+    await fs.driver.keep("name", "tag")
+    token = await prepared(fs.driver, "name", b"new")
+    async with over(cluster, index) as heir:
+        if ending == "commit":
+            session = await heir.driver.resume(token)
+            await session.commit()
+        else:
+            lease = await heir.driver.lock("name")
+            await heir.driver.delete(["name"], leases=[lease])
+            await lease.release()
+        assert b"old" in stored(cluster)
+        lease = await heir.driver.lock("name")
+        match = str((await heir.stat("name")).version) if ending == "commit" else ""
+        await heir.driver.restore("name", "tag", lease, match=match)
+        await lease.release()
+        await heir.driver.drop("name", "tag")
+        assert await heir.read_bytes("name") == b"old"
+
+
+async def test_before_images_are_swept_when_nobody_holds_them(fs: FastDFSFileSystem, cluster: Cluster) -> None:
+    await fs.write_bytes("name", b"old")
+    await fs.driver.keep("name", "tag")
+    await fs.write_bytes("name", b"new")
+    sweeps = fs.driver.offers(Sweeps)
+    assert sweeps is not None
+    async with fs.open("name", "a"):
+        [busy] = await leftovers(fs)
+        assert (busy.kind, busy.live) == ("before-image", True)
+        assert not await sweeps.sweep(busy)
+    [leftover] = await leftovers(fs)
+    assert await sweeps.sweep(leftover)
+    assert stored(cluster) == [b"new"]
+    assert await leftovers(fs) == []
+    assert await fs.ls() == ["name"]
+
+
 # An index that is lost
 
 
