@@ -18,10 +18,11 @@ pytest.register_assert_rewrite("aiofs.testing.contract", "aiofs.testing.harness"
 
 from aiofs.testing.chaos import Chaos, Gate  # noqa: E402 -- the rewriting of assertions comes first
 from aiofs.testing.contract import Contract, TransactionContract  # noqa: E402
+from aiofs.testing.contract.suite import nursery  # noqa: E402
 from aiofs.testing.harness import Harness, until  # noqa: E402
 from aiofs.testing.needs import Need, needs  # noqa: E402
-from aiofs.testing.stepped import Stepped, Steps  # noqa: E402
 from aiofs.testing.plugin import pytest_collection_modifyitems, pytest_terminal_summary  # noqa: E402
+from aiofs.testing.stepped import Stepped, Steps  # noqa: E402
 
 __all__ = [
     "Chaos",
@@ -33,6 +34,7 @@ __all__ = [
     "Steps",
     "TransactionContract",
     "needs",
+    "nursery",
     "pytest_collection_modifyitems",
     "pytest_terminal_summary",
     "until",

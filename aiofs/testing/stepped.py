@@ -48,12 +48,12 @@ class Steps:
         """Let the `nth` call of this name fail, counted from now: `commit folder/file`, for example."""
         self._named[step, self.taken.count(step) + nth] = after
 
-    def heal(self) -> None:
+    async def heal(self) -> None:
         """Let nothing fail any more, and end the locks that are still held, as the end of the process would."""
         self._troubles.clear()
         self._named.clear()
         for lease in self._held:
-            lease.abandon()
+            await lease.release()
         self._held.clear()
 
     async def take(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 from aiofs.errors import AiofsError, Conflict
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 class Unfinished(AiofsError):
     """A transaction could neither be finished nor undone for now. Its journal stays; `recover` goes on from there."""
 
-    code = errno.EIO
+    code: ClassVar[int] = errno.EIO
     retryable = True
 
 
 class LeftBehind(AiofsError):
     """A transaction is committed, all of it is there; but its traces could not be removed. `recover` will do that."""
 
-    code = errno.EIO
+    code: ClassVar[int] = errno.EIO
 
 
 class Overtaken(Conflict):
@@ -31,7 +31,7 @@ class Overtaken(Conflict):
 class Spoiled(AiofsError):
     """A part of the transaction failed before, so that committing it would commit half of it."""
 
-    code = errno.EIO
+    code: ClassVar[int] = errno.EIO
 
 
 def one_of(message: str, errors: list[Exception]) -> Exception:

@@ -15,8 +15,7 @@ from aiofs.paths import RESERVED, under
 from aiofs.powers import Snapshots
 from aiofs.reading import whole_chunks
 from aiofs.shield import finish
-from aiofs.transactions.journal import FOLDER
-from aiofs.writing import Parts
+from aiofs.transactions.journal import FOLDER, publish
 
 if TYPE_CHECKING:
     from aiofs.driver import Driver, Entry, Lease
@@ -93,14 +92,7 @@ async def transfer(source: Driver, path: str, target: Driver, name: str, lease: 
     try:
         metadata = stream.entry.metadata if target.capabilities.metadata else None
         session = await target.begin(name, lease, match=match, metadata=metadata)
-        try:
-            parts = Parts(session, target.part_size)
-            async for data in whole_chunks(stream):
-                await parts.append(data)
-            await parts.finish()
-            return await session.commit()
-        finally:
-            await finish(session.abort())
+        return await publish(session, whole_chunks(stream), target.part_size)
     finally:
         await finish(stream.aclose())
 

@@ -43,7 +43,7 @@ from aiofs.writing import Parts
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from aiofs.driver import Driver, Lease
+    from aiofs.driver import Driver, Entry, Lease, WriteSession
 
 FOLDER = f"{RESERVED}-journal"
 VERSION = 1
@@ -85,7 +85,7 @@ class Log:
         self._torn = False
         self._decision: str | None = None
         self._lease: Lease | None = None
-        self.ended = False
+        self.ended: bool = False
 
     def name(self, what: str) -> str:
         """Return the name of a file that goes with the transaction."""
@@ -233,17 +233,22 @@ async def put_stream(driver: Driver, path: str, chunks: AsyncIterator[bytes]) ->
     """
     lease = await driver.lock(path)
     try:
-        session = await driver.begin(path, lease, match=ABSENT)
-        try:
-            parts = Parts(session, driver.part_size)
-            async for chunk in chunks:
-                await parts.append(chunk)
-            await parts.finish()
-            await session.commit()
-        finally:
-            await finish(session.abort())
+        await publish(await driver.begin(path, lease, match=ABSENT), chunks, driver.part_size)
     finally:
         await finish(lease.release())
+
+
+async def publish(session: WriteSession, chunks: AsyncIterator[bytes], part_size: int) -> Entry:
+    """Hand chunks to a session, and commit it; abort it if that fails."""
+    try:
+        parts = Parts(session, part_size)
+        async for chunk in chunks:
+            await parts.append(chunk)
+        await parts.finish()
+        return await session.commit()
+    except BaseException:
+        await finish(session.abort())
+        raise
 
 
 async def fetch(driver: Driver, path: str) -> bytes:

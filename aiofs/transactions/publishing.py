@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from aiofs.driver import ABSENT, Driver, Entry, Lease, WriteSession
 from aiofs.errors import NotFound, place
@@ -41,9 +41,14 @@ class Work:
             await self.images.keep(self.step.path, self.step.tag)
 
     async def publish(self) -> None:
-        """Do the step."""
-        entry = await self.session.commit()
-        self.published = ABSENT if self.step.removes else entry.version
+        """Do the step. If the store says that it failed, look whether only its answer was lost."""
+        try:
+            entry = await self.session.commit()
+        except OSError:
+            if not await self._was_done():
+                raise
+        else:
+            self.published = ABSENT if self.step.removes else entry.version
 
     async def present(self) -> str | None:
         """Return the version that is there; `ABSENT` if there is no file, `None` if the store knows no versions."""
@@ -57,6 +62,12 @@ class Work:
         if version is not None and version in {self.published, self.step.version}:
             return True
         return entry is not None and isinstance(self.session, Rewrite) and await self.session.is_done(entry)
+
+    async def _was_done(self) -> bool:
+        try:
+            return await self.is_done()
+        except OSError:
+            return False
 
     async def undo(self) -> None:
         """Put back what was there before, unless it is.
@@ -113,8 +124,7 @@ class Publication:
         try:
             await self._publish()
         except Exception as cause:
-            if not await self._done_nevertheless(cause):
-                await self._give_up(cause)
+            await self._give_up(cause)
         await self.clear()
 
     async def undo(self) -> None:
@@ -157,17 +167,7 @@ class Publication:
         await each([work for work in self._works if not work.step.removes], Work.publish)
         await each([work for work in self._works if work.step.removes], Work.publish)
 
-    async def _done_nevertheless(self, cause: Exception) -> bool:
-        """Whether all steps were done, and only the answer of one was lost."""
-        try:
-            for work in self._works:
-                if not await work.is_done():
-                    return False
-        except Exception as error:
-            raise await self._unfinished(cause, [error]) from None
-        return True
-
-    async def _give_up(self, cause: Exception) -> None:
+    async def _give_up(self, cause: Exception) -> NoReturn:
         published = {str(number): work.published for number, work in enumerate(self._works)}
         try:
             await self._log.write({"do": "undo", "published": published})

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
-from aiofs.driver import ABSENT, Driver, Entry, Lease, Part, ReadStream, WriteSession
+from aiofs.driver import ABSENT, Capabilities, Driver, Entry, Lease, Part, ReadStream, WriteSession
 from aiofs.errors import AlreadyExists, Conflict, Damaged, NotFound
 from aiofs.locks import LockTable
 from aiofs.paths import is_reserved
@@ -65,10 +65,10 @@ class UnitDriver(Driver):
         self.base = base
         self.staged: dict[str, Staged] = {}
         self.leases: dict[str, Lease] = {}
-        self.table = LockTable()
-        self.capabilities = replace(base.capabilities, resume=False, holds=False, rewrite=True)
-        self.part_size = base.part_size
-        self.window = base.window
+        self.table: LockTable = LockTable()
+        self.capabilities: Capabilities = replace(base.capabilities, resume=False, holds=False, rewrite=True)
+        self.part_size: int = base.part_size
+        self.window: int | None = base.window
         self._seen: dict[str, str | None] = {}
         self._versions = 0
 

@@ -19,8 +19,7 @@ from aiofs.errors import Conflict, NotFound, Unsupported
 from aiofs.reading import whole_chunks
 from aiofs.sessions import EndedSession
 from aiofs.shield import finish
-from aiofs.transactions.journal import fetch
-from aiofs.writing import Parts
+from aiofs.transactions.journal import fetch, publish
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -130,14 +129,7 @@ class Rewrite(OwnSession):
 
     async def _write(self) -> Entry:
         session = await self._driver.begin(self._path, self._lease, match=self._match, metadata=self._source.metadata)
-        try:
-            parts = Parts(session, self._driver.part_size)
-            async for data in self._source.chunks():
-                await parts.append(data)
-            await parts.finish()
-            return await session.commit()
-        finally:
-            await finish(session.abort())
+        return await publish(session, self._source.chunks(), self._driver.part_size)
 
 
 class Source:
@@ -145,7 +137,7 @@ class Source:
 
     def __init__(self, data: bytes, metadata: Mapping[str, str] | None) -> None:
         self.data = data
-        self.metadata = None if metadata is None else dict(metadata)
+        self.metadata: dict[str, str] | None = None if metadata is None else dict(metadata)
 
     def token(self) -> dict[str, Any]:
         """Return what the journal needs to know."""

@@ -219,8 +219,8 @@ class AmbientDriver(Driver):
     def __init__(self, base: Driver) -> None:
         self.current: ContextVar[UnitDriver | None] = ContextVar("transaction", default=None)
         self._base = base
-        self.part_size = base.part_size
-        self.window = base.window
+        self.part_size: int = base.part_size
+        self.window: int | None = base.window
 
     @property
     def capabilities(self) -> Capabilities:  # type: ignore[override]

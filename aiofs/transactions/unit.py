@@ -14,7 +14,7 @@ from aiofs.driver import ABSENT
 from aiofs.errors import Conflict, Locked
 from aiofs.shield import finish
 from aiofs.transactions.content import Vault
-from aiofs.transactions.errors import LeftBehind, Spoiled, Unfinished, fail
+from aiofs.transactions.errors import LeftBehind, Spoiled, Unfinished, fail, one_of
 from aiofs.transactions.journal import Journal, Log, last
 from aiofs.transactions.preparing import Preparation, abort_all, version_of
 from aiofs.transactions.publishing import Publication, Work, each, leave_all
@@ -47,8 +47,8 @@ class Unit:
 
     def __init__(self, stores: Mapping[str, Driver], journal: Driver) -> None:
         self.state: State = "new"
-        self.vault = Vault()
-        self.drivers = {name: UnitDriver(self, name, driver) for name, driver in stores.items()}
+        self.vault: Vault = Vault()
+        self.drivers: dict[str, UnitDriver] = {name: UnitDriver(self, name, driver) for name, driver in stores.items()}
         self._stores = dict(stores)
         self._journal = Journal(journal)
         self._log: Log | None = None
@@ -80,8 +80,11 @@ class Unit:
         await log.write({"do": "touch", "store": driver.name, "path": path}, durable=False)
         try:
             return await driver.base.lock(path)
-        except Locked:
-            if not (await recover_units(self._stores, self._journal)).ended:
+        except Locked as error:
+            report = await recover_units(self._stores, self._journal)
+            if report.failed:
+                raise error from ExceptionGroup("unfinished transactions could not be recovered", report.failed)
+            if not report.ended:
                 raise
             return await driver.base.lock(path)
 
@@ -154,25 +157,28 @@ class Unit:
 
     async def _decide(self, works: Sequence[Work]) -> None:
         """Write the decision, publish, and let go of everything."""
+        trouble: list[Exception] = []
         if works:
             assert self._log is not None  # noqa: S101 -- whoever staged something began the log
             try:
-                await self._write_decision(self._log, works)
+                trouble += await self._write_decision(self._log, works)
                 await Publication(works, self._log).run()
             except LeftBehind as error:
-                self.state = "committed"
-                fail("a transaction left traces behind", error, await self._end())
+                trouble.append(error)
             except Exception as error:
                 self.state = "unfinished" if _is_unfinished(error) else "rolled back"
-                fail("a transaction could not be ended", error, await self._end())
+                fail("a transaction could not be ended", error, [*trouble, *await self._end()])
         self.state = "committed"
-        failures = await self._end(erase=not works)
-        if failures:
-            cause = ExceptionGroup("locks could not be given back", failures)
-            raise LeftBehind.of(None, "the transaction is committed, but not all its locks are free") from cause
+        trouble += await self._end(erase=not works)
+        if trouble:
+            reason = "the transaction is committed, all of it is there; but traces of it are left"
+            raise LeftBehind.of(None, reason) from one_of(reason, trouble)
 
-    async def _write_decision(self, log: Log, works: Sequence[Work]) -> None:
-        """Make the transaction one that will be finished, or undo what was prepared and raise."""
+    async def _write_decision(self, log: Log, works: Sequence[Work]) -> list[Exception]:
+        """Make the transaction one that will be finished, or undo what was prepared and raise.
+
+        Returns what went wrong although the decision is there.
+        """
         try:
             self._check_whole()
             await log.write({"do": "commit", "steps": [work.step.to_json() for work in works]})
@@ -183,11 +189,11 @@ class Unit:
                 reason = "nobody can tell for now whether the transaction is committed; recover() will find out"
                 errors = [error, Unfinished.of(log.name("log"), reason), failure, *await leave_all(works)]
                 raise ExceptionGroup("a transaction could not be finished", errors) from None
-            if not decided:
-                failures = await abort_all(works)
-                if not failures:
-                    failures = await _collect(log.end())
-                fail("a transaction was refused, and could not wholly be undone", error, failures)
+            if decided:
+                return [error]
+            failures = await abort_all(works) or await _collect(log.end())
+            fail("a transaction was refused, and could not wholly be undone", error, failures)
+        return []
 
     async def _refuse(self, cause: BaseException) -> NoReturn:
         """End before the decision, and raise the cause."""
@@ -216,9 +222,12 @@ class Unit:
                 who = f"process {os.getpid()} on {socket.gethostname()}"
                 stores = {name: str(driver) for name, driver in self._stores.items()}
                 opened = {"do": "open", "by": who, "at": datetime.now(UTC).isoformat(), "stores": stores}
-                await log.write(opened, durable=False)
-                if await _lock(log):
-                    self._log = log
+                try:
+                    await log.write(opened, durable=False)
+                    if await _lock(log):
+                        self._log = log
+                except BaseException as error:
+                    fail("a transaction could not be begun", error, await finish(_collect(log.end())))
         return self._log
 
 

@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 
 from aiofs.driver import Capabilities
+from aiofs.testing.kills import Nursery
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -37,3 +38,11 @@ class Suite:
         harness.can = self.declares
         async with harness:
             yield harness
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Nursery:
+    """Return what makes children, begun before the tests so that its own process is not taken for one that was left."""
+    made = Nursery()
+    made.warm_up()
+    return made

@@ -23,7 +23,7 @@ from aiofs.transactions.recovery import Recovered
 from aiofs.transactions.system import TransactionalFileSystem, recover, transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import AsyncIterator, Iterator, Mapping
 
     from aiofs.system import FileLikeSystem
     from aiofs.testing.harness import Harness
@@ -32,7 +32,7 @@ OLD = {"a": b"old a", "b": b"old b", "c": b"old c", "gone": b"to go"}
 NEW = {"a": b"new a", "b": b"new b", "c": b"new c", "d/e": b"new e"}
 
 
-class Stop(Exception):  # noqa: N818 -- it is no error, it is what a user's block may raise
+class Stop(Exception):
     """What the block of a user may raise."""
 
 
@@ -316,7 +316,7 @@ class Refusals(Suite):
     async def test_87_failed_compensation(self, store: Harness) -> None:
         """If that fails too, both are told, the journal stays, and `recover` puts the rest back later."""
         await _seed(store)
-        with _unfinished(store) as (fs, steps):
+        async with _unfinished(store) as (fs, steps):
             with pytest.raises(ExceptionGroup) as caught:
                 async with transaction(fs) as tx:
                     await _change(tx)
@@ -332,7 +332,7 @@ class Refusals(Suite):
     async def test_89_recover_twice_and_at_once(self, store: Harness) -> None:
         """Any number of recoverers at the same time, or one after another, do what one would."""
         await _seed(store)
-        with _unfinished(store) as (fs, _):
+        async with _unfinished(store) as (fs, _):
             with pytest.raises(ExceptionGroup):
                 async with transaction(fs) as tx:
                     await _change(tx)
@@ -359,9 +359,9 @@ class Refusals(Suite):
                 told = error
             if not steps.failed:
                 break
-            assert told is not None, steps.taken
+            assert told is not None, steps.taken[number - 1]
             assert set(steps.failed) <= set(_leaves(told))
-            steps.heal()
+            await steps.heal()
             await _recovered(store)
             assert await _files(store) == (NEW if tx.state == "committed" else OLD)
             assert await store.leftovers() == []
@@ -372,7 +372,7 @@ class Refusals(Suite):
     async def test_205_somebody_elses_work_stays(self, store: Harness) -> None:
         """What somebody else changed after it was published is not put back over; that is told."""
         await _seed(store)
-        with _unfinished(store) as (fs, _):
+        async with _unfinished(store) as (fs, _):
             with pytest.raises(ExceptionGroup):
                 async with transaction(fs) as tx:
                     await _change(tx)
@@ -424,13 +424,6 @@ class Crashes(Suite):
 class TransactionContract(Isolation, Refusals, Crashes):
     """All behaviours of transactions. Used like `Contract`, for any store that has passed that."""
 
-    @pytest.fixture(scope="module")
-    def nursery(self) -> Nursery:
-        """Return what makes children, started before the tests so that its own process is not taken for a leak."""
-        nursery = Nursery()
-        nursery.warm_up()
-        return nursery
-
 
 class _Single:
     """Opens a store without a name; can be pickled if the store's opener can."""
@@ -479,15 +472,15 @@ def _refuse(steps: Steps, path: str, *, after: bool = False) -> None:
         steps.fail_at(f"delete {path}", after=after)
 
 
-@contextlib.contextmanager
-def _unfinished(store: Harness) -> Iterator[tuple[FileLikeSystem, Steps]]:
+@contextlib.asynccontextmanager
+async def _unfinished(store: Harness) -> AsyncIterator[tuple[FileLikeSystem, Steps]]:
     """Give a connection on which publishing fails, and then putting back as well; heal it afterwards."""
     fs, steps = _stepped(store)
     _refuse(steps, "gone")
     for path in OLD:
         steps.fail_at(f"lock {path}", nth=2)  # the first is when it is written, the second to put it back
     yield fs, steps
-    steps.heal()
+    await steps.heal()
 
 
 async def _recovered(store: Harness) -> Recovered:
