@@ -216,7 +216,7 @@ class Workers:
             self._aside -= 1
 
     def finish(self) -> None:
-        """Wait until every call has ended but those that may take for ever: nothing is cut off at the interpreter's end."""
+        """Wait, at the interpreter's end, until every call has ended but those that may take for ever."""
         with self._all_home:
             self._ending = True
             self._all_home.wait_for(lambda: self._threads - self._spare <= self._aside)
@@ -258,7 +258,11 @@ def _forget_threads() -> None:
     _ways = WeakKeyDictionary()
 
 
-atexit.register(lambda: _workers.finish())  # the lambda: a forked child has workers of its own
+@atexit.register
+def _finish() -> None:
+    """Cut nothing off when the interpreter ends."""
+    _workers.finish()
+
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_threads)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from aiofiles.base import AsyncIndirectBase, wrap
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["AiofilesContextManager", "AsyncBase", "AsyncIndirectBase", "wrap"]
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 P = ParamSpec("P")
 
 
@@ -77,24 +78,22 @@ def _patiently(call: Callable[[], T]) -> T:
         return call()
 
 
-class AiofilesContextManager(theirs.ContextManager, Generic[T]):
+class AiofilesContextManager(theirs.ContextManager[T_co]):
     """What `open` returns: awaited it is the handle, as a context it also closes it."""
 
-    __slots__ = ()
+    _coro: Coroutine[Any, Any, T_co]
+    _obj: T_co | None
 
-    _coro: Coroutine[Any, Any, T]
-    _obj: T | None
-
-    def __await__(self) -> Generator[Any, Any, T]:
+    def __await__(self) -> Generator[Any, Any, T_co]:
         if self._obj is None:
             self._obj = yield from self._coro.__await__()
         return self._obj
 
-    def __init__(self, coro: Coroutine[Any, Any, T]) -> None:
+    def __init__(self, coro: Coroutine[Any, Any, T_co]) -> None:
         self._coro = coro
         self._obj = None
 
-    async def __aenter__(self) -> T:
+    async def __aenter__(self) -> T_co:
         if self._obj is None:
             self._obj = await self._coro
         return self._obj

@@ -1,7 +1,7 @@
 """A handle over one of the engine's files: served on the loop where that waits for nobody, in a thread elsewhere.
 
-What is done on the loop stands in no queue: nothing else can happen meanwhile. What needs a thread is done by one task at a
-time, in order, and the next waits until the thread has ended, also where the task that asked was cancelled.
+What is done on the loop stands in no queue: nothing else can happen meanwhile. What needs a thread is done by one
+task at a time, in order, and the next waits until the thread has ended, also where the task that asked was cancelled.
 """
 
 from __future__ import annotations

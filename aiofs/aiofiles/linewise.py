@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from io import BytesIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiofs.aiofiles.handle import Handle
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 FIRST, MOST = 2048, 65_536
 """Bytes that are read beside the stream: more and more, while nothing but lines is asked for."""
@@ -58,20 +60,20 @@ class Linewise(Handle):
                 await asyncio.sleep(0)
             if not self._busy and self._may_try():
                 self._turn.spend()
-                line = self._read_beside()
-                if line is not None:
-                    return line
+                first = self._read_beside()
+                if first is not None:
+                    return first
         await self._enter()
         try:
-            line = None
+            line: bytes = b""
             if self._may_try() and size is not None:
                 line = self._stream.readline(size)
                 if not self._starved():
                     return line
-                if line and size >= 0:
+                if size >= 0:
                     size -= len(line)
             more: bytes = await self._finish(self._stream.readline, size)
-            return line + more if line else more
+            return line + more
         finally:
             self._exit()
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, AnyStr
 
+import aiofiles.os as theirs
 from aiofiles.os import (
     access,
     getcwd,
@@ -24,7 +25,6 @@ from aiofiles.os import (
     unlink,
 )
 
-from aiofiles import os as theirs
 from aiofs.aiofiles import ospath as path
 from aiofs.aiofiles.base import wrap
 

@@ -1,12 +1,16 @@
-"""aiofiles' classes as bases of ours, so that ours are instances of them. They are untyped: to a type checker they add nothing."""
+"""aiofiles' classes as bases of ours, so that ours are instances of them. To a type checker they add nothing."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
+    T_co = TypeVar("T_co", covariant=True)
+
+    class ContextManager(Generic[T_co]):
+        """What is awaited or entered."""
+
     Base: TypeAlias = object
-    ContextManager: TypeAlias = object
     BufferedIOBase: TypeAlias = object
     BufferedReader: TypeAlias = object
     FileIO: TypeAlias = object

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
-import struct
 import sys
-import threading
 from contextlib import suppress
 from time import monotonic
 from typing import IO, TYPE_CHECKING, Any
@@ -21,25 +19,15 @@ from aiofs.localio.files import LocalFile
 from aiofs.localio.opening import READ_MODES, Request, is_usual, stack
 
 if TYPE_CHECKING:
+    from aiofs.localio.linux import How
     from aiofs.localio.turns import Turn
 
-try:
-    from ctypes import PyDLL, addressof, c_char_p, c_int, c_long, c_size_t, c_uint, c_void_p, create_string_buffer
-    from fcntl import F_SETFL, fcntl
-except ImportError:
-    PyDLL = None  # type: ignore[assignment,misc]
-
-OPENAT2 = 437
 READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)
-PLACE = getattr(os, "O_PATH", 0) | getattr(os, "O_CLOEXEC", 0)
 KNOWN_FOR, MOST_KNOWN = 1.0, 4096
 """Seconds for which a path is taken for what it was, and how many paths."""
-HERE = -100
-RESOLVE_CACHED, RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS = 0x20, 0x08, 0x02
-EMPTY_PATH, DONT_SYNC = 0x1000, 0x4000
-BASIC = 0x7FF
-STATUS = struct.Struct("=28xH10xQ88xII")
-"""The mode, the size and the two halves of the device's number, in what statx(2) fills."""
+
+Found = tuple[int, Device, int]
+"""A descriptor, the device and the size of a file."""
 
 
 def open_cached(request: Request, turn: Turn) -> IO[Any] | None:
@@ -79,7 +67,7 @@ def open_below(folder: str, path: str) -> tuple[int, Device] | None:
     Return the descriptor and its device; None where only a thread can do it, or tell why it cannot be done.
     """
     opener = _opener.get()
-    found = None if opener is None else opener.open(path, below=folder)
+    found = None if opener is None else opener.open_below(folder, path)
     if found is None:
         return None
     descriptor, device, _ = found
@@ -88,65 +76,59 @@ def open_below(folder: str, path: str) -> tuple[int, Device] | None:
 
 
 class CachedOpener:
-    """The two system calls that Python does not know."""
+    """Opens what can be opened without waiting. Raises ImportError, OSError or AttributeError where nothing can."""
 
     def __init__(self) -> None:
-        library = PyDLL(None)  # keeps the GIL: neither call waits
-        self._syscall = library.syscall
-        self._syscall.restype = c_long
-        self._syscall.argtypes = [c_long, c_long, c_char_p, c_void_p, c_size_t]
-        self._statx = library.statx
-        self._statx.argtypes = [c_int, c_char_p, c_int, c_uint, c_void_p]
+        from aiofs.localio import linux  # noqa: PLC0415 - not everywhere is there what it imports
+
+        self._system = linux.System()
+        self._here = linux.HERE
+        self._place = linux.How(os.O_PATH)
+        self._place_below = linux.How(os.O_PATH, linux.RESOLVE_BENEATH | linux.RESOLVE_NO_MAGICLINKS)
+        self._at_once = linux.How(os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        self._let_wait = linux.let_wait
         self._known: dict[str | bytes, float] = {}
-        self._anywhere = _How(PLACE, RESOLVE_CACHED)
-        self._at_once = _How(READ | os.O_NONBLOCK | os.O_NOCTTY, RESOLVE_CACHED)
-        self._below = _How(PLACE, RESOLVE_CACHED | RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS)
-        self._answers = _Answers()
         self._descriptors = os.open("/proc/self/fd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
-    def open(self, path: str | bytes, *, below: str | None = None) -> tuple[int, Device, int] | None:
-        """Open `path` for reading, by a way that stays in the folder `below` if that is given.
-
-        Return the descriptor, the device and the size. None where that cannot be done at once.
-        """
-        if below is None:
-            return self._open_known(path) or self._open_new(path)
-        folder = self._place(HERE, below, self._anywhere)
-        if folder < 0:
-            return None
-        try:
-            return self._open_at(folder, path, self._below)
-        finally:
-            os.close(folder)
-
-    def _open_new(self, path: str | bytes) -> tuple[int, Device, int] | None:
-        found = self._open_at(HERE, path, self._anywhere)
+    def open(self, path: str | bytes) -> Found | None:
+        """Open `path` for reading; None where that cannot be done at once."""
+        now = monotonic()
+        if self._known.get(path, 0.0) >= now:
+            return self._open_known(path)
+        found = self._open_at(self._here, path, self._place)
         if found is not None:
             if len(self._known) >= MOST_KNOWN:
                 self._known.clear()
-            self._known[path] = monotonic() + KNOWN_FOR
+            self._known[path] = now + KNOWN_FOR
         return found
 
-    def _open_known(self, path: str | bytes) -> tuple[int, Device, int] | None:
+    def open_below(self, folder: str, path: str) -> Found | None:
+        """Open `path` for reading, by a way that stays in `folder`; None where that cannot be done at once."""
+        base = self._system.open(self._here, folder, self._place)
+        if base < 0:
+            return None
+        try:
+            return self._open_at(base, path, self._place_below)
+        finally:
+            os.close(base)
+
+    def _open_known(self, path: str | bytes) -> Found | None:
         """Open what was a regular file a moment ago, without the detour.
 
         If it has become something else, opening it like this does not wait either, and a thread does it again.
         """
-        if self._known.get(path, 0.0) < monotonic():
-            return None
-        descriptor = self._place(HERE, path, self._at_once)
+        descriptor = self._system.open(self._here, path, self._at_once)
         if descriptor < 0:
             return None
-        status = os.fstat(descriptor)
-        device = known_device(status.st_dev)
-        if device is None or not device.answers_at_once or not stat.S_ISREG(status.st_mode):
+        found = self._look(descriptor)
+        if found is None:
             os.close(descriptor)
             return None
-        fcntl(descriptor, F_SETFL, os.O_RDONLY)  # it waits like any other from here on
-        return descriptor, device, status.st_size
+        self._let_wait(descriptor)
+        return descriptor, *found
 
-    def _open_at(self, folder: int, path: str | bytes, how: _How) -> tuple[int, Device, int] | None:
-        place = self._place(folder, path, how)
+    def _open_at(self, folder: int, path: str | bytes, how: How) -> Found | None:
+        place = self._system.open(folder, path, how)
         if place < 0:
             return None
         try:
@@ -159,58 +141,17 @@ class CachedOpener:
         finally:
             os.close(place)
 
-    def _place(self, folder: int, path: str | bytes, how: _How) -> int:
-        """Return a descriptor of the mere place `path`; a negative number where it cannot be had at once."""
-        try:
-            name = os.fsencode(path)
-        except ValueError:
-            return -1
-        if b"\0" in name:
-            return -1
-        return int(self._syscall(OPENAT2, folder, name, how.address, how.size))
-
-    def _look(self, place: int) -> tuple[Device, int] | None:
-        """Return device and size of `place` if that is a regular file whose bytes can be had without a thread."""
-        answers = self._answers
-        if self._statx(place, b"", EMPTY_PATH | DONT_SYNC, BASIC, answers.address) != 0:
+    def _look(self, descriptor: int) -> tuple[Device, int] | None:
+        """Return device and size of a regular file whose bytes can be had without a thread; None of anything else."""
+        status = self._system.look(descriptor)
+        if status is None or not stat.S_ISREG(status.mode):
             return None
-        mode, size, major, minor = STATUS.unpack_from(answers.buffer)
-        device = known_device(os.makedev(major, minor))
-        if device is None or not device.answers_at_once or not stat.S_ISREG(mode):
-            return None
-        return device, size
-
-    def works(self) -> bool:
-        """Whether the kernel knows both calls, and nothing forbids them."""
-        place = self._place(HERE, b"/", self._anywhere)
-        if place < 0:
-            return False
-        try:
-            return bool(self._statx(place, b"", EMPTY_PATH | DONT_SYNC, BASIC, self._answers.address) == 0)
-        finally:
-            os.close(place)
+        device = known_device(status.device)
+        return None if device is None or not device.answers_at_once else (device, status.size)
 
     def close(self) -> None:
         """Let go of the view of this process's descriptors."""
         os.close(self._descriptors)
-
-
-class _How:
-    """What openat2(2) is told about the way to a place."""
-
-    def __init__(self, flags: int, resolve: int) -> None:
-        how = struct.pack("=QQQ", flags, 0, resolve)
-        self._buffer = create_string_buffer(how, len(how))
-        self.address = addressof(self._buffer)
-        self.size = len(how)
-
-
-class _Answers(threading.local):
-    """Where statx(2) writes, for each thread its own."""
-
-    def __init__(self) -> None:
-        self.buffer = create_string_buffer(256)
-        self.address = addressof(self.buffer)
 
 
 class _Opener:
@@ -233,13 +174,9 @@ class _Opener:
         self._opener, self._probed = None, False
 
     def _probe(self) -> CachedOpener | None:
-        if PyDLL is None or not sys.platform.startswith("linux"):
-            return None
-        with suppress(OSError, AttributeError):
-            opener = CachedOpener()
-            if opener.works():
-                return opener
-            opener.close()
+        if sys.platform == "linux":
+            with suppress(ImportError, OSError, AttributeError):
+                return CachedOpener()
         return None
 
 

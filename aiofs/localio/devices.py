@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
-
-try:
-    from ctypes import CDLL, byref, c_long, create_string_buffer
-
-    _fstatfs = CDLL(None).fstatfs if os.name == "posix" and hasattr(os, "RWF_NOWAIT") else None
-except (ImportError, OSError, AttributeError):
-    _fstatfs = None
 
 DISKS = {0xEF53, 0x58465342, 0x9123683E, 0xF2F52010, 0x2FC12FC1, 0xCA451A4E}  # ext, xfs, btrfs, f2fs, zfs, bcachefs
 MEMORY = {0x01021994, 0x858458F6}  # tmpfs, ramfs
@@ -64,10 +59,10 @@ def _learn(descriptor: int, number: int) -> Device:
 
 
 def _kind(descriptor: int) -> int | None:
-    """Return the type of the file system that `descriptor` is on, the first word of what fstatfs(2) tells."""
-    if _fstatfs is None:
-        return None
-    answer = create_string_buffer(256)
-    if _fstatfs(descriptor, byref(answer)) != 0:
-        return None
-    return c_long.from_buffer(answer).value & 0xFFFF_FFFF
+    """Return the type of the file system that `descriptor` is on, where it can be told."""
+    if sys.platform == "linux":
+        with suppress(ImportError, OSError, AttributeError):
+            from aiofs.localio.linux import type_of_file_system  # noqa: PLC0415 - not everywhere is there what it imports
+
+            return type_of_file_system(descriptor)
+    return None

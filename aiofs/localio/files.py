@@ -11,8 +11,7 @@ import errno
 import io
 import os
 from time import monotonic, time_ns
-from typing import TYPE_CHECKING, ClassVar
-from weakref import WeakSet
+from typing import TYPE_CHECKING
 
 from aiofs.localio.devices import Device
 from aiofs.localio.reading import NOWAIT, pread_now
@@ -98,14 +97,13 @@ class LocalFile(io.FileIO):
 
     def readall(self) -> bytes | None:  # type: ignore[override]
         """Return all that is left; None where that would mean waiting, or would keep the loop for long."""
-        if self.rest is not None:
-            rest, self.rest = self.rest, None
-        elif self.waits:
+        if self.waits:
             return super().readall()
-        else:
+        rest, self.rest = self.rest, None
+        if rest is None:
             rest = self.take_rest()
-            if rest is None:
-                self._starve()
+        if rest is None:
+            self._starve()
         return rest
 
     def take_rest(self) -> bytes | None:
@@ -156,7 +154,7 @@ class LocalFile(io.FileIO):
         return monotonic() < self.light_until or os.fstat(self.descriptor).st_nlink > 0
 
     def look(self, size: int, offset: int) -> bytes | None:
-        """Return up to `size` bytes from `offset` without moving: b"" at the end, None where that would mean waiting."""
+        """Return up to `size` bytes from `offset`, moving nothing: b"" at the end, None where that means waiting."""
         self.turn.spend()
         if self._prefix is not None:
             return self._from_prefix(size, offset)
@@ -191,8 +189,6 @@ class LocalFile(io.FileIO):
 class UpdateFile(LocalFile):
     """A regular file that is written, perhaps also read. On the loop it gathers small writes."""
 
-    _all: ClassVar[WeakSet[UpdateFile]] = WeakSet()
-
     writes = 0
     gathers: Callable[[], Callable[[], None] | None] | None = None
     """A weak method, which is called when small writes begin to gather."""
@@ -214,17 +210,6 @@ class UpdateFile(LocalFile):
         self.full = len(self.pending) >= GATHERED
         return len(memoryview(data))
 
-    def settle_in(self, device: Device, turn: Turn, size: int) -> None:
-        """Begin to take small writes on the loop."""
-        super().settle_in(device, turn, size)
-        self._all.add(self)
-
-    @classmethod
-    def forget_gathered(cls) -> None:
-        """In a forked child: what is gathered is the parent's to write."""
-        for file in cls._all:
-            file.pending.clear()
-
     def settle_out(self) -> None:
         """Wait from here on like any other file, with nothing gathered."""
         super().settle_out()
@@ -239,7 +224,7 @@ class UpdateFile(LocalFile):
         return False
 
     def drain(self) -> None:
-        """Bring what is gathered to the file, in a thread. What could not be written stays gathered, and is in the way."""
+        """Bring what is gathered to the file, in a thread. What could not be written stays, and is in the way."""
         self.full = True
         while self.pending:
             written = super().write(self.pending)
@@ -259,7 +244,3 @@ class UpdateFile(LocalFile):
         finally:
             self.pending = bytearray()
             super().close()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=UpdateFile.forget_gathered)

@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from aiofs.localio.devices import device_of
 from aiofs.localio.files import LocalFile, UpdateFile
+from aiofs.localio.unclosed import remember
 from aiofs.threads import aside
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ class Request:
     opener: Callable[[str, int], int] | None = None
 
 
+_open_unusual: Callable[..., IO[Any]] = builtins.open
+
+
 def open_stream(request: Request, turn: Turn) -> IO[Any]:
     """Open as the builtin does, in a worker thread; a regular file gets one of this engine's at the bottom."""
     if _may_wait(request):
@@ -46,9 +50,8 @@ def open_stream(request: Request, turn: Turn) -> IO[Any]:
 
 def _open_stack(request: Request, turn: Turn) -> IO[Any]:
     if not is_usual(request):
-        return builtins.open(**{name: getattr(request, name) for name in Request.__slots__})
-    reads = request.mode in READ_MODES
-    make = LocalFile if reads else UpdateFile
+        return _open_unusual(**{name: getattr(request, name) for name in Request.__slots__})
+    make = LocalFile if request.mode in READ_MODES else UpdateFile
     path = request.file if type(request.file) is int else os.fspath(request.file)
     raw = make(path, request.mode.replace("t", ""), request.closefd, request.opener)
     try:
@@ -58,7 +61,9 @@ def _open_stack(request: Request, turn: Turn) -> IO[Any]:
         if regular:
             device = device_of(raw.fileno(), status.st_dev)
             raw.settle_in(device, turn, status.st_size)
-            if reads and device.local and not device.nowait and not device.memory:
+            if isinstance(raw, UpdateFile):
+                remember(stream, raw)
+            elif device.local and not device.nowait and not device.memory:
                 raw.keep_prefix()
     except BaseException:
         raw.close()

@@ -297,9 +297,7 @@ ODD_ARGUMENTS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("arguments", ODD_ARGUMENTS, ids=lambda arguments: re.sub(" at 0x\\w+", "", str(arguments)))
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.may_block
-async def test_odd_arguments(
-    tmp_path: Path, arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_odd_arguments(tmp_path: Path, arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("text\n")
     arguments = {"file": "file"} | arguments

@@ -236,7 +236,7 @@ async def test_what_cannot_be_written_is_never_lost_silently(tmp_path: Path, mod
         file = await aiofiles.open(path, mode)
         for _ in range(60):
             await file.write(data)
-        with pytest.raises(OSError, match="too large") as caught:  # noqa: PT012 - which write meets it is not promised
+        with pytest.raises(OSError, match="too large") as caught:
             if last == "write":
                 for _ in range(1000):
                     await file.write(data)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-import aiofs
 import pytest
+
+import aiofs
 from aiofs import aiofiles
 from aiofs.aiofiles import os as aios
 from aiofs.aiofiles import shutil

@@ -6,9 +6,9 @@ import importlib
 import inspect
 from typing import Any
 
-import aiofiles as theirs
 import pytest
 
+import aiofiles as theirs
 from aiofs import aiofiles as ours
 
 MODULES = (

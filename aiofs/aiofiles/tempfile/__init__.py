@@ -6,8 +6,7 @@ import asyncio
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from aiofiles import tempfile as theirs
-from aiofiles.tempfile import wrap as wrap
+import aiofiles.tempfile as theirs
 
 from aiofs.aiofiles.base import AiofilesContextManager
 from aiofs.shield import finish
@@ -24,8 +23,6 @@ Maker = TypeVar("Maker", bound="Callable[..., Any]")
 class TemporaryContext(AiofilesContextManager[Any]):
     """A temporary file as a context, or awaited."""
 
-    __slots__ = ()
-
     def __init__(self, making: Coroutine[Any, Any, Any]) -> None:
         super().__init__(_made(making))
 
@@ -40,8 +37,6 @@ class TemporaryContext(AiofilesContextManager[Any]):
 
 class TemporaryFolderContext(TemporaryContext):
     """A temporary folder: as a context it gives the name."""
-
-    __slots__ = ()
 
     async def __aenter__(self) -> Any:
         return (await super().__aenter__()).name
@@ -71,6 +66,7 @@ def _safe(make: Maker, context: type[TemporaryContext] = TemporaryContext) -> Ma
     return cast("Maker", make_safely)
 
 
+wrap: Callable[..., Any] = theirs.wrap  # type: ignore[attr-defined] # its stubs leave it out
 NamedTemporaryFile = _safe(theirs.NamedTemporaryFile)
 SpooledTemporaryFile = _safe(theirs.SpooledTemporaryFile)
 TemporaryDirectory = _safe(theirs.TemporaryDirectory, TemporaryFolderContext)

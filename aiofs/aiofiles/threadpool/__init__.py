@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from aiofiles.threadpool import stderr, stderr_bytes, stdin, stdin_bytes, stdout, stdout_bytes
 
-from aiofs.aiofiles.base import AiofilesContextManager
+from aiofs.aiofiles.base import AiofilesContextManager as AiofilesContextManager  # noqa: TC001 - programs find it here
 from aiofs.aiofiles.opening import open_anything
 from aiofs.aiofiles.theirs import sync_open as sync_open
-from aiofs.aiofiles.threadpool.binary import AsyncBufferedIOBase, AsyncBufferedReader, AsyncFileIO
-from aiofs.aiofiles.threadpool.text import AsyncTextIOWrapper
+from aiofs.aiofiles.threadpool.binary import AsyncBufferedIOBase as AsyncBufferedIOBase  # noqa: TC001 - programs find it here
+from aiofs.aiofiles.threadpool.binary import AsyncBufferedReader as AsyncBufferedReader  # noqa: TC001 - programs find it here
+from aiofs.aiofiles.threadpool.binary import AsyncFileIO as AsyncFileIO  # noqa: TC001 - programs find it here
+from aiofs.aiofiles.threadpool.text import AsyncTextIOWrapper as AsyncTextIOWrapper  # noqa: TC001 - programs find it here
 from aiofs.aiofiles.wrapping import wrap as wrap
 from aiofs.localio.opening import Request
 
@@ -121,7 +123,7 @@ def open(
     executor: Executor | None = None,
     atomic: bool = False,
     lock: bool = False,
-) -> AiofilesContextManager[AsyncBufferedIOBase]: ...
+) -> AiofilesContextManager[AsyncBufferedIOBase | AsyncFileIO]: ...
 
 
 @overload
@@ -157,7 +159,7 @@ def open(
     atomic: bool = False,
     lock: bool = False,
 ) -> Any:
-    """Open a file as the builtin does: `async with open(path) as f`, or `f = await open(path)`.
+    """Open a file as the builtin does, in `async with`, or with `await` and to be closed by the caller.
 
     A path or descriptor is a local file in place, text unless the mode has a `b`. `executor` is where those of its
     calls that need a thread take place, if not in this package's own workers.

@@ -34,6 +34,9 @@ __all__ = [
 ]
 
 
+QUICK_WHENCES = (os.SEEK_SET, os.SEEK_CUR, os.SEEK_END)
+"""From where a seek is counted without asking the disk."""
+
 
 class AsyncBufferedIOBase(Linewise, theirs.BufferedIOBase):
     """A file of bytes, as `open` gives it in the modes that only write; or any `io.BufferedIOBase` that is wrapped."""
@@ -97,11 +100,13 @@ class AsyncBufferedIOBase(Linewise, theirs.BufferedIOBase):
         await self._enter()
         try:
             count = 0
-            if self._may_try() and len(memoryview(buffer)) <= INLINE:
+            if self._may_try() and _size(buffer) <= INLINE:
                 count = self._stream.readinto(buffer) or 0
                 if not self._starved():
                     return count
-            return count + await self._finish(self._stream.readinto, memoryview(buffer).cast("B")[count:])
+            rest = memoryview(buffer).cast("B")[count:] if count else buffer
+            more: int = await self._finish(self._stream.readinto, rest)
+            return count + more
         finally:
             self._exit()
 
@@ -145,7 +150,7 @@ class AsyncBufferedIOBase(Linewise, theirs.BufferedIOBase):
     async def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
         """Go to `offset` from the start, from here (1) or from the end (2); return the position."""
         self._settle_if_free()
-        if self._reads and (whence == 0 or whence == 1 or whence == 2):
+        if self._reads and whence in QUICK_WHENCES:
             self._reads -= 1
             return self._stream.seek(offset, whence)  # type: ignore[no-any-return]
         if self._local is None:

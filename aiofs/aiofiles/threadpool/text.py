@@ -1,7 +1,7 @@
 """Handles of text.
 
-Python's text layer cannot be told that bytes are late: what it finds none of, it takes for the end. So it is called on the
-loop only when the bytes that it can ask for have been brought before it (`LocalFile.ahead`).
+Python's text layer cannot be told that bytes are late: what it finds none of, it takes for the end. So it is called on
+the loop only when the bytes that it can ask for have been brought before it (`LocalFile.ahead`).
 """
 
 from __future__ import annotations

@@ -1,0 +1,108 @@
+"""The system calls of Linux that Python does not know. Where they are missing, importing or making this fails."""
+
+from __future__ import annotations
+
+import os
+import struct
+import threading
+from ctypes import (
+    CDLL,
+    PyDLL,
+    addressof,
+    byref,
+    c_char_p,
+    c_int,
+    c_long,
+    c_size_t,
+    c_uint,
+    c_void_p,
+    create_string_buffer,
+)
+from fcntl import F_SETFL, fcntl
+from typing import NamedTuple
+
+OPENAT2 = 437
+HERE = -100
+RESOLVE_CACHED, RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS = 0x20, 0x08, 0x02
+EMPTY_PATH, DONT_SYNC = 0x1000, 0x4000
+BASIC = 0x7FF
+STATUS = struct.Struct("=28xH10xQ88xII")
+"""The mode, the size and the two halves of the device's number, in what statx(2) fills."""
+
+
+class Status(NamedTuple):
+    """What the system has in memory about a file."""
+
+    mode: int
+    size: int
+    device: int
+
+
+class How:
+    """What openat2(2) is told about a way, which it goes only as far as memory knows it."""
+
+    def __init__(self, flags: int, resolve: int = 0) -> None:
+        how = struct.pack("=QQQ", flags | os.O_CLOEXEC, 0, resolve | RESOLVE_CACHED)
+        self._buffer = create_string_buffer(how, len(how))
+        self.address = addressof(self._buffer)
+        self.size = len(how)
+
+
+class System:
+    """The calls that never wait; they keep the GIL. Raises OSError or AttributeError where one is missing."""
+
+    def __init__(self) -> None:
+        library = PyDLL(None)
+        self._syscall = library.syscall
+        self._syscall.restype = c_long
+        self._syscall.argtypes = [c_long, c_long, c_char_p, c_void_p, c_size_t]
+        self._statx = library.statx
+        self._statx.argtypes = [c_int, c_char_p, c_int, c_uint, c_void_p]
+        self._answers = _Answers()
+        place = self.open(HERE, b"/", How(os.O_PATH))
+        if place < 0:
+            raise OSError("openat2(2) is missing or forbidden")
+        try:
+            if self.look(place) is None:
+                raise OSError("statx(2) is missing or forbidden")
+        finally:
+            os.close(place)
+
+    def open(self, folder: int, path: str | bytes, how: How) -> int:
+        """Return a descriptor of `path`; a negative number where it cannot be had at once."""
+        try:
+            name = os.fsencode(path)
+        except ValueError:
+            return -1
+        if b"\0" in name:
+            return -1
+        return int(self._syscall(OPENAT2, folder, name, how.address, how.size))
+
+    def look(self, descriptor: int) -> Status | None:
+        """Return what is known of an open file without asking its device."""
+        answers = self._answers
+        if self._statx(descriptor, b"", EMPTY_PATH | DONT_SYNC, BASIC, answers.address) != 0:
+            return None
+        mode, size, major, minor = STATUS.unpack_from(answers.buffer)
+        return Status(mode, size, os.makedev(major, minor))
+
+
+class _Answers(threading.local):
+    """Where statx(2) writes, for each thread its own."""
+
+    def __init__(self) -> None:
+        self.buffer = create_string_buffer(256)
+        self.address = addressof(self.buffer)
+
+
+def let_wait(descriptor: int) -> None:
+    """Take O_NONBLOCK from what is open for reading."""
+    fcntl(descriptor, F_SETFL, os.O_RDONLY)
+
+
+def type_of_file_system(descriptor: int) -> int | None:
+    """Return the magic number that fstatfs(2) tells first. May wait for the device."""
+    answer = create_string_buffer(256)
+    if CDLL(None).fstatfs(descriptor, byref(answer)) != 0:
+        return None
+    return c_long.from_buffer(answer).value & 0xFFFF_FFFF
