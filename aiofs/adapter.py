@@ -21,7 +21,7 @@ STEP = 1 << 18
 class BareDriver(Driver):
     """Makes the most of three methods: locks within the process, versions from the bytes, writes kept until closing."""
 
-    capabilities = Capabilities(conditional=False, listed_sizes=False)
+    capabilities: Capabilities = Capabilities(conditional=False, listed_sizes=False)
 
     def __init__(self, system: FileLikeSystem) -> None:
         self._system = system

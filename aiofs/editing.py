@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from aiofs.driver import CopiesRanges
 from aiofs.errors import Damaged, place
 from aiofs.file import as_bytes, whole_offset
-from aiofs.handles import Handle, Spoiled
+from aiofs.handles import Handle, Spoiled, in_turn
 from aiofs.reading import SMALLEST_AHEAD, Cursor
 from aiofs.shield import finish
 from aiofs.spool import Spool
@@ -44,8 +44,8 @@ class Overlay:
         self._spool = Spool()
         self._patches: list[Patch] = []
         self._base_size = size  # how much of the old version still shows
-        self.size = self._base_size
-        self.changed = False
+        self.size: int = self._base_size
+        self.changed: bool = False
 
     async def write(self, offset: int, data: Part) -> None:
         """Put `data` at `offset`, with zeros before it where that is past the end."""
@@ -167,6 +167,7 @@ class Editor(Handle):
         self._guard()
         return True
 
+    @in_turn
     async def read(self, size: int | None = -1) -> bytes:
         """Return the next `size` bytes, fewer only at the end; all that is left for -1 or `None`."""
         self._guard()
@@ -176,11 +177,13 @@ class Editor(Handle):
         self._advance(len(data))
         return data
 
+    @in_turn
     async def peek(self, size: int = 0) -> bytes:
         """Return bytes ahead without moving: at least one unless at the end."""
         self._guard()
         return await self._look(max(size, 1))
 
+    @in_turn
     async def readline(self, size: int | None = -1) -> bytes:
         r"""Return the next line with its b"\n", cut at `size` bytes if that is given."""
         self._guard()
@@ -198,6 +201,7 @@ class Editor(Handle):
             searched = len(data)
             want = min(want * 2, limit)
 
+    @in_turn
     async def write(self, data: ReadableBuffer) -> int:
         """Write `data` at the position and return how many bytes that were."""
         self._guard()
@@ -210,6 +214,7 @@ class Editor(Handle):
             self._position += len(whole)
         return len(whole)
 
+    @in_turn
     async def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Move, without a request; zeros fill the gap if something is written past the end."""
         self._guard()
@@ -224,6 +229,7 @@ class Editor(Handle):
         self._guard()
         return self._position
 
+    @in_turn
     async def truncate(self, size: int | None = None) -> int:
         """Make the file `size` bytes long (by default up to the position), with zeros where it grows."""
         self._guard()
@@ -234,6 +240,7 @@ class Editor(Handle):
         self._overlay.resize(target)
         return target
 
+    @in_turn
     async def close(self) -> None:
         """Publish the changes, if there are any. Harmless when done twice.
 
@@ -255,6 +262,7 @@ class Editor(Handle):
             self._overlay.close()
             await finish(self._release())
 
+    @in_turn
     async def abort(self) -> None:
         """Close without publishing. Harmless when done twice."""
         if not self._closed:

@@ -54,8 +54,8 @@ class TableLease(Lease):
 
     def __init__(self, path: str, held: dict[str, TableLease]) -> None:
         self.path = path
-        self.since = datetime.now(UTC)
-        self.holder = _current_task()
+        self.since: datetime = datetime.now(UTC)
+        self.holder: str | None = _current_task()
         self._held = held
 
     async def release(self) -> None:

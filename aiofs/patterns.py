@@ -18,9 +18,9 @@ class Pattern:
         plain = 0
         while plain < len(segments) - 1 and not _MAGIC.search(segments[plain]):
             plain += 1
-        self.folder = "/".join(segments[:plain])
+        self.folder: str = "/".join(segments[:plain])
         """The folder below which all matches lie."""
-        self.one_level = len(segments) == 1 and pattern != "**"
+        self.one_level: bool = len(segments) == 1 and pattern != "**"
         """Whether all matches lie in one folder."""
         self._matcher = re.compile("".join(_segments(segments)) + r"\Z", re.DOTALL)
 

@@ -20,7 +20,7 @@ class Spool:
         self._limit = limit
         self._memory = bytearray()
         self._file: IO[bytes] | None = None
-        self.size = 0
+        self.size: int = 0
 
     async def append(self, data: Part) -> None:
         """Put `data` at the end.

@@ -57,7 +57,7 @@ class Ahead:
         self._decoder = form.decoder(at_start=position == 0)
         if flags:
             self._decoder.setstate((b"", flags))
-        self.position = position
+        self.position: int = position
         self._sources: list[_Source] = []
         self._before = 0
         self._text = ""

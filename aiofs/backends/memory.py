@@ -25,7 +25,7 @@ class Stored(NamedTuple):
 class MemoryDriver(Driver):
     """A dictionary with the manners of a store."""
 
-    capabilities = Capabilities(resume=True, holds=True, pinned=True, rewrite=True, metadata=True)
+    capabilities: Capabilities = Capabilities(resume=True, holds=True, pinned=True, rewrite=True, metadata=True)
 
     def __init__(self) -> None:
         self._files: dict[str, Stored] = {}
@@ -206,7 +206,7 @@ class MemoryStream(ReadStream):
     """Bytes of one version, which others may replace meanwhile."""
 
     def __init__(self, stored: Stored, start: int, stop: int | None) -> None:
-        self.entry = stored.entry
+        self.entry: Entry = stored.entry
         self._data = stored.data
         self._start = start
         self._stop = stop
@@ -241,7 +241,7 @@ class MemorySession(WriteSession):
         self._match = match
         self._metadata = metadata
         self._data = bytearray()
-        self.version = ""
+        self.version: str = ""
 
     async def write(self, part: Part) -> None:
         """Take the next part."""

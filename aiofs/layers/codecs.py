@@ -29,7 +29,7 @@ class Codec(Mapped, ABC):
     A subclass says how, by `decoded` and `encoded`.
     """
 
-    powers = (Copies, Moves, Sweeps, Removes, Snapshots)
+    powers: ClassVar[tuple[type, ...]] = (Copies, Moves, Sweeps, Removes, Snapshots)
     encoded_at_once: ClassVar[int]
     """The size of the parts that `encoded` sessions are fed."""
 

@@ -21,7 +21,7 @@ class ForwardedStream(ReadStream):
 
     def __init__(self, base: ReadStream, entry: Entry | None = None) -> None:
         self.base = base
-        self.entry = base.entry if entry is None else entry
+        self.entry: Entry = base.entry if entry is None else entry
 
     async def chunk(self, want: int) -> bytes:
         """As the base."""

@@ -7,7 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from aiofs.driver import Copies, Layer, Moves, Presigns, Sweeps
 from aiofs.errors import Unsupported
@@ -42,7 +42,7 @@ class Event:
 class Observed(Layer, ABC):
     """Tells `notice` of everything. What `notice` raises is raised to whoever did it: before, it prevents it."""
 
-    forwarded = (Presigns, Sweeps, Removes, Snapshots, Appends)
+    forwarded: ClassVar[tuple[type, ...]] = (Presigns, Sweeps, Removes, Snapshots, Appends)
 
     @abstractmethod
     async def notice(self, event: Event) -> None:

@@ -114,7 +114,7 @@ class ReadOnly(Allow):
     """Refuses with `AccessDenied` (EROFS) whatever would write, before the base hears of it."""
 
     reason = "this file system is read-only"
-    code = errno.EROFS
+    code: ClassVar[int] = errno.EROFS
 
     def __init__(self) -> None:
         super().__init__("read", "list")
@@ -132,7 +132,7 @@ class WriteOnly(Allow):
 class Limit(Layer):
     """Refuses files of more than `size` bytes with `TooLarge`, while they are written; nothing is published then."""
 
-    forwarded = (Copies, Moves, Sweeps, Removes, Snapshots)
+    forwarded: ClassVar[tuple[type, ...]] = (Copies, Moves, Sweeps, Removes, Snapshots)
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -172,7 +172,7 @@ class Matching(Layer):
     Other names are a `ValueError` before anything happens, and are not listed.
     """
 
-    forwarded = (Copies, Moves, Presigns, Sweeps, Removes, Snapshots, Appends)
+    forwarded: ClassVar[tuple[type, ...]] = (Copies, Moves, Presigns, Sweeps, Removes, Snapshots, Appends)
 
     def __init__(self, names: str | re.Pattern[str] | Callable[[str], bool]) -> None:
         self._names = names

@@ -16,6 +16,8 @@ from aiofs.backends.fastdfs.streams import FileStream, about
 from aiofs.driver import MIB, Capabilities, Driver, Entry, Lease, Moves, ReadStream, WriteSession
 from aiofs.errors import Conflict, Damaged, NotFound, Unsupported
 from aiofs.locks import LockTable
+from aiofs.paths import is_reserved
+from aiofs.powers import Appends
 from aiofs.shield import finish
 
 if TYPE_CHECKING:
@@ -64,12 +66,16 @@ class FastDFSDriver(Driver):
 
     async def stat(self, path: str) -> Entry:
         """Describe the file. For a name that takes one look into the index, and no request to the storages."""
+        if (own := self._keeper_of(path)) is not None:
+            return await own.stat(path)
         if looks_like_id(path):
             return await self._describe(FileId.parse(path))
         return (await self.index.find(path)).entry(path)
 
     async def read(self, path: str, start: int = 0, stop: int | None = None, *, match: str | None = None) -> ReadStream:
         """Open the file for reading."""
+        if (own := self._keeper_of(path)) is not None:
+            return await own.read(path, start, stop, match=match)
         if looks_like_id(path):
             return await self._read_id(FileId.parse(path), start, stop, match)
         record = await self.index.find(path)
@@ -91,6 +97,8 @@ class FastDFSDriver(Driver):
         self, path: str, lease: Lease, *, match: str | None = None, metadata: Mapping[str, str] | None = None
     ) -> WriteSession:
         """Begin new bytes for the name, or changes to an appender."""
+        if (own := self._keeper_of(path)) is not None:
+            return await own.begin(path, lease, match=match, metadata=metadata)
         if not looks_like_id(path):
             return NamedSession(self, path, lease, match, metadata)
         if not match or FileId.parse(path).kind != "appender":
@@ -99,6 +107,8 @@ class FastDFSDriver(Driver):
 
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:
         """Take over a file that was uploaded and is not in the index yet."""
+        if (own := self._keeper_of(token["path"])) is not None:
+            return await own.resume(token)
         lease = await self.lock(token["path"])
         await self.images.learn()
         return NamedSession.resumed(self, token, lease)
@@ -117,10 +127,21 @@ class FastDFSDriver(Driver):
             files = {path: await self._file_behind(path, match, missing_ok=missing_ok) for path in paths}
             await finish(self._remove({path: file for path, file in files.items() if file is not None}, ours))
 
+    async def append(self, path: str, data: bytes, *, durable: bool) -> None:
+        """Let one of the package's own files grow."""
+        own = self._keeper_of(path)
+        appends = None if own is None else own.offers(Appends)
+        if appends is None:
+            raise Unsupported.of(path, "files behind names cannot grow in place")
+        await appends.append(path, data, durable=durable)
+
     async def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry]:
         """Yield the names of the index. Sizes would take a look at each."""
         async for entry in self.index.driver.list(prefix, after=after, delimiter=delimiter):
-            if entry.path != IDENTITY:
+            if is_reserved(entry.path):
+                if entry.path != IDENTITY:
+                    yield entry
+            else:
                 yield Entry(entry.path)
 
     async def lock(self, path: str) -> Lease:
@@ -157,8 +178,8 @@ class FastDFSDriver(Driver):
         return await self.recovery.sweep(leftover)
 
     def offers(self, power: type[Power]) -> Power | None:
-        """Offer renames only where the index does, and what is about names only where there is an index."""
-        if self._index is None or (power is Moves and self._index.driver.offers(power) is None):
+        """Offer what is about names only where there is an index, and what the index must do only if it does."""
+        if self._index is None or (power in {Moves, Appends} and self._index.driver.offers(power) is None):
             return None
         return super().offers(power)
 
@@ -195,6 +216,10 @@ class FastDFSDriver(Driver):
             if unwanted is not None:
                 await self.discard(unwanted)
 
+    def _keeper_of(self, path: str) -> Driver | None:
+        """Return the index's store for the package's own files: they are small, and stay with the names."""
+        return self._index.driver if self._index is not None and is_reserved(path) else None
+
     async def _describe(self, file: FileId) -> Entry:
         info = await self.client.info(str(file))
         version = str(file) if file.kind == "normal" else f"{info.size} bytes at {info.modified}"
@@ -220,7 +245,7 @@ class FastDFSDriver(Driver):
             raise
         if match not in {None, entry.version}:
             raise Conflict.of(path, "the file was changed meanwhile")
-        return path if looks_like_id(path) else entry.version
+        return path if looks_like_id(path) else entry.version or path
 
     async def _remove(self, files: Mapping[str, str], leases: Mapping[str, Lease]) -> None:
         """Remove paths, of which the files are known, for names from the index first."""
@@ -230,7 +255,7 @@ class FastDFSDriver(Driver):
         for path, file in files.items():
             if looks_like_id(path):
                 await self.client.delete(file)
-            else:
+            elif self._keeper_of(path) is None:
                 await self.discard(file)
 
     async def _rename(self, moves: Moves, source: str, target: str, leases: tuple[Lease, Lease], moved: Record) -> None:

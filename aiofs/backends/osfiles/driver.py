@@ -41,7 +41,7 @@ _WINDOWS_FORBIDS = frozenset('\\:*?"<>|')
 class OSDriver(Driver):
     """Local files. Publishing is a rename beside the file; the staging file is the lock, among all processes."""
 
-    capabilities = Capabilities(
+    capabilities: Capabilities = Capabilities(
         locks="shared", resume=True, holds=True, pinned=True, rewrite=True, file_and_folder=False
     )
 

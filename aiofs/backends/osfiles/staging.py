@@ -53,11 +53,11 @@ class Stage(Lease):
     """A locked staging file, open, beside its file."""
 
     def __init__(self, root: Root, place: Place, fd: int, name: str, *, ready: bool) -> None:
-        self.path = place.path
+        self.path: str = place.path
         self.place = place
-        self.fd = fd
-        self.name = name
-        self.ready = ready
+        self.fd: int = fd
+        self.name: str = name
+        self.ready: bool = ready
         self._root = root
         self._published = False
         self._dropped = False

@@ -23,7 +23,7 @@ class OSStream(ReadStream):
 
     def __init__(self, entry: Entry, fd: int, start: int, stop: int | None, *, first: bytes, local: bool) -> None:
         self.entry = entry
-        self.fd = fd
+        self.fd: int = fd
         self._start = start
         self._stop = stop
         self._first = first  # read with opening, in the same hop

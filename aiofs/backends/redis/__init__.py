@@ -8,5 +8,5 @@
 
 try:
     import redis as _redis  # noqa: F401 -- asks whether it is there
-except ImportError as error:
-    raise ImportError("Redis needs redis-py: pip install aiofs[redis]") from error
+except ImportError as _missing:
+    raise ImportError("Redis needs redis-py: pip install aiofs[redis]") from _missing

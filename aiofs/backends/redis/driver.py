@@ -32,8 +32,8 @@ SIZES_AT_ONCE = 1000
 class RedisDriver(Sweeper, Driver):
     """Each file a key. `ttl` gives every file written a time to live, `chunked` lets large ones have several keys."""
 
-    capabilities = Capabilities(locks="shared", resume=True, pinned=True, rewrite=True)
-    window = LARGEST_WHOLE
+    capabilities: Capabilities = Capabilities(locks="shared", resume=True, pinned=True, rewrite=True)
+    window: int = LARGEST_WHOLE
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class RedisDriver(Sweeper, Driver):
         timeout: float = 30,
         chunked: bool = False,
         chunk_size: int = PART,
-        page: int = 10_000,
+        page: int = 50_000,
     ) -> None:
         super().__init__(Connection(url, client, timeout))
         self._ttl = 0 if ttl is None else milliseconds(ttl)

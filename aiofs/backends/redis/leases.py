@@ -29,9 +29,9 @@ class RedisLease(RenewedLease):
     """A lock of a key; `fence` is the token that its value begins with."""
 
     def __init__(self, path: str, fence: str, ttl: float, connection: Connection, granted: float) -> None:
-        self.key = key_of(path)
-        self.tail = tail_of(self.key)
-        self.lock_key = LOCK + self.tail
+        self.key: str = key_of(path)
+        self.tail: str = tail_of(self.key)
+        self.lock_key: str = LOCK + self.tail
         self.staged: set[str] = set()
         """Keys that are to live as long as the lock is renewed."""
         self._connection = connection
