@@ -23,6 +23,9 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from servers.azurite.server import AzureAccount
+    from servers.moto import S3Server
+
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(
@@ -65,7 +68,28 @@ def valkey(request: pytest.FixtureRequest) -> str:
     return url.removesuffix("/0")
 
 
-PLACES: dict[str, Callable[[pytest.FixtureRequest], str]] = {"redis://localhost:6379": valkey}
+def s3(request: pytest.FixtureRequest) -> S3Server:
+    """A server, and its keys where AWS's own tools look for them."""
+    server: S3Server = request.getfixturevalue("s3_server")
+    environment = request.getfixturevalue("monkeypatch")
+    environment.setenv("AWS_ACCESS_KEY_ID", server.access_key)
+    environment.setenv("AWS_SECRET_ACCESS_KEY", server.secret_key)
+    environment.setenv("AWS_DEFAULT_REGION", server.region)
+    return server
+
+
+def azure(request: pytest.FixtureRequest) -> AzureAccount:
+    account: AzureAccount = request.getfixturevalue("azurite")
+    return account
+
+
+PLACES: dict[str, Callable[[pytest.FixtureRequest], str]] = {
+    "redis://localhost:6379": valkey,
+    "http://localhost:9000": lambda request: s3(request).endpoint_url,
+    "my-bucket": lambda request: s3(request).bucket,
+    "UseDevelopmentStorage=true": lambda request: azure(request).connection_string,
+    "my-container": lambda request: azure(request).container,
+}
 
 
 @pytest.mark.parametrize("page", WITH_EXAMPLES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -111,3 +135,14 @@ def commands(text: str) -> list[list[str]]:
 
 def test_the_front_pages_have_examples() -> None:
     assert {page.name for page in WITH_EXAMPLES} >= {"README.md", "index.md"}
+
+
+def test_the_tests_are_run_as_the_readme_says() -> None:
+    shown = [line.removeprefix("$ ") for line in (ROOT / "README.md").read_text("utf-8").splitlines()]
+    assert (ROOT / ".ci" / "run").read_text("utf-8").splitlines()[-1] in shown
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\((?![a-z]+:|#)([^)#\s]+)", page.read_text("utf-8"))
+    assert not [target for target in targets if not (page.parent / target).exists()]
