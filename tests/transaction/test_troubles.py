@@ -1,0 +1,154 @@
+"""Every single call to the stores fails, and pairs of calls: the outcome is all or nothing, and the user is told which."""
+
+from __future__ import annotations
+
+import os
+import random
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, ClassVar
+
+import pytest
+
+from aiofs.backends.memory import MemoryDriver
+from aiofs.driver import Capabilities, Layer, Sweeps
+from aiofs.filesystem import FileSystem
+from aiofs.paths import is_reserved
+from aiofs.stores import OSFileSystem
+from aiofs.testing import Stepped, Steps
+from aiofs.testing.kills import State, change, seed, state_of
+from aiofs.transactions import preparing
+from aiofs.transactions.system import recover, transaction
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from aiofs.system import FileLikeSystem
+
+Trouble = tuple[int, bool]
+FULL = bool(os.environ.get("AIOFS_TEST_FULL"))
+PAIRS = 4000 if FULL else 60
+
+
+class Plain(Layer):
+    """Hides the powers of a store, and whatever of its capabilities a test wants hidden."""
+
+    forwarded: ClassVar[tuple[type, ...]] = (Sweeps,)
+
+    def __init__(self, *, resume: bool) -> None:
+        self.resumes = resume
+
+    def alter(self, capabilities: Capabilities) -> Capabilities:
+        return replace(capabilities, resume=self.resumes, holds=False)
+
+
+def memory(_: Path) -> dict[str, FileSystem]:
+    return {"": FileSystem(MemoryDriver())}
+
+
+def plain(_: Path) -> dict[str, FileSystem]:
+    return {"": FileSystem(MemoryDriver()).over(Plain(resume=False))}
+
+
+def loose(_: Path) -> dict[str, FileSystem]:
+    return {"": FileSystem(MemoryDriver()).over(Plain(resume=True))}
+
+
+def local(root: Path) -> dict[str, FileSystem]:
+    return {"": OSFileSystem(root, durable=False)}
+
+
+def mixed(root: Path) -> dict[str, FileSystem]:
+    return {
+        "local": OSFileSystem(root, durable=False),
+        "memory": FileSystem(MemoryDriver()),
+        "plain": FileSystem(MemoryDriver()).over(Plain(resume=False)),
+    }
+
+
+@dataclass
+class Trial:
+    """One transaction with troubles, and what came of it."""
+
+    stores: Mapping[str, FileSystem]
+    troubles: list[Trouble]
+    steps: Steps = field(default_factory=Steps)
+    told: BaseException | None = None
+    state: str = ""
+
+    async def run(self) -> State:
+        """Return what is there in the end."""
+        await seed(self.stores)
+        for number, after in self.troubles:
+            self.steps.fail(number, after=after)
+        dressed: dict[str, FileLikeSystem] = {
+            name: FileSystem(Stepped(self.steps).bind(fs.driver)) for name, fs in self.stores.items()
+        }
+        tx = transaction(dressed[""] if "" in dressed else dressed)
+        try:
+            async with tx:
+                await change(tx, list(dressed))
+        except (OSError, ExceptionGroup) as error:
+            self.told = error
+        self.state = tx.state
+        await self.steps.heal()
+        at_once = await state_of(self.stores)
+        await recover(self.stores[""] if "" in self.stores else self.stores)
+        in_the_end = await state_of(self.stores)
+        assert self.state == "unfinished" or at_once == in_the_end
+        return in_the_end
+
+    async def left(self) -> list[str]:
+        """Return what is staged or hidden in the stores."""
+        found: list[str] = []
+        for fs in self.stores.values():
+            sweeps = fs.driver.offers(Sweeps)
+            assert sweeps is not None
+            found += [f"{left.kind} of {left.path}" async for left in sweeps.leftovers()]
+            found += [entry.path async for entry in fs.driver.list() if is_reserved(entry.path)]
+        return found
+
+
+KINDS = [memory, plain, loose, local, mixed]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("small", [True, False], ids=["small", "large"])
+@pytest.mark.timeout(1800 if FULL else 120)
+@pytest.mark.may_block
+async def test_any_one_and_any_two_calls_fail(
+    kind: Callable[[Path], dict[str, FileSystem]], small: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not small:
+        monkeypatch.setattr(preparing, "SMALL", 10)  # all files are too large for the decision then
+    roots = (tmp_path / str(number) for number in range(1_000_000))
+
+    async def outcome(troubles: list[Trouble]) -> tuple[Trial, State]:
+        trial = Trial(kind(next(roots)), troubles)
+        return trial, await trial.run()
+
+    untroubled = Trial(kind(next(roots)), [])
+    await seed(untroubled.stores)
+    before = await state_of(untroubled.stores)
+    untroubled, after = await outcome([])
+    assert untroubled.state == "committed"
+    assert await untroubled.left() == []
+    assert before != after
+
+    async def check(troubles: list[Trouble]) -> int:
+        trial, state = await outcome(troubles)
+        taken = [trial.steps.taken[number - 1] for number, _ in troubles if number <= len(trial.steps.taken)]
+        expected = {"committed": [after], "unfinished": [before, after]}.get(trial.state, [before])
+        assert state in expected, (trial.state, troubles, taken)
+        assert await trial.left() == [], (trial.state, troubles, taken)
+        assert trial.told is not None or trial.state == "committed", (troubles, taken)
+        return len(trial.steps.taken)
+
+    longest = len(untroubled.steps.taken)
+    singles = [(number, late) for number in range(1, longest + 1) for late in (False, True)]
+    for trouble in singles if FULL or kind is not mixed else singles[::5]:
+        longest = max(longest, await check([trouble]))
+    chance = random.Random(1)
+    for _ in range(PAIRS):
+        first, second = sorted(chance.sample(range(1, longest + 1), 2))
+        await check([(first, chance.random() < 0.5), (second, chance.random() < 0.5)])
