@@ -2,18 +2,44 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import warnings
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from aiofs.errors import AiofsError
 from aiofs.file import FileLike
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
     from aiofs.driver import Lease, ReadStream, WriteSession
 
+class TakesTurns(Protocol):
+    """A handle that tasks may share."""
+
+    turns: asyncio.Lock
+
+
+P = ParamSpec("P")
+Taking = TypeVar("Taking", bound=TakesTurns)
+T = TypeVar("T")
 _PACKAGE = __name__.partition(".")[0]
+
+
+def in_turn(
+    operation: Callable[Concatenate[Taking, P], Coroutine[Any, Any, T]], /
+) -> Callable[Concatenate[Taking, P], Coroutine[Any, Any, T]]:
+    """Have the operations of a handle wait for one another: tasks may share it, and each leaves its state whole."""
+
+    @wraps(operation)
+    async def after_the_others(self: Taking, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        async with self.turns:
+            return await operation(self, *args, **kwargs)
+
+    return after_the_others
 
 
 class Handle(FileLike):
@@ -25,6 +51,7 @@ class Handle(FileLike):
 
     def __init__(self, name: str, mode: str) -> None:
         super().__init__(name, mode)
+        self.turns: asyncio.Lock = asyncio.Lock()
         self._opened_at = caller()
 
     async def _release(self) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from aiofs.errors import Damaged, place
 from aiofs.file import whole_offset
-from aiofs.handles import Handle
+from aiofs.handles import Handle, in_turn
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -31,6 +31,8 @@ class Cursor:
         self._at = 0
         self._stop = window
         self._ahead = FIRST_AHEAD // 2
+        self.seen = 0
+        """How far the file is known to go."""
 
     @property
     def entry(self) -> Entry:
@@ -65,6 +67,8 @@ class Cursor:
         if not data and size is not None:
             raise Damaged.of(self.entry.path, f"the bytes end after {at} of {size}")
         self._at = at + len(data)
+        if data:
+            self.seen = max(self.seen, self._at)
         return data
 
     async def _ask(self, position: int, want: int) -> None:
@@ -105,17 +109,14 @@ class Reader(Handle):
             self._guard()
         if size is None or size < 0:
             return await self._read_rest()
-        data = self._buffer.read(size)
-        if len(data) == size:
-            return data
-        pieces = [data]
-        missing = size - len(data)
-        while missing and await self._fill(missing):
-            piece = self._buffer.read(missing)
-            pieces.append(piece)
-            missing -= len(piece)
-        return b"".join(pieces)
+        if not self.turns.locked():
+            data = self._buffer.read(size)
+            if len(data) == size:
+                return data
+            self._buffer.seek(-len(data), io.SEEK_CUR)
+        return await self._read(size)
 
+    @in_turn
     async def read1(self, size: int = -1) -> bytes:
         """Return up to `size` bytes with one request at most; b"" only at the end."""
         self._guard()
@@ -124,6 +125,7 @@ class Reader(Handle):
             data = self._buffer.read(size)
         return data
 
+    @in_turn
     async def peek(self, size: int = 0) -> bytes:
         """Return bytes ahead without moving: at least one unless at the end."""
         self._guard()
@@ -138,27 +140,22 @@ class Reader(Handle):
         r"""Return the next line with its b"\n", cut at `size` bytes if that is given."""
         if self._closed:
             self._guard()
-        line = self._buffer.readline(size)
-        if line.endswith(b"\n") or (size is not None and 0 <= size <= len(line)):
-            return line
-        pieces = [line]
-        left = -1 if size is None or size < 0 else size - len(line)
-        while left and await self._fill(0):
-            piece = self._buffer.readline(left)
-            pieces.append(piece)
-            left -= len(piece) if left > 0 else 0
-            if piece.endswith(b"\n"):
-                break
-        return b"".join(pieces)
+        if not self.turns.locked():
+            line = self._buffer.readline(size)
+            if line.endswith(b"\n") or (size is not None and 0 <= size <= len(line)):
+                return line
+            self._buffer.seek(-len(line), io.SEEK_CUR)
+        return await self._readline(size)
 
     async def __anext__(self) -> bytes:
-        line = self._buffer.readline()
-        if self._closed or not line.endswith(b"\n"):
+        if not self._closed and not self.turns.locked():
+            line = self._buffer.readline()
+            if line.endswith(b"\n"):
+                return line
             self._buffer.seek(-len(line), io.SEEK_CUR)
-            line = await self.readline()
-            if not line:
-                raise StopAsyncIteration
-        return line
+        if line := await self.readline():
+            return line
+        raise StopAsyncIteration
 
     async def write(self, data: object) -> int:
         """Raise `io.UnsupportedOperation`: the file is open for reading."""
@@ -168,6 +165,7 @@ class Reader(Handle):
         """Raise `io.UnsupportedOperation`: the file is open for reading."""
         self._cannot("write", lines)
 
+    @in_turn
     async def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Move, without a request; the next read makes it."""
         self._guard()
@@ -175,10 +173,7 @@ class Reader(Handle):
         if size is None and whence == io.SEEK_END:
             size = await self._measure()
         target = whole_offset(self._position(), size or 0, offset, whence)
-        if self._base <= target <= self._end:
-            self._buffer.seek(target - self._base)
-        else:
-            self._buffer, self._base, self._end = _NOTHING, target, target
+        self._go_to(target)
         return target
 
     async def tell(self) -> int:
@@ -186,6 +181,7 @@ class Reader(Handle):
         self._guard()
         return self._position()
 
+    @in_turn
     async def close(self) -> None:
         """Let go of the stream. Harmless when done twice."""
         if not self._closed:
@@ -197,8 +193,46 @@ class Reader(Handle):
         """As `close`."""
         await self.close()
 
+    @in_turn
+    async def _read(self, size: int) -> bytes:
+        self._guard()
+        start = self._position()
+        pieces = [self._buffer.read(size)]
+        missing = size - len(pieces[0])
+        try:
+            while missing and await self._fill(missing):
+                piece = self._buffer.read(missing)
+                pieces.append(piece)
+                missing -= len(piece)
+        except BaseException:
+            self._go_to(start)
+            raise
+        return b"".join(pieces)
+
+    @in_turn
+    async def _readline(self, size: int | None) -> bytes:
+        self._guard()
+        start = self._position()
+        pieces = [self._buffer.readline(size)]
+        left = -1 if size is None or size < 0 else size - len(pieces[0])
+        try:
+            while left and not pieces[-1].endswith(b"\n") and await self._fill(0):
+                piece = self._buffer.readline(left)
+                pieces.append(piece)
+                left -= len(piece) if left > 0 else 0
+        except BaseException:
+            self._go_to(start)
+            raise
+        return b"".join(pieces)
+
     def _position(self) -> int:
         return self._base + self._buffer.tell()
+
+    def _go_to(self, target: int) -> None:
+        if self._base <= target <= self._end:
+            self._buffer.seek(target - self._base)
+        else:
+            self._buffer, self._base, self._end = _NOTHING, target, target
 
     async def _fill(self, want: int) -> bool:
         """Replace the buffer, which was read to its end, by the next chunk; return whether there was one."""
@@ -212,8 +246,10 @@ class Reader(Handle):
         self._end = self._base + len(data)
         return bool(data)
 
+    @in_turn
     async def _read_rest(self) -> bytes:
-        size = self._cursor.entry.size
+        self._guard()
+        size, start = self._cursor.entry.size, self._position()
         pieces = [self._buffer.read()]
         position = self._end
         if self._cursor.free_to_jump and size is not None and size - position > len(pieces[0]):
@@ -223,15 +259,17 @@ class Reader(Handle):
             while piece := await self._cursor.chunk(position, LARGEST_AHEAD if size is None else size - position):
                 pieces.append(piece)
                 position += len(piece)
-        except OSError as error:
-            place(error, self._name)
+        except BaseException as error:
+            self._go_to(start)
+            if isinstance(error, OSError):
+                place(error, self._name)
             raise
         self._buffer, self._base, self._end = _NOTHING, position, position
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def _measure(self) -> int:
         """Return the size of a file whose store does not know it, by reading on to the end."""
-        position = self._end
+        position = self._cursor.seen
         while piece := await self._cursor.chunk(position, LARGEST_AHEAD):
             position += len(piece)
         return position

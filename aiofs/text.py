@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from contextlib import suppress
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from aiofs.errors import AiofsError
+from aiofs.handles import in_turn
 from aiofs.textahead import Ahead, Cookie
 from aiofs.textformat import TextFormat
 
@@ -34,6 +36,7 @@ class TextFile:
     ) -> None:
         self._form = TextFormat.of(encoding, errors, newline)
         self._buffer = buffer
+        self.turns: asyncio.Lock = asyncio.Lock()
         self._ahead: Ahead | None = None
         self._lines = _NO_LINES
         self._newlines: str | tuple[str, ...] | None = None
@@ -98,26 +101,19 @@ class TextFile:
 
         :raises UnicodeError: if the bytes are not what the encoding says.
         """
-        ahead = self._ahead or await self._turn_to_reading()
-        if size is None or size < 0:
-            await self._decode_more(ahead, -1)
-            return ahead.take()
-        while (missing := size - ahead.left) > 0:
-            if not await self._decode_more(ahead, max(missing, CHUNK)):
-                break
-        return ahead.take(size)
+        async with self.turns:
+            return await self._read(size)
 
     async def readline(self, size: int | None = -1) -> str:
         """Return the next line with its end, cut at `size` characters if that is given; "" at the end of the file."""
-        if size is None or size < 0:
-            for line in self._lines:
-                return line
-            return await self._next_line()
-        piece = await self.read(size)
-        line = self._form.first_line(piece)
-        if self._ahead is not None:
-            self._ahead.give_back(len(piece) - len(line))
-        return line
+        async with self.turns:
+            if size is None or size < 0:
+                return await self._next_line()
+            piece = await self._read(size)
+            line = self._form.first_line(piece)
+            if self._ahead is not None:
+                self._ahead.give_back(len(piece) - len(line))
+            return line
 
     async def readlines(self, hint: int | None = -1) -> list[str]:
         """Return the lines that are left, or whole lines until `hint` characters are passed."""
@@ -134,9 +130,10 @@ class TextFile:
         return self
 
     async def __anext__(self) -> str:
-        for line in self._lines:
-            return line
-        if line := await self._next_line():
+        if not self.turns.locked():
+            for line in self._lines:
+                return line
+        if line := await self.readline():
             return line
         raise StopAsyncIteration
 
@@ -145,23 +142,21 @@ class TextFile:
 
         :raises UnicodeError: if the encoding has no bytes for them; then nothing of `text` is written.
         """
-        if not self._writing:
-            await self._turn_to_writing()
-        if not isinstance(text, str):
-            kind = type(text).__name__
-            raise TypeError(f"this file is open for text, not {kind}: decode the bytes, or open it with mode 'b'")
-        data = self._encode(text)
-        self._pending.append(data)
-        self._gathered += len(data)
-        if self._gathered >= CHUNK:
-            await self._hand_over()
-        return len(text)
+        if not self._writing or self.turns.locked() or self._gathered >= CHUNK:
+            async with self.turns:
+                if not self._writing:
+                    await self._turn_to_writing()
+                elif self._gathered >= CHUNK:
+                    await self._hand_over()
+                return self._gather(text)
+        return self._gather(text)
 
     async def writelines(self, lines: Iterable[str]) -> None:
         """Write the items one after another, adding nothing between them."""
         for line in lines:
             await self.write(line)
 
+    @in_turn
     async def seek(self, cookie: int, whence: int = io.SEEK_SET) -> int:
         """Go to a place that `tell` returned, or to the start (0, 0), the position (0, 1) or the end (0, 2).
 
@@ -176,7 +171,7 @@ class TextFile:
         if cookie < 0:
             raise ValueError(f"seek to {cookie}, before the start of the file")
         if whence == io.SEEK_CUR:
-            cookie = await self.tell()
+            cookie = await self._tell()
         await self._hand_over()
         if whence == io.SEEK_END:
             cookie = await self._buffer.seek(0, io.SEEK_END)
@@ -191,6 +186,10 @@ class TextFile:
 
     async def tell(self) -> int:
         """Return an opaque number that `seek` takes: the offset in bytes where the encoding allows that."""
+        async with self.turns:
+            return await self._tell()
+
+    async def _tell(self) -> int:
         await self._hand_over()
         position = await self._buffer.tell()
         if self._ahead is None:
@@ -198,6 +197,7 @@ class TextFile:
         place, _ = self._ahead.place()
         return place.pack() if place.position or place.skip else 0
 
+    @in_turn
     async def truncate(self, size: int | None = None) -> int:
         """Make the file `size` bytes long, by default up to the position."""
         if not self._writing:
@@ -205,6 +205,7 @@ class TextFile:
         await self._hand_over()
         return await self._buffer.truncate(size)
 
+    @in_turn
     async def flush(self) -> None:
         """Hand what was written to the file of bytes; it becomes visible when that is closed."""
         await self._hand_over()
@@ -215,17 +216,22 @@ class TextFile:
 
         :raises OSError: if it could not be published; the old bytes then stay and the lock is free.
         """
-        try:
-            if not self.closed:
-                await self._hand_over()
-        except BaseException:
-            await self.abort()
-            raise
-        self._turn_idle()
-        await self._buffer.close()
+        async with self.turns:
+            try:
+                if not self.closed:
+                    await self._hand_over()
+            except BaseException:
+                await self._abort()
+                raise
+            self._turn_idle()
+            await self._buffer.close()
 
     async def abort(self) -> None:
         """Close without publishing. Harmless when done twice."""
+        async with self.turns:
+            await self._abort()
+
+    async def _abort(self) -> None:
         self._pending.clear()
         self._gathered = 0
         self._turn_idle()
@@ -247,7 +253,28 @@ class TextFile:
         state = " closed" if self.closed else ""
         return f"<{type(self).__name__} name={self.name!r} mode={self.mode!r} encoding={self.encoding!r}{state}>"
 
+    def _gather(self, text: str) -> int:
+        if not isinstance(text, str):
+            kind = type(text).__name__
+            raise TypeError(f"this file is open for text, not {kind}: decode the bytes, or open it with mode 'b'")
+        data = self._encode(text)
+        self._pending.append(data)
+        self._gathered += len(data)
+        return len(text)
+
+    async def _read(self, size: int | None) -> str:
+        ahead = self._ahead or await self._turn_to_reading()
+        if size is None or size < 0:
+            await self._decode_more(ahead, -1)
+            return ahead.take()
+        while (missing := size - ahead.left) > 0:
+            if not await self._decode_more(ahead, max(missing, CHUNK)):
+                break
+        return ahead.take(size)
+
     async def _next_line(self) -> str:
+        for line in self._lines:
+            return line
         ahead = self._ahead or await self._turn_to_reading()
         more = True
         while True:

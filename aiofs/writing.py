@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from aiofs.driver import CopiesRanges, RewritesParts
 from aiofs.errors import Conflict, Damaged, place
 from aiofs.file import as_bytes, whole_offset
-from aiofs.handles import Handle, Spoiled
+from aiofs.handles import Handle, Spoiled, in_turn
 from aiofs.shield import finish
 
 if TYPE_CHECKING:
@@ -188,25 +188,15 @@ class Writer(Handle):
         """Write `data` at the position (in mode `a`, at the end) and return how many bytes that were."""
         if self._closed:
             self._guard()
-        if type(data) is bytes and not self._untouched and self._parts.take(self._position, data):
-            self._position += len(data)
+        if type(data) is bytes and self._take(data):
             return len(data)
-        whole = as_bytes(data)
-        if self._untouched and whole:
-            await self._changing(self._begin())
-        parts = self._parts
-        if self._appends or self._position == parts.size:
-            await self._changing(parts.append(whole))
-            self._position = parts.size if whole else self._position
-        elif whole:
-            await self._changing(parts.put(self._position, whole))
-            self._position += len(whole)
-        return len(whole)
+        return await self._write(as_bytes(data))
 
     async def read(self, size: int | None = -1) -> bytes:
         """Raise `io.UnsupportedOperation`: the file is open for writing."""
         self._cannot("read", size)
 
+    @in_turn
     async def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Move; zeros fill the gap if something is written past the end."""
         self._guard()
@@ -218,6 +208,7 @@ class Writer(Handle):
         self._guard()
         return self._position
 
+    @in_turn
     async def truncate(self, size: int | None = None) -> int:
         """Make the file `size` bytes long (by default up to the position), with zeros where it grows."""
         self._guard()
@@ -230,6 +221,7 @@ class Writer(Handle):
             await self._changing(self._parts.resize(target))
         return target
 
+    @in_turn
     async def close(self) -> None:
         """Publish what was written. Harmless when done twice.
 
@@ -244,11 +236,33 @@ class Writer(Handle):
         finally:
             await finish(self._release())
 
+    @in_turn
     async def abort(self) -> None:
         """Close without publishing. Harmless when done twice."""
         if not self._closed:
             self._closed = True
             await finish(self._release())
+
+    def _take(self, data: bytes) -> bool:
+        """Gather a little more at the end, which needs no awaiting; return whether that was all."""
+        if self._untouched or self.turns.locked() or not self._parts.take(self._position, data):
+            return False
+        self._position += len(data)
+        return True
+
+    @in_turn
+    async def _write(self, whole: bytes | bytearray | memoryview) -> int:
+        self._guard()
+        if self._untouched and whole:
+            await self._changing(self._begin())
+        parts = self._parts
+        if self._appends or self._position == parts.size:
+            await self._changing(parts.append(whole))
+            self._position = parts.size if whole else self._position
+        elif whole:
+            await self._changing(parts.put(self._position, whole))
+            self._position += len(whole)
+        return len(whole)
 
     def _size(self) -> int:
         return self._base_size if self._untouched else self._parts.size

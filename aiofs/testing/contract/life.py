@@ -220,6 +220,7 @@ async def _failures(store: Harness, fs: FileSystem) -> list[OSError]:
             await call()
         failures.append(caught.value)
         assert caught.value.errno is not None
+        assert caught.value.__cause__ is not None, f"{caught.value!r} does not say what the store's own client said"
         words = "".join(traceback.format_exception(caught.value)) + repr(caught.value)
         assert not [secret for secret in store.secrets if secret in words]
     return failures

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from typing import TYPE_CHECKING
 
@@ -141,6 +142,20 @@ class Reading:
             while piece := await file.read(1021):
                 pieces.append(piece)
             assert "".join(pieces) == text
+
+    async def test_129_tasks_share_a_reader(self, store: Harness) -> None:
+        """Tasks that share a handle take turns: between them they read every byte once."""
+        data = b"".join(b"%07d\n" % number for number in range(50_000))
+        await store.put("file", data)
+        async with store.fs.open("file") as file:
+            pieces = await asyncio.gather(*(file.read(8000) for _ in range(50)))
+            assert b"".join(sorted(pieces)) == data
+            await file.seek(0)
+            lines = await asyncio.gather(*(file.readline() for _ in range(20_000)))
+            assert b"".join(sorted(lines)) == data[: 8 * 20_000]
+        async with store.fs.open("file", encoding="ascii") as file:
+            texts = await asyncio.gather(*(file.read(8000) for _ in range(50)))
+            assert "".join(sorted(texts)).encode() == data
 
 
 @needs("writable")

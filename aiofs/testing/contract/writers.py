@@ -204,6 +204,37 @@ class Writers:
             group.create_task(read(store.fs))
             group.create_task(read(store.fresh()))
 
+    async def test_129_shared_handle(self, store: Harness) -> None:
+        """Tasks that share a handle take turns: each gets a run of its own, and what each writes stays together."""
+        count, size = 20, 7000
+        records = [b"%04d" % number + bytes([number]) * (size - 4) for number in range(count)]
+        async with store.fs.open("file", "w") as file:
+            await asyncio.gather(*(file.write(record) for record in records))
+        data = await store.fs.read_bytes("file")
+        assert sorted(data[start : start + size] for start in range(0, len(data), size)) == records
+        for mode in ("r", "r+"):
+            async with store.fs.open("file", mode) as file:
+                runs = await asyncio.gather(*(file.read(size) for _ in range(count)))
+                assert sorted(runs) == records
+                assert await file.read() == b""
+
+    async def test_130_tasks_share_a_writer(self, store: Harness) -> None:
+        """Tasks that share a handle take turns: every write is whole, and none is lost."""
+        size = store.part_size // 2 + 1
+        for mode in ("w", "r+", "a"):
+            await store.put("file", b"")
+            async with store.fs.open("file", mode) as file:
+                written = [bytes([number]) * size for number in range(7)]
+                counts = await asyncio.gather(*(file.write(data) for data in written))
+                assert counts == [size] * 7
+                assert await file.tell() == 7 * size
+            data = await store.get("file") or b""
+            assert sorted(data[start : start + size] for start in range(0, len(data), size)) == written
+        async with store.fs.open("file", "w", encoding="ascii") as file:
+            await asyncio.gather(*(file.write(f"{number:07}\n" * 5000) for number in range(10)))
+        data = await store.get("file") or b""
+        assert data == b"".join(sorted(data[start : start + 40_000] for start in range(0, len(data), 40_000)))
+
 
 async def _create(system: FileSystem, name: str, number: int) -> int:
     async with system.open(name, "x") as file:
