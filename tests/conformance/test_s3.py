@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
@@ -13,7 +13,6 @@ from aiofs.backends.s3.driver import S3Driver  # noqa: F401 -- loads the SDK bef
 from aiofs.driver import Capabilities
 from aiofs.stores import S3FileSystem
 from aiofs.testing import Contract, Harness
-from servers.moto import SECRET
 from servers.process import free_port
 
 if TYPE_CHECKING:
@@ -35,6 +34,8 @@ def connect(server: S3Server, **settings: object) -> S3FileSystem:
 
 
 def harness_of(server: S3Server, **settings: object) -> Harness:
+    """What the suite must know of the server."""
+
     async def meddle(path: str, data: bytes) -> None:
         await asyncio.to_thread(put, path, data)
 
@@ -49,7 +50,8 @@ def harness_of(server: S3Server, **settings: object) -> Harness:
         fenced=True,
         paged=lambda size: connect(server, page_size=size, **settings),
         unreachable=lambda: connect(replace(server, endpoint_url=f"http://127.0.0.1:{free_port()}"), attempts=1),
-        secrets=[SECRET],
+        denied=lambda: connect(server.with_secret("wrong"), **settings),
+        secrets=[server.secret_key],
         meddle=meddle,
         versions_differ=False,
     )
@@ -63,3 +65,38 @@ class TestS3(Contract):
     @pytest.fixture
     def harness(self, s3_server: S3Server) -> Harness:
         return harness_of(s3_server)
+
+
+class TestS3Signed(Contract):
+    """On a server that checks every signature."""
+
+    declares = Capabilities(locks="shared", resume=True, metadata=True)
+    server = True
+    credentials = True
+    lacks: ClassVar = {55: "cannot check signatures of names with control characters, the SDK's included"}
+
+    @pytest.fixture
+    def harness(self, s3_auth_server: S3Server) -> Harness:
+        return harness_of(s3_auth_server)
+
+
+class TestS3BySdk(Contract):
+    """Below a prefix, every request by way of the SDK, with checksums."""
+
+    declares = Capabilities(locks="shared", resume=True, metadata=True)
+    server = True
+
+    @pytest.fixture
+    def harness(self, s3_server: S3Server) -> Harness:
+        return harness_of(s3_server, prefix="a folder/", direct=False, checksum="crc32")
+
+
+class TestS3LocksAtCommit(Contract):
+    """Without lock objects: writers exclude each other in one process, others find the conflict at commit."""
+
+    declares = Capabilities(resume=True, metadata=True)
+    server = True
+
+    @pytest.fixture
+    def harness(self, s3_server: S3Server) -> Harness:
+        return replace(harness_of(s3_server, locking="commit"), lease=0.0, fenced=False)

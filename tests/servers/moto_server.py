@@ -1,12 +1,12 @@
-"""Moto's server, for names of every character: as it comes, its routes lose keys with a line break, which S3 takes."""
+"""Moto's server, nearer to S3 in two things: keys may have line breaks, and a request that is cut is none."""
 
 from __future__ import annotations
 
 import sys
 from typing import Any
 
+from moto import server
 from moto.moto_server import werkzeug_app
-from moto.server import main
 
 
 class AnyCharacter(werkzeug_app.RegexConverter):
@@ -17,6 +17,33 @@ class AnyCharacter(werkzeug_app.RegexConverter):
         self.regex = f"(?s:{self.regex})"
 
 
+class Lines:
+    """What comes over a connection, with the last line remembered."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self.last = b""
+
+    def readline(self, *limit: int) -> bytes:
+        self.last = self._connection.readline(*limit)
+        return self.last
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+
+class WholeRequests(server.MotoRequestHandler):
+    """Answers no request whose headers end where the connection was cut, without the length and the conditions."""
+
+    def parse_request(self) -> bool:
+        self.rfile = lines = Lines(self.rfile)  # type: ignore[assignment]
+        try:
+            return super().parse_request() and lines.last.strip() == b"" != lines.last
+        finally:
+            self.rfile = lines._connection
+
+
 if __name__ == "__main__":
     werkzeug_app.RegexConverter = AnyCharacter  # type: ignore[misc]
-    main(sys.argv[1:])
+    server.MotoRequestHandler = WholeRequests  # type: ignore[misc]
+    server.main(sys.argv[1:])

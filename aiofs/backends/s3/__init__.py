@@ -2,5 +2,5 @@
 
 try:
     import aiobotocore as _aiobotocore  # noqa: F401 -- asks whether it is there
-except ImportError as error:
-    raise ImportError("S3 needs aiobotocore: pip install aiofs[s3]") from error
+except ImportError as _missing:
+    raise ImportError("S3 needs aiobotocore: pip install aiofs[s3]") from _missing

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -51,6 +52,21 @@ class Page:
     more: str | None = None
 
 
+class Watched(io.BytesIO):
+    """A body that gives its request more time whenever the connection takes a piece of it."""
+
+    def __init__(self, data: Part, patience: asyncio.Timeout, seconds: float) -> None:
+        super().__init__(data)
+        self._patience = patience
+        self._seconds = seconds
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return the next piece."""
+        if not self._patience.expired():
+            self._patience.reschedule(asyncio.get_running_loop().time() + self._seconds)
+        return super().read(size)
+
+
 class Sdk:
     """Requests made by aiobotocore, with its retries."""
 
@@ -63,12 +79,12 @@ class Sdk:
 
         :raises OSError: by the table in `errors`.
         """
-        body = parameters.get("Body")
-        if body is not None:
-            parameters["Body"] = io.BytesIO(body)
         try:
             client = await self._clients.client()
-            parsed = await getattr(client, operation)(Bucket=self._bucket, **parameters)
+            async with asyncio.timeout(self._clients.patience) as patience:
+                if parameters.get("Body") is not None:
+                    parameters["Body"] = Watched(parameters["Body"], patience, self._clients.patience)
+                parsed = await getattr(client, operation)(Bucket=self._bucket, **parameters)
         except FAILURES as error:
             raise translate(error, path) from error
         return Answer(parsed["ResponseMetadata"]["HTTPHeaders"], parsed.get("Body"), parsed)
@@ -90,8 +106,3 @@ def in_order(entries: list[Entry], folders: list[str]) -> list[Entry]:
     if not folders:
         return entries
     return sorted([*entries, *map(Entry, folders)], key=lambda entry: entry.path.encode())
-
-
-def as_bytes(part: Part) -> bytes | bytearray:
-    """Return a part as something that hashes, and the SDK, take at once."""
-    return bytes(part) if isinstance(part, memoryview) else part

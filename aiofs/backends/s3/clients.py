@@ -41,6 +41,9 @@ class Clients:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        # The SDK's own timeouts do not see a server that takes no more of a body. All its attempts, and the waits
+        # between them, fit in here.
+        self.patience = settings.attempts * settings.timeout + 2.0 ** (settings.attempts - 1)
         self._held: WeakKeyDictionary[asyncio.AbstractEventLoop, Held] = WeakKeyDictionary()
 
     async def client(self) -> Any:

@@ -43,7 +43,7 @@ async def copy(store: Store, source: str, target: str, lease: Lease, match: str 
         )
         return str(answer.parsed["CopyObjectResult"]["ETag"]).strip('"')
 
-    version = await Publication(store, target, lease, match, writer).run(send, checked=False)
+    version = await Publication(store, target, lease, match, writer).run(send, size=facts.size, checked=False)
     return Entry(target, facts.size, None, version, facts.metadata)
 
 

@@ -17,7 +17,7 @@ from aiofs.backends.s3.xml import read_code, read_page
 from aiofs.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Coroutine, Mapping
 
     import aiohttp
 
@@ -40,6 +40,7 @@ _HEADERS = {
     "ContentLanguage": "content-language",
     "ContentType": "content-type",
     "StorageClass": "x-amz-storage-class",
+    "ChecksumAlgorithm": "x-amz-sdk-checksum-algorithm",
     "ChecksumMode": "x-amz-checksum-mode",
     "ChecksumCRC32": "x-amz-checksum-crc32",
     "ChecksumSHA1": "x-amz-checksum-sha1",
@@ -109,8 +110,8 @@ class RawBody:
     __slots__ = ("close", "read")
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self.read = response.content.read
-        self.close = response.close
+        self.read: Callable[..., Coroutine[Any, Any, bytes]] = response.content.read
+        self.close: Callable[[], None] = response.close
 
 
 def plain(operation: str, parameters: Mapping[str, Any]) -> Request | None:

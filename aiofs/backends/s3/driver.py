@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
+from weakref import WeakValueDictionary
 
 from aiofs.backends.s3 import copying, listing, removing, sweeping
 from aiofs.backends.s3.locks import LockObjects
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from aiofs.backends.s3.settings import Settings
     from aiofs.driver import Entry, Lease, Leftover, ReadStream, WriteSession
 
+_TABLES: WeakValueDictionary[str, LockTable] = WeakValueDictionary()  # shared by all file systems of one place
 FEW = 8
 """Up to so many paths are looked up one by one; for more, all locks are listed."""
 
@@ -30,16 +32,18 @@ FEW = 8
 class S3Driver(Driver):
     """Files in a bucket."""
 
-    window = 1 << 18
+    window: int = 1 << 18
 
     def __init__(self, settings: Settings, locks: Driver | None = None) -> None:
         shared = settings.locking == "lease" if locks is None else locks.capabilities.locks == "shared"
-        self.capabilities = Capabilities(locks="shared" if shared else "process", resume=True, metadata=True)
-        self.part_size = settings.part_size
+        self.capabilities: Capabilities = Capabilities(
+            locks="shared" if shared else "process", resume=True, metadata=True
+        )
+        self.part_size: int = settings.part_size
         self._store = Store(settings)
         self._elsewhere = locks
         self._objects = LockObjects(self._store)
-        self._table = LockTable()
+        self._table = _TABLES.setdefault(settings.place, LockTable())
 
     def check_name(self, path: str) -> None:
         """Raise `ValueError` for a path whose key would be longer than 1024 bytes."""

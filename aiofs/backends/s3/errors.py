@@ -34,7 +34,7 @@ class NoSuchUpload(AiofsError):
     """The multipart upload was completed or aborted before."""
 
 
-FAILURES = (sdk.BotoCoreError, sdk.ClientError, aiohttp.ClientError, OSError)
+FAILURES: tuple[type[BaseException], ...] = (sdk.BotoCoreError, sdk.ClientError, aiohttp.ClientError, OSError)
 """All that a request can raise."""
 UNCLEAR = (Conflict, NotFound, Unreachable, TimedOut, Unavailable)
 """After these a conditional write may have succeeded all the same: an earlier attempt, or one whose answer was lost."""

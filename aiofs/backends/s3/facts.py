@@ -52,6 +52,8 @@ class Facts:
     metadata: Mapping[str, str]
     writer: str | None = None
     content_type: str | None = None
+    now: datetime | None = None
+    """When the store said so, by its own clock."""
 
     def described(self) -> Mapping[str, str]:
         """Return the metadata, content type included, for another object that is to be the same."""
@@ -68,7 +70,15 @@ def read_facts(headers: Mapping[str, str], path: str) -> Facts:
     size = int(whole.rpartition("/")[2]) if whole else int(headers.get("content-length", 0))
     metadata, writer = _read_metadata(headers, path)
     modified = http_time(headers.get("last-modified"))
-    return Facts(size, unquoted(headers.get("etag", "")), modified, metadata, writer, headers.get("content-type"))
+    return Facts(
+        size,
+        unquoted(headers.get("etag", "")),
+        modified,
+        metadata,
+        writer,
+        headers.get("content-type"),
+        http_time(headers.get("date")),
+    )
 
 
 def http_time(text: str | None) -> datetime | None:

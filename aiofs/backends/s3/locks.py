@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from aiofs.backends.s3.errors import UNCLEAR
-from aiofs.backends.s3.facts import http_time
+from aiofs.backends.s3.reading import open_stream
 from aiofs.backends.s3.store import LOCKS
 from aiofs.driver import ABSENT
 from aiofs.errors import Conflict, NotFound, Unsupported
@@ -115,22 +115,18 @@ class LockObjects:
 
     async def read(self, name: str) -> Found | None:
         """Return the lock object of that name below the prefix."""
+        store = self._store
         try:
-            answer = await self._store.calls.send("get_object", None, Key=self._store.key(name))
+            stream = await open_stream(store.calls, store.key(name), name, 0, None, match=None, whole=False)
         except NotFound:
             return None
-        assert answer.body is not None  # noqa: S101 -- a GET brings one
-        try:
-            pieces = []
-            while piece := await answer.body.read(1 << 16):
-                pieces.append(piece)
-        finally:
-            answer.body.close()
-        note = json.loads(b"".join(pieces))
-        now = http_time(answer.headers.get("date")) or datetime.now(UTC)
-        modified = http_time(answer.headers.get("last-modified")) or now
+        async with stream:
+            note = json.loads(await stream.rest())
+        facts = stream.facts
+        now = facts.now or datetime.now(UTC)
+        modified = facts.modified or now
         ttl = timedelta(seconds=float(note.get("ttl", 0)))
-        return Found(note, answer.version, modified, now - modified < ttl + _CLOCK_STEP)
+        return Found(note, facts.version, modified, now - modified < ttl + _CLOCK_STEP)
 
     async def remove_checked(self, path: str, version: str) -> bool:
         """Remove a lock object if the store checks by itself that it still is `version`; return whether it is gone."""

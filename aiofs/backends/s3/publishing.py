@@ -49,11 +49,11 @@ class Publication:
         self._check_lease()
         return version
 
-    async def run(self, send: Send, *, checked: bool) -> str:
+    async def run(self, send: Send, *, size: int, checked: bool) -> str:
         """Have `send` make the request, with the condition it is to carry, and return the new version.
 
-        `checked` says that every store which has conditions at all has them for this kind of request; where it is
-        false, the version is looked at before as well.
+        `size` is how many bytes the file then has. `checked` says that every store which has conditions at all has
+        them for this kind of request; where it is false, the version is looked at before as well.
 
         :raises Conflict: if the lease was lost, or the version to be replaced is not there any more.
         :raises AlreadyExists: if there was to be no file and there is.
@@ -68,7 +68,7 @@ class Publication:
                 return await send({} if expected is None else traits.condition(expected))
             except UNCLEAR as error:
                 facts = await self._store.look(self._path)
-                if facts is not None and facts.writer == self._writer:
+                if facts is not None and facts.writer == self._writer and facts.size == size:
                     return facts.version
                 if not isinstance(error, Conflict | NotFound) or not left:
                     raise

@@ -5,17 +5,20 @@ from __future__ import annotations
 import base64
 import hashlib
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from aiofs.backends.s3.errors import FAILURES, NoSuchRange, translate
 from aiofs.backends.s3.facts import Facts, read_facts
 from aiofs.driver import ReadStream
 from aiofs.errors import Conflict, Damaged, NotFound, Unreachable
+from aiofs.shield import finish
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from types import TracebackType
 
     from aiofs.backends.s3.calls import Answer, Body, Sdk
+    from aiofs.driver import Entry
 
 RESUMES = 4
 """How often in a row, without a byte between, a body may break off."""
@@ -27,7 +30,8 @@ class S3Stream(ReadStream):
     """One version of an object."""
 
     def __init__(self, calls: Sdk, key: str, facts: Facts, path: str) -> None:
-        self.entry = facts.entry(path)
+        self.facts: Facts = facts
+        self.entry: Entry = facts.entry(path)
         self._calls = calls
         self._key = key
         self._path = path
@@ -68,6 +72,13 @@ class S3Stream(ReadStream):
                 return data
         return b""
 
+    async def rest(self) -> bytes:
+        """Return all that is left of the range."""
+        pieces = []
+        while piece := await self.chunk(self._stop - self._at):
+            pieces.append(piece)
+        return b"".join(pieces)
+
     async def seek(self, start: int, stop: int | None = None) -> None:
         """Go on elsewhere; the request waits for the next `chunk`, and is not made where the bytes are on their way."""
         if start != self._at:
@@ -82,6 +93,14 @@ class S3Stream(ReadStream):
     def abandon(self) -> None:
         """Let go of the connection."""
         self._drop()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await finish(self._leave())
 
     def _clip(self, stop: int | None) -> int:
         return self._size if stop is None else min(stop, self._size)

@@ -81,5 +81,10 @@ class Settings:
         if self.lease <= 0:
             raise ValueError(f"lease {self.lease}: a lock must last longer than that")
 
+    @property
+    def place(self) -> str:
+        """What tells this bucket and prefix from those of other servers."""
+        return f"{self.endpoint_url or ''} {self}"
+
     def __str__(self) -> str:
         return f"s3://{self.bucket}/{self.prefix}"

@@ -43,6 +43,8 @@ class S3Write(WriteSession):
         self._writer = uuid.uuid4().hex
         self._options = write_options(store.settings, path, metadata, self._writer)
         self._publication = Publication(store, path, lease, match, self._writer)
+        name = store.settings.checksum
+        self._announced = {"ChecksumAlgorithm": name.upper()} if name else {}
         self._first: Part | None = None
         self._size = 0
         self._parts = 0
@@ -80,23 +82,16 @@ class S3Write(WriteSession):
         """Send all that is left, and return the upload, its parts, and the version it is to replace."""
         await self._flush(even_if_empty=True)
         parts = await self._uploads.results()
-        return {
-            "path": self._path,
-            "upload": await self._upload_id(),
-            "parts": parts,
-            "size": self._size,
-            "writer": self._writer,
-            "match": await self._publication.base(),
-        }
+        return {**await self._upload_token(parts), "writer": self._writer, "match": await self._publication.base()}
 
     async def commit(self) -> Entry:
         """Publish by a PUT, or by completing the upload."""
         if self._opening is None:
-            version = await self._publication.run(self._put, checked=True)
+            version = await self._publication.run(self._put, size=self._size, checked=True)
         else:
             await self._flush()
             parts = await self._uploads.results()
-            version = await complete(self._store, self._publication, self._key, await self._upload_id(), parts)
+            version = await complete(self._store, self._publication, await self._upload_token(parts))
         self._done = True
         if not version:  # some stores tell none when an upload is completed
             version = (await self._store.facts(self._path)).version
@@ -148,11 +143,13 @@ class S3Write(WriteSession):
             self._opening = asyncio.ensure_future(self._open())
         return await asyncio.shield(self._opening)
 
+    async def _upload_token(self, parts: list[Sent]) -> dict[str, Any]:
+        """Return what it takes to complete the upload."""
+        return {"path": self._path, "upload": await self._upload_id(), "parts": parts, "size": self._size}
+
     async def _open(self) -> str:
-        name = self._store.settings.checksum
-        options = {"ChecksumAlgorithm": name.upper()} if name else {}
         answer = await self._store.calls.send(
-            "create_multipart_upload", self._path, Key=self._key, **self._options, **options
+            "create_multipart_upload", self._path, Key=self._key, **self._options, **self._announced
         )
         return str(answer.parsed["UploadId"])
 
@@ -168,6 +165,7 @@ class S3Write(WriteSession):
             UploadId=await self._upload_id(),
             PartNumber=number,
             Body=part,
+            **self._announced,
             **checks,
         )
         return {"PartNumber": number, "ETag": f'"{answer.version}"', **checks}
@@ -189,16 +187,11 @@ class S3Write(WriteSession):
 
     async def _read_in(self, start: int, stop: int) -> None:
         """Take a range too short for the store to copy, whole as one part."""
-        stream = await open_stream(
-            self._store.calls, self._key, self._path, start, stop, match=self._match, whole=False
-        )
-        pieces = []
-        try:
-            while piece := await stream.chunk(stop - start):
-                pieces.append(piece)
-        finally:
-            await finish(stream.aclose())
-        part = b"".join(pieces)
+        store = self._store
+        async with await open_stream(
+            store.calls, self._key, self._path, start, stop, match=self._match, whole=False
+        ) as stream:
+            part = await stream.rest()
         if len(part) != stop - start:
             raise Damaged.of(self._path, f"the bytes end after {start + len(part)} of {stop}")
         await self.write(part)
@@ -207,7 +200,14 @@ class S3Write(WriteSession):
         body = b"" if self._first is None else self._first
         checks = await self._checks(body)
         answer = await self._store.calls.send(
-            "put_object", self._path, Key=self._key, Body=body, **self._options, **checks, **condition
+            "put_object",
+            self._path,
+            Key=self._key,
+            Body=body,
+            **self._options,
+            **self._announced,
+            **checks,
+            **condition,
         )
         return answer.version
 
@@ -237,10 +237,9 @@ class Resumed(WriteSession):
         """Complete the upload, unless that was done before."""
         token = self._token
         publication = Publication(self._store, self._path, self._lease, token["match"], token["writer"])
-        key = self._store.key(self._path)
         try:
             if not await self._was_published():
-                await complete(self._store, publication, key, token["upload"], token["parts"])
+                await complete(self._store, publication, token)
             return (await self._store.facts(self._path)).entry(self._path)
         finally:
             await finish(self._lease.release())
@@ -266,8 +265,8 @@ class Resumed(WriteSession):
         return not await upload_exists(self._store, self._path, self._token["upload"])
 
 
-async def complete(store: Store, publication: Publication, key: str, upload: str, parts: list[Sent]) -> str:
-    """Publish an upload and return the new version; `""` where the store does not tell.
+async def complete(store: Store, publication: Publication, token: Mapping[str, Any]) -> str:
+    """Publish an upload, as it was prepared, and return the new version; `""` where the store does not tell.
 
     :raises Conflict: if somebody removed the upload, beside what `Publication.run` raises.
     """
@@ -276,17 +275,17 @@ async def complete(store: Store, publication: Publication, key: str, upload: str
         try:
             answer = await store.calls.send(
                 "complete_multipart_upload",
-                None,
-                Key=key,
-                UploadId=upload,
-                MultipartUpload={"Parts": parts},
+                token["path"],
+                Key=store.key(token["path"]),
+                UploadId=token["upload"],
+                MultipartUpload={"Parts": token["parts"]},
                 **condition,
             )
         except NoSuchUpload as error:
-            raise Conflict.of(None, "the multipart upload is not there any more") from error
+            raise Conflict.of(token["path"], "the multipart upload is not there any more") from error
         return answer.version
 
-    return await publication.run(send, checked=False)
+    return await publication.run(send, size=token["size"], checked=False)
 
 
 async def abort_upload(store: Store, path: str, upload: str) -> None:

@@ -265,12 +265,14 @@ async def test_locks_elsewhere_serve_a_store_without_conditions(
 
 
 async def test_locking_at_commit_finds_conflicts_there(connect: Connect, s3_server: S3Server) -> None:
-    fs, second = connect(s3_server, locking="commit"), connect(s3_server, locking="commit")
+    fs, elsewhere = connect(s3_server, locking="commit"), connect(s3_server)
     await fs.write_bytes("file", b"old")
     for name, mode, refused in (("file", "r+", Conflict), ("new", "x", AlreadyExists)):
         file = await fs.open(name, mode)
         await file.write(b"one")
-        async with second.open(name, mode) as other:
+        with pytest.raises(Locked):
+            await connect(s3_server, locking="commit").open(name, "w")
+        async with elsewhere.open(name, mode) as other:
             await other.write(b"two")
         with pytest.raises(refused):
             await file.close()
