@@ -1,19 +1,68 @@
-"""The contract on files in memory, the reference."""
+"""The contract on files in memory, the reference, and on stores in memory that answer as oddly as they may."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import cycle
+from typing import TYPE_CHECKING, ClassVar
+
 import pytest
 
-from aiofs.backends.memory import MemoryDriver
+from aiofs.backends.memory import MemoryDriver, MemoryStream
+from aiofs.driver import Entry, ReadStream
 from aiofs.filesystem import FileSystem
 from aiofs.testing import Contract, Harness
 
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
 
-def memory(*, part_size: int | None = None) -> Harness:
+
+class Dribbling(MemoryDriver):
+    """Gives less than is asked for, and then more; knows sizes and versions only once a file is open."""
+
+    capabilities = replace(MemoryDriver.capabilities, listed_sizes=False)
+    part_size = 777
+
+    class Stream(MemoryStream):
+        def __init__(self, driver: MemoryDriver, path: str, start: int, stop: int | None) -> None:
+            super().__init__(driver._find(path), start, stop)
+            self._sizes = cycle((1, 700, 3, 100_000, 40_000))
+
+        async def chunk(self, want: int) -> bytes:
+            return await super().chunk(next(self._sizes))
+
+    async def read(self, path: str, start: int = 0, stop: int | None = None, *, match: str | None = None) -> ReadStream:
+        await super().read(path, match=match)
+        return self.Stream(self, path, start, stop)
+
+    async def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry]:
+        async for entry in super().list(prefix, after=after, delimiter=delimiter):
+            yield Entry(entry.path)
+
+
+class Sizeless(MemoryDriver):
+    """Never knows how large a file is before it was read to its end."""
+
+    capabilities = replace(MemoryDriver.capabilities, listed_sizes=False)
+
+    async def stat(self, path: str) -> Entry:
+        return replace(await super().stat(path), size=None)
+
+    async def read(self, path: str, start: int = 0, stop: int | None = None, *, match: str | None = None) -> ReadStream:
+        stream = await super().read(path, start, stop, match=match)
+        stream.entry = replace(stream.entry, size=None)
+        return stream
+
+    async def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry]:
+        async for entry in super().list(prefix, after=after, delimiter=delimiter):
+            yield replace(entry, size=None)
+
+
+def memory(driver: MemoryDriver | None = None, *, part_size: int | None = None, window: int | None = None) -> Harness:
     """A store in memory whose every connection sees the same files."""
-    driver = MemoryDriver()
-    if part_size is not None:
-        driver.part_size = part_size
+    driver = driver or MemoryDriver()
+    driver.part_size = part_size or driver.part_size
+    driver.window = window
 
     async def meddle(path: str, data: bytes) -> None:
         driver.publish(path, data, next(iter(driver._locks._held.values())), None, None)
@@ -38,3 +87,30 @@ class TestMemoryInSmallParts(Contract):
     @pytest.fixture
     def harness(self) -> Harness:
         return memory(part_size=1000)
+
+
+class TestMemoryAskingForWindows(Contract):
+    """As where every request costs, and what is not needed costs too."""
+
+    declares = MemoryDriver.capabilities
+
+    @pytest.fixture
+    def harness(self) -> Harness:
+        return memory(part_size=1000, window=300)
+
+
+class TestMemoryInDribbles(Contract):
+    declares = Dribbling.capabilities
+
+    @pytest.fixture
+    def harness(self) -> Harness:
+        return memory(Dribbling(), window=5000)
+
+
+class TestMemoryWithoutSizes(Contract):
+    declares = Sizeless.capabilities
+    lacks: ClassVar[dict[int, str]] = {16: "nobody can tell that a stream without a size was cut"}
+
+    @pytest.fixture
+    def harness(self) -> Harness:
+        return memory(Sizeless())

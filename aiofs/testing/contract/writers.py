@@ -204,20 +204,6 @@ class Writers:
             group.create_task(read(store.fs))
             group.create_task(read(store.fresh()))
 
-    async def test_129_shared_handle(self, store: Harness) -> None:
-        """Tasks that share a handle take turns: each gets a run of its own, and what each writes stays together."""
-        count, size = 20, 7000
-        records = [b"%04d" % number + bytes([number]) * (size - 4) for number in range(count)]
-        async with store.fs.open("file", "w") as file:
-            await asyncio.gather(*(file.write(record) for record in records))
-        data = await store.fs.read_bytes("file")
-        assert sorted(data[start : start + size] for start in range(0, len(data), size)) == records
-        for mode in ("r", "r+"):
-            async with store.fs.open("file", mode) as file:
-                runs = await asyncio.gather(*(file.read(size) for _ in range(count)))
-                assert sorted(runs) == records
-                assert await file.read() == b""
-
     async def test_130_tasks_share_a_writer(self, store: Harness) -> None:
         """Tasks that share a handle take turns: every write is whole, and none is lost."""
         size = store.part_size // 2 + 1
