@@ -23,6 +23,7 @@ ORDER = [
     "listing",
     "removing",
     "life",
+    "transactions",
 ]
 HEAD = """# The contract
 
@@ -42,7 +43,7 @@ def page() -> str:
 def chapter(path: Path) -> str:
     """One file of the suite: its title, and its behaviours by number."""
     tree = ast.parse(path.read_text("utf-8"))
-    title = re.sub(r"^Behaviours? [\d to,and]+: ", "", first_line(tree))
+    title = re.sub(r"^Behaviours? [^:]*\d[^:]*: ", "", first_line(tree))
     lines = [f"## {title[0].upper()}{title[1:].removesuffix('.')}", "", "| | behaviour | |", "|---|---|---|"]
     found = [node for node in ast.walk(tree) if isinstance(node, ast.AsyncFunctionDef | ast.FunctionDef)]
     named = [(re.match(r"test_(\d+)_(\w+)", node.name), node) for node in found]

@@ -12,9 +12,9 @@ def test_the_page_is_the_suite() -> None:
 
 
 def test_every_chapter_is_on_the_page() -> None:
-    assert {path.stem for path in CHAPTERS.glob("*.py")} - {"__init__"} == set(ORDER)
+    assert {path.stem for path in CHAPTERS.glob("*.py") if " def test_" in path.read_text("utf-8")} == set(ORDER)
 
 
 def test_every_number_is_there() -> None:
     numbers = {int(found) for found in re.findall(r"^\| (\d+) \|", page(), re.MULTILINE)}
-    assert set(range(1, 79)) <= numbers
+    assert set(range(1, 94)) <= numbers
