@@ -166,7 +166,7 @@ class Tracker:
         status = bytes([ACTIVE if storage.active else OFFLINE])
         width = 46 if self.version.wide else 16
         ids = storage.id.encode().ljust(16, b"\0") + storage.ip.encode().ljust(width, b"\0")
-        source = facts["src_id"].encode().ljust(16, b"\0")
+        source: bytes = facts["src_id"].encode().ljust(16, b"\0")
         name = self.version.name.encode().ljust(self.version.version_width, b"\0")
         times = [facts["join_time"], facts["up_time"], facts["total_mb"], facts["free_mb"]]
         paths = [facts[key] for key in ("upload_priority", "store_path_count", "subdir_count", "current_write_path")]
