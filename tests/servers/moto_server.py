@@ -12,6 +12,8 @@ from moto.moto_server import werkzeug_app
 class AnyCharacter(werkzeug_app.RegexConverter):
     """A part of a route in which `.` is a line break too."""
 
+    regex: str
+
     def __init__(self, url_map: Any, *items: Any) -> None:
         super().__init__(url_map, *items)
         self.regex = f"(?s:{self.regex})"
@@ -35,8 +37,10 @@ class Lines:
 class WholeRequests(server.MotoRequestHandler):
     """Answers no request whose headers end where the connection was cut, without the length and the conditions."""
 
+    rfile: Any
+
     def parse_request(self) -> bool:
-        self.rfile = lines = Lines(self.rfile)  # type: ignore[assignment]
+        self.rfile = lines = Lines(self.rfile)
         try:
             return super().parse_request() and lines.last.strip() == b"" != lines.last
         finally:
@@ -44,6 +48,6 @@ class WholeRequests(server.MotoRequestHandler):
 
 
 if __name__ == "__main__":
-    werkzeug_app.RegexConverter = AnyCharacter  # type: ignore[misc]
-    server.MotoRequestHandler = WholeRequests  # type: ignore[misc]
+    werkzeug_app.RegexConverter = AnyCharacter
+    server.MotoRequestHandler = WholeRequests
     server.main(sys.argv[1:])
