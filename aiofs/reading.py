@@ -31,7 +31,7 @@ class Cursor:
         self._at = 0
         self._stop = window
         self._ahead = FIRST_AHEAD // 2
-        self.seen = 0
+        self.seen: int = 0
         """How far the file is known to go."""
 
     @property

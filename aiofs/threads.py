@@ -96,7 +96,7 @@ class Call(Generic[T]):
         after: Callable[[], object] | None,
     ) -> None:
         self.future: asyncio.Future[T] = loop.create_future()
-        self.landed = False
+        self.landed: bool = False
         self.error: BaseException | None = None
         self._loop = loop
         self._home = home

@@ -36,19 +36,19 @@ Signature = tuple[int, int, int]
 class LocalFile(io.FileIO):
     """A regular file that is read."""
 
-    waits = True
-    starved = False
+    waits: bool = True
+    starved: bool = False
     full = False
     """Whether what is gathered has to be brought to the file before there is more."""
     sealed = False
-    ahead = b""
+    ahead: bytes = b""
     """Bytes from the current position on that the next operation will find, and beyond which it must not ask."""
     rest: bytes | None = None
     """All that is left, taken before the buffers above ask for it."""
     newline: str | None = None
     """The ends of line of the text above, as they were given to `open`."""
-    device = Device(nowait=False)
-    light_until = 0.0
+    device: Device = Device(nowait=False)
+    light_until: float = 0.0
     """Until when the file cannot have grown so that its end would take long."""
     buffered = io.DEFAULT_BUFFER_SIZE
     """Bytes that the buffer above asks for at a time."""
@@ -189,13 +189,13 @@ class LocalFile(io.FileIO):
 class UpdateFile(LocalFile):
     """A regular file that is written, perhaps also read. On the loop it gathers small writes."""
 
-    writes = 0
+    writes: int = 0
     gathers: Callable[[], Callable[[], None] | None] | None = None
     """A weak method, which is called when small writes begin to gather."""
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
-        self.pending = bytearray()
+        self.pending: bytearray = bytearray()
 
     def write(self, data: ReadableBuffer, /) -> int | None:  # type: ignore[override]
         """Write `data`, or on the loop take it and say so: `drain` brings it to the file."""
@@ -229,7 +229,7 @@ class UpdateFile(LocalFile):
         while self.pending:
             written = super().write(self.pending)
             del self.pending[:written]
-        self.full = False
+        self.full: bool = False
 
     def _dealloc_warn(self, source: object) -> None:
         """Say that nobody closed the file. Python's buffers call this before they write what they hold and close."""

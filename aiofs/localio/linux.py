@@ -44,8 +44,8 @@ class How:
     def __init__(self, flags: int, resolve: int = 0) -> None:
         how = struct.pack("=QQQ", flags | os.O_CLOEXEC, 0, resolve | RESOLVE_CACHED)
         self._buffer = create_string_buffer(how, len(how))
-        self.address = addressof(self._buffer)
-        self.size = len(how)
+        self.address: int = addressof(self._buffer)
+        self.size: int = len(how)
 
 
 class System:

@@ -39,7 +39,7 @@ class Connection(asyncio.Protocol):
     """
 
     def __init__(self) -> None:
-        self.used = False
+        self.used: bool = False
         self._transport: asyncio.Transport
         self._last_used = 0.0
         self._in_step = True

@@ -43,7 +43,7 @@ class Clients:
         self._settings = settings
         # The SDK's own timeouts do not see a server that takes no more of a body. All its attempts, and the waits
         # between them, fit in here.
-        self.patience = settings.attempts * settings.timeout + 2.0 ** (settings.attempts - 1)
+        self.patience: float = settings.attempts * settings.timeout + 2.0 ** (settings.attempts - 1)
         self._held: WeakKeyDictionary[asyncio.AbstractEventLoop, Held] = WeakKeyDictionary()
 
     async def client(self) -> Any:
