@@ -20,7 +20,11 @@ from aiofs.threads import launch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from concurrent.futures import Executor
     from types import TracebackType
+    from typing import Self
+
+    from aiofs.localio.fresh import Fresh
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -36,7 +40,9 @@ SMALL = 1024
 class Handle(AsyncBase):
     """What binary and text handles share. Without an engine's file at the bottom it is a plain `AsyncBase`."""
 
-    _local: LocalFile | None = None
+    _local: LocalFile | None
+    _fresh: Fresh | None = None
+    """What was opened on the loop, as long as no buffers are needed: then the attributes from `_begin` are missing."""
     _reads = 0
     """Reads that may be done on the loop before the next look: none while anything is in the way."""
     _writes = 0
@@ -54,6 +60,37 @@ class Handle(AsyncBase):
     _gathering = False
 
     _queue: deque[asyncio.Future[None]] | None = None
+
+    def __init__(self, file: Any, loop: asyncio.AbstractEventLoop | None, executor: Executor | None) -> None:
+        super().__init__(file, loop, executor)
+        self._begin(file)
+
+    @classmethod
+    def _of(cls, fresh: Fresh, loop: asyncio.AbstractEventLoop) -> Self:
+        """Return a handle over what was just opened on the loop."""
+        handle = cls.__new__(cls)
+        handle._fresh = fresh
+        handle._ref_loop = loop
+        handle._executor = None
+        return handle
+
+    def __getattr__(self, name: str) -> Any:
+        """Find what is missing as long as the file is fresh."""
+        if self._fresh is None:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        self._unfold()
+        return getattr(self, name)
+
+    def _unfold(self) -> None:
+        """Give a fresh file its buffers."""
+        fresh, self._fresh = self._fresh, None
+        if fresh is not None:
+            self._begin(fresh.unfold())
+
+    def _begin(self, file: Any) -> None:
+        """Work with `file`: in threads, until `_settle_in` finds that it can do better."""
+        self._stream = file
+        self._local = None
 
     def _settle_in(self, local: LocalFile) -> None:
         """Work on the loop from here on, with `local` at the bottom of the stream."""
@@ -297,6 +334,8 @@ class Handle(AsyncBase):
 
     def _close_now(self) -> bool:
         """Close on the loop, if that waits for nobody."""
+        if self._fresh is not None and self._fresh.close_quickly():
+            return True
         local = self._local
         if local is None or self._busy or not local.closes_quickly():
             return False

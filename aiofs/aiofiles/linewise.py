@@ -43,6 +43,7 @@ class Linewise(Handle):
 
     def _settle_if_free(self) -> None:
         """Be ready for what else may be done on the loop, unless a thread is on the file."""
+        self._unfold()
         if self._beside and not self._busy:
             self._settle()
             self._open_way()

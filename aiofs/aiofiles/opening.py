@@ -9,7 +9,7 @@ import re
 from typing import IO, TYPE_CHECKING, Any
 
 from aiofs.aiofiles.base import AiofilesContextManager
-from aiofs.aiofiles.wrapping import handle_of
+from aiofs.aiofiles.wrapping import handle_of, handle_of_fresh
 from aiofs.localio.cached import open_cached
 from aiofs.localio.opening import Request, open_stream
 from aiofs.localio.turns import turn_of
@@ -43,13 +43,13 @@ def open_anything(
 async def _open(request: Request, loop: asyncio.AbstractEventLoop | None, executor: Executor | None) -> AsyncBase:
     loop = loop or asyncio.get_running_loop()
     turn = turn_of(loop)
-    stream = open_cached(request, turn)
-    if stream is None:
-        if executor is None:
-            stream = await hop_or_discard(_close, open_stream, request, turn)
-        else:
-            stream = await _open_in(executor, request, turn)
-    handle = handle_of(stream, loop, executor)
+    if executor is not None:
+        return handle_of(await _open_in(executor, request, turn), loop, executor)
+    fresh = open_cached(request, turn)
+    if fresh is None:
+        return handle_of(await hop_or_discard(_close, open_stream, request, turn), loop, None)
+    handle = handle_of_fresh(fresh, request, loop)
+    turn.spend()
     if turn.over:
         await asyncio.sleep(0)
     return handle

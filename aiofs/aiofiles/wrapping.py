@@ -8,18 +8,27 @@ from typing import IO, TYPE_CHECKING, Any
 
 from aiofs.aiofiles.threadpool.binary import AsyncBufferedIOBase, AsyncBufferedReader, AsyncFileIO
 from aiofs.aiofiles.threadpool.text import AsyncTextIOWrapper
+from aiofs.localio.fresh import may_stay_fresh
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
     from concurrent.futures import Executor
 
     from aiofs.aiofiles.base import AsyncBase
+    from aiofs.localio.fresh import Fresh
+    from aiofs.localio.opening import Request
 
 
 def handle_of(stream: IO[Any], loop: AbstractEventLoop, executor: Executor | None) -> AsyncBase:
     """Return a handle over what was just opened."""
     kind = _KINDS.get(type(stream))
     return wrap(stream, loop=loop, executor=executor) if kind is None else kind(stream, loop, executor)
+
+
+def handle_of_fresh(fresh: Fresh, request: Request, loop: AbstractEventLoop) -> AsyncBase:
+    """Return a handle over what was just opened on the loop."""
+    kind = AsyncBufferedReader if "b" in request.mode else AsyncTextIOWrapper
+    return kind._of(fresh, loop) if may_stay_fresh(request) else kind(fresh.unfold(), loop)  # noqa: SLF001
 
 
 @singledispatch

@@ -67,7 +67,10 @@ def _safe(make: Maker, context: type[TemporaryContext] = TemporaryContext) -> Ma
 
 
 wrap: Callable[..., Any] = theirs.wrap  # type: ignore[attr-defined] # its stubs leave it out
-NamedTemporaryFile = _safe(theirs.NamedTemporaryFile)
-SpooledTemporaryFile = _safe(theirs.SpooledTemporaryFile)
-TemporaryDirectory = _safe(theirs.TemporaryDirectory, TemporaryFolderContext)
-TemporaryFile = _safe(theirs.TemporaryFile)
+if TYPE_CHECKING:
+    from aiofiles.tempfile import NamedTemporaryFile, SpooledTemporaryFile, TemporaryDirectory, TemporaryFile
+else:
+    NamedTemporaryFile = _safe(theirs.NamedTemporaryFile)
+    SpooledTemporaryFile = _safe(theirs.SpooledTemporaryFile)
+    TemporaryDirectory = _safe(theirs.TemporaryDirectory, TemporaryFolderContext)
+    TemporaryFile = _safe(theirs.TemporaryFile)

@@ -45,6 +45,9 @@ class AsyncBufferedIOBase(Linewise, theirs.BufferedIOBase):
         self, file: Any, loop: asyncio.AbstractEventLoop | None = None, executor: Executor | None = None
     ) -> None:
         super().__init__(file, loop, executor)
+
+    def _begin(self, file: Any) -> None:
+        super()._begin(file)
         self._write: Any = getattr(file, "write", None)
         if type(getattr(file, "raw", None)) in {LocalFile, UpdateFile} and not file.raw.waits:
             self._settle_in(file.raw)
@@ -52,6 +55,10 @@ class AsyncBufferedIOBase(Linewise, theirs.BufferedIOBase):
     async def read(self, size: int | None = -1, /) -> bytes:
         """Return up to `size` bytes, by default all that are left; b"" at the end."""
         if not self._reads or type(size) is not int or not -1 <= size <= INLINE:
+            if self._fresh is not None and size == -1:
+                whole = self._fresh.read_bytes()
+                if whole is not None:
+                    return whole
             return await self._read_slowly(size)
         self._reads -= 1
         data: bytes = self._stream.read(size)

@@ -43,6 +43,9 @@ class AsyncTextIOWrapper(Handle, theirs.TextIOWrapper):
         self, file: Any, loop: asyncio.AbstractEventLoop | None = None, executor: Executor | None = None
     ) -> None:
         super().__init__(file, loop, executor)
+
+    def _begin(self, file: Any) -> None:
+        super()._begin(file)
         self._readline: Any = getattr(file, "readline", None)
         self._write: Any = getattr(file, "write", None)
         raw: Any = getattr(getattr(file, "buffer", None), "raw", None)
@@ -56,6 +59,10 @@ class AsyncTextIOWrapper(Handle, theirs.TextIOWrapper):
 
     async def read(self, size: int | None = -1, /) -> str:
         """Return up to `size` characters, by default all that are left; "" at the end."""
+        if self._fresh is not None and size == -1:
+            text = self._fresh.read_text()
+            if text is not None:
+                return text
         if self._local is None:
             return await self._call(self._stream.read, size)
         if self._busy or self._turn.over:
@@ -197,6 +204,7 @@ class AsyncTextIOWrapper(Handle, theirs.TextIOWrapper):
 
     async def seek(self, cookie: int, whence: int = os.SEEK_SET, /) -> int:
         """Go to what `tell` returned, to the start (0) or to the end (0, 2); return the position."""
+        self._unfold()
         if (
             self._reads
             and type(cookie) is int
@@ -209,6 +217,7 @@ class AsyncTextIOWrapper(Handle, theirs.TextIOWrapper):
 
     async def tell(self) -> int:
         """Return the position, as an opaque number for `seek`."""
+        self._unfold()
         if self._reads or (self._writes and not self._appends):
             return self._stream.tell()  # type: ignore[no-any-return]
         return await self._alone(self._stream.tell)
