@@ -6,6 +6,7 @@ done; who does not get one of them leaves the transaction to whoever has it.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from weakref import WeakSet
@@ -138,7 +139,9 @@ async def _withdraw(driver: Driver, path: str) -> None:
 
 
 async def _sweep(driver: Driver, paths: Sequence[str]) -> None:
-    """Remove what dead writers of these paths left."""
+    """Remove what dead writers of these paths left, first of all their locks."""
+    for path in paths:
+        await finish((await driver.lock(path)).release())
     sweeps = driver.offers(Sweeps)
     if sweeps is None:
         return
@@ -160,6 +163,7 @@ async def _end_decided(
         if undo is None:
             await publication.run()
             report.finished.append(log.unit)
+            await _tidy(works)
             return
         for number, version in undo["published"].items():
             works[int(number)].published = version
@@ -170,6 +174,18 @@ async def _end_decided(
         _note(error, log, report)
         return
     report.undone.append(log.unit)
+    await _tidy(works)
+
+
+async def _tidy(works: Sequence[Work]) -> None:
+    """Remove what the process that died had begun to publish, and was published again since."""
+    swept: dict[Driver, list[str]] = {}
+    for work in works:
+        if not work.driver.capabilities.holds:
+            swept.setdefault(work.driver, []).append(work.step.path)
+    for driver, paths in swept.items():
+        with suppress(Locked):  # somebody writes there again: sweeping is for later
+            await _sweep(driver, paths)
 
 
 def _note(error: Exception, log: Log, report: Recovered) -> None:

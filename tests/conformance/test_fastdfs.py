@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import fields
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,10 @@ from aiofs.backends.memory import MemoryDriver
 from aiofs.backends.osfiles import OSDriver
 from aiofs.backends.redis.driver import RedisDriver
 from aiofs.backends.redis.names import key_of
+from aiofs.driver import Sweeps
 from aiofs.filesystem import FileSystem
 from aiofs.stores import FastDFSFileSystem, OSFileSystem, RedisFileSystem
-from aiofs.testing import Contract, Harness
+from aiofs.testing import Contract, Harness, TransactionContract
 from servers.fastdfs.cluster import Cluster
 
 if TYPE_CHECKING:
@@ -69,31 +71,41 @@ async def fastdfs() -> AsyncIterator[FastDFS]:
         yield FastDFS(cluster)
 
 
+@pytest.fixture
+def in_memory(fastdfs: FastDFS) -> Harness:
+    driver = MemoryDriver()
+
+    async def inscribe(path: str, data: bytes) -> None:
+        driver.publish(path, data, next(iter(driver._locks._held.values())), None, None)
+
+    return fastdfs.harness(lambda: FileSystem(driver), inscribe, close_index=False)
+
+
+@pytest.fixture
+def on_disk(fastdfs: FastDFS, tmp_path: Path) -> Harness:
+    root = tmp_path / "index"
+
+    async def inscribe(path: str, data: bytes) -> None:
+        await asyncio.to_thread((root / path).write_bytes, data)
+
+    return fastdfs.harness(partial(OSFileSystem, root, durable=False), inscribe, cannot_hold=too_long)
+
+
 @pytest.mark.both_loops
 class TestFastDFSIndexedInMemory(Contract):
     declares = capabilities_over(MemoryDriver.capabilities)
 
     @pytest.fixture
-    def harness(self, fastdfs: FastDFS) -> Harness:
-        driver = MemoryDriver()
-
-        async def inscribe(path: str, data: bytes) -> None:
-            driver.publish(path, data, next(iter(driver._locks._held.values())), None, None)
-
-        return fastdfs.harness(lambda: FileSystem(driver), inscribe, close_index=False)
+    def harness(self, in_memory: Harness) -> Harness:
+        return in_memory
 
 
 class TestFastDFSIndexedOnDisk(Contract):
     declares = capabilities_over(OSDriver.capabilities)
 
     @pytest.fixture
-    def harness(self, fastdfs: FastDFS, tmp_path: Path) -> Harness:
-        root = tmp_path / "index"
-
-        async def inscribe(path: str, data: bytes) -> None:
-            await asyncio.to_thread((root / path).write_bytes, data)
-
-        return fastdfs.harness(partial(OSFileSystem, root, durable=False), inscribe, cannot_hold=too_long)
+    def harness(self, on_disk: Harness) -> Harness:
+        return on_disk
 
 
 class TestFastDFSIndexedInRedis(Contract):
@@ -108,3 +120,30 @@ class TestFastDFSIndexedInRedis(Contract):
         index = partial(RedisFileSystem, valkey_url, lease=LEASE)
         spawn = partial(connect, *fastdfs.places, index)
         return fastdfs.harness(index, inscribe, spawn=spawn, lease=LEASE, fenced=True)
+
+
+class TestFastDFSTransactionsIndexedInMemory(TransactionContract):
+    declares = capabilities_over(MemoryDriver.capabilities)
+
+    @pytest.fixture
+    def harness(self, in_memory: Harness) -> Harness:
+        return in_memory
+
+
+class TestFastDFSTransactionsIndexedOnDisk(TransactionContract):
+    declares = capabilities_over(OSDriver.capabilities)
+
+    @pytest.fixture
+    def harness(self, on_disk: Harness) -> Harness:
+        return AfterTheDead(**{field.name: getattr(on_disk, field.name) for field in fields(on_disk) if field.init})
+
+
+class AfterTheDead(Harness):
+    """Sweeps the lock files that a killed process leaves in the index: there is nothing to recover behind them."""
+
+    async def leftovers(self) -> list[str]:
+        sweeps = self.driver.index.driver.offers(Sweeps)
+        for left in [left async for left in sweeps.leftovers()]:
+            if left.kind == "staging file":
+                assert left.live or await sweeps.sweep(left)
+        return await super().leftovers()

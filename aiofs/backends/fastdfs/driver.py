@@ -33,7 +33,7 @@ class FastDFSDriver(Driver):
     Without an index there are only ids. A path that has the form of an id always is one.
     """
 
-    window: int = MIB
+    window: int | None = MIB
 
     def __init__(
         self, client: FastDFSClient, index: Driver | None, *, group: str | None = None, close_index: bool = False

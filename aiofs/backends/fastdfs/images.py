@@ -80,10 +80,10 @@ class Images:
         index = self._driver.index
         kept, there = await index.get(image), await index.get(path)
         if kept is not None:
-            await index.driver.delete([image], missing_ok=True)
             self._kept.discard(str(kept.file))
             if there is None or there.file != kept.file:
                 await self._driver.discard(str(kept.file))
+            await index.driver.delete([image], missing_ok=True)  # last, so that whoever dies here is followed up
 
 
 def _image(path: str, tag: str) -> str:
