@@ -46,14 +46,24 @@ if TYPE_CHECKING:
     from aiofs.stores import FastDFSFileSystem, MemoryFileSystem, OSFileSystem, RedisFileSystem, S3FileSystem
     from aiofs.system import FileLikeSystem
     from aiofs.text import TextFile
+    from aiofs.transactions.checking import Finding, fsck
+    from aiofs.transactions.contents import Binary, Content, Image, Json, Picture, Text
+    from aiofs.transactions.errors import LeftBehind, Overtaken, Unfinished
+    from aiofs.transactions.recovery import Recovered
+    from aiofs.transactions.repositories import Repository, repository
+    from aiofs.transactions.system import FileTransaction, Transaction, TransactionalFileSystem, recover, transaction
+    from aiofs.transactions.templates import PathTemplate
+    from aiofs.transactions.uow import UnitOfWork
     from aiofs.urls import connect
 
 __all__ = [
     "AccessDenied",
     "AiofsError",
     "AlreadyExists",
+    "Binary",
     "Capabilities",
     "Conflict",
+    "Content",
     "Damaged",
     "Driver",
     "Entry",
@@ -61,26 +71,44 @@ __all__ = [
     "FileLike",
     "FileLikeSystem",
     "FileSystem",
+    "FileTransaction",
+    "Finding",
+    "Image",
     "IsAFolder",
+    "Json",
     "Layer",
+    "LeftBehind",
     "Locked",
     "MemoryFileSystem",
     "NoSpace",
     "NotAFolder",
     "NotFound",
     "OSFileSystem",
+    "Overtaken",
+    "PathTemplate",
+    "Picture",
+    "Recovered",
     "RedisFileSystem",
+    "Repository",
     "S3FileSystem",
     "StoreMissing",
+    "Text",
     "TextFile",
     "TimedOut",
     "TooLarge",
+    "Transaction",
+    "TransactionalFileSystem",
     "Unavailable",
+    "Unfinished",
+    "UnitOfWork",
     "Unreachable",
     "Unsupported",
     "connect",
+    "fsck",
     "open",
     "os",
+    "recover",
+    "repository",
     "stderr",
     "stderr_bytes",
     "stdin",
@@ -88,6 +116,7 @@ __all__ = [
     "stdout",
     "stdout_bytes",
     "tempfile",
+    "transaction",
 ]
 
 _ROOMS = {
@@ -124,6 +153,20 @@ _ROOMS = {
     ),
     "aiofs.system": ("FileLikeSystem",),
     "aiofs.text": ("TextFile",),
+    "aiofs.transactions.contents": ("Binary", "Content", "Image", "Json", "Picture", "Text"),
+    "aiofs.transactions.errors": ("LeftBehind", "Overtaken", "Unfinished"),
+    "aiofs.transactions.checking": ("Finding", "fsck"),
+    "aiofs.transactions.recovery": ("Recovered",),
+    "aiofs.transactions.repositories": ("Repository", "repository"),
+    "aiofs.transactions.system": (
+        "FileTransaction",
+        "Transaction",
+        "TransactionalFileSystem",
+        "recover",
+        "transaction",
+    ),
+    "aiofs.transactions.templates": ("PathTemplate",),
+    "aiofs.transactions.uow": ("UnitOfWork",),
     "aiofs.urls": ("connect",),
 }
 _HOMES = {name: room for room, names in _ROOMS.items() for name in names}

@@ -140,7 +140,7 @@ def transaction(
 
     :raises BlockingIOError: on writing or removing a file that somebody else is writing.
     """
-    unit = Unit(*_parties(stores, journal))
+    unit = Unit(*parties(stores, journal))
     if isinstance(stores, FileLikeSystem):
         return FileTransaction(unit, commits=auto_commit)
     return Transaction(unit, commits=auto_commit)
@@ -156,7 +156,7 @@ async def recover(
 
     :raises ExceptionGroup: if some could not be recovered; they stay in the journal. The others are.
     """
-    drivers, kept_by = _parties(stores, journal)
+    drivers, kept_by = parties(stores, journal)
     report = await recover_units(drivers, Journal(kept_by))
     if report.failed:
         raise ExceptionGroup("unfinished transactions could not be recovered", report.failed)
@@ -182,7 +182,7 @@ class TransactionalFileSystem(FileSystem):
 
         :raises ValueError: on entering, within another one.
         """
-        return AmbientTransaction(self._ambient, Unit(*_parties(self._system, self._journal)), commits=auto_commit)
+        return AmbientTransaction(self._ambient, Unit(*parties(self._system, self._journal)), commits=auto_commit)
 
     async def recover(self) -> Recovered:
         """Finish or undo what transactions of dead processes left."""
@@ -289,7 +289,7 @@ def driver_of(system: FileLikeSystem) -> Driver:
     return driver
 
 
-def _parties(
+def parties(
     stores: FileLikeSystem | Mapping[str, FileLikeSystem], journal: FileLikeSystem | None
 ) -> tuple[dict[str, Driver], Driver]:
     """Return the drivers of the stores by name, and the one that keeps the journal."""

@@ -1,0 +1,135 @@
+"""fsck: what lies in stores and journals that no file shows, and, if asked to, without what nobody needs any more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from aiofs.driver import Leftover, Sweeps
+from aiofs.errors import Locked
+from aiofs.transactions.images import BEFORE
+from aiofs.transactions.journal import FOLDER, Journal, last
+from aiofs.transactions.recovery import recover_units
+from aiofs.transactions.system import parties
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from datetime import datetime
+
+    from aiofs.driver import Driver
+    from aiofs.system import FileLikeSystem
+
+NEEDS_NO_JOURNAL = frozenset({"staging file", "lock"})
+"""Leftovers that no transaction could still want once their owner is dead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that no file shows."""
+
+    store: str
+    """The name of the store; "" where there is only one, and "journal" for what is in the journal."""
+    path: str
+    kind: str
+    """What it is: unfinished transaction, damaged journal, staging file, prepared write, before-image, lock, ..."""
+    live: bool
+    """Whether its owner is alive, so that it must stay."""
+    holder: str | None = None
+    modified: datetime | None = None
+    fixed: bool = False
+    """Whether it is gone now."""
+    why: str = ""
+    """Why it stays."""
+
+
+async def fsck(
+    stores: FileLikeSystem | Mapping[str, FileLikeSystem],
+    *,
+    journal: FileLikeSystem | None = None,
+    fix: bool = False,
+) -> list[Finding]:
+    """Report what dead writers and unfinished transactions left; with `fix`, end and remove it.
+
+    The stores and the journal are given as they were to `transaction`: a prepared write whose journal is elsewhere
+    cannot be told from one that nobody needs. What is alive is reported, and never touched.
+    """
+    drivers, kept_by = parties(stores, journal)
+    findings: list[Finding] = []
+    left = {name: await _leftovers(driver) for name, driver in drivers.items()}  # before the journal is looked at
+    ledger = Journal(kept_by)
+    if fix:
+        before = await ledger.units()
+        await recover_units(drivers, ledger)
+        units = await ledger.units()
+        findings += [_transaction(unit, fixed=True) for unit in before if unit not in units]
+        left = {name: await _still_there(driver, left[name]) for name, driver in drivers.items()}
+    remaining = [await _look(ledger, unit) for unit in await ledger.units()]
+    for name, driver in drivers.items():
+        for leftover in left[name]:
+            finding = _finding(name, leftover)
+            if fix and not leftover.live:
+                finding = await _swept(driver, leftover, finding, unfinished=bool(remaining))
+            findings.append(finding)
+    return [*findings, *remaining]
+
+
+async def _leftovers(driver: Driver) -> list[Leftover]:
+    """Return what the store knows to be left, and before-images that it does not know for what they are."""
+    sweeps = driver.offers(Sweeps)
+    found = [] if sweeps is None else [leftover async for leftover in sweeps.leftovers()]
+    known = {leftover.path for leftover in found} | {leftover.token for leftover in found}
+    found += [image async for image in _images(driver) if image.path not in known]
+    return [leftover for leftover in found if not leftover.path.startswith(f"{FOLDER}/")]
+
+
+async def _images(driver: Driver) -> AsyncIterator[Leftover]:
+    async for entry in driver.list():
+        if entry.path.rpartition("/")[2].startswith(BEFORE):
+            yield Leftover(entry.path, "before-image", entry.modified, None, live=False, token="")
+
+
+async def _still_there(driver: Driver, before: list[Leftover]) -> list[Leftover]:
+    """Return those of `before` that are still there, as they are now."""
+    known = {(leftover.path, leftover.kind) for leftover in before}
+    return [leftover for leftover in await _leftovers(driver) if (leftover.path, leftover.kind) in known]
+
+
+async def _look(journal: Journal, unit: str) -> Finding:
+    """Describe a transaction that has a log."""
+    log = journal.log(unit)
+    try:
+        await log.lock()
+    except Locked:
+        return replace(_transaction(unit), live=True, why="its owner is alive, or it is being recovered")
+    try:
+        opened = last(await log.read(), "open") or {}
+    except OSError as error:
+        return replace(_transaction(unit), kind="damaged journal", why=str(error))
+    finally:
+        await log.release()
+    stores = ", ".join(f"{name} ({where})" if name else where for name, where in opened.get("stores", {}).items())
+    return replace(_transaction(unit), holder=opened.get("by"), why=f"recover() can end it, given {stores}")
+
+
+def _transaction(unit: str, *, fixed: bool = False) -> Finding:
+    return Finding("journal", f"{FOLDER}/{unit}", "unfinished transaction", live=False, fixed=fixed)
+
+
+def _finding(store: str, leftover: Leftover) -> Finding:
+    why = "its owner is alive" if leftover.live else ""
+    return Finding(
+        store, leftover.path, leftover.kind, leftover.live, leftover.holder, leftover.modified, fixed=False, why=why
+    )
+
+
+async def _swept(driver: Driver, leftover: Leftover, finding: Finding, *, unfinished: bool) -> Finding:
+    """Remove a leftover, unless a transaction may still need it."""
+    if unfinished and leftover.kind not in NEEDS_NO_JOURNAL:
+        return replace(finding, why="a transaction in the journal may need it")
+    sweeps = driver.offers(Sweeps)
+    if sweeps is not None and leftover.token:
+        gone = await sweeps.sweep(leftover)
+    else:
+        await driver.delete([leftover.path], missing_ok=True)
+        gone = True
+    return replace(finding, fixed=gone, live=not gone, why="" if gone else "its owner is alive")

@@ -1,0 +1,197 @@
+"""Typed contents: what the values of a repository are, and how they become bytes.
+
+The name of a file is never changed, and its media type is advice: nothing is guessed from bytes but whether an image
+is one.
+"""
+
+from __future__ import annotations
+
+import json
+import mimetypes
+import struct
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+T = TypeVar("T")
+M = TypeVar("M", bound="Model")
+
+
+class Content(ABC, Generic[T]):
+    """A kind of values. A subclass with two methods is a new one."""
+
+    media_type: str = "application/octet-stream"
+    """What such a file is, where its name does not say more."""
+
+    @abstractmethod
+    def dump(self, value: T) -> bytes:
+        """Return the bytes of a value.
+
+        :raises TypeError: or `ValueError`, if it is none of this kind.
+        """
+
+    @abstractmethod
+    def load(self, data: bytes) -> T:
+        """Return the value that the bytes are.
+
+        :raises ValueError: if they are none.
+        """
+
+    def media_type_of(self, name: str) -> str:
+        """Return the media type of a file of this name."""
+        return mimetypes.guess_type(name)[0] or self.media_type
+
+
+class Binary(Content[bytes]):
+    """Bytes as they are."""
+
+    def dump(self, value: bytes) -> bytes:
+        """Return the same."""
+        if isinstance(value, str):
+            raise TypeError("a Binary is bytes, not str: declare the repository with of=Text()")
+        return bytes(value)
+
+    def load(self, data: bytes) -> bytes:
+        """Return the same."""
+        return data
+
+
+class Text(Content[str]):
+    """Text, its line ends as they are."""
+
+    media_type = "text/plain"
+
+    def __init__(self, encoding: str = "utf-8") -> None:
+        self._encoding = encoding
+
+    def dump(self, value: str) -> bytes:
+        """Encode it."""
+        if not isinstance(value, str):
+            raise TypeError(f"a Text is str, not {type(value).__name__}")
+        return value.encode(self._encoding)
+
+    def load(self, data: bytes) -> str:
+        """Decode it."""
+        return data.decode(self._encoding)
+
+
+class Json(Content[Any]):
+    """Whatever JSON can say."""
+
+    media_type = "application/json"
+
+    def __init__(self, *, indent: int | None = None) -> None:
+        self._indent = indent
+
+    def dump(self, value: Any) -> bytes:
+        """Write it as JSON."""
+        return json.dumps(value, indent=self._indent, ensure_ascii=False).encode()
+
+    def load(self, data: bytes) -> Any:
+        """Read it."""
+        return json.loads(data)
+
+
+class Model(Protocol):
+    """What is asked of a class of models: pydantic's have it."""
+
+    def model_dump_json(self) -> str:
+        """Return the model as JSON."""
+        ...
+
+    @classmethod
+    def model_validate_json(cls, json_data: bytes, /) -> Self:
+        """Return the model that the JSON is."""
+        ...
+
+
+class ModelJson(Content[M]):
+    """Models of one class, as JSON."""
+
+    media_type = "application/json"
+
+    def __init__(self, model: type[M]) -> None:
+        self._model = model
+
+    def dump(self, value: M) -> bytes:
+        """Write it as JSON."""
+        if not isinstance(value, self._model):
+            raise TypeError(f"this repository holds {self._model.__name__}, not {type(value).__name__}")
+        return value.model_dump_json().encode()
+
+    def load(self, data: bytes) -> M:
+        """Read and validate it."""
+        return self._model.model_validate_json(data)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An image: its bytes, and what they say of themselves."""
+
+    data: bytes
+    media_type: str
+    width: int
+    height: int
+
+    @classmethod
+    def of(cls, data: bytes) -> Picture:
+        """Read what kind of image it is, and how large.
+
+        :raises ValueError: if it is no PNG, GIF or JPEG.
+        """
+        for read in (_png, _gif, _jpeg):
+            found = read(data)
+            if found is not None:
+                return cls(data, *found)
+        raise ValueError("these bytes are no PNG, GIF or JPEG image")
+
+
+class Image(Content[Picture]):
+    """Images: PNG, GIF and JPEG. They may be given as bytes, and are checked to be images."""
+
+    media_type = "image/*"
+
+    def dump(self, value: Picture | bytes) -> bytes:
+        """Return its bytes."""
+        return value.data if isinstance(value, Picture) else Picture.of(bytes(value)).data
+
+    def load(self, data: bytes) -> Picture:
+        """Read what it is."""
+        return Picture.of(data)
+
+
+_JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+Found = tuple[str, int, int] | None
+
+
+def _png(data: bytes) -> Found:
+    if data[:8] != b"\x89PNG\r\n\x1a\n" or data[12:16] != b"IHDR" or len(data) < 24:  # noqa: PLR2004 -- of the format
+        return None
+    return ("image/png", *struct.unpack(">II", data[16:24]))
+
+
+def _gif(data: bytes) -> Found:
+    if data[:6] not in {b"GIF87a", b"GIF89a"} or len(data) < 10:  # noqa: PLR2004 -- of the format
+        return None
+    return ("image/gif", *struct.unpack("<HH", data[6:10]))
+
+
+def _jpeg(data: bytes) -> Found:
+    if data[:2] != b"\xff\xd8":
+        return None
+    for marker, start in _jpeg_segments(data):
+        if marker in _JPEG_FRAMES and start + 7 <= len(data):
+            height, width = struct.unpack(">HH", data[start + 3 : start + 7])
+            return "image/jpeg", width, height
+    return None
+
+
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """Yield the marker of each segment, and where its length is."""
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF:  # noqa: PLR2004 -- begins every marker
+        yield data[at + 1], at + 2
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")

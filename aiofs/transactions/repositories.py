@@ -1,0 +1,187 @@
+"""Repositories: named places for values of one kind, as a unit of work declares them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, get_args, overload
+
+from aiofs.errors import AccessDenied
+from aiofs.paths import under
+from aiofs.transactions.contents import Binary, Content, ModelJson
+from aiofs.transactions.templates import PathTemplate
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from aiofs.filesystem import FileSystem
+    from aiofs.opening import Opening
+    from aiofs.system import FileLikeSystem
+    from aiofs.transactions.contents import M
+    from aiofs.transactions.uow import UnitOfWork
+
+Action = Literal["put", "create", "get", "delete", "list", "url"]
+EVERYTHING: frozenset[Action] = frozenset(get_args(Action))
+T = TypeVar("T")
+
+
+class Repository(Generic[T]):
+    """A folder of values of one kind, within a unit of work."""
+
+    def __init__(
+        self,
+        system: FileSystem,
+        template: PathTemplate,
+        content: Content[T],
+        allowed: frozenset[Action],
+        values: Mapping[str, str | int] = MappingProxyType({}),
+    ) -> None:
+        self._system = system
+        self._template = template
+        self._content = content
+        self._allowed = allowed
+        self._values = values
+
+    def __call__(self, **values: str | int) -> Self:
+        """Return the repository with holes of its template filled."""
+        filled = {**self._values, **values}
+        if set(filled) >= set(self._template.names):
+            self._template.render(**filled)
+        return type(self)(self._system, self._template, self._content, self._allowed, filled)
+
+    @property
+    def folder(self) -> str:
+        """The folder that the values are in.
+
+        :raises ValueError: if the template still has a hole.
+        """
+        return self._template.render(**self._values)
+
+    async def put(self, name: str, value: T | AsyncIterable[bytes]) -> None:
+        """Write a value, or a stream of its bytes, in place of what is there."""
+        await self._write("put", name, "w", value)
+
+    async def create(self, name: str, value: T | AsyncIterable[bytes]) -> None:
+        """Write a value, or a stream of its bytes, where there is none yet.
+
+        :raises AlreadyExists: if there is one; if another process is quicker, when the unit is committed.
+        """
+        await self._write("create", name, "x", value)
+
+    async def get(self, name: str) -> T:
+        """Return a value.
+
+        :raises NotFound: if there is none of this name.
+        """
+        self._check("get", name)
+        return self._content.load(await self._system.read_bytes(self._path(name)))
+
+    async def delete(self, *names: str, missing_ok: bool = False) -> None:
+        """Remove values; if one cannot be, none is.
+
+        :raises NotFound: naming one that is not there, unless `missing_ok`.
+        """
+        self._check("delete", *names)
+        await self._system.rm(*map(self._path, names), missing_ok=missing_ok)
+
+    async def list(self, prefix: str = "", *, after: str = "") -> list[str]:
+        """Return the names that begin with `prefix` and come behind `after`, in the order of UTF-8 bytes."""
+        self._check("list")
+        cut = len(under(self.folder))
+        behind = under(self.folder) + after if after else ""
+        return [path[cut:] async for path in self._system.ls(self.folder, prefix=prefix, after=behind)]
+
+    async def url(self, name: str, method: Literal["GET", "PUT"] = "GET", *, expires: float = 3600) -> str:
+        """Return a URL that lets its bearer read or write what is committed under the name.
+
+        :raises Unsupported: if the store has no such URLs.
+        """
+        self._check("url", name)
+        return await self._system.url(self._path(name), method, expires=expires)
+
+    def open(self, name: str, mode: Literal["r", "w", "x", "a", "r+"] = "r") -> Opening[Any]:
+        """Open the bytes of a value, to stream them."""
+        needed: dict[str, tuple[Action, ...]] = {"r": ("get",), "x": ("create",), "r+": ("get", "put")}
+        for action in needed.get(mode, ("put",)):
+            self._check(action, name)
+        return self._system.open(self._path(name), mode)
+
+    def media_type(self, name: str) -> str:
+        """Return what a file of this name is, as far as the name and the kind of content say."""
+        return self._content.media_type_of(name)
+
+    def parse(self, path: str) -> dict[str, str | int] | None:
+        """Return what fills the holes of a folder like this one's; `None` if it is none."""
+        return self._template.match(path)
+
+    async def _write(self, action: Action, name: str, mode: str, value: T | AsyncIterable[bytes]) -> None:
+        self._check(action, name)
+        data = value if isinstance(value, AsyncIterable) else self._content.dump(value)
+        async with self._system.open(self._path(name), mode) as file:
+            if isinstance(data, bytes):
+                await file.write(data)
+            else:
+                async for chunk in data:
+                    await file.write(chunk)
+
+    def _check(self, action: Action, *names: str) -> None:
+        if action not in self._allowed:
+            raise AccessDenied.of(names[0] if names else None, f"this repository does not allow {action!r}")
+
+    def _path(self, name: str) -> str:
+        return under(self.folder) + name
+
+
+class RepositoryField(Generic[T]):
+    """What `repository` declares: as an attribute of a unit of work it is the `Repository`."""
+
+    def __init__(
+        self, system: FileLikeSystem, template: PathTemplate, content: Content[T], allowed: frozenset[Action]
+    ) -> None:
+        self.system = system
+        self._template = template
+        self._content = content
+        self._allowed = allowed
+
+    @overload
+    def __get__(self, unit: None, owner: type[UnitOfWork]) -> Self: ...
+    @overload
+    def __get__(self, unit: UnitOfWork, owner: type[UnitOfWork]) -> Repository[T]: ...
+    def __get__(self, unit: UnitOfWork | None, owner: type[UnitOfWork]) -> Self | Repository[T]:
+        if unit is None:
+            return self
+        return Repository(unit.system_of(self), self._template, self._content, self._allowed)
+
+
+@overload
+def repository(
+    system: FileLikeSystem, *, at: str | PathTemplate = "", allow: Collection[Action] = EVERYTHING
+) -> RepositoryField[bytes]: ...
+@overload
+def repository(
+    system: FileLikeSystem, *, at: str | PathTemplate = "", of: Content[T], allow: Collection[Action] = EVERYTHING
+) -> RepositoryField[T]: ...
+@overload
+def repository(
+    system: FileLikeSystem, *, at: str | PathTemplate = "", of: type[M], allow: Collection[Action] = EVERYTHING
+) -> RepositoryField[M]: ...
+def repository(
+    system: FileLikeSystem,
+    *,
+    at: str | PathTemplate = "",
+    of: Content[Any] | type[Any] | None = None,
+    allow: Collection[Action] = EVERYTHING,
+) -> RepositoryField[Any]:
+    """Declare a repository of a unit of work: a folder `at` of a file system, with values `of` one kind.
+
+    `at` may have holes, `"avatars/{user}"`, that calling the repository fills. `of` is `Binary()` (the default),
+    `Text()`, `Json()`, `Image()`, a `Content` of your own or a class of pydantic models. `allow` is what may be done.
+
+    :raises ValueError: if the template or one of the actions is wrong.
+    """
+    unknown = set(allow) - EVERYTHING
+    if unknown:
+        raise ValueError(f"a repository allows some of {sorted(EVERYTHING)}, not {sorted(unknown)}")
+    template = at if isinstance(at, PathTemplate) else PathTemplate(at)
+    content = Binary() if of is None else of if isinstance(of, Content) else ModelJson(of)
+    return RepositoryField(system, template, content, frozenset(allow))
