@@ -69,9 +69,7 @@ class Handle(AsyncBase):
     def _of(cls, fresh: Fresh, loop: asyncio.AbstractEventLoop) -> Self:
         """Return a handle over what was just opened on the loop."""
         handle = cls.__new__(cls)
-        handle._fresh = fresh
-        handle._ref_loop = loop
-        handle._executor = None
+        handle.__dict__.update(_fresh=fresh, _ref_loop=loop, _executor=None)
         return handle
 
     def __getattr__(self, name: str) -> Any:

@@ -12,11 +12,11 @@ import stat
 import sys
 from contextlib import suppress
 from time import monotonic
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aiofs.localio.devices import Device, known_device
-from aiofs.localio.files import LocalFile
-from aiofs.localio.opening import READ_MODES, Request, is_usual, stack
+from aiofs.localio.fresh import Fresh
+from aiofs.localio.opening import READ_MODES, Request, is_usual
 
 if TYPE_CHECKING:
     from aiofs.localio.linux import How
@@ -30,7 +30,7 @@ Found = tuple[int, Device, int]
 """A descriptor, the device and the size of a file."""
 
 
-def open_cached(request: Request, turn: Turn) -> IO[Any] | None:
+def open_cached(request: Request, turn: Turn) -> Fresh | None:
     """Open for reading, on the loop; None where only a thread can do it, or tell why it cannot be done."""
     file = request.file
     if not is_usual(request) or request.mode not in READ_MODES or type(file) is int:
@@ -40,25 +40,12 @@ def open_cached(request: Request, turn: Turn) -> IO[Any] | None:
     opener = _opener.get()
     if opener is None:
         return None
-    path = os.fspath(file)
+    path = file if type(file) is str else os.fspath(file)
     found = opener.open(path)
     if found is None:
         return None
     sys.audit("open", path, request.mode, READ)
-    descriptor, device, size = found
-    try:
-        raw = LocalFile(descriptor, "r")
-    except BaseException:
-        os.close(descriptor)
-        raise
-    try:
-        raw.name = path
-        stream = stack(raw, request)
-    except BaseException:
-        raw.close()
-        raise
-    raw.settle_in(device, turn, size)
-    return stream
+    return Fresh(found, request, path, turn)
 
 
 def open_below(folder: str, path: str) -> tuple[int, Device] | None:
@@ -120,12 +107,13 @@ class CachedOpener:
         descriptor = self._system.open(self._here, path, self._at_once)
         if descriptor < 0:
             return None
-        found = self._look(descriptor)
-        if found is None:
+        status = os.fstat(descriptor)
+        device = known_device(status.st_dev)
+        if device is None or not device.answers_at_once or not stat.S_ISREG(status.st_mode):
             os.close(descriptor)
             return None
         self._let_wait(descriptor)
-        return descriptor, *found
+        return descriptor, device, status.st_size
 
     def _open_at(self, folder: int, path: str | bytes, how: How) -> Found | None:
         place = self._system.open(folder, path, how)

@@ -14,7 +14,7 @@ from time import monotonic, time_ns
 from typing import TYPE_CHECKING
 
 from aiofs.localio.devices import Device
-from aiofs.localio.reading import NOWAIT, pread_now
+from aiofs.localio.reading import NOWAIT, pread_now, rest_now
 from aiofs.localio.turns import INLINE, Turn
 
 if TYPE_CHECKING:
@@ -115,19 +115,8 @@ class LocalFile(io.FileIO):
                 return None
             self.seek(len(rest), os.SEEK_CUR)
             return rest
-        turn, count = self.turn, 0
-        turn.spend()
-        try:
-            while count < INLINE:
-                more = os.preadv(self.descriptor, [turn.scratch[count:] if count else turn.scratch], -1, NOWAIT)
-                if not more:  # only this is the end: a short read may have met a page that is not at hand
-                    return bytes(turn.scratch[:count])
-                count += more
-        except OSError as error:
-            if error.errno == errno.EOPNOTSUPP:
-                self.device.nowait = False
-        self.seek(-count, os.SEEK_CUR)
-        return None
+        self.turn.spend()
+        return rest_now(self.descriptor, self.device, self.turn.scratch)
 
     def _starve(self) -> None:
         """Say that only a thread can go on; whoever looks whether a turn is due sees it too."""

@@ -6,7 +6,7 @@ import asyncio
 import errno
 import os
 
-from aiofs.localio.devices import known_device
+from aiofs.localio.devices import Device, known_device
 from aiofs.localio.turns import INLINE, turn_of
 from aiofs.threads import hop
 
@@ -38,6 +38,24 @@ def pread_now(fd: int, size: int, offset: int, scratch: memoryview) -> bytes | N
             return os.pread(fd, size, offset)
         return None  # the thread meets the same error, and reports it
     return bytes(scratch[:count])
+
+
+def rest_now(fd: int, device: Device, scratch: memoryview) -> bytes | None:
+    """All that is left from the position on, if it is little and in the page cache; else None, and nothing moved."""
+    if not device.nowait:
+        return None
+    count = 0
+    try:
+        while count < len(scratch):
+            more = os.preadv(fd, [scratch[count:] if count else scratch], -1, NOWAIT)
+            if not more:  # only this is the end: a short read may have met a page that is not at hand
+                return bytes(scratch[:count])
+            count += more
+    except OSError as error:
+        if error.errno == errno.EOPNOTSUPP:
+            device.nowait = False
+    os.lseek(fd, -count, os.SEEK_CUR)
+    return None
 
 
 def _in_memory(fd: int) -> bool:
