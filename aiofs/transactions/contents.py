@@ -42,7 +42,8 @@ class Content(ABC, Generic[T]):
 
     def media_type_of(self, name: str) -> str:
         """Return the media type of a file of this name."""
-        return mimetypes.guess_type(name)[0] or self.media_type
+        extension = name[name.rfind(".") :].lower() if "." in name else ""
+        return mimetypes.types_map.get(extension, self.media_type)
 
 
 class Binary(Content[bytes]):

@@ -184,7 +184,7 @@ async def _tidy(works: Sequence[Work]) -> None:
         if not work.driver.capabilities.holds:
             swept.setdefault(work.driver, []).append(work.step.path)
     for driver, paths in swept.items():
-        with suppress(Locked):  # somebody writes there again: sweeping is for later
+        with suppress(OSError):  # somebody writes there again, or the store is away: sweeping is for later
             await _sweep(driver, paths)
 
 

@@ -39,10 +39,8 @@ class PathTemplate:
         """
         missing, unknown = set(self.names) - set(values), set(values) - set(self.names)
         if missing or unknown:
-            wrong = [f"no value for {name!r}" for name in sorted(missing)] + [
-                f"no hole {name!r}" for name in sorted(unknown)
-            ]
-            raise ValueError(f"template {self.template!r}: {', '.join(wrong)}")
+            what = f"no value for {sorted(missing)}" if missing else f"no hole named {sorted(unknown)}"
+            raise ValueError(f"template {self.template!r}: {what}")
         for name, value in values.items():
             if name in self._integers:
                 if not isinstance(value, int) or value < 0:

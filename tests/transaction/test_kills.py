@@ -1,8 +1,8 @@
 """The kill matrix: a transaction on local files is killed at every step, and so is whoever recovers it.
 
 A step is every call that changes something on the disk (each creation, write, rename, link and removal of the journal,
-of staging files, of before-images and of the files themselves), and the middle of every write. `AIOFS_TEST_FULL=1` takes
-all of them; an ordinary run takes some.
+of staging files, of before-images and of the files themselves), and the middle of every write. `AIOFS_TEST_FULL=1`
+takes all of them; an ordinary run takes some.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Folders:
 
     def recover(self) -> Recovered:
         stores = self()
-        return asyncio.run(recover(stores[""] if "" in stores else stores))
+        return asyncio.run(recover(stores.get("", stores)))
 
     def tree(self) -> list[str]:
         """All that is on the disk, folders included; our own empty folder, which goes with the next use, is none."""

@@ -1,4 +1,4 @@
-"""Every single call to the stores fails, and pairs of calls: the outcome is all or nothing, and the user is told which."""
+"""Every single call to the stores fails, and pairs of calls: it is all or nothing, and the user is told which."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Trial:
         dressed: dict[str, FileLikeSystem] = {
             name: FileSystem(Stepped(self.steps).bind(fs.driver)) for name, fs in self.stores.items()
         }
-        tx = transaction(dressed[""] if "" in dressed else dressed)
+        tx = transaction(dressed.get("", dressed))
         try:
             async with tx:
                 await change(tx, list(dressed))
@@ -93,7 +93,7 @@ class Trial:
         self.state = tx.state
         await self.steps.heal()
         at_once = await state_of(self.stores)
-        await recover(self.stores[""] if "" in self.stores else self.stores)
+        await recover(self.stores.get("", self.stores))
         in_the_end = await state_of(self.stores)
         assert self.state == "unfinished" or at_once == in_the_end
         return in_the_end

@@ -1,0 +1,152 @@
+"""The journal: what it makes of torn, damaged and foreign lines."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import aiofs
+from aiofs.transactions.journal import FOLDER, Journal, decode, encode
+from aiofs.transactions.publishing import Publication
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from aiofs.driver import Lease
+    from aiofs.transactions.system import FileTransaction
+
+RECORDS: list[dict[str, Any]] = [
+    {"do": "open", "stores": {"": "x"}},
+    {"do": "touch", "path": "zwölf\n"},
+    {"do": "plan"},
+]
+
+
+def test_a_line_says_what_was_written() -> None:
+    assert decode(b"".join(map(encode, RECORDS)), "log") == (RECORDS, False)
+
+
+def test_a_line_is_torn_wherever_it_is_cut() -> None:
+    whole = encode(RECORDS[0])
+    for size in range(1, len(whole) - 1):
+        records, torn = decode(whole + encode(RECORDS[1])[:size], "log")
+        complete = size >= len(encode(RECORDS[1])) - 1
+        assert records == RECORDS[: 2 if complete else 1]
+        assert torn is (not complete and size > 1)
+
+
+def test_who_writes_behind_a_torn_line_says_so() -> None:
+    torn = encode(RECORDS[0]) + encode(RECORDS[1])[:-9]
+    assert decode(torn + encode({"do": "abort", "mends": True}), "log")[1] is False
+    with pytest.raises(OSError, match="does not fit its checksum"):
+        decode(torn + encode({"do": "abort"}), "log")
+
+
+def test_every_changed_byte_is_found() -> None:
+    lines = b"".join(map(encode, RECORDS))
+    middle = lines.index(b"touch")
+    changed = lines[:middle] + b"T" + lines[middle + 1 :]
+    with pytest.raises(aiofs.Damaged):
+        decode(changed, "log")
+
+
+def test_a_newer_version_is_not_guessed_at() -> None:
+    line = encode(RECORDS[0]).replace(b"aiofs-journal/1", b"aiofs-journal/2")
+    with pytest.raises(aiofs.Unsupported, match="aiofs-journal/2"):
+        decode(line, "log")
+
+
+async def crashed(
+    fs: aiofs.FileSystem, change: Callable[[FileTransaction], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Leave a decided transaction as a process that dies right after the decision does."""
+
+    class Died(BaseException):
+        pass
+
+    async def die(_: Publication) -> None:
+        raise Died
+
+    held: list[Lease] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(Publication, "run", die)
+        tx = aiofs.transaction(fs, auto_commit=False)
+        await tx.__aenter__()
+        await change(tx)
+        held += tx._unit.drivers[""].leases.values()
+        log = tx._unit._log
+        assert log is not None
+        with pytest.raises(Died):
+            await tx.commit()
+    for lease in held:
+        await lease.release()
+    await log.release()
+
+
+async def write_two(tx: FileTransaction) -> None:
+    await tx.write_bytes("a", b"new")
+    await tx.write_bytes("b", b"new")
+
+
+async def test_a_torn_decision_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever the last write to a journal is cut, recovery leads to all or nothing, and leaves nothing else."""
+    outcomes = set()
+    cut = 1
+    while True:
+        root = tmp_path / str(cut)
+        fs = aiofs.OSFileSystem(root, durable=False)
+        await crashed(fs, write_two, monkeypatch)
+        (log,) = await asyncio.to_thread(lambda root=root: list((root / FOLDER).glob("*.log")))
+        data = log.read_bytes()
+        decision = data.rindex(b"\n", 0, len(data) - 1)
+        if len(data) - cut <= decision:
+            break
+        await asyncio.to_thread(log.write_bytes, data[:-cut])
+        await aiofs.recover(fs)
+        files = {name: await fs.read_bytes(name) async for name in fs.ls()}
+        assert files in ({}, {"a": b"new", "b": b"new"})
+        outcomes.add(len(files))
+        assert await asyncio.to_thread(lambda root=root: list(root.rglob(".aiofs*"))) == []
+        cut += 7
+    assert outcomes == {0, 2}
+
+
+async def test_damage_is_reported_and_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fs = aiofs.OSFileSystem(tmp_path)
+    await crashed(fs, write_two, monkeypatch)
+    (log,) = (tmp_path / FOLDER).glob("*.log")
+    data = log.read_bytes()
+    log.write_bytes(data.replace(b'"do":"touch"', b'"do":"torch"', 1))
+    with pytest.raises(ExceptionGroup, match="could not be recovered"):
+        await aiofs.recover(fs)
+    found = {finding.kind: finding for finding in await aiofs.fsck(fs, fix=True)}
+    assert "checksum" in found["damaged journal"].why
+    assert found["prepared write"].why == "a transaction in the journal may need it"
+    log.write_bytes(data)
+    assert (await aiofs.recover(fs)).finished
+    assert await fs.ls() == ["a", "b"]
+
+
+async def test_a_journal_of_other_stores_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fs = aiofs.OSFileSystem(tmp_path / "data")
+    elsewhere = aiofs.OSFileSystem(tmp_path / "elsewhere")
+    await crashed(fs, write_two, monkeypatch)
+    assert (await aiofs.recover(elsewhere, journal=fs)).foreign
+    assert (await aiofs.recover({"named": fs}, journal=fs)).foreign
+    assert await elsewhere.ls() == []
+    assert (await aiofs.recover(fs)).finished
+
+
+async def test_it_holds_no_more_than_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a large file holds is not in the journal, and nothing is when the transaction has ended."""
+    fs = aiofs.OSFileSystem(tmp_path)
+    await crashed(fs, write_two, monkeypatch)
+    (unit,) = await Journal(fs.driver).units()
+    records = await Journal(fs.driver).log(unit).read()
+    assert [record["do"] for record in records] == ["open", "touch", "touch", "plan", "commit"]
+    assert b"new" not in (tmp_path / FOLDER / f"{unit}.log").read_bytes()
+    await aiofs.recover(fs)
+    assert list(tmp_path.rglob(".aiofs*")) == []
