@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 VERBS = {
     "demo": "show writing, reading, a refused second writer and an aborted write, on this machine alone",
+    "torture": "kill a transaction at every step, recover it, and tell what is there then",
 }
 
 

@@ -22,7 +22,7 @@ from aiofs.testing.contract.suite import nursery  # noqa: E402
 from aiofs.testing.harness import Harness, until  # noqa: E402
 from aiofs.testing.needs import Need, needs  # noqa: E402
 from aiofs.testing.plugin import pytest_collection_modifyitems, pytest_terminal_summary  # noqa: E402
-from aiofs.testing.stepped import Stepped, Steps  # noqa: E402
+from aiofs.transactions.stepped import Stepped, Steps  # noqa: E402
 
 __all__ = [
     "Chaos",

@@ -9,7 +9,9 @@ import os
 import pickle
 import signal
 import sys
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
+
+from aiofs.testing.chaos import Chaos
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from aiofs.file import FileLike
     from aiofs.filesystem import FileSystem
     from aiofs.system import FileLikeSystem
+    from aiofs.testing.chaos import Verb
     from aiofs.testing.harness import Harness
 
 Dress = tuple[Any, ...]
@@ -40,8 +43,8 @@ class Child:
         paths = os.pathsep.join(["", os.getcwd(), *filter(None, sys.path)])
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
-            "-m",
-            __name__,
+            "-c",
+            f"from {__name__} import serve; serve()",
             self._recipe,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -82,6 +85,16 @@ class Child:
         assert "error" not in answer, answer
         return answer["result"]
 
+    async def dies(self, verb: str, *args: str) -> None:
+        """Tell the child to do something that it does not live to the end of."""
+        process = self._running
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(json.dumps([verb, *args]).encode() + b"\n")
+        line = await process.stdout.readline()
+        assert not line, f"the child lived on after {verb!r}: {line!r}"
+        await self.gone()
+
     def kill(self) -> None:
         """End it as `kill -9` does."""
         self._running.kill()
@@ -102,8 +115,9 @@ class Child:
 class Servant:
     """What runs in the child."""
 
-    def __init__(self, fs: FileSystem) -> None:
+    def __init__(self, fs: FileSystem, chaos: Chaos) -> None:
         self._fs = fs
+        self._chaos = chaos
         self._file: FileLike | None = None
 
     async def obey(self, verb: str, *args: str) -> Any:
@@ -117,6 +131,10 @@ class Servant:
                 await self._opened.close()
             case "abort", ():
                 await self._opened.abort()
+            case "write whole", (path, text):
+                await self._fs.write_bytes(path, text.encode())
+            case "die at", (step, when):
+                self._chaos.kill(cast("Verb", step), after=when == "after")
             case "read", (path,):
                 return (await self._fs.read_bytes(path)).decode()
             case "hello", ():
@@ -131,11 +149,16 @@ class Servant:
         return self._file
 
 
-async def serve(recipe: str) -> None:
-    """Open the store and obey until the standard input ends."""
+def serve() -> None:
+    """Be the child that the command line describes."""
+    asyncio.run(_serve(sys.argv[1]))
+
+
+async def _serve(recipe: str) -> None:
     connect, layers = pickle.loads(base64.b64decode(recipe))  # noqa: S301 -- from the parent's own test
     async with connect() as system:
-        servant = Servant(system.over(*layers))
+        chaos = Chaos()
+        servant = Servant(system.over(chaos, *layers), chaos)
         while line := await asyncio.to_thread(sys.stdin.buffer.readline):
             sys.stdout.write(json.dumps(await _answer(servant, json.loads(line))) + "\n")
             sys.stdout.flush()
@@ -147,7 +170,3 @@ async def _answer(servant: Servant, order: list[str]) -> dict[str, Any]:
     except OSError as error:
         kind = next((kind for kind in KINDS if isinstance(error, kind)), type(error))
         return {"error": kind.__name__, "words": str(error), "filename": error.filename}
-
-
-if __name__ == "__main__":
-    asyncio.run(serve(sys.argv[1]))

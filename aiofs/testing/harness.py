@@ -176,6 +176,15 @@ class Harness:
             found += await self.residue()
         return found
 
+    async def sweep(self) -> None:
+        """Sweep all that is left over; what is said to live must refuse."""
+        sweeps = self.driver.offers(Sweeps)
+        if sweeps is None:
+            return
+        for left in [left async for left in sweeps.leftovers()]:
+            gone = await sweeps.sweep(left)
+            assert not (left.live and gone), f"{left} was swept alive"
+
     async def meddle_with(self, path: str, data: bytes) -> None:
         """Change a file behind the back of all writers."""
         assert self.meddle is not None, "the harness must give `meddle=` where the store is conditional"

@@ -13,7 +13,7 @@ from aiofs.transactions.system import driver_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from aiofs.testing.kills import Nursery
+    from aiofs.transactions.kills import Nursery
 
 
 def kinds(findings: list[aiofs.Finding]) -> list[tuple[str, bool, bool]]:

@@ -15,7 +15,7 @@ from aiofs.filesystem import FileSystem
 from aiofs.paths import is_reserved
 from aiofs.stores import OSFileSystem
 from aiofs.testing import Stepped, Steps
-from aiofs.testing.kills import State, change, seed, state_of
+from aiofs.transactions.kills import State, change, seed, state_of
 from aiofs.transactions import preparing
 from aiofs.transactions.system import recover, transaction
 

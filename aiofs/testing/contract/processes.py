@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from aiofs.testing.harness import Harness
 
 PATIENCE = 10.0
+LONG = 5.0
 
 
 @needs("writable", "shared locks")
@@ -84,6 +85,21 @@ class Processes:
                 await child.call("close")
                 assert await store.get("file") == b"the sleeper's"
         await store.write_at_once("file")
+
+    async def test_131_killed_at_every_step(self, store: Harness) -> None:
+        """Killed at any step, a writer leaves the old bytes or, once it published, the new; and nobody in the way."""
+        old, new = b"old" * 1000, "new" * store.part_size
+        steps = (("write", "after"), ("commit", "after"), ("commit", "before"), ("lock", "after"))
+        for step, when in steps if store.lease < LONG else steps[:1]:
+            await store.put("file", old)
+            async with Child.of(store) as child:
+                await child.call("die at", step, when)
+                await child.dies("write whole", "file", new)
+            there = await store.get("file")
+            assert there == (new.encode() if (step, when) == ("commit", "after") else old), f"{when} {step}"
+            await _written_within(store, store.lease + PATIENCE)
+            await store.sweep()
+            assert await store.leftovers() == []
 
 
 async def _written_within(store: Harness, seconds: float) -> None:

@@ -127,7 +127,7 @@ class Leftovers:
         """Sweeping all there is takes nothing from a writer that lives."""
         async with store.fs.open("folder/file", "w") as file:
             await file.write(b"n" * (store.part_size + 1))
-            await _sweep(store)
+            await store.sweep()
             await file.write(b"the end")
         assert await store.get("folder/file") == b"n" * (store.part_size + 1) + b"the end"
         assert await store.leftovers() == []
@@ -141,23 +141,13 @@ class Leftovers:
         token = await _prepared(store, "file", b"new")
         deadline = time.monotonic() + store.lease + PATIENCE
         while await store.leftovers() and time.monotonic() < deadline:
-            await _sweep(store)
+            await store.sweep()
             await asyncio.sleep(0.01)
         assert await store.get("file") == b"old"
         if store.driver.offers(Sweeps) is not None:
             assert await store.leftovers() == []
             await store.write_at_once("file")
         await (await _resumed(store, token)).abort()
-
-
-async def _sweep(store: Harness) -> None:
-    """Sweep all that is left over; what is said to live must refuse."""
-    sweeps = store.driver.offers(Sweeps)
-    if sweeps is None:
-        return
-    for left in [left async for left in sweeps.leftovers()]:
-        gone = await sweeps.sweep(left)
-        assert not (left.live and gone), f"{left} was swept alive"
 
 
 async def _first_bytes(store: Harness, path: str, match: str | None) -> bytes:

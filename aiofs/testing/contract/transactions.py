@@ -15,9 +15,9 @@ from aiofs.backends.memory import MemoryDriver
 from aiofs.filesystem import FileSystem
 from aiofs.testing.contract.suite import Suite
 from aiofs.testing.harness import PATIENCE, cancelled_everywhere
-from aiofs.testing.kills import Nursery, seed, state_of
+from aiofs.transactions.kills import Nursery, seed, state_of
 from aiofs.testing.needs import needs
-from aiofs.testing.stepped import Stepped, Steps
+from aiofs.transactions.stepped import Stepped, Steps
 from aiofs.transactions.errors import Unfinished
 from aiofs.transactions.recovery import Recovered
 from aiofs.transactions.system import TransactionalFileSystem, recover, transaction

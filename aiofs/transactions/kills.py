@@ -18,10 +18,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from aiofs.paths import is_reserved
 from aiofs.system import FileLikeSystem
-from aiofs.transactions.system import FileTransaction, Transaction, recover, transaction
+from aiofs.driver import Layer
+from aiofs.transactions.stepped import Stepped, Steps
+from aiofs.transactions.system import FileTransaction, Transaction, driver_of, recover, transaction
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
+
+    from aiofs.filesystem import FileSystem
 
 Connect = Callable[[], Mapping[str, FileLikeSystem]]
 """Opens the stores by name; a single one has the name ""."""
@@ -136,7 +140,8 @@ async def orphans_of(stores: Mapping[str, FileLikeSystem]) -> list[str]:
 
 async def perform(stores: Mapping[str, FileLikeSystem], part: Part, bomb: Bomb) -> None:
     """Do the transaction, or recover from it, counting the steps of one part."""
-    subject = stores[""] if set(stores) == {""} else dict(stores)
+    watched = {name: _watched(system, bomb) for name, system in stores.items()}
+    subject = watched.get("", watched)
     if part == "recover":
         bomb.arm()
         await recover(subject)
@@ -148,6 +153,15 @@ async def perform(stores: Mapping[str, FileLikeSystem], part: Part, bomb: Bomb) 
         if part == "commit":
             bomb.arm()
         await tx.commit()
+
+
+def _watched(system: FileLikeSystem, bomb: Bomb) -> FileSystem:
+    """Return the system, its calls counted where its work is not done by calls into the operating system."""
+    driver = driver_of(system)
+    while isinstance(driver, Layer):
+        driver = driver.base
+    is_local = type(driver).__module__.startswith("aiofs.backends.osfiles")
+    return system.over() if is_local else system.over(Stepped(Steps(bomb.step)))
 
 
 def _child(connect: Connect, part: Part, nth: int, answer: Connection) -> None:
@@ -171,7 +185,7 @@ class Nursery:
         methods = multiprocessing.get_all_start_methods()
         self._context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
         if "forkserver" in methods:
-            self._context.set_forkserver_preload(["aiofs.testing.kills", "aiofs.backends.osfiles"])
+            self._context.set_forkserver_preload(["aiofs.transactions.kills", "aiofs.backends.osfiles"])
 
     def warm_up(self) -> None:
         """Start what children come from, and wait until it is there."""

@@ -13,9 +13,11 @@ calls of something, one after another.
 from __future__ import annotations
 
 import errno
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from aiofs.driver import Copies, Layer, Lease, Sweeps, WriteSession
+from aiofs.errors import Unsupported
 from aiofs.powers import Appends, Removes, Snapshots
 
 if TYPE_CHECKING:
@@ -66,7 +68,7 @@ class Steps:
         if self._tick is not None:
             self._tick()
         if after is False:
-            if hasattr(work, "close"):
+            if isinstance(work, Coroutine):
                 work.close()
             raise self._trouble(verb, path)
         made = await work
@@ -180,7 +182,8 @@ class Stepped(Layer):
 
     def _power(self, power: type[Power]) -> Power:
         offered = self.base.offers(power)
-        assert offered is not None, "only what is offered is asked for"
+        if offered is None:
+            raise Unsupported.of(None, f"{self.base} does not offer {power.__name__}")
         return offered
 
 
@@ -221,7 +224,7 @@ class SteppedLease(Lease):
     """A lease that takes a step when it is given back."""
 
     def __init__(self, steps: Steps, lease: Lease) -> None:
-        self.path = lease.path
+        self.path: str = lease.path
         self.inner = lease
         self._steps = steps
 
