@@ -110,7 +110,6 @@ class FastDFSDriver(Driver):
         if (own := self._keeper_of(token["path"])) is not None:
             return await own.resume(token)
         lease = await self.lock(token["path"])
-        await self.images.learn()
         return NamedSession.resumed(self, token, lease)
 
     async def delete(
@@ -122,8 +121,6 @@ class FastDFSDriver(Driver):
             for path in sorted(set(paths) - ours.keys()):
                 ours[path] = await self.lock(path)
                 held.push_async_callback(_give_back, ours[path])
-            if leases:
-                await self.images.learn()
             files = {path: await self._file_behind(path, match, missing_ok=missing_ok) for path in paths}
             await finish(self._remove({path: file for path, file in files.items() if file is not None}, ours))
 
@@ -201,8 +198,8 @@ class FastDFSDriver(Driver):
 
         Where that fails it is left over, until it is swept.
         """
-        if not self.images.keeps(file):
-            with suppress(OSError):
+        with suppress(OSError):
+            if not await self.images.keeps(file):
                 await self.client.delete(file)
 
     async def settle(self, path: str, file: str, replaced: str | None) -> None:

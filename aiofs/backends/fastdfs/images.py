@@ -1,66 +1,67 @@
-"""Before-images: a file that was replaced stays, and the index remembers it, until a transaction is over."""
+"""Before-images: a file that was replaced stays, and the index remembers it, until a transaction is over.
+
+Two small files in the index say so: one is found by path and tag, the other by the id, for whoever is about to remove
+a file that no name leads to any more.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from aiofs.backends.fastdfs.index import check_match
-from aiofs.errors import AlreadyExists, NotFound
+from aiofs.errors import NotFound
 from aiofs.shield import finish
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from aiofs.backends.fastdfs.driver import FastDFSDriver
+    from aiofs.backends.fastdfs.index import Record
     from aiofs.driver import Entry, Lease
 
-FOLDER = ".aiofs-before/"
-"""Where in the index before-images are remembered."""
+_IMAGES = ".aiofs-before/image-"
+_MARKS = ".aiofs-before/file-"
 
 
 class Images:
-    """The files that stay although no name leads to them, each under a path and a tag."""
+    """The files that stay although no name leads to them."""
 
     def __init__(self, driver: FastDFSDriver) -> None:
         self._driver = driver
-        self._kept: set[str] = set()
 
-    def keeps(self, file: str) -> bool:
-        """Whether the file is to stay, as far as is known here."""
-        return file in self._kept
-
-    async def learn(self) -> None:
-        """Find out what others kept: whoever takes over from a process that died has to know."""
-        self._kept.update([file async for _image, file in self.all()])
+    async def keeps(self, file: str) -> bool:
+        """Whether a file is to stay."""
+        return await self._driver.index.get(_mark(file)) is not None
 
     async def all(self) -> AsyncIterator[tuple[str, str]]:
         """Yield the name of each image in the index, and the file that it keeps."""
         index = self._driver.index
-        async for entry in index.driver.list(FOLDER):
+        async for entry in index.driver.list(_IMAGES):
             with suppress(NotFound):
                 yield entry.path, str((await index.find(entry.path)).file)
 
     async def keep(self, path: str, tag: str) -> None:
-        """Keep the file as it is now."""
+        """Keep the file as it is now, unless something is kept under this tag already."""
         index, image = self._driver.index, _image(path, tag)
         record = await index.get(path)
         if record is None:
             return
-        self._kept.add(str(record.file))
-        lease = await index.driver.lock(image)
-        try:
-            with suppress(AlreadyExists):
+        async with self._locked(image) as (lease, kept):
+            if kept is None:
                 await index.put(image, str(record.file), record.metadata, lease, None)
-        finally:
-            await finish(lease.release())
+        file = str((kept or record).file)
+        async with self._locked(_mark(file)) as (lease, marked):
+            images = {} if marked is None else dict(marked.metadata)
+            if image not in images:
+                await index.put(_mark(file), file, {**images, image: path}, lease, marked)
 
     async def restore(self, path: str, tag: str, lease: Lease, match: str) -> Entry:
         """Put the file that was kept behind the path again, and remove the one that is there."""
-        index, image = self._driver.index, _image(path, tag)
+        index = self._driver.index
         try:
-            kept = await index.find(image)
+            kept = await index.find(_image(path, tag))
         except NotFound as error:
             raise NotFound.of(path, "what the file was before is not kept") from error
         there = await index.get(path)
@@ -78,13 +79,42 @@ class Images:
     async def forget(self, path: str, image: str) -> None:
         """As `drop`, for an image whose name in the index is known."""
         index = self._driver.index
-        kept, there = await index.get(image), await index.get(path)
-        if kept is not None:
-            self._kept.discard(str(kept.file))
-            if there is None or there.file != kept.file:
-                await self._driver.discard(str(kept.file))
-            await index.driver.delete([image], missing_ok=True)  # last, so that whoever dies here is followed up
+        async with self._locked(image) as (lease, kept):
+            if kept is not None:
+                await self._unmark(str(kept.file), image)
+                there = await index.get(path)
+                if there is None or there.file != kept.file:
+                    await self._driver.discard(str(kept.file))
+                await index.driver.delete([image], leases=[lease])  # last, so that whoever dies here is followed up
+
+    async def _unmark(self, file: str, image: str) -> None:
+        index, mark = self._driver.index, _mark(file)
+        async with self._locked(mark) as (lease, marked):
+            if marked is None:
+                return
+            others = {name: path for name, path in marked.metadata.items() if name != image}
+            if others:
+                await index.put(mark, file, others, lease, marked)
+            else:
+                await index.driver.delete([mark], leases=[lease])
+
+    @asynccontextmanager
+    async def _locked(self, name: str) -> AsyncIterator[tuple[Lease, Record | None]]:
+        index = self._driver.index
+        lease = await index.driver.lock(name)
+        try:
+            yield lease, await index.get(name)
+        finally:
+            await finish(lease.release())
 
 
 def _image(path: str, tag: str) -> str:
-    return FOLDER + hashlib.blake2b(f"{tag}\0{path}".encode(), digest_size=16).hexdigest()
+    return _IMAGES + _digest(f"{tag}\0{path}")
+
+
+def _mark(file: str) -> str:
+    return _MARKS + _digest(file)
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -442,28 +442,40 @@ async def test_missing_file_is_not_kept(fs: FastDFSFileSystem) -> None:
     await lease.release()
 
 
-@pytest.mark.parametrize("ending", ["commit", "rm"])
+@pytest.mark.parametrize("ending", ["commit", "write", "rm"])
 async def test_what_a_process_that_died_kept_stays(
     fs: FastDFSFileSystem, cluster: Cluster, index: MemoryFileSystem, ending: str
 ) -> None:
     await fs.write_bytes("name", b"old")
     await fs.driver.keep("name", "tag")
-    token = await prepared(fs.driver, "name", b"new")
     async with over(cluster, index) as heir:
         if ending == "commit":
-            session = await heir.driver.resume(token)
+            session = await heir.driver.resume(await prepared(fs.driver, "name", b"new"))
             await session.commit()
+        elif ending == "write":
+            await heir.write_bytes("name", b"new")
         else:
-            lease = await heir.driver.lock("name")
-            await heir.driver.delete(["name"], leases=[lease])
-            await lease.release()
+            await heir.rm("name")
         assert b"old" in stored(cluster)
         lease = await heir.driver.lock("name")
-        match = str((await heir.stat("name")).version) if ending == "commit" else ""
+        match = "" if ending == "rm" else str((await heir.stat("name")).version)
         await heir.driver.restore("name", "tag", lease, match=match)
         await lease.release()
         await heir.driver.drop("name", "tag")
         assert await heir.read_bytes("name") == b"old"
+        assert stored(cluster) == [b"old"]
+
+
+async def test_file_that_is_kept_twice_stays_until_both_are_dropped(fs: FastDFSFileSystem, cluster: Cluster) -> None:
+    await fs.write_bytes("name", b"old")
+    await fs.driver.keep("name", "tag-1")
+    await fs.driver.keep("name", "tag-2")
+    await fs.rm("name")
+    await fs.driver.drop("name", "tag-1")
+    assert stored(cluster) == [b"old"]
+    await fs.driver.drop("name", "tag-2")
+    assert stored(cluster) == []
+    assert [entry.path async for entry in fs.driver.list()] == []
 
 
 async def test_before_images_are_swept_when_nobody_holds_them(fs: FastDFSFileSystem, cluster: Cluster) -> None:

@@ -21,7 +21,7 @@ TESTS = Path(__file__).parents[2]
 def fastdfs_tracker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a tracker whose storage may be filled: `AIOFS_TEST_FASTDFS`, or else a double's."""
     if real := os.environ.get("AIOFS_TEST_FASTDFS"):
-        yield real
+        yield real.removeprefix("fastdfs://").rstrip("/")
         return
     with running(
         "fastdfs",
