@@ -112,14 +112,15 @@ class BareStream(ReadStream):
 
     async def chunk(self, want: int) -> bytes:
         """Return the next bytes."""
-        if self._file is None or self._position > self._start:
-            await self._open(again=self._file is not None)
+        file = self._file
+        if file is None or self._position > self._start:
+            file = await self._open(again=file is not None)
         while self._position < self._start:
-            skipped = await self._file.read(min(STEP, self._start - self._position))
+            skipped = await file.read(min(STEP, self._start - self._position))
             if not skipped:
                 return b""
             self._position += len(skipped)
-        data: bytes = await self._file.read(max(want, 1) if self._stop is None else min(want, self._stop - self._start))
+        data: bytes = await file.read(max(want, 1) if self._stop is None else min(want, self._stop - self._start))
         self._start += len(data)
         self._position = self._start
         return data
@@ -133,13 +134,14 @@ class BareStream(ReadStream):
         self._file = None
         await self._opened.aclose()
 
-    async def _open(self, *, again: bool) -> None:
+    async def _open(self, *, again: bool) -> Any:
         await self.aclose()
         path = self.entry.path
-        self._file = await self._opened.enter_async_context(self._system.open(path, "r"))
+        self._file = file = await self._opened.enter_async_context(self._system.open(path, "r"))
         self._position = 0
         if again and (await self._system.stat(path)).version != self.entry.version:
             raise Conflict.of(path, "the file was changed meanwhile")
+        return file
 
 
 class BareSession(WriteSession):

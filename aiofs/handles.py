@@ -7,7 +7,7 @@ import sys
 import warnings
 from contextlib import suppress
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from aiofs.errors import AiofsError
 from aiofs.file import FileLike
@@ -23,23 +23,19 @@ class TakesTurns(Protocol):
     turns: asyncio.Lock
 
 
-P = ParamSpec("P")
-Taking = TypeVar("Taking", bound=TakesTurns)
-T = TypeVar("T")
+Operation = TypeVar("Operation", bound="Callable[..., Coroutine[Any, Any, Any]]")
 _PACKAGE = __name__.partition(".")[0]
 
 
-def in_turn(
-    operation: Callable[Concatenate[Taking, P], Coroutine[Any, Any, T]], /
-) -> Callable[Concatenate[Taking, P], Coroutine[Any, Any, T]]:
+def in_turn(operation: Operation, /) -> Operation:
     """Have the operations of a handle wait for one another: tasks may share it, and each leaves its state whole."""
 
     @wraps(operation)
-    async def after_the_others(self: Taking, /, *args: P.args, **kwargs: P.kwargs) -> T:
+    async def after_the_others(self: TakesTurns, /, *args: Any, **kwargs: Any) -> Any:
         async with self.turns:
             return await operation(self, *args, **kwargs)
 
-    return after_the_others
+    return cast("Operation", after_the_others)
 
 
 class Handle(FileLike):

@@ -33,7 +33,7 @@ class RedisDriver(Sweeper, Driver):
     """Each file a key. `ttl` gives every file written a time to live, `chunked` lets large ones have several keys."""
 
     capabilities: Capabilities = Capabilities(locks="shared", resume=True, pinned=True, rewrite=True)
-    window: int = LARGEST_WHOLE
+    window: int | None = LARGEST_WHOLE
 
     def __init__(
         self,

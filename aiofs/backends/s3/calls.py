@@ -12,7 +12,7 @@ from aiofs.backends.s3.facts import unquoted
 from aiofs.driver import Entry
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Coroutine, Mapping
 
     from aiofs.backends.s3.clients import Clients
     from aiofs.driver import Part
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Body(Protocol):
     """The bytes of an answer, as they arrive."""
 
-    async def read(self, amt: int, /) -> bytes:
+    def read(self, amt: int, /) -> Coroutine[Any, Any, bytes]:
         """Return up to `amt` bytes; b"" at the end."""
         ...
 
