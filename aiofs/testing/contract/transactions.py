@@ -416,6 +416,7 @@ class Crashes(Suite):
             await _recovered(store)
             state = await state_of({"": store.fresh()})
             assert state in (before, after), number
+            await _locks_run_out(store)
             assert await store.leftovers() == [], number
             outcomes.add(state == after)
         assert outcomes == {True, False}
@@ -495,6 +496,13 @@ async def _recovered(store: Harness) -> Recovered:
         if not report.live:
             return found
         assert time.monotonic() < deadline, report
+        await asyncio.sleep(0.05)
+
+
+async def _locks_run_out(store: Harness) -> None:
+    """Wait as long as the locks of a dead process may still be there."""
+    deadline = time.monotonic() + store.lease + PATIENCE
+    while store.lease and await store.leftovers() and time.monotonic() < deadline:
         await asyncio.sleep(0.05)
 
 

@@ -1,0 +1,35 @@
+"""The command that kills transactions on a store of one's own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def torture(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "aiofs", "torture", *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=50)
+
+
+@pytest.mark.parametrize("stores", [1, 2])
+def test_a_table_of_befores_and_afters(stores: int, tmp_path: Path) -> None:
+    urls = [f"file://{tmp_path}/{number}" for number in range(stores)]
+    result = torture(*urls, "--kills", "5")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "x after" in result.stdout
+    assert "x before" in result.stdout
+    assert "NEITHER" not in result.stdout
+    assert "ORPHANS" not in result.stdout
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_memory_cannot_be_recovered() -> None:
+    result = torture("memory://")
+    assert result.returncode == 2
+    assert "memory ends with its process" in result.stdout
