@@ -1,4 +1,4 @@
-"""The contract on FastDFS, over the double, with the index in memory, on disk and in Redis."""
+"""The contract on FastDFS, over the double or a real cluster, with the index in memory, on disk and in Redis."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from aiofs.filesystem import FileSystem
 from aiofs.stores import FastDFSFileSystem, OSFileSystem, RedisFileSystem
 from aiofs.testing import Contract, Harness, TransactionContract
 from servers.fastdfs.cluster import Cluster
+from servers.fastdfs.server import real_tracker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -41,10 +42,10 @@ def connect(
 
 
 class FastDFS:
-    """The double, and a harness for any index."""
+    """A cluster, the double or a real one, and a harness for any index."""
 
-    def __init__(self, cluster: Cluster) -> None:
-        self.places = (cluster.addresses, cluster.address_map)
+    def __init__(self, trackers: list[str], address_map: dict[str, str]) -> None:
+        self.places = (trackers, address_map)
 
     def harness(
         self,
@@ -67,8 +68,11 @@ class FastDFS:
 
 @pytest.fixture
 async def fastdfs() -> AsyncIterator[FastDFS]:
+    if real := real_tracker():
+        yield FastDFS([real], {})
+        return
     async with Cluster() as cluster:
-        yield FastDFS(cluster)
+        yield FastDFS(cluster.addresses, cluster.address_map)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from aiofs.backends.fastdfs import wire
 from aiofs.backends.fastdfs.answers import ProtocolError
 from aiofs.backends.fastdfs.connection import PIECE
 from aiofs.backends.fastdfs.pool import EXCHANGE_ERRORS
-from aiofs.errors import Damaged
+from aiofs.errors import Damaged, place
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -25,29 +25,27 @@ class Download:
     Read it with `async for`, or with `chunk` until that returns b"".
     """
 
-    def __init__(self, file: FileId, size: int = 0, crc32: int | None = None) -> None:
+    def __init__(
+        self, file: FileId, size: int = 0, crc32: int | None = None, link: tuple[Server, Connection] | None = None
+    ) -> None:
         self.size = size
         """How many bytes there are."""
         self._file = file
         self._left = size
         self._crc32 = crc32
         self._sum = 0
-        self._server: Server
-        self._connection: Connection | None = None
+        self._link = link
 
     @classmethod
-    async def begin(cls, server: Server, file: FileId, start: int, length: int) -> Download:
+    async def begin(cls, server: Server, file: FileId, start: int, length: int) -> Self:
         """Ask for `length` bytes from `start` on; length 0 asks for all there are. Raises as `Server.call`."""
-        patience = server.limits.network_timeout
-        connection, answer = await server.begin(wire.download(file, start, length), None, patience)
+        connection, answer = await server.begin(wire.download(file, start, length), None, server.limits.network_timeout)
         if length and (answer.length > length or (answer.length < length and file.kind == "normal")):
             server.give_back(connection)
             error = ProtocolError(f"{answer.length} bytes of a file where {length} were asked for")
             raise server.blame(error) from error
         whole = start == 0 and answer.length == file.size
-        download = cls(file, answer.length, file.crc32 if whole else None)
-        download._server = server
-        download._connection = connection
+        download = cls(file, answer.length, file.crc32 if whole else None, (server, connection))
         if not answer.length:
             download._let_go(in_step=True)
         return download
@@ -59,17 +57,16 @@ class Download:
         :raises TimedOut: if nothing comes for too long.
         :raises Damaged: if the whole of a normal file does not have the checksum that its name tells.
         """
-        if self._connection is None:
+        if self._link is None:
             if self._left:
                 raise ValueError("the download is closed")
             return b""
+        server, connection = self._link
         try:
-            data = await self._connection.read_some(min(most, self._left), self._server.limits.network_timeout)
+            data = await connection.read_some(min(most, self._left), server.limits.network_timeout)
         except EXCHANGE_ERRORS as error:
             self.abandon()
-            blamed = self._server.blame(error)
-            blamed.filename = str(self._file)
-            raise blamed from error
+            raise place(server.blame(error), str(self._file)) from error
         except BaseException:
             self.abandon()
             raise
@@ -78,9 +75,7 @@ class Download:
             self._sum = zlib.crc32(data, self._sum)
         if not self._left:
             self._let_go(in_step=True)
-            if self._crc32 not in {None, self._sum}:
-                why = ProtocolError(f"the checksum is {self._sum:08x}, not {self._crc32:08x}")
-                raise Damaged.of(str(self._file), "the bytes are not those that the file's name is about") from why
+            self._check()
         return data
 
     async def read(self) -> bytes:
@@ -90,19 +85,24 @@ class Download:
 
     def abandon(self) -> None:
         """Let go of the connection. Harmless when done twice or after the end."""
-        if self._connection is not None:
-            self._let_go(in_step=False)
+        self._let_go(in_step=False)
 
     async def aclose(self) -> None:
         """As `abandon`."""
         self.abandon()
 
     def _let_go(self, *, in_step: bool) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
+        link, self._link = self._link, None
+        if link is not None:
+            server, connection = link
             if in_step:
                 connection.finish()
-            self._server.give_back(connection)
+            server.give_back(connection)
+
+    def _check(self) -> None:
+        if self._crc32 is not None and self._crc32 != self._sum:
+            why = ProtocolError(f"the checksum is {self._sum:08x}, not {self._crc32:08x}")
+            raise Damaged.of(str(self._file), "the bytes are not those that the file's name is about") from why
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while data := await self.chunk():

@@ -17,11 +17,17 @@ if TYPE_CHECKING:
 TESTS = Path(__file__).parents[2]
 
 
+def real_tracker() -> str | None:
+    """The tracker of a real cluster, if there is one to test with."""
+    url = os.environ.get("AIOFS_TEST_FASTDFS")
+    return url.removeprefix("fastdfs://").rstrip("/") if url else None
+
+
 @pytest.fixture(scope="session")
 def fastdfs_tracker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a tracker whose storage may be filled: `AIOFS_TEST_FASTDFS`, or else a double's."""
-    if real := os.environ.get("AIOFS_TEST_FASTDFS"):
-        yield real.removeprefix("fastdfs://").rstrip("/")
+    if real := real_tracker():
+        yield real
         return
     with running(
         "fastdfs",
