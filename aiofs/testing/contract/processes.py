@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from aiofs.testing.harness import Harness
 
 PATIENCE = 10.0
-LONG = 5.0
 
 
 @needs("writable", "shared locks")
@@ -62,7 +61,7 @@ class Processes:
             child.kill()
             await child.gone()
         assert await store.get("file") == b"old"
-        await _written_within(store, store.lease + PATIENCE)
+        await _written_within(store, "file", store.lease + PATIENCE)
         assert await store.leftovers() == []
 
     async def test_54_late_commit(self, store: Harness) -> None:
@@ -73,7 +72,7 @@ class Processes:
             await child.call("write", "the sleeper's")
             child.stop()
             if store.fenced:
-                await _written_within(store, store.lease + PATIENCE)
+                await _written_within(store, "file", store.lease + PATIENCE)
                 child.go_on()
                 answer = await child.ask("close")
                 assert answer.get("error") == "BlockingIOError", answer
@@ -89,28 +88,29 @@ class Processes:
     async def test_131_killed_at_every_step(self, store: Harness) -> None:
         """Killed at any step, a writer leaves the old bytes or, once it published, the new; and nobody in the way."""
         old, new = b"old" * 1000, "new" * store.part_size
-        steps = (("write", "after"), ("commit", "after"), ("commit", "before"), ("lock", "after"))
-        for step, when in steps if store.lease < LONG else steps[:1]:
-            await store.put("file", old)
+        steps = (("lock", "after"), ("write", "after"), ("commit", "before"), ("commit", "after"))
+        for step, when in steps:
+            await store.put(f"{when} {step}", old)
             async with Child.of(store) as child:
                 await child.call("die at", step, when)
-                await child.dies("write whole", "file", new)
-            there = await store.get("file")
+                await child.dies("write whole", f"{when} {step}", new)
+        for step, when in steps:
+            there = await store.get(f"{when} {step}")
             assert there == (new.encode() if (step, when) == ("commit", "after") else old), f"{when} {step}"
-            await _written_within(store, store.lease + PATIENCE)
-            await store.sweep()
-            assert await store.leftovers() == []
+            await _written_within(store, f"{when} {step}", store.lease + PATIENCE)
+        await store.sweep()
+        assert await store.leftovers() == []
 
 
-async def _written_within(store: Harness, seconds: float) -> None:
-    """Write the file as soon as its lock is free.
+async def _written_within(store: Harness, path: str, seconds: float) -> None:
+    """Write a file as soon as its lock is free.
 
     :raises BlockingIOError: if it still is not, when the time is up.
     """
     deadline = time.monotonic() + seconds
     while True:
         try:
-            await store.write_at_once("file")
+            await store.write_at_once(path)
         except BlockingIOError:
             if time.monotonic() > deadline:
                 raise
