@@ -85,15 +85,15 @@ class Child:
         assert "error" not in answer, answer
         return answer["result"]
 
-    async def dies(self, verb: str, *args: str) -> None:
-        """Tell the child to do something that it does not live to the end of."""
+    async def dies(self, verb: str, *args: str) -> int | None:
+        """Tell the child to do something that it does not live to the end of; return how the system says it ended."""
         process = self._running
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write(json.dumps([verb, *args]).encode() + b"\n")
         line = await process.stdout.readline()
         assert not line, f"the child lived on after {verb!r}: {line!r}"
-        await self.gone()
+        return await process.wait()
 
     def kill(self) -> None:
         """End it as `kill -9` does."""
