@@ -17,7 +17,7 @@ from aiofs.backends.s3.xml import read_code, read_page
 from aiofs.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Coroutine, Mapping
 
     import aiohttp
 
@@ -107,11 +107,18 @@ class Direct(Sdk):
 class RawBody:
     """The bytes of an answer, as aiohttp gives them."""
 
-    __slots__ = ("close", "read")
+    __slots__ = ("_response",)
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self.read: Callable[..., Coroutine[Any, Any, bytes]] = response.content.read
-        self.close: Callable[[], None] = response.close
+        self._response = response
+
+    def read(self, amt: int, /) -> Coroutine[Any, Any, bytes]:
+        """Return up to `amt` bytes; b"" at the end."""
+        return self._response.content.read(amt)
+
+    def close(self) -> None:
+        """Drop the connection, or nothing if all was read."""
+        self._response.close()
 
 
 def plain(operation: str, parameters: Mapping[str, Any]) -> Request | None:
