@@ -1,4 +1,4 @@
-"""What the sessions of several backends share: parts on their way at the same time, a bounded number of them."""
+"""What several backends share: requests at the same time, and parts of a file on their way, so many at most."""
 
 from __future__ import annotations
 
@@ -10,11 +10,25 @@ from aiofs.errors import Conflict
 from aiofs.shield import finish
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Awaitable, Coroutine, Iterable
 
     from aiofs.driver import Driver, Entry, Part
 
 T = TypeVar("T")
+
+
+async def together(work: Iterable[Awaitable[T]]) -> list[T]:
+    """Return what all of them return, awaited at the same time.
+
+    Raises what the first of them, in their order, raised; but only when all have ended.
+    """
+    outcomes = await asyncio.gather(*work, return_exceptions=True)
+    results: list[T] = []
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
+        results.append(outcome)
+    return results
 
 
 class Uploads(Generic[T]):

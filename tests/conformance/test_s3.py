@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from servers.moto import S3Server
 
 LEASE = 2.0
+pytestmark = pytest.mark.timeout(180)  # every call is several requests to a server that takes its time
 
 
 def connect(server: S3Server, **settings: object) -> S3FileSystem:
@@ -54,6 +55,7 @@ def harness_of(server: S3Server, **settings: object) -> Harness:
         secrets=[server.secret_key],
         meddle=meddle,
         versions_differ=False,
+        model_examples=8,
     )
 
 

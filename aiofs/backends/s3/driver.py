@@ -32,7 +32,7 @@ FEW = 8
 class S3Driver(Driver):
     """Files in a bucket."""
 
-    window: int = 1 << 18
+    window: int | None = 1 << 18
 
     def __init__(self, settings: Settings, locks: Driver | None = None) -> None:
         shared = settings.locking == "lease" if locks is None else locks.capabilities.locks == "shared"

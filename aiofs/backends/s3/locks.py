@@ -24,6 +24,7 @@ from aiofs.backends.s3.store import LOCKS
 from aiofs.driver import ABSENT
 from aiofs.errors import Conflict, NotFound, Unsupported
 from aiofs.locks import RenewedLease, locked
+from aiofs.sessions import together
 from aiofs.shield import finish
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class LockObjects:
         if len(paths) > few:
             taken = {entry async for entry in self.names()}
             paths = [path for path in paths if lock_key(path) in taken]
-        for found, path in zip(await asyncio.gather(*map(self.look, paths)), paths, strict=True):
+        for found, path in zip(await together(map(self.look, paths)), paths, strict=True):
             if found is not None and found.live:
                 raise found.refusal(path)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aiofs.driver import ABSENT
 from aiofs.errors import Conflict, NotFound, Unavailable, Unsupported
+from aiofs.sessions import together
 from aiofs.shield import finish
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class _Probe:
 
     async def _race(self, **condition: str) -> str | None:
         """Write at the same time, each something else; return what is wrong with the outcome."""
-        won = await asyncio.gather(*(self._put(number, **condition) for number in range(1, RACERS + 1)))
+        won = await together(self._put(number, **condition) for number in range(1, RACERS + 1))
         if sum(won) > 1:
             return f"{sum(won)} succeeded"
         # None is told that it won where the answer to the winner was lost; then the object is there all the same.

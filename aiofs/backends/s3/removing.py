@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from aiofs.backends.s3.errors import refused
 from aiofs.driver import ABSENT
 from aiofs.errors import Conflict, NotFound, Unsupported
+from aiofs.sessions import together
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
@@ -27,9 +27,7 @@ async def check_present(store: Store, paths: Sequence[str]) -> None:
 async def each(paths: Sequence[str], look: Callable[[str], Awaitable[Any]]) -> None:
     """Await `look` for every path, some at a time; raise what the first of them in order raises."""
     for batch in _batches(paths, LOOKED_AT_ONCE):
-        for outcome in await asyncio.gather(*map(look, batch), return_exceptions=True):
-            if isinstance(outcome, BaseException):
-                raise outcome
+        await together(map(look, batch))
 
 
 async def remove(store: Store, paths: Sequence[str]) -> None:

@@ -1,0 +1,146 @@
+"""The direct path: used where a request is plain, and never with a word of its own where an answer is not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiohttp import web
+
+from aiofs.backends.s3.calls import Sdk
+from aiofs.errors import AccessDenied, NotFound
+from backends.s3.front import Asked, refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from backends.s3.conftest import Connect
+    from backends.s3.front import Front
+    from servers.moto import S3Server
+
+    Fronts = Callable[[S3Server], Awaitable[tuple[Front, S3Server]]]
+
+
+@pytest.fixture
+def by_sdk(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the SDK is asked for."""
+    asked: list[str] = []
+    send = Sdk.send
+
+    async def noted(self: Sdk, operation: str, path: str | None, **parameters: Any) -> Any:
+        asked.append(operation)
+        return await send(self, operation, path, **parameters)
+
+    monkeypatch.setattr(Sdk, "send", noted)
+    return asked
+
+
+def is_direct(asked: Asked) -> bool:
+    """Whether a request did not come from the SDK."""
+    return "amz-sdk-invocation-id" not in asked.headers
+
+
+async def test_plain_requests_need_no_sdk(connect: Connect, s3_auth_server: S3Server, by_sdk: list[str]) -> None:
+    fs = connect(s3_auth_server)
+    await fs.write_bytes("warm", b"")
+    by_sdk.clear()
+    await fs.write_bytes("a file+ü%.txt", b"0123456789", metadata={"kind": "a  b"})
+    assert await fs.read_bytes("a file+ü%.txt") == b"0123456789"
+    assert await fs.read_bytes("a file+ü%.txt", 2, 5) == b"234"
+    assert (await fs.stat("a file+ü%.txt")).size == 10
+    assert await fs.ls() == ["a file+ü%.txt", "warm"]
+    assert by_sdk == []
+    await fs.write_bytes("large", bytes(17 << 20))
+    assert by_sdk == ["create_multipart_upload", "complete_multipart_upload"]
+
+
+@pytest.mark.parametrize("status", [301, 307, 400, 403, 404, 409, 429, 500, 503])
+async def test_the_sdk_is_asked_when_an_answer_surprises(
+    status: int, front: Fronts, connect: Connect, s3_server: S3Server
+) -> None:
+    before, server = await front(s3_server)
+    fs = connect(server)
+    await fs.write_bytes("file", b"bytes")
+
+    async def refuse(asked: Asked) -> web.Response | None:
+        return refusal(status, "SomethingElse") if is_direct(asked) and asked.method != "HEAD" else None
+
+    before.meddle = refuse
+    assert await fs.read_bytes("file") == b"bytes"
+    assert await fs.ls() == ["file"]
+    await fs.write_bytes("file", b"other")
+    await fs.rm("file")
+    assert await fs.ls() == []
+
+
+async def test_answers_that_are_no_listings_are_not_taken_for_empty_ones(
+    front: Fronts, connect: Connect, s3_server: S3Server
+) -> None:
+    before, server = await front(s3_server)
+    fs = connect(server)
+    await fs.write_bytes("file", b"")
+    for text in ("", "<html/>", "<ListBucketResult><Contents><Key>x</Key></Contents></ListBucketResult>", "<ListBu"):
+
+        async def answer(asked: Asked, text: str = text) -> web.Response | None:
+            return web.Response(text=text) if is_direct(asked) else None
+
+        before.meddle = answer
+        assert await fs.ls() == ["file"]
+
+
+async def test_where_it_is_refused_again_and_again_the_sdk_gets_all(
+    front: Fronts, connect: Connect, s3_server: S3Server
+) -> None:
+    before, server = await front(s3_server)
+    fs = connect(server)
+    await fs.write_bytes("file", b"bytes")
+
+    async def refuse(asked: Asked) -> web.Response | None:
+        return refusal(403, "SignatureDoesNotMatch") if is_direct(asked) else None
+
+    before.meddle = refuse
+    before.asked.clear()
+    for _ in range(5):
+        assert await fs.read_bytes("file") == b"bytes"
+    assert [is_direct(asked) for asked in before.asked] == [True, False] * 3 + [False] * 2
+
+
+async def test_what_the_sdk_is_refused_as_well_is_an_error(
+    front: Fronts, connect: Connect, s3_server: S3Server
+) -> None:
+    before, server = await front(s3_server)
+    fs = connect(server)
+    await fs.write_bytes("file", b"bytes")
+
+    async def deny(_: Asked) -> web.Response:
+        return refusal(403, "AccessDenied")
+
+    before.meddle = deny
+    for _ in range(5):
+        with pytest.raises(AccessDenied, match="AccessDenied"):
+            await fs.read_bytes("file")
+    before.meddle = None
+    before.asked.clear()
+    assert await fs.read_bytes("file") == b"bytes"
+    assert [is_direct(asked) for asked in before.asked] == [True]
+
+
+async def test_a_missing_file_costs_one_request(front: Fronts, connect: Connect, s3_server: S3Server) -> None:
+    before, server = await front(s3_server)
+    fs = connect(server)
+    await fs.write_bytes("file", b"")
+    before.asked.clear()
+    with pytest.raises(NotFound):
+        await fs.read_bytes("missing")
+    assert before.verbs == ["GET"]
+    assert not await fs.exists("missing")
+    assert not await fs.exists("missing")
+    assert before.verbs[1:].count("HEAD") <= 3, "the bucket is looked at once"
+
+
+async def test_session_tokens_are_signed(front: Fronts, connect: Connect, s3_server: S3Server) -> None:
+    before, server = await front(s3_server)
+    fs = connect(server, session_token="a-session-token")
+    await fs.write_bytes("file", b"")
+    assert all(asked.headers["x-amz-security-token"] == "a-session-token" for asked in before.asked)
+    assert all("x-amz-security-token" in asked.headers["authorization"] for asked in before.asked)

@@ -1,0 +1,282 @@
+"""What is S3's own: foreign keys, metadata and headers, copies in parts, presigned URLs, missing buckets, settings."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import sys
+import tracemalloc
+import zlib
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from aiofs.backends.s3 import copying, writing
+from aiofs.driver import MIB
+from aiofs.errors import AccessDenied, NotFound, StoreMissing, TooLarge
+from aiofs.stores import S3FileSystem
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from backends.s3.conftest import Connect
+    from backends.s3.front import Asked, Front
+    from servers.moto import S3Server
+
+    Fronts = Callable[[S3Server], Awaitable[tuple[Front, S3Server]]]
+
+PART = 5 * MIB
+
+
+async def by_client(server: S3Server, operation: str, **parameters: Any) -> Any:
+    """Ask the server as another program does."""
+
+    def ask() -> Any:
+        client = server.client()
+        try:
+            answer = getattr(client, operation)(Bucket=server.bucket, **parameters)
+            if "Body" in answer:
+                answer["Body"] = answer["Body"].read()
+            return answer
+        finally:
+            client.close()
+
+    return await asyncio.to_thread(ask)
+
+
+async def test_keys_of_other_programs_are_listed_where_a_path_can_name_them(
+    fs: S3FileSystem, s3_server: S3Server
+) -> None:
+    for key in ("folder/", "folder/file", "double//slash", "/absolute", "dot/./dot", "..", "a=b&c+d e%20f?#"):
+        await by_client(s3_server, "put_object", Key=key, Body=b"theirs")
+    assert await fs.ls() == ["a=b&c+d e%20f?#", "folder/file"]
+    assert await fs.read_bytes("a=b&c+d e%20f?#") == b"theirs"
+    assert "folder/" in await fs.ls(recursive=False)
+
+
+async def test_below_a_prefix_the_rest_of_the_bucket_does_not_exist(connect: Connect, s3_server: S3Server) -> None:
+    whole, inner = connect(s3_server), connect(s3_server, prefix="in/side")
+    await inner.write_bytes("file", b"x")
+    await whole.write_bytes("in/sidelong", b"y")
+    assert await inner.ls() == ["file"]
+    assert await whole.ls() == ["in/side/file", "in/sidelong"]
+    assert await inner.ls(recursive=False) == ["file"]
+
+
+async def test_a_key_that_would_be_too_long_is_refused(connect: Connect, s3_server: S3Server) -> None:
+    fs = connect(s3_server, prefix="p" * 100)
+    await fs.write_bytes("é" * 450, b"")
+    with pytest.raises(ValueError, match="1025 bytes"):
+        fs.open("é" * 462, "w")
+
+
+async def test_metadata_go_and_come_back(fs: S3FileSystem, s3_server: S3Server) -> None:
+    metadata = {
+        "plain": "a  b",
+        "empty": "",
+        "spaces": " x ",
+        "letters": "žluťoučký kůň",
+        "fake": "=?utf-8?B?eA==?=",
+        "content-type": "text/x-special",
+        "cache-control": "no-store",
+    }
+    await fs.write_bytes("file", b"x", metadata=metadata)
+    assert (await fs.stat("file")).metadata == metadata
+    await fs.write_bytes("large", bytes(9 * MIB), metadata=metadata)
+    assert (await fs.stat("large")).metadata == metadata
+    await fs.copy("file", "copy")
+    assert (await fs.stat("copy")).metadata == metadata
+    async with fs.open("file", "a") as file:
+        await file.write(b"y")
+    seen = await by_client(s3_server, "head_object", Key="file")
+    assert seen["ContentType"] == "text/x-special"
+    assert seen["CacheControl"] == "no-store"
+    for bad in ("Upper", "with space", "aiofs-writer", ""):
+        with pytest.raises(ValueError, match="metadata"):
+            await fs.write_bytes("file", b"", metadata={bad: "x"})
+
+
+async def test_the_content_type_is_guessed_set_and_kept(connect: Connect, s3_server: S3Server) -> None:
+    fs = connect(s3_server)
+    await fs.write_bytes("page.html", b"")
+    assert (await by_client(s3_server, "head_object", Key="page.html"))["ContentType"] == "text/html"
+    assert (await fs.stat("page.html")).metadata == {}
+    await fs.move("page.html", "page")
+    assert (await by_client(s3_server, "head_object", Key="page"))["ContentType"] == "text/html"
+    await connect(s3_server, content_type="image/x-any").write_bytes("page.html", b"")
+    assert (await by_client(s3_server, "head_object", Key="page.html"))["ContentType"] == "image/x-any"
+
+
+async def test_the_storage_class_is_passed_on(connect: Connect, s3_server: S3Server) -> None:
+    fs = connect(s3_server, storage_class="STANDARD_IA")
+    await fs.write_bytes("small", b"x")
+    await fs.write_bytes("large", bytes(9 * MIB))
+    await fs.copy("small", "copy")
+    for key in ("small", "large", "copy"):
+        assert (await by_client(s3_server, "head_object", Key=key))["StorageClass"] == "STANDARD_IA"
+
+
+@pytest.mark.parametrize("direct", [True, False])
+async def test_checksums_are_offered(direct: bool, connect: Connect, s3_server: S3Server) -> None:
+    data = b"some bytes"
+    sums = {
+        "crc32": zlib.crc32(data).to_bytes(4, "big"),
+        "sha1": hashlib.sha1(data).digest(),
+        "sha256": hashlib.sha256(data).digest(),
+    }
+    for name, digest in sums.items():
+        fs = connect(s3_server, checksum=name, direct=direct)
+        await fs.write_bytes("file", data)
+        seen = await by_client(s3_server, "head_object", Key="file", ChecksumMode="ENABLED")
+        assert seen[f"Checksum{name.upper()}"] == base64.b64encode(digest).decode()
+        await fs.write_bytes("large", bytes(9 * MIB))
+        assert await fs.read_bytes("large") == bytes(9 * MIB)
+
+
+async def test_large_files_are_copied_in_pieces(
+    fs: S3FileSystem, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copying, "COPIED_WHOLE", 10 * MIB)
+    monkeypatch.setattr(writing, "COPIED_AT_ONCE", 8 * MIB)
+    data = bytes(range(256)) * (25 * MIB // 256) + b"tail"
+    await fs.write_bytes("large.txt", data, metadata={"kind": "large"})
+    await fs.move("large.txt", "moved")
+    assert await fs.ls() == ["moved"]
+    assert await fs.read_bytes("moved") == data
+    seen = await by_client(s3_server, "head_object", Key="moved")
+    assert seen["ETag"].endswith('-4"')
+    assert seen["ContentType"] == "text/plain"
+    assert (await fs.stat("moved")).metadata == {"kind": "large", "content-type": "text/plain"}
+
+
+async def test_more_parts_than_s3_takes_are_refused(fs: S3FileSystem, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "MOST_PARTS", 2)
+    with pytest.raises(TooLarge, match="larger part_size"):
+        await fs.write_bytes("large", bytes(17 * MIB))
+    assert await fs.ls() == []
+    assert [left async for left in fs.driver.leftovers()] == []
+
+
+async def test_presigned_urls_read_and_write(fs: S3FileSystem) -> None:
+    async with aiohttp.ClientSession() as http:
+        async with http.put(await fs.url("a file+%.txt", "PUT", expires=60), data=b"by the bearer") as answer:
+            assert answer.status == 200
+        async with http.get(await fs.url("a file+%.txt")) as answer:
+            assert await answer.read() == b"by the bearer"
+    assert await fs.read_bytes("a file+%.txt") == b"by the bearer"
+
+
+async def test_a_missing_bucket_is_not_a_missing_file(connect: Connect, s3_server: S3Server) -> None:
+    fs = connect(replace(s3_server, bucket="no-such-bucket"))
+    attempts = [
+        fs.stat("file"),
+        fs.read_bytes("file"),
+        fs.write_bytes("file", b""),
+        fs.ls(),
+        fs.rm("file"),
+        fs.copy("file", "other"),
+    ]
+    for attempt in attempts:
+        with pytest.raises(StoreMissing, match="bucket"):
+            await attempt
+    with pytest.raises(NotFound):
+        await connect(s3_server).stat("file")
+
+
+async def test_over_https_bodies_are_not_hashed_and_the_authority_is_checked(
+    connect: Connect, s3_https_server: S3Server
+) -> None:
+    fs = connect(s3_https_server, ca_bundle=s3_https_server.authority)
+    data = bytes(range(256)) * (17 * MIB // 256)
+    await fs.write_bytes("file", data)
+    assert await fs.read_bytes("file") == data
+    assert await fs.ls() == ["file"]
+    with pytest.raises(ConnectionError, match="certificate"):
+        await connect(s3_https_server, attempts=1).stat("file")
+
+
+async def test_no_message_shows_a_key(connect: Connect, s3_auth_server: S3Server) -> None:
+    for direct in (True, False):
+        fs = connect(s3_auth_server.with_secret("an-unheard-of-secret"), direct=direct)
+        with pytest.raises(AccessDenied) as caught:
+            await fs.write_bytes("file", b"")
+        error: BaseException | None = caught.value
+        while error is not None:
+            assert "an-unheard-of-secret" not in f"{error} {error!r}"
+            error = error.__cause__ or error.__context__
+        assert "an-unheard-of-secret" not in f"{fs!r} {fs.driver} {fs.driver._store.settings!r}"
+
+
+@pytest.mark.parametrize("direct", [True, False])
+async def test_ten_thousand_keys_stream_in_pages(
+    direct: bool, front: Fronts, connect: Connect, s3_server: S3Server
+) -> None:
+    before, server = await front(s3_server)
+    keys = [f"{number:05} {'x' * 100}" for number in range(10_000)]
+
+    async def listed(asked: Asked) -> web.Response:
+        """Give pages of a thousand, as S3 does, and once a shorter one that is not the last."""
+        start = int(asked.query.get("continuation-token", 0))
+        page = keys[start : start + (1000 if start else 500)]
+        found = "".join(
+            f"<Contents><Key>{key}</Key><LastModified>2026-01-02T03:04:05.000Z</LastModified>"
+            f"<ETag>&quot;{key[:5]}&quot;</ETag><Size>{len(key)}</Size></Contents>"
+            for key in page
+        )
+        more = start + len(page)
+        rest = f"<NextContinuationToken>{more}</NextContinuationToken>" if more < len(keys) else ""
+        truncated = "true" if rest else "false"
+        text = f"<ListBucketResult><IsTruncated>{truncated}</IsTruncated>{rest}{found}</ListBucketResult>"
+        return web.Response(text=text, content_type="application/xml")
+
+    before.meddle = listed
+    fs = connect(server, direct=direct)
+    peaks = []
+    seen = []
+    tracemalloc.start()
+    async for name in fs.ls():
+        seen.append(name)
+        if len(seen) % 2000 == 0:
+            peaks.append(tracemalloc.get_traced_memory()[1] - sum(map(sys.getsizeof, seen)))
+            tracemalloc.reset_peak()
+    tracemalloc.stop()
+    assert seen == keys
+    assert len(before.asked) == 11
+    assert max(peaks[1:]) < min(peaks) + 2 * MIB
+
+
+async def test_two_loops_one_after_the_other(s3_server: S3Server) -> None:
+    fs = S3FileSystem(
+        s3_server.bucket,
+        endpoint_url=s3_server.endpoint_url,
+        access_key=s3_server.access_key,
+        secret_key=s3_server.secret_key,
+    )
+
+    async def use(expected: list[str]) -> None:
+        assert await fs.ls() == expected
+        await fs.write_bytes(f"file {len(expected)}", b"")
+        await fs.driver.aclose()
+
+    await asyncio.to_thread(asyncio.run, use([]))
+    await asyncio.to_thread(asyncio.run, use(["file 0"]))
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"endpoint_url": "http://me:mine@host"}, "no credentials"),
+        ({"access_key": "only one"}, "go together"),
+        ({"part_size": MIB}, "part_size"),
+        ({"locking": "never"}, "'lease' or 'commit'"),
+        ({"lease": 0}, "lease"),
+        ({"prefix": "../up"}, r"'\.\.'"),
+    ],
+)
+def test_settings_that_cannot_be(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        S3FileSystem("bucket", **settings)
