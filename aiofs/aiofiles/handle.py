@@ -219,8 +219,13 @@ class Handle(AsyncBase):
             return await self._fly(function, *args, **kwargs)
         written = local.writes
         result = await self._fly(partial(_after_drain, local, function, *args, **kwargs))
-        self._dirty = local.writes == written  # the buffers above emptied themselves, or had no need to
+        if local.writes != written and self._empties(function):
+            self._dirty = False
         return result
+
+    def _empties(self, function: Callable[..., object]) -> bool:
+        """Whether a method of the stream that wrote to the file left nothing in the buffers."""
+        return True
 
     async def _alone(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a method of the stream in a thread, while nobody else works on it."""

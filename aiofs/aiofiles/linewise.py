@@ -52,6 +52,10 @@ class Linewise(Handle):
         super()._take()
         self._settle()
 
+    def _open_way(self) -> None:
+        if not self._beside:
+            super()._open_way()
+
     async def _next_line(self, size: int | None) -> bytes:
         """Return a line where none is in memory."""
         if self._local is None:
@@ -59,38 +63,52 @@ class Linewise(Handle):
         if size == -1:
             if self._turn.over:
                 await asyncio.sleep(0)
-            if not self._busy and self._may_try():
-                self._turn.spend()
-                first = self._read_beside()
-                if first is not None:
-                    return first
+                for line in self._lines:  # somebody else has brought more meanwhile
+                    return line
+            first = self._read_beside()
+            if first is not None:
+                return first
         await self._enter()
         try:
-            line: bytes = b""
-            if self._may_try() and size is not None:
-                line = self._stream.readline(size)
-                if not self._starved():
-                    return line
-                if size >= 0:
-                    size -= len(line)
-            more: bytes = await self._finish(self._stream.readline, size)
-            return line + more
+            return await self._bring_line(size)
         finally:
             self._exit()
+
+    async def _bring_line(self, size: int | None) -> bytes:
+        """Return a line for whoever has entered."""
+        begun: bytes = b""
+        if self._may_try() and size is not None:
+            if size == -1 and (first := await self._fetch_beside()) is not None:
+                return first
+            begun = self._stream.readline(size)
+            if not self._starved():
+                return begun
+            if size >= 0:
+                size -= len(begun)
+        more: bytes = await self._finish(self._stream.readline, size)
+        return begun + more
 
     def _read_beside(self) -> bytes | None:
         """Read some lines beside the stream, and return the first; None where no whole line is at hand."""
         local: Any = self._local
-        if local.device.nowait or local.device.memory:
-            start = self._lines_end if self._beside else self._stream.tell()
-            piece = local.look(self._piece, start)
-        else:
-            self._settle()
-            start = self._stream.tell()
-            piece = self._stream.peek(1)  # what the last visit to the disk left in the buffer
-            self._starved()
+        if self._busy or not self._may_try():
+            return None
+        self._turn.spend()
+        start = self._lines_end if self._beside else self._stream.tell()
+        return self._give_out(local.look(self._piece, start), start)
+
+    async def _fetch_beside(self) -> bytes | None:
+        """Have many lines brought from the disk, and return the first; None where there is no whole line so near."""
+        local: Any = self._local
+        if local.device.answers_at_once:
+            return None
+        start = self._stream.tell()
+        return self._give_out(await self._fly(local.fetch, MOST, start), start)
+
+    def _give_out(self, piece: bytes | None, start: int) -> bytes | None:
+        """Take the whole lines of `piece`, which begins at `start`, for the ones to come; return the first."""
         end = piece.rfind(b"\n") + 1 if piece else 0
-        if not end:
+        if not piece or not end:
             return None
         count = piece.count(b"\n")
         lines = BytesIO(piece).readlines(end if count <= LINES else end * LINES // count)

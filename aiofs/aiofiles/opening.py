@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 from aiofs.aiofiles.base import AiofilesContextManager
 from aiofs.aiofiles.wrapping import handle_of, handle_of_fresh
 from aiofs.localio.cached import open_cached
+from aiofs.localio.fresh import Fresh, open_fresh
 from aiofs.localio.opening import Request, open_stream
 from aiofs.localio.turns import turn_of
 from aiofs.threads import hop_or_discard
@@ -45,14 +46,12 @@ async def _open(request: Request, loop: asyncio.AbstractEventLoop | None, execut
     turn = turn_of(loop)
     if executor is not None:
         return handle_of(await _open_in(executor, request, turn), loop, executor)
-    fresh = open_cached(request, turn)
-    if fresh is None:
-        return handle_of(await hop_or_discard(_close, open_stream, request, turn), loop, None)
-    handle = handle_of_fresh(fresh, request, loop)
-    turn.spend()
-    if turn.over:
-        await asyncio.sleep(0)
-    return handle
+    opened: Fresh | IO[Any] | None = open_cached(request, turn)
+    if opened is not None:
+        await turn.take()
+    else:
+        opened = await hop_or_discard(_close, open_fresh, request, turn)
+    return handle_of_fresh(opened, request, loop) if isinstance(opened, Fresh) else handle_of(opened, loop, None)
 
 
 async def _open_in(executor: Executor, request: Request, turn: Turn) -> IO[Any]:
@@ -70,7 +69,7 @@ def _close_result(work: Future[IO[Any]]) -> None:
         _close(work.result())
 
 
-def _close(stream: IO[Any]) -> None:
+def _close(stream: Fresh | IO[Any]) -> None:
     stream.close()
 
 

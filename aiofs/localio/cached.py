@@ -15,8 +15,8 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from aiofs.localio.devices import Device, known_device
-from aiofs.localio.fresh import Fresh
-from aiofs.localio.opening import READ_MODES, Request, is_usual
+from aiofs.localio.fresh import Fresh, is_simple
+from aiofs.localio.opening import READ_MODES, Request
 
 if TYPE_CHECKING:
     from aiofs.localio.linux import How
@@ -33,9 +33,7 @@ Found = tuple[int, Device, int]
 def open_cached(request: Request, turn: Turn) -> Fresh | None:
     """Open for reading, on the loop; None where only a thread can do it, or tell why it cannot be done."""
     file = request.file
-    if not is_usual(request) or request.mode not in READ_MODES or type(file) is int:
-        return None
-    if request.opener is not None or not request.closefd:
+    if request.mode not in READ_MODES or not is_simple(request):
         return None
     opener = _opener.get()
     if opener is None:

@@ -50,6 +50,11 @@ def device_of(descriptor: int, number: int) -> Device:
     return device
 
 
+def forget(number: int) -> None:
+    """Learn the device `number` anew when it is met next."""
+    _known.pop(number, None)
+
+
 def _learn(descriptor: int, number: int) -> Device:
     kind = _kind(descriptor)
     device = Device(hasattr(os, "RWF_NOWAIT"), kind in MEMORY, kind in DISKS or kind in MEMORY or kind in STACKED)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import io
 import os
-from time import monotonic, time_ns
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from aiofs.localio.devices import Device
@@ -22,15 +22,12 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer, WriteableBuffer
 
+    from aiofs.localio.prefix import Prefix
+
 GATHERED = 131_072
 """Bytes of small writes that wait together for one visit to the disk."""
-SETTLED = 20_000_000
-"""Nanoseconds after which a file's times would show another change."""
-
 LIGHT = 1_048_576
 """Bytes of a file that the system frees in no time."""
-
-Signature = tuple[int, int, int]
 
 
 class LocalFile(io.FileIO):
@@ -54,7 +51,7 @@ class LocalFile(io.FileIO):
     """Bytes that the buffer above asks for at a time."""
     turn: Turn
     descriptor: int
-    _prefix: tuple[bytes, Signature] | None = None
+    prefix: Prefix | None = None
 
     def settle_in(self, device: Device, turn: Turn, size: int) -> None:
         """Begin to answer on the loop that `turn` belongs to. The file has `size` bytes now."""
@@ -69,7 +66,7 @@ class LocalFile(io.FileIO):
         """Wait from here on like any other file."""
         self.waits = True
         self.ahead = b""
-        self._prefix = None
+        self.prefix = None
 
     def readinto(self, buffer: WriteableBuffer, /) -> int | None:
         """Fill `buffer` with what is there; None where that would mean waiting."""
@@ -79,7 +76,7 @@ class LocalFile(io.FileIO):
             return self._serve(memoryview(buffer))
         self.turn.spend()
         device = self.device
-        if device.nowait and self._prefix is None:
+        if device.nowait and self.prefix is None:
             try:
                 return os.preadv(self.descriptor, [memoryview(buffer)[:INLINE]], -1, NOWAIT)
             except OSError as error:
@@ -87,7 +84,7 @@ class LocalFile(io.FileIO):
                     device.nowait = False
         if device.memory:
             return super().readinto(memoryview(buffer)[:INLINE])
-        if self._prefix is not None:
+        if self.prefix is not None:
             piece = self._from_prefix(len(memoryview(buffer)), self.tell())
             if piece is not None:
                 self.ahead = piece
@@ -108,7 +105,7 @@ class LocalFile(io.FileIO):
 
     def take_rest(self) -> bytes | None:
         """Return all that is left if it is little and at hand; else None, and nothing has moved."""
-        if not self.device.nowait or self._prefix is not None:
+        if not self.device.nowait or self.prefix is not None:
             offset = self.tell()
             rest = self.look(INLINE, offset)
             if rest is None or len(rest) == INLINE or (rest and self.look(1, offset + len(rest)) != b""):
@@ -120,21 +117,16 @@ class LocalFile(io.FileIO):
 
     def _starve(self) -> None:
         """Say that only a thread can go on; whoever looks whether a turn is due sees it too."""
-        self.starved = self.turn.over = True
+        self.starved = True
+        self.turn.end()
 
     def load(self, size: int) -> bytes | None:
         """Add up to `size` bytes to `ahead` and return them: b"" at the end, None where that would mean waiting."""
         offset = self.tell() + len(self.ahead)
-        piece = os.pread(self.descriptor, size, offset) if self.waits else self.look(size, offset)
+        piece = self.fetch(size, offset) if self.waits else self.look(size, offset)
         if piece:
             self.ahead = self.ahead + piece if self.ahead else piece
         return piece
-
-    def keep_prefix(self) -> None:
-        """Read the beginning of the file, in a thread: it is served on the loop while the file stays as it is."""
-        before = self._signature()
-        if time_ns() - max(before[1:]) > SETTLED:
-            self._prefix = os.pread(self.descriptor, INLINE, 0), before
 
     def closes_quickly(self) -> bool:
         """Whether closing can be done on the loop: a reader of a local file, which is small or does not die with it."""
@@ -142,25 +134,25 @@ class LocalFile(io.FileIO):
             return False
         return monotonic() < self.light_until or os.fstat(self.descriptor).st_nlink > 0
 
+    def fetch(self, size: int, offset: int) -> bytes:
+        """Return up to `size` bytes from `offset`, moving nothing, in a thread."""
+        return os.pread(self.descriptor, size, offset)
+
     def look(self, size: int, offset: int) -> bytes | None:
         """Return up to `size` bytes from `offset`, moving nothing: b"" at the end, None where that means waiting."""
         self.turn.spend()
-        if self._prefix is not None:
+        if self.prefix is not None:
             return self._from_prefix(size, offset)
         if self.device.memory:
             return os.pread(self.descriptor, size, offset)
         return pread_now(self.descriptor, size, offset, self.turn.scratch) if self.device.nowait else None
 
     def _from_prefix(self, size: int, offset: int) -> bytes | None:
-        prefix, seen = self._prefix or (b"", (0, 0, 0))
-        if self._signature() == seen and (offset < len(prefix) or len(prefix) < INLINE):
-            return prefix[offset : offset + size]
-        self._prefix = None
+        prefix = self.prefix
+        if prefix is not None and prefix.holds(self.descriptor) and (offset < len(prefix.data) or prefix.whole):
+            return prefix.data[offset : offset + size]
+        self.prefix = None
         return None
-
-    def _signature(self) -> Signature:
-        status = os.fstat(self.descriptor)
-        return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
     def _serve(self, buffer: memoryview) -> int:
         count = len(self.ahead)

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import locale
 import os
+import stat
 import sys
 from time import monotonic
 from typing import IO, TYPE_CHECKING, Any
 
+from aiofs.localio.devices import device_of
 from aiofs.localio.files import LIGHT, LocalFile
-from aiofs.localio.opening import Request, stack
+from aiofs.localio.opening import READ_MODES, Request, is_usual, may_wait, open_stream, stack
+from aiofs.localio.prefix import Prefix
 from aiofs.localio.reading import rest_now
 
 if TYPE_CHECKING:
@@ -26,21 +29,42 @@ UTF_8 = {"utf-8", "UTF-8", "utf8"}
 class Fresh:
     """An open descriptor, at the start of a regular file, and how it was asked for."""
 
-    __slots__ = ("_closed", "_descriptor", "_device", "_light_until", "_path", "_request", "_size", "_taken", "_turn")
+    __slots__ = (
+        *("_closed", "_descriptor", "_device", "_light_until", "_path"),
+        *("_prefix", "_request", "_size", "_taken", "_turn"),
+    )
 
-    def __init__(self, found: tuple[int, Device, int], request: Request, path: str | bytes, turn: Turn) -> None:
+    def __init__(
+        self,
+        found: tuple[int, Device, int],
+        request: Request,
+        path: str | bytes,
+        turn: Turn,
+        *,
+        prefix: Prefix | None = None,
+    ) -> None:
         self._descriptor, self._device, self._size = found
         self._request = request
         self._path = path
         self._turn = turn
+        self._prefix = prefix
         self._taken: bytes | None = None
         self._closed = False
         self._light_until = monotonic() + 1 if self._size < LIGHT else 0.0
 
     def read_bytes(self) -> bytes | None:
         """Return all that is left, b"" at the end; None where that would mean waiting, or is much."""
+        if self._closed:
+            return None
         self._turn.spend()
-        return rest_now(self._descriptor, self._device, self._turn.scratch) if not self._closed else None
+        prefix = self._prefix
+        if prefix is None:
+            return rest_now(self._descriptor, self._device, self._turn.scratch)
+        if not prefix.whole or not prefix.holds(self._descriptor):
+            return None
+        self._prefix = None
+        os.lseek(self._descriptor, len(prefix.data), os.SEEK_SET)
+        return prefix.data
 
     def read_text(self) -> str | None:
         """Return all of the text, once; None where that would mean waiting, or is not as simple."""
@@ -70,6 +94,7 @@ class Fresh:
         stream: Any = self._stack(self._descriptor)
         raw: LocalFile = stream.raw if "b" in self._request.mode else stream.buffer.raw
         raw.settle_in(self._device, self._turn, self._size)
+        raw.prefix = self._prefix
         if taken is not None:
             raw.seek(len(taken), os.SEEK_CUR)
             raw.rest = taken
@@ -95,9 +120,42 @@ class Fresh:
             os.close(self._descriptor)
         return True
 
+    def close(self) -> None:
+        """Close, in a thread."""
+        self._closed = True
+        os.close(self._descriptor)
+
     def __del__(self) -> None:
         if not self._closed:
             self.unfold()  # which warns as any file that nobody closed
+
+
+def open_fresh(request: Request, turn: Turn) -> Fresh | IO[Any]:
+    """Open in a worker thread: what is only read and regular without its buffers, all else as `open_stream` does."""
+    if request.mode not in READ_MODES or not is_simple(request) or not may_stay_fresh(request) or may_wait(request):
+        return open_stream(request, turn)
+    path = os.fspath(request.file)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except ValueError:  # which the builtin words in its own way
+        return open_stream(request, turn)
+    try:
+        status = os.fstat(descriptor)
+        if stat.S_ISREG(status.st_mode):
+            device = device_of(descriptor, status.st_dev)
+            waits = device.local and not device.answers_at_once
+            prefix = Prefix.of(descriptor, status) if waits else None
+            return Fresh((descriptor, device, status.st_size), request, path, turn, prefix=prefix)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return open_stream(request, turn)
+
+
+def is_simple(request: Request) -> bool:
+    """Whether the file is opened by its path, and as the system opens files."""
+    return is_usual(request) and type(request.file) is not int and request.opener is None and request.closefd
 
 
 def may_stay_fresh(request: Request) -> bool:

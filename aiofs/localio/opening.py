@@ -42,7 +42,7 @@ _open_unusual: Callable[..., IO[Any]] = builtins.open
 
 def open_stream(request: Request, turn: Turn) -> IO[Any]:
     """Open as the builtin does, in a worker thread; a regular file gets one of this engine's at the bottom."""
-    if _may_wait(request):
+    if may_wait(request):
         with aside():
             return _open_stack(request, turn)
     return _open_stack(request, turn)
@@ -63,15 +63,13 @@ def _open_stack(request: Request, turn: Turn) -> IO[Any]:
             raw.settle_in(device, turn, status.st_size)
             if isinstance(raw, UpdateFile):
                 remember(stream, raw)
-            elif device.local and not device.nowait and not device.memory:
-                raw.keep_prefix()
     except BaseException:
         raw.close()
         raise
     return stream
 
 
-def _may_wait(request: Request) -> bool:
+def may_wait(request: Request) -> bool:
     """Whether opening may wait for somebody: a FIFO, a terminal, the user's own opener."""
     if request.opener is not None:
         return True

@@ -30,15 +30,20 @@ class Turn:
         now = monotonic()
         if not self._until:
             self._until = now + BUDGET
-            asyncio.get_running_loop().call_soon(self._renew)
-        elif now > self._until:
-            self.over = True
+        elif now > self._until:  # the loop may have gone round by itself: a turn too many does no harm
+            self.end()
 
     async def take(self) -> None:
         """Note that inline work is done now, and give the others their turn if they are owed one."""
         self.spend()
         if self.over:
             await asyncio.sleep(0)
+
+    def end(self) -> None:
+        """Have whoever looks give the others their turn."""
+        if not self.over:
+            self.over = True
+            asyncio.get_running_loop().call_soon(self._renew)
 
     def _renew(self) -> None:
         self._until = 0.0

@@ -32,6 +32,8 @@ LINES = 1000
 BYTES_PER_CHARACTER = 4
 MARK = 3
 """Bytes of the mark that utf-8-sig begins with."""
+EMPTYING = {"flush", "seek", "tell", "truncate"}
+"""Methods of the text layer that write all it holds. Others may fill the buffer below until it writes a part."""
 PLAIN_COOKIE = 1 << 63
 """From here on a position says more than an offset, and going there may read."""
 
@@ -53,6 +55,9 @@ class AsyncTextIOWrapper(Handle, theirs.TextIOWrapper):
             self._newline = raw.newline
             self._plain = is_plain(file.encoding, file.errors)
             self._settle_in(raw)
+
+    def _empties(self, function: Callable[..., object]) -> bool:
+        return function.__name__ in EMPTYING
 
     def _may_try(self) -> bool:
         return self._plain and super()._may_try()
@@ -126,6 +131,11 @@ class AsyncTextIOWrapper(Handle, theirs.TextIOWrapper):
             return line
         raise StopAsyncIteration
 
+    def _take(self) -> None:
+        super()._take()
+        if self._local is not None:
+            self._local.ahead = b""
+
     async def _next_line(self, size: int) -> str:
         """Return a line where none is in memory for certain, or not within the allowance."""
         if self._local is None:
@@ -153,8 +163,7 @@ class AsyncTextIOWrapper(Handle, theirs.TextIOWrapper):
             self._allow()
             self._ready -= 1
             return self._readline()  # type: ignore[no-any-return]
-        local.ahead = b""
-        piece = local.load(PIECE)
+        piece = local.ahead or local.load(PIECE)
         if piece is None or (piece and not line_ends(piece, self._newline)):
             return None
         line = self._line(local)
@@ -163,11 +172,10 @@ class AsyncTextIOWrapper(Handle, theirs.TextIOWrapper):
 
     async def _bring_line(self, local: LocalFile) -> bool:
         """Bring the rest of a line, or of the file, from the disk if need be; False where that is long."""
-        local.ahead = b""
         while len(local.ahead) < INLINE:
             piece = local.load(PIECE)
             if piece is None:
-                piece = await self._fly(local.load, PIECE)
+                piece = await self._fly(local.load, INLINE)
             if not piece or line_ends(piece, self._newline):
                 return True
         local.ahead = b""
@@ -184,7 +192,8 @@ class AsyncTextIOWrapper(Handle, theirs.TextIOWrapper):
             self._stock = max(line_ends(taken, self._newline) - 1, 0)
         finally:
             local.sealed = False
-            local.ahead = b""
+            if local.device.answers_at_once or isinstance(local, UpdateFile):
+                local.ahead = b""
         return line
 
     def _allow(self) -> None:
@@ -212,6 +221,7 @@ class AsyncTextIOWrapper(Handle, theirs.TextIOWrapper):
         ):
             self._ready = self._stock = 0
             self._reads -= 1
+            cast("LocalFile", self._local).ahead = b""
             return self._stream.seek(cookie, whence)  # type: ignore[no-any-return]
         return await self._alone(self._stream.seek, cookie, whence)
 
