@@ -46,14 +46,14 @@ class Faulty(MemoryDriver):
 
 
 class LeavesATail(Faulty):
-    def publish(self, path: str, data: bytes, *rest: Any) -> Entry:
+    def publish(self, path: str, data: bytes, *rest: Any, **more: Any) -> Entry:
         old = self._files[path].data if path in self._files else b""
-        return super().publish(path, data + old[len(data) :], *rest)
+        return super().publish(path, data + old[len(data) :], *rest, **more)
 
 
 class TextMode(Faulty):
-    def publish(self, path: str, data: bytes, *rest: Any) -> Entry:
-        return super().publish(path, data.replace(b"\r\n", b"\n"), *rest)
+    def publish(self, path: str, data: bytes, *rest: Any, **more: Any) -> Entry:
+        return super().publish(path, data.replace(b"\r\n", b"\n"), *rest, **more)
 
 
 class DropsAFullLastPart(Faulty):
@@ -63,8 +63,8 @@ class DropsAFullLastPart(Faulty):
 
 
 class SkipsEmptyFiles(Faulty):
-    def publish(self, path: str, data: bytes, *rest: Any) -> Entry:
-        return super().publish(path, data, *rest) if data else Entry(path, 0)
+    def publish(self, path: str, data: bytes, *rest: Any, **more: Any) -> Entry:
+        return super().publish(path, data, *rest, **more) if data else Entry(path, 0)
 
 
 class CountsFromOne(Faulty):
@@ -226,8 +226,8 @@ class FoldsCase(Layer):
 
 
 class ComposesNames(Faulty):
-    def publish(self, path: str, *rest: Any) -> Entry:
-        return super().publish(unicodedata.normalize("NFC", path), *rest)
+    def publish(self, path: str, *rest: Any, **more: Any) -> Entry:
+        return super().publish(unicodedata.normalize("NFC", path), *rest, **more)
 
     def _find(self, path: str) -> Stored:
         return super()._find(unicodedata.normalize("NFC", path))
