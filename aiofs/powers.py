@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from aiofs.driver import Entry, Lease, WriteSession
 
 
@@ -59,4 +61,23 @@ class Appends(Protocol):
 
         There is no lock, and a crash may leave a part of `data` at the end: the caller sees to both.
         """
+        ...
+
+
+@runtime_checkable
+class Notes(Protocol):
+    """The store can create and remove small files of names that nobody else writes, one request each: for journals.
+
+    It is to be offered only where a lease is held until it is given back, also after a session under it was committed.
+    """
+
+    async def note(self, path: str, data: bytes) -> None:
+        """Create the file, without a lock.
+
+        :raises AlreadyExists: if it is there.
+        """
+        ...
+
+    async def erase(self, paths: Sequence[str]) -> None:
+        """Remove such files, without looking for locks. Harmless where they are gone."""
         ...

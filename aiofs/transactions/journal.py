@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any
 from aiofs.driver import ABSENT
 from aiofs.errors import Damaged, NotFound, Unsupported
 from aiofs.paths import RESERVED
-from aiofs.powers import Appends
+from aiofs.powers import Appends, Notes
 from aiofs.reading import whole_chunks
 from aiofs.shield import finish
 from aiofs.writing import Parts
@@ -80,6 +80,9 @@ class Log:
         self.unit = unit
         self._driver = driver
         self._appends = driver.offers(Appends)
+        self._notes = driver.offers(Notes)
+        self._files: list[str] = []
+        self._alone = True  # whether nobody else can have written files of this transaction
         self._pending = b""
         self._number = 0
         self._torn = False
@@ -128,13 +131,23 @@ class Log:
         if record["do"] == "commit":
             self._decision = name
         if self._appends is not None:
+            self.own(name)
             await self._appends.append(name, line, durable=durable)
             return
         self._pending += line
         if durable:
-            await put(self._driver, name, self._pending)
+            self.own(name)
+            if self._notes is not None:
+                await self._notes.note(name, self._pending)
+            else:
+                await put(self._driver, name, self._pending)
             self._number += 1
             self._pending = b""
+
+    def own(self, name: str) -> None:
+        """Remember a file that goes when the transaction ends."""
+        if name not in self._files:
+            self._files.append(name)
 
     async def read(self) -> list[Record]:
         """Return what was written, without a last line that was cut short.
@@ -142,6 +155,7 @@ class Log:
         :raises Damaged: if a line was changed, or cut short where no crash could have done it.
         :raises Unsupported: if a newer version of this package wrote it.
         """
+        self._alone = self._torn = False
         records: list[Record] = []
         for name in await self._names():
             suffix = name.rpartition(".")[2]
@@ -165,11 +179,17 @@ class Log:
             await self.write({"do": "end"}, durable=False)
             await self.release()
         elif self._decision is not None:
-            await self._driver.delete([self._decision], missing_ok=True)
-        if names := await self._names():
-            await self._driver.delete(names, missing_ok=True)
+            await self._remove([self._decision])
+        names = self._files if self._alone else await self._names()
+        await self._remove([name for name in names if self.grows or name != self._decision])
         self.ended = True
         await self.release()
+
+    async def _remove(self, names: Sequence[str]) -> None:
+        if names and self._notes is not None:
+            await self._notes.erase(names)
+        elif names:
+            await self._driver.delete(names, missing_ok=True)
 
     async def _names(self) -> list[str]:
         async with aclosing(self._driver.list(self.name(""))) as entries:

@@ -16,9 +16,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from aiofs.driver import Layer
 from aiofs.paths import is_reserved
 from aiofs.system import FileLikeSystem
-from aiofs.driver import Layer
 from aiofs.transactions.stepped import Stepped, Steps
 from aiofs.transactions.system import FileTransaction, Transaction, driver_of, recover, transaction
 
@@ -33,6 +33,7 @@ Part = Literal["commit", "recover", "body"]
 State = dict[str, dict[str, bytes]]
 PATIENCE = 60.0
 _CHANGING = {"os.rename", "os.remove", "os.link", "os.mkdir", "os.rmdir", "os.truncate", "os.utime", "os.chmod"}
+STANDARD_ERROR = 2
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
@@ -69,7 +70,7 @@ class Bomb:
 
     def _halved(self, write: Callable[..., int]) -> Callable[..., int]:
         def half(fd: int, data: bytes, *where: int) -> int:
-            if self.armed and fd > 2:
+            if self.armed and fd > STANDARD_ERROR:
                 self.step()
                 if self.tick():
                     write(fd, memoryview(data)[: len(data) // 2], *where)

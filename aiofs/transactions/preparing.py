@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from aiofs.driver import ABSENT
 from aiofs.errors import Conflict, NotFound
 from aiofs.powers import Removes
+from aiofs.reading import whole_chunks
 from aiofs.shield import finish
 from aiofs.transactions.content import Borrowed, feed
 from aiofs.transactions.errors import fail
@@ -18,9 +19,9 @@ from aiofs.transactions.steps import SMALL, FileSource, OwnSession, Removal, Rew
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from aiofs.driver import Driver, WriteSession
+    from aiofs.driver import Driver, Entry, WriteSession
     from aiofs.transactions.content import Content, ContentReader
-    from aiofs.transactions.journal import Log
+    from aiofs.transactions.journal import Log, Record
     from aiofs.transactions.staging import Staged, UnitDriver
 
 Todo = tuple[int, "UnitDriver", str, "Staged"]
@@ -53,16 +54,32 @@ class Preparation:
 
     async def _prepare(self, todo: Todo) -> None:
         number, driver, path, staged = todo
-        base = await version_of(driver.base, path)
+        base, before = await self._look(driver.base, path)
         if staged.base is not None and base != staged.base:
             raise Conflict.of(path, "the file was changed after the transaction had read it")
         if staged.content is None and base == ABSENT:
             return
-        step = Step(driver.name, path, base, f"{self._log.unit}-{number}")
+        step = Step(driver.name, path, base, f"{self._log.unit}-{number}", before)
         session = await self._session(driver, step, staged)
         images = images_of(driver.base, self._journal)
-        self._works[number] = Work(step, driver.base, images, session, driver.leases[path])
+        self._works[number] = Work(step, driver.base, images, session, driver.leases[path], fresh=True)
         step.token = await _token(session)
+
+    async def _look(self, driver: Driver, path: str) -> tuple[str, Record | None]:
+        """Return the version that is to be replaced, and what it holds if that is to go into the decision."""
+        if driver.capabilities.holds:
+            return await version_of(driver, path), None
+        try:
+            stream = await driver.read(path, 0, SMALL)
+        except NotFound:
+            return ABSENT, None
+        try:
+            entry = stream.entry
+            small = entry.size is not None and entry.size <= SMALL
+            data = b"".join([chunk async for chunk in whole_chunks(stream)]) if small else b""
+        finally:
+            await finish(stream.aclose())
+        return _known(driver, entry), Source(data, entry.metadata).token() if small else None
 
     async def _session(self, driver: UnitDriver, step: Step, staged: Staged) -> WriteSession:
         """Return a session that has all that is to be written."""
@@ -96,6 +113,7 @@ class Preparation:
     ) -> Source:
         """Write a large file that its store cannot hold back to a file that goes with the log."""
         name = self._log.name(f"data-{step.tag.rpartition('-')[2]}")
+        self._log.own(name)
         await put_stream(self._journal, name, reader.chunks(content.size, self._journal.part_size))
         return FileSource(self._journal, name, metadata)
 
@@ -132,6 +150,10 @@ async def version_of(driver: Driver, path: str) -> str:
         entry = await driver.stat(path)
     except NotFound:
         return ABSENT
+    return _known(driver, entry)
+
+
+def _known(driver: Driver, entry: Entry) -> str:
     if entry.version is None:
-        raise Conflict.of(path, f"{driver} tells no versions of its files, and a transaction needs them")
+        raise Conflict.of(entry.path, f"{driver} tells no versions of its files, and a transaction needs them")
     return entry.version

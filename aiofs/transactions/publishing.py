@@ -10,7 +10,7 @@ from aiofs.driver import ABSENT, Driver, Entry, Lease, WriteSession
 from aiofs.errors import NotFound, place
 from aiofs.shield import finish
 from aiofs.transactions.errors import LeftBehind, Overtaken, Unfinished, one_of
-from aiofs.transactions.steps import Rewrite, Step
+from aiofs.transactions.steps import Rewrite, Source, Step
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -34,10 +34,17 @@ class Work:
     lease: Lease | None = None
     published: str | None = None
     """The version that was published, once that is known."""
+    fresh: bool = False
+    """Whether nothing can have been published yet."""
+
+    @property
+    def has_image(self) -> bool:
+        """Whether the file as it was is kept outside of the decision."""
+        return self.step.base != ABSENT and self.step.before is None
 
     async def keep_image(self) -> None:
         """Keep the file as it is, if it still is what the step replaces."""
-        if self.step.base != ABSENT and await self.present() == self.step.base:
+        if self.has_image and (self.fresh or await self.present() == self.step.base):
             await self.images.keep(self.step.path, self.step.tag)
 
     async def publish(self) -> None:
@@ -87,6 +94,9 @@ class Work:
                 raise Overtaken.of(path, "somebody else changed this file since; it stays as they left it")
             if base == ABSENT:
                 await self.driver.delete([path], leases=[lease], match=version)
+            elif self.step.before is not None:
+                source = Source.of(self.step.before)
+                await Rewrite(self.driver, path, lease, version, source).commit()
             else:
                 await self.images.restore(path, self.step.tag, lease, match=version)
         finally:
@@ -153,7 +163,7 @@ class Publication:
         :raises LeftBehind: if that fails.
         """
         try:
-            kept = [work for work in self._works if work.step.base != ABSENT] if len(self._works) > 1 else []
+            kept = [work for work in self._works if work.has_image] if len(self._works) > 1 else []
             await each(kept, lambda work: work.images.drop(work.step.path, work.step.tag))
             await self._log.end()
         except Exception as error:

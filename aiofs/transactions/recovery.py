@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from aiofs.driver import Sweeps
-from aiofs.errors import Locked
+from aiofs.errors import AlreadyExists, Locked
 from aiofs.shield import finish
 from aiofs.transactions.errors import LeftBehind, Overtaken
 from aiofs.transactions.images import images_of
@@ -58,7 +58,7 @@ async def recover_units(stores: Mapping[str, Driver], journal: Journal) -> Recov
     for unit in await journal.units():
         try:
             await _recover(unit, stores, journal, report)
-        except Locked:
+        except (Locked, AlreadyExists):  # held by somebody alive, or somebody was quicker to decide on it
             report.live.append(unit)
         except Exception as error:
             report.failed.append(error)
@@ -79,9 +79,11 @@ async def recover_once(stores: Mapping[str, Driver], journal: Journal) -> None:
 
 async def _recover(unit: str, stores: Mapping[str, Driver], journal: Journal, report: Recovered) -> None:
     log = journal.log(unit)
-    await log.lock()
+    opened = last(await log.read(), "open") or {}
+    if opened.get("locked", True):
+        await log.lock()
     try:
-        records = await log.read()
+        records = await log.read()  # again: it may have come to its end in the meantime
         if not records or last(records, "end") is not None:
             await log.end()
         elif not _concerns(records, stores, journal):
@@ -114,19 +116,28 @@ def _concerns(records: Sequence[Record], stores: Mapping[str, Driver], journal: 
 
 async def _undo_undecided(log: Log, records: Sequence[Record], stores: Mapping[str, Driver]) -> None:
     """Remove what was staged. Nothing was published."""
-    if last(records, "plan", "abort") is not None and last(records, "abort") is None:
-        await log.write({"do": "abort"})  # from now on its owner, should it wake up, cannot decide any more
     touched = {(record["store"], record["path"]): None for record in records if record["do"] == "touch"}
-    swept: dict[str, list[str]] = {}
+    loose: dict[str, list[str]] = {}
     for store, path in touched:
-        driver = stores[store]
-        if driver.capabilities.holds:
-            await _withdraw(driver, path)
-        else:
-            swept.setdefault(store, []).append(path)
-    for store, paths in swept.items():
+        if not stores[store].capabilities.holds:
+            loose.setdefault(store, []).append(path)
+    for store, paths in loose.items():
+        await _check_free(stores[store], paths)
+    if last(records, "plan") is not None and last(records, "abort") is None:
+        await log.write({"do": "abort"})  # from now on its owner, should it wake up, cannot decide any more
+    for store, path in touched:
+        if stores[store].capabilities.holds:
+            await _withdraw(stores[store], path)
+    for store, paths in loose.items():
         await _sweep(stores[store], paths)
     await log.end()
+
+
+async def _check_free(driver: Driver, paths: Sequence[str]) -> None:
+    """Raise `Locked` if one of the paths is locked: its owner may be the transaction's, and alive."""
+    for path in paths:
+        lease = await driver.lock(path)
+        await finish(lease.release())
 
 
 async def _withdraw(driver: Driver, path: str) -> None:
@@ -140,8 +151,7 @@ async def _withdraw(driver: Driver, path: str) -> None:
 
 async def _sweep(driver: Driver, paths: Sequence[str]) -> None:
     """Remove what dead writers of these paths left, first of all their locks."""
-    for path in paths:
-        await finish((await driver.lock(path)).release())
+    await _check_free(driver, paths)
     sweeps = driver.offers(Sweeps)
     if sweeps is None:
         return
@@ -158,6 +168,11 @@ async def _end_decided(
     decision, undo = last(records, "commit"), last(records, "undo")
     assert decision is not None  # noqa: S101 -- the caller looked
     works = await _take_over([Step(**step) for step in decision["steps"]], stores, journal.driver)
+    if last(await log.read(), "commit") is None:  # it came to its end before all was taken over
+        failures = await leave_all(works)
+        if failures:
+            raise ExceptionGroup("what a transaction left could not be let go of again", failures)
+        return
     publication = Publication(works, log)
     try:
         if undo is None:

@@ -32,12 +32,16 @@ SMALL = 1 << 16
 
 @dataclass(slots=True)
 class Step:
-    """What happens to one path. `base` is the version that it replaces, `ABSENT` if there is none."""
+    """What happens to one path."""
 
     store: str
     path: str
     base: str
+    """The version that it replaces; `ABSENT` if there is none."""
     tag: str
+    """The name of its before-image."""
+    before: dict[str, Any] | None = None
+    """The before-image itself, where that is so small that the decision has it."""
     token: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -139,6 +143,11 @@ class Source:
         self.data = data
         self.metadata: dict[str, str] | None = None if metadata is None else dict(metadata)
 
+    @classmethod
+    def of(cls, token: Mapping[str, Any]) -> Source:
+        """Return what a token says."""
+        return Source(base64.b64decode(token["bytes"]), token["metadata"])
+
     def token(self) -> dict[str, Any]:
         """Return what the journal needs to know."""
         return {"by": "bytes", "bytes": base64.b64encode(self.data).decode(), "metadata": self.metadata}
@@ -209,7 +218,7 @@ async def resume(step: Step, driver: Driver, journal: Driver) -> WriteSession:
     if by == "delete":
         return Removal(driver, path, lease, step.base, taken=True)
     if by == "bytes":
-        source = Source(base64.b64decode(token["bytes"]), token["metadata"])
+        source = Source.of(token)
     elif by == "file":
         source = FileSource(journal, token["file"], token["metadata"])
     else:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, NoReturn
 
 from aiofs.driver import ABSENT
 from aiofs.errors import Conflict, Locked
+from aiofs.powers import Notes
 from aiofs.shield import finish
 from aiofs.transactions.content import Vault
 from aiofs.transactions.errors import LeftBehind, Spoiled, Unfinished, fail, one_of
@@ -54,6 +55,8 @@ class Unit:
         self._log: Log | None = None
         self._opening = asyncio.Lock()
         self._failure: BaseException | None = None
+        # Where its paths stay locked to the end, they tell well enough that the transaction is alive.
+        self._locks_log = not all(driver.offers(Notes) for driver in (journal, *stores.values()))
 
     async def begin(self) -> None:
         """Recover what was left unfinished, once per journal and process."""
@@ -77,7 +80,17 @@ class Unit:
         An unfinished transaction that is in the way is recovered first.
         """
         log = await self._opened()
-        await log.write({"do": "touch", "store": driver.name, "path": path}, durable=False)
+        touched = {"do": "touch", "store": driver.name, "path": path}
+        if log.grows:
+            await log.write(touched, durable=False)
+        lease = await self._lock(driver, path)
+        if (
+            not log.grows
+        ):  # what is not in the store before the next line that lasts may tell what is so, not what may be
+            await log.write(touched, durable=False)
+        return lease
+
+    async def _lock(self, driver: UnitDriver, path: str) -> Lease:
         try:
             return await driver.base.lock(path)
         except Locked as error:
@@ -221,10 +234,11 @@ class Unit:
                 log = self._journal.log(uuid.uuid4().hex)
                 who = f"process {os.getpid()} on {socket.gethostname()}"
                 stores = {name: str(driver) for name, driver in self._stores.items()}
-                opened = {"do": "open", "by": who, "at": datetime.now(UTC).isoformat(), "stores": stores}
+                begun = datetime.now(UTC).isoformat()
+                opened = {"do": "open", "by": who, "at": begun, "stores": stores, "locked": self._locks_log}
                 try:
                     await log.write(opened, durable=False)
-                    if await _lock(log):
+                    if not self._locks_log or await _lock(log):
                         self._log = log
                 except BaseException as error:
                     fail("a transaction could not be begun", error, await finish(_collect(log.end())))
