@@ -120,10 +120,7 @@ class NamedSession(WriteSession):
             self._file = upload.result()
 
     async def _pieces(self) -> AsyncIterator[bytes]:
-        left = self._spool.size
-        async for piece in pieces(self._spool, 0, left):
-            left -= len(piece)
-            self._all_sent = not left
+        async for piece in pieces(self._spool, 0, self._spool.size):
             yield piece
         self._all_sent = True
 

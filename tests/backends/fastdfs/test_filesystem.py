@@ -9,6 +9,7 @@ import pytest
 
 from aiofs import (
     AiofsError,
+    AlreadyExists,
     Conflict,
     Damaged,
     FastDFSFileSystem,
@@ -20,15 +21,15 @@ from aiofs import (
     Unsupported,
 )
 from aiofs.backends.fastdfs import FileId
-from aiofs.driver import MIB, Sweeps
+from aiofs.driver import MIB, Layer, Sweeps
 from servers.fastdfs.cluster import Fault
 from servers.fastdfs.storage import framed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
-    from aiofs.driver import Driver, Leftover
+    from aiofs.driver import Driver, Lease, Leftover, WriteSession
     from aiofs.system import FileLikeSystem
     from servers.fastdfs.cluster import Cluster
 
@@ -256,6 +257,29 @@ async def test_index_with_foreign_files(fs: FastDFSFileSystem, index: MemoryFile
         assert caught.value.filename == "name"
 
 
+class Meddling(Layer):
+    """Another program writes an index file in the very moment before ours is written."""
+
+    async def begin(
+        self, path: str, lease: Lease, *, match: str | None = None, metadata: Mapping[str, str] | None = None
+    ) -> WriteSession:
+        if path == "name":
+            session = await self.base.begin(path, lease)
+            await session.write(b'{"id": "group1/M00/00/00/CgABAWsAcB6ACvueAAAADg4Qul0904.txt", "metadata": {}}')
+            await session.commit()
+        return await super().begin(path, lease, match=match, metadata=metadata)
+
+
+async def test_index_that_changes_in_the_last_moment(cluster: Cluster) -> None:
+    async with over(cluster, MemoryFileSystem().over(Meddling())) as fs:
+        with pytest.raises(AlreadyExists):
+            await fs.write_bytes("name", b"mine")
+        with pytest.raises(Conflict):
+            await fs.write_bytes("name", b"mine")
+        assert stored(cluster) == []
+        assert str((await fs.stat("name")).version).endswith("0904.txt")
+
+
 async def test_reader_of_a_file_that_is_replaced(fs: FastDFSFileSystem) -> None:
     await fs.write_bytes("name", bytes(5 * MIB))
     async with fs.open("name") as reader:
@@ -390,16 +414,21 @@ async def test_answer_that_is_lost_after_the_upload(fs: FastDFSFileSystem, clust
     assert await fs.read_bytes("name") == b"old"
 
 
-async def test_cancelled_upload_whose_bytes_are_all_sent_is_removed(fs: FastDFSFileSystem, cluster: Cluster) -> None:
-    for turns in range(40):
-        task = asyncio.create_task(fs.write_bytes("name", b"new"))
+@pytest.mark.parametrize("size", [3, 700_000])
+async def test_cancelled_upload_leaves_nothing(fs: FastDFSFileSystem, cluster: Cluster, size: int) -> None:
+    for turns in range(80):
+        task = asyncio.create_task(fs.write_bytes("name", bytes(size)))
         for _ in range(turns):
             await asyncio.sleep(0)
-        task.cancel()
+        in_time = task.cancel()
         await asyncio.wait([task])
-        assert stored(cluster) in ([], [b"new"])
         await fs.rm("name", missing_ok=True)
+        await fs.ls()
         assert stored(cluster) == []
+        if not in_time:
+            break
+    else:
+        pytest.fail("the write never ended")
 
 
 # Before-images
