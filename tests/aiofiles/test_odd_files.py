@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aiofs import aiofiles
+from aiofs.localio.files import UpdateFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,16 +96,23 @@ async def test_what_another_handle_wrote_is_seen_beyond_the_buffer(tmp_path: Pat
         assert await reader.read(4) == b"new!"
 
 
-async def test_flush_is_visible_at_once_and_the_rest_soon(tmp_path: Path) -> None:
+async def test_flush_is_visible_at_once_and_the_rest_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "log"
+    drained, loop, drain = asyncio.Event(), asyncio.get_running_loop(), UpdateFile.drain
+
+    def drain_and_tell(raw: UpdateFile) -> None:
+        drain(raw)
+        loop.call_soon_threadsafe(drained.set)
+
     async with aiofiles.open(path, "w") as file:
         await file.write("flushed\n")
         await file.flush()
         assert path.read_text() == "flushed\n"
         await file.write("x" * 100 + "\n" * 20_000)
+        monkeypatch.setattr(UpdateFile, "drain", drain_and_tell)
         async with asyncio.timeout(10):
-            while path.stat().st_size < 20_000:
-                await asyncio.sleep(0)
+            await drained.wait()
+        assert path.stat().st_size >= 8_000
 
 
 async def test_each_line_is_visible_at_once_where_lines_are_buffered(tmp_path: Path) -> None:
@@ -176,7 +184,7 @@ def test_standard_input(tmp_path: Path, source: str) -> None:
     assert done.stdout == b"ONE\nTWO\n"
 
 
-async def test_files_of_proc(tmp_path: Path) -> None:
+async def test_files_of_proc() -> None:
     for _ in range(2):
         async with aiofiles.open("/proc/self/status") as file:
             assert any([line.startswith("Pid:") async for line in file])

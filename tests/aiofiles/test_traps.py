@@ -191,8 +191,7 @@ async def test_closing_waits_for_what_a_cancelled_task_left_behind(
     async with aiofiles.open(tmp_path / "file", "rb") as file:
         monkeypatch.setattr(LocalFile, "readall", lambda raw: readall(raw) if raw.waits else raw._starve())
         reading = asyncio.create_task(file.read())
-        while not begun.is_set():
-            await asyncio.sleep(0)
+        assert await asyncio.to_thread(begun.wait, 10)
         reading.cancel()
         with pytest.raises(asyncio.CancelledError):
             await reading
@@ -225,8 +224,7 @@ async def test_reading_by_descriptor_is_over_when_it_is_cancelled(
     descriptor = os.open(tmp_path / "file", os.O_RDONLY)
     try:
         reading = asyncio.create_task(pread(descriptor, 200_000, 0))
-        while not begun.is_set():
-            await asyncio.sleep(0)
+        assert await asyncio.to_thread(begun.wait, 10)
         reading.cancel()
         for _ in range(20):
             await asyncio.sleep(0)
