@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
+from aiofs import FastDFSFileSystem, MemoryFileSystem
 from aiofs.backends.fastdfs import FastDFSClient
+from backends.fastdfs.systems import over
 from servers.fastdfs.cluster import Cluster
 
 if TYPE_CHECKING:
@@ -57,3 +59,21 @@ async def cluster(start: Starts) -> Cluster:
 @pytest.fixture
 def client(cluster: Cluster, connect: Connects) -> FastDFSClient:
     return connect(cluster)
+
+
+@pytest.fixture
+def index() -> MemoryFileSystem:
+    return MemoryFileSystem()
+
+
+@pytest.fixture
+async def fs(cluster: Cluster, index: MemoryFileSystem) -> AsyncIterator[FastDFSFileSystem]:
+    async with over(cluster, index) as fs:
+        yield fs
+
+
+@pytest.fixture
+async def bare(cluster: Cluster) -> AsyncIterator[FastDFSFileSystem]:
+    """Without an index."""
+    async with over(cluster, None) as fs:
+        yield fs

@@ -1,0 +1,46 @@
+"""What the tests of file systems over FastDFS share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiofs import FastDFSFileSystem
+from aiofs.driver import Sweeps
+
+if TYPE_CHECKING:
+    from aiofs.driver import Driver, Leftover
+    from aiofs.system import FileLikeSystem
+    from servers.fastdfs.cluster import Cluster
+
+
+def over(cluster: Cluster, index: FileLikeSystem | None) -> FastDFSFileSystem:
+    return FastDFSFileSystem(cluster.addresses, index=index, address_map=cluster.address_map, network_timeout=5)
+
+
+def stored(cluster: Cluster) -> list[bytes]:
+    """All that the storage has."""
+    return sorted(bytes(file.data) for file in cluster.storages[0].files.values())
+
+
+async def leftovers(fs: FastDFSFileSystem) -> list[Leftover]:
+    sweeps = fs.driver.offers(Sweeps)
+    assert sweeps is not None
+    return [leftover async for leftover in sweeps.leftovers()]
+
+
+async def prepared(driver: Driver, path: str, data: bytes) -> dict[str, object]:
+    """A write that came as far as the journal."""
+    lease = await driver.lock(path)
+    session = await driver.begin(path, lease)
+    await session.write(data)
+    token = await session.prepare()
+    await session.leave()
+    await lease.release()
+    return token
+
+
+async def sweep(fs: FastDFSFileSystem, leftover: Leftover) -> bool:
+    """Remove a leftover; return whether it is gone."""
+    sweeps = fs.driver.offers(Sweeps)
+    assert sweeps is not None
+    return await sweeps.sweep(leftover)
