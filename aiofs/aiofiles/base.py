@@ -55,6 +55,21 @@ class AsyncBase(theirs.Base):
     def _file(self, file: Any) -> None:
         self._stream = file
 
+    @property
+    def closed(self) -> bool:
+        """Whether the file is closed."""
+        return self._stream.closed  # type: ignore[no-any-return]
+
+    @property
+    def name(self) -> Any:
+        """The path or descriptor that was opened."""
+        return self._stream.name
+
+    @property
+    def mode(self) -> str:
+        """The mode that the file was opened in."""
+        return self._stream.mode  # type: ignore[no-any-return]
+
     async def _call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a method of the file in a thread. It may wait for anybody, so it takes no worker from the others."""
         call = partial(function, *args, **kwargs)

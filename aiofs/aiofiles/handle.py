@@ -369,21 +369,6 @@ class Handle(AsyncBase):
             self._settle()
         return self._stream.fileno()  # type: ignore[no-any-return]
 
-    @property
-    def closed(self) -> bool:
-        """Whether the file is closed."""
-        return self._stream.closed  # type: ignore[no-any-return]
-
-    @property
-    def name(self) -> Any:
-        """The path or descriptor that was opened."""
-        return self._stream.name
-
-    @property
-    def mode(self) -> str:
-        """The mode that the file was opened in."""
-        return self._stream.mode  # type: ignore[no-any-return]
-
 
 def _call_alive(method: WeakMethod[Callable[[], None]]) -> None:
     """Call a method of a handle, if the program has not let go of that."""
