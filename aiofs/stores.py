@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis, RedisCluster
 
+    from aiofs.backends.azure.container import Credential as AzureCredential
     from aiofs.backends.fastdfs import ClientOptions
     from aiofs.backends.s3.settings import S3Options
     from aiofs.driver import Part
@@ -105,6 +106,38 @@ class S3FileSystem(FileSystem):
             **settings,
         )
         super().__init__(S3Driver(chosen, None if locks is None else locks.over().driver))
+
+
+class AzureFileSystem(FileSystem):
+    """Files in a container of Azure's blob storage, which is there already.
+
+    Give the `connection_string` of the account, or its `account_url` and a `credential` as the SDK takes it: the key, a
+    SAS token, or a credential of azure-identity. `lease` is after how many seconds, 15 to 60, the lock of a dead writer
+    is free, `timeout` how many an answer may take.
+    """
+
+    def __init__(
+        self,
+        container: str,
+        *,
+        connection_string: str | None = None,
+        account_url: str | None = None,
+        credential: AzureCredential | None = None,
+        lease: int = 30,
+        timeout: float = 60,
+    ) -> None:
+        from aiofs.backends.azure.driver import AzureDriver  # noqa: PLC0415 -- loaded when used, like every driver
+
+        super().__init__(
+            AzureDriver(
+                container,
+                connection_string=connection_string,
+                account_url=account_url,
+                credential=credential,
+                lease=lease,
+                timeout=timeout,
+            )
+        )
 
 
 class FastDFSFileSystem(FileSystem):

@@ -1,0 +1,151 @@
+"""The container: its clients, made when first needed, one set for each loop; second attempts, and who signs URLs."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import OrderedDict
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, TypeVar
+from urllib.request import getproxies
+
+from azure.core.credentials import AzureNamedKeyCredential, AzureSasCredential
+from azure.core.credentials_async import AsyncTokenCredential
+from azure.core.pipeline.transport import AioHttpTransport
+from azure.storage.blob import BlobSasPermissions, generate_blob_sas
+from azure.storage.blob.aio import ContainerClient
+
+from aiofs.backends.azure.errors import FAILURES, failed
+from aiofs.driver import MIB
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from azure.storage.blob.aio import BlobClient
+
+Credential = str | AzureNamedKeyCredential | AzureSasCredential | AsyncTokenCredential
+T = TypeVar("T")
+PART = 8 * MIB
+"""What goes in one request, up or down."""
+ATTEMPTS = 6
+SHORTEST_PAUSE = 0.05
+_BLOBS_KEPT = 1000
+_CLOCK_SKEW = timedelta(minutes=5)
+
+
+class Container:
+    """A container, by a connection string, or by the URL of its account and a credential."""
+
+    def __init__(
+        self,
+        name: str,
+        connection_string: str | None,
+        account_url: str | None,
+        credential: Credential | None,
+        timeout: float,
+    ) -> None:
+        if (connection_string is None) is (account_url is None):
+            raise ValueError("give either the connection_string of an account or its account_url")
+        self.name = name
+        self._connection_string = connection_string
+        self._account_url = account_url
+        self._credential = credential
+        self._timeout = timeout
+        self._client: ContainerClient | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._blobs: OrderedDict[str, BlobClient] = OrderedDict()
+        self._where = self._new_client().primary_hostname  # which checks what was given, and connects nothing
+
+    def __str__(self) -> str:
+        return f"Azure container {self.name} at {self._where}"
+
+    @property
+    def client(self) -> ContainerClient:
+        """The client of this loop."""
+        loop = asyncio.get_running_loop()
+        if self._client is None or self._loop is not loop:
+            self._client, self._loop = self._new_client(), loop
+            self._blobs.clear()
+        return self._client
+
+    def blob(self, path: str) -> BlobClient:
+        """Return the client of a blob; to make one costs as much as a request, so the last ones are kept."""
+        client = self.client
+        blob = self._blobs.get(path)
+        if blob is None:
+            blob = self._blobs[path] = client.get_blob_client(path)
+            if len(self._blobs) > _BLOBS_KEPT:
+                self._blobs.popitem(last=False)
+        else:
+            self._blobs.move_to_end(path)
+        return blob
+
+    async def ask(
+        self,
+        path: str | None,
+        call: Callable[[], Awaitable[T]],
+        *,
+        settled: Callable[[], Awaitable[T | None]] | None = None,
+    ) -> T:
+        """Return what `call` returns, asking again where that may help.
+
+        What must not happen twice says by `settled` whether it has: asked after an answer was lost, it returns what
+        that would have been, or `None`.
+
+        :raises OSError: as the table of `errors` says.
+        """
+        deadline = time.monotonic() + self._timeout
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return await call()
+            except FAILURES as error:
+                failure = failed(error, path)
+                if not failure.retryable or attempt == ATTEMPTS or time.monotonic() > deadline:
+                    raise failure from error
+            await asyncio.sleep(random.uniform(0, SHORTEST_PAUSE * 2**attempt))  # noqa: S311 -- no secret is made of it
+            if settled is not None:
+                answer = await settled()
+                if answer is not None:
+                    return answer
+        raise AssertionError("the last attempt returns or raises")
+
+    def signed(self, path: str, permission: BlobSasPermissions, seconds: float) -> str | None:
+        """Return a URL that lets its bearer do with the blob what is permitted; `None` if we have no key to sign it."""
+        client = self.client
+        key = getattr(client.credential, "account_key", None)
+        if key is None:
+            return None
+        now = datetime.now(UTC)
+        signature = generate_blob_sas(
+            str(client.account_name),
+            self.name,
+            path,
+            account_key=key,
+            permission=permission,
+            start=now - _CLOCK_SKEW,
+            expiry=now + timedelta(seconds=seconds),
+        )
+        return f"{self.blob(path).url}?{signature}"
+
+    async def aclose(self) -> None:
+        """Close the clients."""
+        client, self._client = self._client, None
+        self._blobs.clear()
+        if client is not None and self._loop is asyncio.get_running_loop():
+            await client.close()
+
+    def _new_client(self) -> ContainerClient:
+        settings = {
+            # Looking for proxies, and passwords in netrc, takes two thread hops for each request.
+            "transport": AioHttpTransport(use_env_settings=bool(getproxies())),
+            "retry_total": 0,  # `ask` does that
+            "connection_timeout": self._timeout,
+            "read_timeout": self._timeout,
+            "max_single_put_size": PART,
+            "max_single_get_size": PART,
+            "max_block_size": PART,
+        }
+        if self._connection_string is not None:
+            return ContainerClient.from_connection_string(self._connection_string, self.name, **settings)
+        return ContainerClient(str(self._account_url), self.name, credential=self._credential, **settings)

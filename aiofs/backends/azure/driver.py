@@ -1,0 +1,233 @@
+"""The six verbs on Azure blobs."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from azure.core import MatchConditions
+from azure.storage.blob import BlobSasPermissions, ContentSettings
+
+from aiofs.backends.azure.blocks import committed_ids
+from aiofs.backends.azure.conditions import entry_of, matching, version_of
+from aiofs.backends.azure.container import PART, Container, Credential
+from aiofs.backends.azure.listing import entries
+from aiofs.backends.azure.locks import LONGEST, SHORTEST, AzureLease, acquire, check_free, is_held, lock_name, refusal
+from aiofs.backends.azure.names import check_name, to_headers
+from aiofs.backends.azure.session import AzureSession, settings_for
+from aiofs.backends.azure.streams import SMALLEST_RANGE, open_stream, whole_part
+from aiofs.backends.azure.sweeping import Sweeper, locks
+from aiofs.driver import ABSENT, MIB, Capabilities, Driver, Entry, Lease, ReadStream, WriteSession
+from aiofs.errors import Conflict, NotFound, Unsupported
+from aiofs.sessions import EndedSession
+from aiofs.shield import finish
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+
+AT_ONCE = 16
+FEW = 8
+"""Up to so many locks are looked at one by one, more are listed."""
+LARGEST_COPY = 256 * MIB
+COPY_SECONDS = 600.0
+
+
+class AzureDriver(Sweeper, Driver):
+    """The blobs of one container."""
+
+    capabilities: Capabilities = Capabilities(locks="shared", resume=True, metadata=True)
+    part_size = PART
+    window: int | None = SMALLEST_RANGE
+
+    def __init__(
+        self,
+        container: str,
+        *,
+        connection_string: str | None = None,
+        account_url: str | None = None,
+        credential: Credential | None = None,
+        lease: int = 30,
+        timeout: float = 60,
+        page: int = 5000,
+    ) -> None:
+        if not SHORTEST <= lease <= LONGEST:
+            raise ValueError(f"Azure grants leases of {SHORTEST} to {LONGEST} seconds, not {lease}")
+        super().__init__(Container(container, connection_string, account_url, credential, timeout))
+        self._lease = lease
+        self._page = page
+
+    def check_name(self, path: str) -> None:
+        """Raise `ValueError` for what cannot be the name of a blob."""
+        check_name(path)
+
+    async def stat(self, path: str) -> Entry:
+        """Describe the blob."""
+        blob = self._container.blob(path)
+        return entry_of(path, await self._container.ask(path, blob.get_blob_properties))
+
+    async def read(self, path: str, start: int = 0, stop: int | None = None, *, match: str | None = None) -> ReadStream:
+        """Open the blob for reading."""
+        return await open_stream(self._container, path, start, stop, match)
+
+    async def begin(
+        self, path: str, lease: Lease, *, match: str | None = None, metadata: Mapping[str, str] | None = None
+    ) -> WriteSession:
+        """Begin new bytes for the blob; what it is now is looked up, and must still be so when they are published."""
+        settings = settings_for(path)
+        if match != ABSENT:
+            blob = self._container.blob(path)
+            try:
+                properties = await self._container.ask(path, blob.get_blob_properties)
+            except NotFound:
+                match = ABSENT if match is None else match
+            else:
+                if match is None:
+                    match = version_of(properties.etag)
+                else:
+                    settings = properties.content_settings
+                    settings.content_md5 = None
+        return AzureSession(self._container, _own(lease), match, to_headers(metadata or {}), settings)
+
+    async def resume(self, token: Mapping[str, Any]) -> WriteSession:
+        """Take over a prepared session."""
+        path = token["path"]
+        ids = [name for name, _ in token["blocks"]]
+        if ids and await committed_ids(self._container, path) == ids:
+            return EndedSession(self, path)
+        lease = await acquire(self._container, path, self._lease)
+        settings = ContentSettings(**token["settings"])
+        session = AzureSession(self._container, lease, token["match"], token["headers"], settings)
+        session.adopt(token)
+        return session
+
+    async def delete(
+        self, paths: Sequence[str], *, leases: Sequence[Lease] = (), match: str | None = None, missing_ok: bool = False
+    ) -> None:
+        """Remove the blobs."""
+        held = {lease.path for lease in leases if not lease.lost}
+        for lease in leases:
+            if lease.lost:
+                raise Conflict.of(lease.path, "the lock on this file was lost; it was not removed")
+        await self._check_free([path for path in paths if path not in held])
+        if len(paths) > 1 and not missing_ok:
+            await self._side_by_side(self.stat, paths)
+
+        async def remove(path: str) -> None:
+            blob = self._container.blob(path)
+            asked = 0
+
+            async def ask() -> None:
+                nonlocal asked
+                asked += 1
+                await blob.delete_blob(**matching(match))
+
+            try:
+                await self._container.ask(path, ask)
+            except NotFound:
+                if asked == 1 and not missing_ok:
+                    raise  # and if it was asked twice, the first time may have removed it
+
+        await self._side_by_side(remove, paths)
+
+    def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry]:
+        """Yield what the service lists, in the order of UTF-8 bytes."""
+        return entries(self._container, prefix, after, delimiter, self._page)
+
+    async def lock(self, path: str) -> Lease:
+        """Get the right to write the blob."""
+        return await acquire(self._container, path, self._lease)
+
+    async def copy(self, source: str, target: str, lease: Lease, *, match: str | None = None) -> Entry:
+        """Let the service copy, in one step; what is too large for that, or not ours to sign, is carried."""
+        own = _own(lease)
+        if match is None:
+            match = await self._version_of(target)
+        found = await self.stat(source)
+        url = self._container.signed(source, BlobSasPermissions(read=True), COPY_SECONDS)
+        if url is None or (found.size or 0) > LARGEST_COPY:
+            return await self._carry(source, own, match)
+        blob = self._container.blob(target)
+
+        async def start() -> Entry:
+            answer: Mapping[str, Any] = await blob.start_copy_from_url(
+                url,
+                requires_sync=True,
+                source_etag=f'"{found.version}"',
+                source_match_condition=MatchConditions.IfNotModified,
+                **matching(match),
+            )
+            return replace(found, path=target, version=version_of(answer["etag"]), modified=answer.get("last_modified"))
+
+        async def copied() -> Entry | None:
+            there = await self._version_of(target)
+            return await self.stat(target) if there not in {ABSENT, match} else None
+
+        return await finish(self._container.ask(target, start, settled=copied))
+
+    async def url(self, path: str, method: Literal["GET", "PUT"], expires: float) -> str:
+        """Return a URL that carries a signature for this blob alone."""
+        permission = BlobSasPermissions(read=True) if method == "GET" else BlobSasPermissions(create=True, write=True)
+        url = self._container.signed(path, permission, expires)
+        if url is None:
+            raise Unsupported.of(path, "only the key of the account can sign URLs, and it was not given")
+        return url
+
+    async def aclose(self) -> None:
+        """Close the clients."""
+        await self._container.aclose()
+
+    def __str__(self) -> str:
+        return str(self._container)
+
+    async def _version_of(self, path: str) -> str:
+        try:
+            return (await self.stat(path)).version or ABSENT
+        except NotFound:
+            return ABSENT
+
+    async def _carry(self, source: str, lease: AzureLease, match: str) -> Entry:
+        """Copy through this process."""
+        stream = await self.read(source)
+        try:
+            session = await self.begin(lease.path, lease, match=match, metadata=stream.entry.metadata)
+            try:
+                while data := await whole_part(stream):
+                    await session.write(data)
+                return await session.commit()
+            finally:
+                await finish(session.abort())
+        finally:
+            await finish(stream.aclose())
+
+    async def _check_free(self, paths: Sequence[str]) -> None:
+        """Raise `Locked` if somebody is writing one of the blobs."""
+        if len(paths) <= FEW:
+            await self._side_by_side(lambda path: check_free(self._container, path), paths)
+            return
+        held = {lock.name: lock async for lock in locks(self._container) if is_held(lock)}
+        for path in paths:
+            if lock_name(path) in held:
+                raise refusal(path, held[lock_name(path)])
+
+    async def _side_by_side(self, work: Callable[[str], Awaitable[object]], paths: Sequence[str]) -> None:
+        """Do `work` for all paths, some at a time; the first failure, in their order, is raised when all are done."""
+        places = asyncio.Semaphore(AT_ONCE)
+
+        async def one(path: str) -> None:
+            async with places:
+                await work(path)
+
+        if len(paths) == 1:
+            await work(paths[0])
+            return
+        outcomes = await asyncio.gather(*map(one, paths), return_exceptions=True)
+        for outcome in outcomes:
+            if outcome is not None:
+                raise outcome
+
+
+def _own(lease: Lease) -> AzureLease:
+    if not isinstance(lease, AzureLease):
+        raise TypeError(f"a lease of this store is needed, not {type(lease).__name__}")
+    return lease

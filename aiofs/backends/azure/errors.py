@@ -1,0 +1,97 @@
+"""What the errors of the service and its SDK mean, in one table."""
+
+from __future__ import annotations
+
+from azure.core import exceptions
+
+from aiofs.errors import (
+    AccessDenied,
+    AiofsError,
+    AlreadyExists,
+    Conflict,
+    Locked,
+    NotFound,
+    StoreMissing,
+    TimedOut,
+    TooLarge,
+    Unavailable,
+    Unreachable,
+)
+
+FAILURES = (exceptions.AzureError, OSError)
+
+
+class InvalidRange(AiofsError):
+    """There are no bytes at this offset."""
+
+
+class BlocksGone(Conflict):
+    """Blocks that were staged are not there any more: another writer published."""
+
+
+_BY_CODE: dict[str, type[AiofsError]] = {
+    "BlobAlreadyExists": AlreadyExists,
+    "BlobNotFound": NotFound,
+    "ResourceNotFound": NotFound,
+    "CannotVerifyCopySource": NotFound,
+    "ContainerNotFound": StoreMissing,
+    "ContainerBeingDeleted": StoreMissing,
+    "ConditionNotMet": Conflict,
+    "TargetConditionNotMet": Conflict,
+    "SourceConditionNotMet": Conflict,
+    "InvalidBlockList": BlocksGone,
+    "InvalidRange": InvalidRange,
+    "LeaseAlreadyPresent": Locked,
+    "LeaseIdMissing": Locked,
+    "LeaseIdMismatchWithBlobOperation": Locked,
+    "LeaseIdMismatchWithLeaseOperation": Conflict,
+    "LeaseLost": Conflict,
+    "LeaseNotPresentWithBlobOperation": Conflict,
+    "LeaseNotPresentWithLeaseOperation": Conflict,
+    "RequestBodyTooLarge": TooLarge,
+    "BlockCountExceedsLimit": TooLarge,
+    "OperationTimedOut": TimedOut,
+    "ServerBusy": Unavailable,
+    "InternalError": Unavailable,
+}
+_BY_STATUS: dict[int, type[AiofsError]] = {
+    401: AccessDenied,
+    403: AccessDenied,
+    404: NotFound,
+    408: TimedOut,
+    409: Conflict,
+    412: Conflict,
+    413: TooLarge,
+    416: InvalidRange,
+    429: Unavailable,
+    500: Unavailable,
+    502: Unavailable,
+    503: Unavailable,
+    504: TimedOut,
+}
+_BY_KIND: tuple[tuple[type[Exception], type[AiofsError]], ...] = (
+    (exceptions.ServiceRequestTimeoutError, TimedOut),
+    (exceptions.ServiceResponseTimeoutError, TimedOut),
+    (exceptions.ServiceRequestError, Unreachable),
+    (exceptions.ServiceResponseError, Unreachable),
+    (exceptions.IncompleteReadError, Unreachable),
+    (exceptions.ClientAuthenticationError, AccessDenied),
+    (TimeoutError, TimedOut),
+    (OSError, Unreachable),
+)
+
+
+def failed(error: Exception, path: str | None) -> AiofsError:
+    """Return the error to raise for one of the SDK's."""
+    if isinstance(error, exceptions.HttpResponseError) and error.status_code is not None:
+        code = getattr(error, "error_code", None)
+        name = str(getattr(code, "value", code) or "")
+        kind = _BY_CODE.get(name) or _BY_STATUS.get(error.status_code, AiofsError)
+        return kind.of(path, f"Azure: {name or error.reason or 'an error'} ({error.status_code})")
+    kind = next((kind for source, kind in _BY_KIND if isinstance(error, source)), AiofsError)
+    return kind.of(path, f"Azure: {_words(error)}")
+
+
+def _words(error: Exception) -> str:
+    """Return the first line of what an error says, without the query of a URL, which may be a signature."""
+    return (str(error) or type(error).__name__).partition("\n")[0].partition("?")[0]

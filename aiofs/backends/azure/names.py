@@ -1,0 +1,70 @@
+"""What the service can hold: which names, and metadata in which spelling."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+HIDDEN = ".aiofs/"
+LOCKS = f"{HIDDEN}locks/"
+KEPT = f"{HIDDEN}kept/"
+LONGEST = 1024
+MOST_SEGMENTS = 254
+_NOT_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ufffe\uffff]")
+_PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_PLAIN_VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
+_CODED = "aiofs_"
+
+
+def check_name(path: str) -> None:
+    """Raise `ValueError` for a path that cannot be the name of a blob, or is not given back as it was."""
+    fault = _fault(path)
+    if fault:
+        raise ValueError(f"path {path!r}: Azure {fault}")
+
+
+def _fault(path: str) -> str | None:
+    if len(path.encode("utf-16-le")) > 2 * LONGEST:
+        return f"allows for {LONGEST} characters in a name"
+    segments = path.split("/")
+    if len(segments) > MOST_SEGMENTS:
+        return f"allows for {MOST_SEGMENTS} segments in a name"
+    if "\\" in path:
+        return "takes a backslash for a '/'"
+    if any(segment.endswith(".") for segment in segments):
+        return "drops the dot that a segment ends with"
+    if _NOT_TEXT.search(path):
+        return "refuses control characters in a name"
+    return None
+
+
+def to_headers(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Spell metadata as headers; what they cannot carry goes under a key made of letters and digits."""
+    headers: dict[str, str] = {}
+    taken: set[str] = set()
+    for key, value in metadata.items():
+        plain = _PLAIN_KEY.fullmatch(key) and _PLAIN_VALUE.fullmatch(value) and not key.startswith(_CODED)
+        if plain and key.lower() not in taken:
+            headers[key] = value
+            taken.add(key.lower())
+        else:
+            headers[_CODED + key.encode().hex()] = f"={quote(value)}"
+    return headers
+
+
+def from_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
+    """Read what `to_headers` wrote, or another program."""
+    return dict(_pair(key, value) for key, value in (headers or {}).items())
+
+
+def _pair(key: str, value: str) -> tuple[str, str]:
+    if key.startswith(_CODED) and value.startswith("="):
+        try:
+            return bytes.fromhex(key[len(_CODED) :]).decode(), unquote(value[1:])
+        except ValueError:
+            pass  # another program's
+    return key, value

@@ -1,0 +1,246 @@
+"""Writing one blob: one request for a small one, else blocks that are staged side by side and committed as a list.
+
+The fence: what is published is conditional on the version that was there when the lock was held, or on there being
+none. A writer that lost its lock, and does not know it yet, finds another version there, or makes the one that took the
+lock over find another; either way only one of the two publishes, and nobody's work is overwritten unseen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mimetypes
+import secrets
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from azure.storage.blob import BlobBlock, BlockState, ContentSettings
+
+from aiofs.backends.azure.blocks import ID_LENGTH, Base, committed_ids
+from aiofs.backends.azure.conditions import entry_of, matching, version_of
+from aiofs.driver import ABSENT, Entry, Part, WriteSession
+from aiofs.errors import Conflict, NotFound, TooLarge
+from aiofs.sessions import Uploads
+from aiofs.shield import finish
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping
+
+    from azure.storage.blob import BlobProperties
+
+    from aiofs.backends.azure.container import Container
+    from aiofs.backends.azure.locks import AzureLease
+
+WIDTH = 4
+"""How many blocks are on their way at the same time."""
+MOST_BLOCKS = 50_000
+SLICE = 1 << 18
+_TYPES = mimetypes.MimeTypes()  # Python's own table, the same on every machine
+_LOST = "the lock on this file was lost before it was published; nothing was overwritten"
+
+
+def settings_for(path: str) -> ContentSettings:
+    """Return what a new blob says of its content: the type that its name suggests."""
+    return ContentSettings(content_type=_TYPES.guess_type(path)[0] or "application/octet-stream")
+
+
+class AzureSession(WriteSession):
+    """New bytes for a blob; `match` is the version it replaces, or `ABSENT`."""
+
+    def __init__(
+        self,
+        container: Container,
+        lease: AzureLease,
+        match: str,
+        headers: Mapping[str, str],
+        settings: ContentSettings,
+    ) -> None:
+        self._container = container
+        self._lease = lease
+        self._path = lease.path
+        self._blob = container.blob(lease.path)
+        self._match = match
+        self._headers = dict(headers)
+        self._settings = settings
+        self._size = 0
+        self._first: Part | None = None
+        self._blocks: list[BlobBlock] = []
+        self._token: str | None = None
+        self._base: Base | None = None
+        self._uploads = Uploads[None](WIDTH)
+        self._listed = False
+        self._adopted = False
+        self._ended = False
+        self._done: Entry | None = None
+
+    async def write(self, part: Part) -> None:
+        """Take the next part."""
+        if self._lease.lost:
+            raise Conflict.of(self._path, _LOST)
+        if self._size == 0:
+            self._first = part
+        else:
+            await self._stage_first()
+            await self._stage(part)
+        self._size += len(part)
+
+    async def copy_range(self, start: int, stop: int) -> None:
+        """Take the blocks of the version that is replaced; what is in none of its own passes through here."""
+        await self._stage_first()
+        base = await self._known_base()
+        for piece in base.pieces(start, stop):
+            if piece.block is None:
+                await self._stage(await base.bytes_of(piece))
+            else:
+                self._add(BlobBlock(piece.block, BlockState.COMMITTED))
+        self._size += stop - start
+
+    async def prepare(self) -> dict[str, Any]:
+        """Have everything in blocks, which the service keeps for a week."""
+        await self._stage_first()
+        await self._uploads.results()
+        self._listed = True
+        return {
+            "path": self._path,
+            "match": self._match,
+            "size": self._size,
+            "blocks": [[block.id, block.state is BlockState.COMMITTED] for block in self._blocks],
+            "headers": self._headers,
+            "settings": {name: value for name, value in vars(self._settings).items() if isinstance(value, str)},
+        }
+
+    def adopt(self, token: Mapping[str, Any]) -> None:
+        """Go on with what another process prepared, under a lease that is given back at the end."""
+        self._size = token["size"]
+        states = (BlockState.UNCOMMITTED, BlockState.COMMITTED)
+        self._blocks = [BlobBlock(name, states[committed]) for name, committed in token["blocks"]]
+        self._listed = self._adopted = True
+
+    async def commit(self) -> Entry:
+        """Publish, if the version to be replaced is still there."""
+        if self._done is None:
+            if self._ended:
+                raise Conflict.of(self._path, "this write was aborted")
+            await finish(self._publish())
+        assert self._done is not None  # noqa: S101 -- or it raised
+        return self._done
+
+    async def abort(self) -> None:
+        """Drop what was staged."""
+        self._first = None
+        await self._uploads.cancel()
+        if not self._ended:
+            self._ended = True
+            if self._blocks and self._match == ABSENT and not self._lease.lost:
+                await finish(self._discard())
+            await self.leave()
+
+    async def leave(self) -> None:
+        """Let go, and give a lock back that came with the session."""
+        self.abandon()
+        if self._adopted:
+            await self._lease.release()
+
+    def abandon(self) -> None:
+        """Stop what is on its way."""
+        self._uploads.abandon()
+
+    async def _publish(self) -> None:
+        if self._blocks or self._listed:
+            await self._stage_first()
+            await self._uploads.results()
+            self._done = await self._container.ask(self._path, self._put_list, settled=self._list_is_there)
+        else:
+            self._done = await self._container.ask(self._path, self._put, settled=self._bytes_are_there)
+        self._ended = True
+        if self._adopted:
+            await self._lease.release()
+
+    async def _put(self) -> Entry:
+        data = self._first or b""
+        answer = await self._blob.upload_blob(
+            data if isinstance(data, bytes) else bytes(data),
+            length=len(data),
+            overwrite=True,
+            metadata=self._headers,
+            content_settings=self._settings,
+            **matching(self._match),
+        )
+        return self._entry(answer)
+
+    async def _put_list(self) -> Entry:
+        answer = await self._blob.commit_block_list(
+            self._blocks, content_settings=self._settings, metadata=self._headers, **matching(self._match)
+        )
+        return self._entry(answer)
+
+    def _entry(self, answer: Mapping[str, Any]) -> Entry:
+        return Entry(self._path, self._size, answer.get("last_modified"), version_of(answer.get("etag")))
+
+    async def _list_is_there(self) -> Entry | None:
+        """Return what is published if that is our blocks."""
+        if not self._blocks:
+            return await self._bytes_are_there()
+        ids = [block.id for block in self._blocks]
+        if await committed_ids(self._container, self._path) != ids:
+            return None
+        return entry_of(self._path, await self._properties())
+
+    async def _bytes_are_there(self) -> Entry | None:
+        """Return what is published if it is another version than before, and of our bytes."""
+        try:
+            properties = await self._properties()
+        except NotFound:
+            return None
+        ours = entry_of(self._path, properties)
+        digest = hashlib.md5(self._first or b"", usedforsecurity=False).digest()
+        same = ours.size == self._size and bytes(properties.content_settings.content_md5 or b"") == digest
+        return ours if same and ours.version != self._match else None
+
+    async def _properties(self) -> BlobProperties:
+        return await self._container.ask(self._path, self._blob.get_blob_properties)
+
+    async def _discard(self) -> None:
+        """Remove the blocks of a file that was to be new. Those of others the service drops when it is written next."""
+        with suppress(OSError):  # the service drops them after a week
+            try:
+                await self._properties()
+            except NotFound:
+                await self._container.ask(self._path, self._blob.delete_blob)
+
+    async def _stage_first(self) -> None:
+        first, self._first = self._first, None
+        if first is not None:
+            await self._stage(first)
+
+    async def _stage(self, part: Part) -> None:
+        if self._token is None:
+            length = ID_LENGTH if self._match == ABSENT else (await self._known_base()).id_length
+            self._token = secrets.token_hex(length)[: length - 8]
+        name = f"{self._token}{len(self._blocks):08}"
+        self._add(BlobBlock(name, BlockState.UNCOMMITTED))
+
+        async def upload() -> None:
+            await self._container.ask(self._path, lambda: self._blob.stage_block(name, _slices(part), length=len(part)))
+
+        await self._uploads.start(upload())
+
+    def _add(self, block: BlobBlock) -> None:
+        if len(self._blocks) == MOST_BLOCKS:
+            raise TooLarge.of(self._path, f"Azure allows for {MOST_BLOCKS} blocks in a blob")
+        self._blocks.append(block)
+
+    async def _known_base(self) -> Base:
+        if self._base is None:
+            self._base = await Base.of(self._container, self._path, self._match)
+        return self._base
+
+
+def _slices(part: Part) -> Any:
+    """Return what the SDK sends of a part: slices, which cost half of what the whole does."""
+
+    async def slices() -> AsyncGenerator[memoryview]:
+        view = memoryview(part)
+        for start in range(0, len(view), SLICE):
+            yield view[start : start + SLICE]
+
+    return slices()

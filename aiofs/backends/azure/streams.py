@@ -1,0 +1,134 @@
+"""Reading one version of a blob in ranges, the next one on its way while the last is being read."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from aiofs.backends.azure.conditions import entry_of, matching
+from aiofs.backends.azure.container import PART
+from aiofs.backends.azure.errors import InvalidRange
+from aiofs.driver import MIB, Entry, ReadStream
+from aiofs.errors import Conflict, Damaged, NotFound
+
+if TYPE_CHECKING:
+    from aiofs.backends.azure.container import Container
+
+SMALLEST_RANGE = 1 * MIB
+
+
+class AzureStream(ReadStream):
+    """Bytes of one version; what follows the first range is asked for with its ETag."""
+
+    def __init__(self, container: Container, entry: Entry, data: bytes, start: int, stop: int | None) -> None:
+        self.entry = entry
+        self._container = container
+        self._size = entry.size or 0
+        self._data = data
+        self._offset = 0  # what of the data was given away
+        self._position = start + len(data)  # where the next range begins
+        self._stop = self._size if stop is None else min(stop, self._size)
+        self._next: asyncio.Task[bytes] | None = None
+
+    async def chunk(self, want: int) -> bytes:
+        """Return the next bytes."""
+        want = max(want, 1)
+        if self._offset == len(self._data):
+            self._data = await self._range(want)
+            self._offset = 0
+        data = self._data
+        start, self._offset = self._offset, min(self._offset + want, len(data))
+        return data if start == 0 and self._offset == len(data) else data[start : self._offset]
+
+    async def seek(self, start: int, stop: int | None = None) -> None:
+        """Go on at `start`; the request waits for the next `chunk`."""
+        await self.aclose()
+        self._data, self._offset = b"", 0
+        self._position = start
+        self._stop = self._size if stop is None else min(stop, self._size)
+
+    async def aclose(self) -> None:
+        """Stop what is on its way."""
+        task, self._next = self._next, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+            if not task.cancelled():
+                task.exception()  # looked at, so that nobody is told that it never was
+
+    def abandon(self) -> None:
+        """Stop what is on its way without waiting."""
+        if self._next is not None and not self._next.get_loop().is_closed():
+            self._next.get_loop().call_soon_threadsafe(self._next.cancel)
+
+    async def _range(self, want: int) -> bytes:
+        task, self._next = self._next, None
+        count = min(max(want, SMALLEST_RANGE), PART, self._stop - self._position)
+        if task is not None:
+            data = await task
+        elif count > 0:
+            data = await self._fetch(self._position, count)
+        else:
+            return b""
+        self._position += len(data)
+        if len(data) == PART and self._position < self._stop:  # a long read
+            rest = min(PART, self._stop - self._position)
+            self._next = asyncio.create_task(self._fetch(self._position, rest))
+        return data
+
+    async def _fetch(self, start: int, count: int) -> bytes:
+        path = self.entry.path
+        blob = self._container.blob(path)
+
+        async def get() -> bytes:
+            answer = await blob.download_blob(start, count, max_concurrency=1, **matching(self.entry.version))
+            data: bytes = await answer.readall()
+            return data
+
+        try:
+            data = await self._container.ask(path, get)
+        except (Conflict, NotFound) as error:
+            raise Conflict.of(path, "the file was changed or removed while it was being read") from error
+        if len(data) != count:
+            raise Damaged.of(path, f"the bytes end after {start + len(data)} of {self._size}")
+        return data
+
+
+async def open_stream(container: Container, path: str, start: int, stop: int | None, match: str | None) -> ReadStream:
+    """Open a blob for reading with the first request for its bytes, which brings its size and version too."""
+    count = PART if stop is None else min(PART, stop - start)
+    blob = container.blob(path)
+    if count <= 0:
+        return await _without_bytes(container, path, start, match)
+
+    async def get() -> tuple[Entry, bytes]:
+        answer = await blob.download_blob(start, count, max_concurrency=1, **matching(match))
+        data = await answer.readall()
+        whole = answer.properties.content_range
+        size = int(whole.rpartition("/")[2]) if whole else answer.properties.size
+        return entry_of(path, answer.properties, size), data
+
+    try:
+        entry, data = await container.ask(path, get)
+    except InvalidRange:
+        return await _without_bytes(container, path, start, match)
+    if len(data) != min(count, max(0, (entry.size or 0) - start)):
+        raise Damaged.of(path, f"the bytes end after {start + len(data)} of {entry.size}")
+    return AzureStream(container, entry, data, start, stop)
+
+
+async def whole_part(stream: ReadStream) -> bytes:
+    """Return the next part of a stream, of full size unless it is the last."""
+    pieces: list[bytes] = []
+    missing = PART
+    while missing and (piece := await stream.chunk(missing)):
+        pieces.append(piece)
+        missing -= len(piece)
+    return b"".join(pieces)
+
+
+async def _without_bytes(container: Container, path: str, start: int, match: str | None) -> ReadStream:
+    """Open what has no bytes to ask for: the file is empty, or the range is."""
+    blob = container.blob(path)
+    properties = await container.ask(path, lambda: blob.get_blob_properties(**matching(match)))
+    return AzureStream(container, entry_of(path, properties), b"", start, start)

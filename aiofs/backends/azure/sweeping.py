@@ -1,0 +1,104 @@
+"""What unfinished writers left behind: told, and removed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiofs.backends.azure.conditions import matching, version_of
+from aiofs.backends.azure.listing import pages
+from aiofs.backends.azure.locks import acquire, is_held, read_note
+from aiofs.backends.azure.names import HIDDEN, LOCKS
+from aiofs.driver import Leftover
+from aiofs.errors import Conflict, Locked, NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from azure.storage.blob import BlobProperties
+
+    from aiofs.backends.azure.container import Container
+
+PAGE = 5000
+UNCOMMITTED = "uncommitted blocks"
+
+
+class Sweeper:
+    """The power to sweep."""
+
+    def __init__(self, container: Container) -> None:
+        self._container = container
+
+    async def leftovers(self) -> AsyncGenerator[Leftover]:
+        """Yield every lock, and every blob that has blocks and no bytes yet.
+
+        Blocks staged for a file that is there already are not told by the service's listings; it drops them when the
+        file is written next, or after a week.
+        """
+        held: dict[str, str | None] = {}
+        async for lock in locks(self._container):
+            path, holder, since = read_note(lock.metadata)
+            if is_held(lock):
+                held[path] = holder
+            yield Leftover(path, "lock", since, holder, live=path in held, token=lock.name)
+        committed = self._names(None)
+        last = await anext(committed, None)
+        async for blob in self._blobs(["uncommittedblobs"]):
+            while last is not None and _order(last) < _order(blob.name):
+                last = await anext(committed, None)
+            if blob.name != last and not blob.name.startswith(HIDDEN):
+                live = blob.name in held
+                yield Leftover(
+                    blob.name, UNCOMMITTED, blob.last_modified, held.get(blob.name), live=live, token=blob.name
+                )
+
+    async def sweep(self, leftover: Leftover) -> bool:
+        """Remove blocks that nobody holds the lock of, and locks whose lease expired."""
+        if leftover.token.startswith(LOCKS):
+            return await self._sweep_lock(leftover)
+        try:
+            lease = await acquire(self._container, leftover.path, 15)
+        except Locked:
+            return False
+        blob = self._container.blob(leftover.path)
+        try:
+            await self._container.ask(leftover.path, blob.get_blob_properties)
+        except NotFound:
+            await self._container.ask(leftover.path, blob.delete_blob)
+        finally:
+            await lease.release()
+        return True
+
+    async def _sweep_lock(self, leftover: Leftover) -> bool:
+        blob = self._container.blob(leftover.token)
+        try:
+            lock = await self._container.ask(leftover.path, blob.get_blob_properties)
+            if is_held(lock):
+                return False
+            condition = matching(version_of(lock.etag))
+            await self._container.ask(leftover.path, lambda: blob.delete_blob(**condition))
+        except NotFound:
+            return True
+        except (Conflict, Locked):
+            return False  # somebody took it just then
+        return True
+
+    async def _blobs(self, include: list[str] | None) -> AsyncGenerator[BlobProperties]:
+        async for page in pages(self._container, "", None, PAGE, include):
+            for blob in page:
+                yield blob
+
+    async def _names(self, include: list[str] | None) -> AsyncGenerator[str]:
+        async for blob in self._blobs(include):
+            yield blob.name
+
+
+async def locks(container: Container) -> AsyncGenerator[BlobProperties]:
+    """Yield all locks, held or not."""
+    async for page in pages(container, LOCKS, None, PAGE, ["metadata"]):
+        for lock in page:
+            yield lock
+
+
+def _order(name: str) -> bytes:
+    """Return what the service sorts a name by."""
+    return name.encode("utf-16-be")

@@ -1,0 +1,72 @@
+"""The contract on Azure blobs, over Azurite or the account of AIOFS_TEST_AZURE."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+from azure.storage.blob import ContainerClient
+
+from aiofs.backends.azure.driver import AzureDriver
+from aiofs.backends.azure.names import check_name
+from aiofs.filesystem import FileSystem
+from aiofs.stores import AzureFileSystem
+from aiofs.testing import Contract, Harness
+from servers.process import free_port
+
+if TYPE_CHECKING:
+    from servers.azurite.server import AzureAccount
+
+LEASE = 15  # the shortest that the service grants
+WRONG = base64.b64encode(b"a key that opens nothing").decode()
+
+
+def connect(account: AzureAccount) -> AzureFileSystem:
+    """A file system in the account's container."""
+    return AzureFileSystem(account.container, connection_string=account.connection_string, lease=LEASE)
+
+
+def cannot_hold(name: str) -> bool:
+    try:
+        check_name(name)
+    except ValueError:
+        return True
+    return False
+
+
+@pytest.mark.both_loops
+@pytest.mark.timeout(180)  # several behaviours wait until a lease has expired
+class TestAzure(Contract):
+    declares = AzureDriver.capabilities
+    server = True
+    credentials = True
+
+    @pytest.fixture
+    def harness(self, azurite: AzureAccount) -> Harness:
+        def put(path: str, data: bytes) -> None:
+            with ContainerClient.from_connection_string(azurite.connection_string, azurite.container) as client:
+                client.upload_blob(path, data, overwrite=True)
+
+        async def meddle(path: str, data: bytes) -> None:
+            await asyncio.to_thread(put, path, data)
+
+        def paged(size: int) -> FileSystem:
+            return FileSystem(AzureDriver(azurite.container, connection_string=azurite.connection_string, page=size))
+
+        away = azurite.through(free_port())
+        return Harness(
+            connect=partial(connect, azurite),
+            lease=LEASE,
+            fenced=True,
+            cannot_hold=cannot_hold,
+            paged=paged,
+            unreachable=lambda: connect(away),
+            denied=lambda: connect(replace(azurite, key=WRONG)),
+            secrets=[azurite.key, WRONG],
+            meddle=meddle,
+            model_examples=3,  # each operation is several requests
+        )
