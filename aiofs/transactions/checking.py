@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from aiofs.driver import Driver
     from aiofs.system import FileLikeSystem
 
-NEEDS_NO_JOURNAL = frozenset({"staging file", "lock"})
+NEEDS_NO_JOURNAL = frozenset({"staging file", "lock", "lock object"})
 """Leftovers that no transaction could still want once their owner is dead."""
 
 

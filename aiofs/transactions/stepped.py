@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from aiofs.driver import Copies, Layer, Lease, Sweeps, WriteSession
 from aiofs.errors import Unsupported
-from aiofs.powers import Appends, Removes, Snapshots
+from aiofs.powers import Appends, Notes, Removes, Snapshots
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from aiofs.driver import Entry, Part, Power, ReadStream
 
 T = TypeVar("T")
-STEPPED = (Appends, Copies, Removes, Snapshots)
+STEPPED = (Appends, Copies, Notes, Removes, Snapshots)
 
 
 class Steps:
@@ -179,6 +179,14 @@ class Stepped(Layer):
     async def append(self, path: str, data: bytes, *, durable: bool) -> None:
         """As the base, in a step."""
         await self.steps.take("append", path, self._power(Appends).append(path, data, durable=durable))
+
+    async def note(self, path: str, data: bytes) -> None:
+        """As the base, in a step."""
+        await self.steps.take("note", path, self._power(Notes).note(path, data))
+
+    async def erase(self, paths: Sequence[str]) -> None:
+        """As the base, in a step."""
+        await self.steps.take("erase", " ".join(paths), self._power(Notes).erase(paths))
 
     def _power(self, power: type[Power]) -> Power:
         offered = self.base.offers(power)

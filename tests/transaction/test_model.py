@@ -31,7 +31,7 @@ TRANSACTIONS = 6
 @pytest.mark.parametrize("seed", range(40 if FULL else 3))
 @pytest.mark.timeout(120)
 def test_as_if_one_after_another(seed: int, tmp_path: Path, nursery: Nursery) -> None:
-    chance = random.Random(seed)  # noqa: S311 -- the same each time
+    chance = random.Random(seed)
     asyncio.run(begin(aiofs.OSFileSystem(tmp_path)))
     told: list[str] = []
     for generation in range(3):

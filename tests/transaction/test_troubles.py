@@ -15,8 +15,8 @@ from aiofs.filesystem import FileSystem
 from aiofs.paths import is_reserved
 from aiofs.stores import OSFileSystem
 from aiofs.testing import Stepped, Steps
-from aiofs.transactions.kills import State, change, seed, state_of
 from aiofs.transactions import preparing
+from aiofs.transactions.kills import State, change, seed, state_of
 from aiofs.transactions.system import recover, transaction
 
 if TYPE_CHECKING:

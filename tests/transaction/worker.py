@@ -48,7 +48,7 @@ def work(job: Job, answer: Connection) -> None:
 
 
 async def _work(job: Job, answer: Connection) -> None:
-    chance = random.Random(f"{job.name} {job.death}")  # noqa: S311 -- the same each time
+    chance = random.Random(f"{job.name} {job.death}")
     async with aiofs.OSFileSystem(job.root, durable=False) as fs:
         for number in range(job.transactions):
             name = f"{job.name}-{number}"

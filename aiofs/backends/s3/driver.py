@@ -15,14 +15,15 @@ from aiofs.backends.s3.locks import LockObjects
 from aiofs.backends.s3.reading import open_stream
 from aiofs.backends.s3.store import Store
 from aiofs.backends.s3.writing import Resumed, S3Write
-from aiofs.driver import Capabilities, Driver
+from aiofs.driver import ABSENT, Capabilities, Driver
 from aiofs.locks import LockTable
+from aiofs.powers import Notes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 
     from aiofs.backends.s3.settings import Settings
-    from aiofs.driver import Entry, Lease, Leftover, ReadStream, WriteSession
+    from aiofs.driver import Entry, Lease, Leftover, Power, ReadStream, WriteSession
 
 _TABLES: WeakValueDictionary[str, LockTable] = WeakValueDictionary()  # shared by all file systems of one place
 FEW = 8
@@ -104,6 +105,22 @@ class S3Driver(Driver):
         client = await self._store.clients.client()
         url: str = await client.generate_presigned_url(operation, Params=where, ExpiresIn=int(expires))
         return url
+
+    async def note(self, path: str, data: bytes) -> None:
+        """Create a small file by one PUT, if there is none."""
+        session = S3Write(self._store, path, LockTable().acquire(path), match=ABSENT)
+        await session.write(data)
+        await session.commit()
+
+    async def erase(self, paths: Sequence[str]) -> None:
+        """Remove files without looking for locks."""
+        await removing.remove(self._store, paths)
+
+    def offers(self, power: type[Power]) -> Power | None:
+        """Return what there is; notes only where other processes see the locks that stand for their owner's life."""
+        if power is Notes and self.capabilities.locks == "process":
+            return None
+        return super().offers(power)
 
     def leftovers(self) -> AsyncIterator[Leftover]:
         """Yield multipart uploads that are not completed, and lock objects."""

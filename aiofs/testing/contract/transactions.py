@@ -15,11 +15,12 @@ from aiofs.backends.memory import MemoryDriver
 from aiofs.filesystem import FileSystem
 from aiofs.testing.contract.suite import Suite
 from aiofs.testing.harness import PATIENCE, cancelled_everywhere
-from aiofs.transactions.kills import Nursery, seed, state_of
 from aiofs.testing.needs import needs
-from aiofs.transactions.stepped import Stepped, Steps
+from aiofs.transactions.checking import fsck
 from aiofs.transactions.errors import Unfinished
+from aiofs.transactions.kills import Nursery, seed, state_of
 from aiofs.transactions.recovery import Recovered
+from aiofs.transactions.stepped import Stepped, Steps
 from aiofs.transactions.system import TransactionalFileSystem, recover, transaction
 
 if TYPE_CHECKING:
@@ -501,9 +502,11 @@ async def _recovered(store: Harness) -> Recovered:
 
 
 async def _locks_run_out(store: Harness) -> None:
-    """Wait as long as the locks of a dead process may still be there."""
+    """Remove the locks of a dead process, as soon as they have run out; where they end with it there are none."""
     deadline = time.monotonic() + store.lease + PATIENCE
     while store.lease and await store.leftovers() and time.monotonic() < deadline:
+        findings = await fsck(store.fresh(), fix=True)
+        assert all("lock" in finding.kind for finding in findings), findings
         await asyncio.sleep(0.05)
 
 
