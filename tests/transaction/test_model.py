@@ -21,8 +21,6 @@ from transaction.worker import COUNTERS, Job, begin, work
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from aiofs.transactions.kills import Nursery
-
 FULL = bool(os.environ.get("AIOFS_TEST_FULL"))
 WORKERS = 4
 TRANSACTIONS = 6
@@ -30,7 +28,8 @@ TRANSACTIONS = 6
 
 @pytest.mark.parametrize("seed", range(40 if FULL else 3))
 @pytest.mark.timeout(120)
-def test_as_if_one_after_another(seed: int, tmp_path: Path, nursery: Nursery) -> None:
+@pytest.mark.usefixtures("nursery")
+def test_as_if_one_after_another(seed: int, tmp_path: Path) -> None:
     chance = random.Random(seed)
     asyncio.run(begin(aiofs.OSFileSystem(tmp_path)))
     told: list[str] = []
