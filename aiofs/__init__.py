@@ -43,7 +43,14 @@ if TYPE_CHECKING:
     )
     from aiofs.file import FileLike
     from aiofs.filesystem import FileSystem
-    from aiofs.stores import FastDFSFileSystem, MemoryFileSystem, OSFileSystem, RedisFileSystem, S3FileSystem
+    from aiofs.stores import (
+        AzureFileSystem,
+        FastDFSFileSystem,
+        MemoryFileSystem,
+        OSFileSystem,
+        RedisFileSystem,
+        S3FileSystem,
+    )
     from aiofs.system import FileLikeSystem
     from aiofs.text import TextFile
     from aiofs.transactions.checking import Finding, fsck
@@ -60,6 +67,7 @@ __all__ = [
     "AccessDenied",
     "AiofsError",
     "AlreadyExists",
+    "AzureFileSystem",
     "Binary",
     "Capabilities",
     "Conflict",
@@ -145,6 +153,7 @@ _ROOMS = {
     "aiofs.file": ("FileLike",),
     "aiofs.filesystem": ("FileSystem",),
     "aiofs.stores": (
+        "AzureFileSystem",
         "FastDFSFileSystem",
         "MemoryFileSystem",
         "OSFileSystem",

@@ -6,6 +6,7 @@
 | `memory://` | a new `MemoryFileSystem()`; to `open_url`, one that the whole process shares |
 | `redis://host:port/db`, `rediss://`, `unix://` | `RedisFileSystem(url)` |
 | `s3://bucket/prefix` | `S3FileSystem("bucket", prefix="prefix")` |
+| `azure://container/prefix` | `AzureFileSystem("container")`, in the folder `prefix` |
 | `fastdfs://host:port,host:port/?index=URL` | `FastDFSFileSystem([...], index=connect(URL))` |
 
 Credentials come from the environment or the store's own chain, never from the URL (but Redis has them there by custom).
@@ -22,9 +23,10 @@ from urllib.request import url2pathname
 from weakref import WeakKeyDictionary
 
 from aiofs import stores
+from aiofs.layers.prefix import Prefix
 from aiofs.modes import parse_mode
 from aiofs.opening import Opening
-from aiofs.paths import check_folder, check_path
+from aiofs.paths import check_folder, check_path, under
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
@@ -176,6 +178,14 @@ def _s3(parts: SplitResult, settings: dict[str, Any]) -> FileSystem:
     return stores.S3FileSystem(parts.netloc, prefix=_folder(parts), **settings)
 
 
+def _azure(parts: SplitResult, settings: dict[str, Any]) -> FileSystem:
+    if "account_url" not in settings:
+        settings["connection_string"] = os.environ.get("AZURE_STORAGE_CONNECTION_STRING")
+    container = stores.AzureFileSystem(parts.netloc, **settings)
+    folder = _folder(parts)
+    return container.over(Prefix(under(folder))) if folder else container
+
+
 def _fastdfs(parts: SplitResult, settings: dict[str, Any]) -> FileSystem:
     if "index" not in settings:
         raise ValueError("fastdfs URL needs index=URL: the file system that keeps the names")
@@ -235,6 +245,7 @@ _FASTDFS_SETTINGS: dict[str, Reading] = {
     "connections": int,
 }
 _SCHEMES: dict[str, Scheme] = {
+    "azure": Scheme(_azure, _cut_all, {"account_url": str, "lease": int, "timeout": float}),
     "fastdfs": Scheme(_fastdfs, _cut_all, _FASTDFS_SETTINGS),
     "file": Scheme(_file, _cut_last, {"durable": _flag}),
     "memory": Scheme(_memory, _cut_memory, {}),

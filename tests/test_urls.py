@@ -119,6 +119,14 @@ async def test_s3_by_url(s3_server: Any, monkeypatch: pytest.MonkeyPatch) -> Non
         assert await file.read() == b"x"
 
 
+async def test_azure_by_url(azurite: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", azurite.connection_string)
+    async with aiofs.connect(f"azure://{azurite.container}/some%20folder") as fs:
+        await fs.write_bytes("a", b"x")
+    async with open_url(f"azure://{azurite.container}/some%20folder/a") as file:
+        assert await file.read() == b"x"
+
+
 async def test_fastdfs_url_has_its_index_by_url(tmp_path: Path) -> None:
     async with aiofs.connect(f"fastdfs://127.0.0.1:1/?index={tmp_path.as_uri()}") as fs:
         assert await fs.ls() == []
