@@ -16,6 +16,7 @@ from aiofs.backends.s3.reading import open_stream
 from aiofs.backends.s3.store import Store
 from aiofs.backends.s3.writing import Resumed, S3Write
 from aiofs.driver import ABSENT, Capabilities, Driver
+from aiofs.errors import Conflict
 from aiofs.locks import LockTable
 from aiofs.powers import Notes
 
@@ -141,7 +142,13 @@ class S3Driver(Driver):
         return f"{self._store.settings.bucket}/{self._store.key(path)}"
 
     async def _refuse_locked(self, paths: Sequence[str], leases: Sequence[Lease]) -> None:
-        """Raise `Locked` for a path that somebody is writing under a lease that is not given."""
+        """Raise `Locked` for a path that somebody is writing under a lease that is not given.
+
+        :raises Conflict: if one that is given was lost.
+        """
+        for lease in leases:
+            if lease.lost:
+                raise Conflict.of(lease.path, "the lock was lost before the file was removed")
         held = {lease.path for lease in leases}
         free = [path for path in paths if path not in held]
         if self._elsewhere is not None:

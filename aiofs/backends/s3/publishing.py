@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from aiofs.backends.s3.errors import UNCLEAR
 from aiofs.backends.s3.locks import ObjectLease
 from aiofs.driver import ABSENT
-from aiofs.errors import AlreadyExists, Conflict, NotFound
+from aiofs.errors import AlreadyExists, Conflict, NotFound, Unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -65,7 +65,7 @@ class Publication:
                 await self._check_match()
             self._check_lease()
             try:
-                return await send({} if expected is None else traits.condition(expected))
+                return await _send(send, {} if expected is None else traits.condition(expected), checked=checked)
             except UNCLEAR as error:
                 facts = await self._store.look(self._path)
                 if facts is not None and facts.writer == self._writer and facts.size == size:
@@ -100,6 +100,16 @@ class Publication:
         if self._match == ABSENT:
             return AlreadyExists.of(self._path)
         return Conflict.of(self._path, "the file was changed meanwhile; nothing was overwritten")
+
+
+async def _send(send: Send, condition: dict[str, str], *, checked: bool) -> str:
+    """Have the request made, without its condition where the store has none for this kind: then the look counts."""
+    try:
+        return await send(condition)
+    except Unsupported:
+        if checked or not condition:
+            raise
+        return await send({})
 
 
 def _version(facts: Facts | None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from aiofs.backends.s3.calls import Sdk
@@ -28,7 +27,6 @@ class Store:
         self.settings = settings
         self.clients: Clients = Clients(settings)
         self.calls: Sdk = (Direct if settings.direct else Sdk)(self.clients, settings.bucket)
-        self._probing = asyncio.Lock()
         self._bucket_seen = False
 
     def key(self, path: str) -> str:
@@ -67,7 +65,7 @@ class Store:
         if endpoint is None:
             return AWS
         if endpoint not in _PROBED:
-            async with self._probing:
+            async with (await self.clients.held()).lock:
                 if endpoint not in _PROBED:
                     _PROBED[endpoint] = await probe(self.calls, self.key(LOCKS))
         return _PROBED[endpoint]

@@ -10,7 +10,7 @@ import pytest
 
 from aiofs.backends.s3 import store
 from aiofs.driver import ABSENT
-from aiofs.errors import AlreadyExists, Conflict, Locked, Unsupported
+from aiofs.errors import AlreadyExists, Conflict, Locked, Unavailable, Unsupported
 from aiofs.stores import MemoryFileSystem
 from backends.s3.front import Asked, refusal
 
@@ -262,6 +262,50 @@ async def test_locks_elsewhere_serve_a_store_without_conditions(
         assert await second.read_bytes("file") == b"new"
         await second.rm("file", "other")
         assert await fs.ls() == []
+
+
+@pytest.mark.parametrize("knows", [True, False])
+async def test_a_large_file_does_not_overwrite_what_a_foreign_program_wrote(
+    knows: bool, front: Fronts, connect: Connect, s3_server: S3Server
+) -> None:
+    """Whether or not the store knows conditions on completed uploads: this server ignores them, others refuse them."""
+    before, server = await front(s3_server)
+
+    async def refuse(asked: Asked) -> web.Response | None:
+        conditional = asked.headers.keys() & {"if-match", "if-none-match"} and asked.method == "POST"
+        return refusal(501, "NotImplemented") if conditional and not knows else None
+
+    before.meddle = refuse
+    fs = connect(server)
+    await fs.write_bytes("file", bytes(20 << 20))
+    file = await fs.open("file", "r+")
+    await file.write(b"changed")
+    await asyncio.to_thread(_put, s3_server, "file", b"foreign")
+    with pytest.raises(Conflict):
+        await file.close()
+    assert await fs.read_bytes("file") == b"foreign"
+    await fs.write_bytes("file", bytes(20 << 20))
+    assert (await fs.stat("file")).size == 20 << 20
+
+
+async def test_an_upload_that_is_refused_after_all_is_a_failure(
+    front: Fronts, connect: Connect, s3_server: S3Server
+) -> None:
+    """S3 may say 200 and then tell of an error in the body."""
+    before, server = await front(s3_server)
+    fs = connect(server, attempts=2)
+    await fs.write_bytes("file", b"old")
+
+    async def fail(asked: Asked) -> web.Response | None:
+        if str(asked) != "POST uploadId":
+            return None
+        return refusal(200, "InternalError")
+
+    before.meddle = fail
+    with pytest.raises(Unavailable, match="InternalError"):
+        await fs.write_bytes("file", bytes(9 << 20))
+    assert await fs.read_bytes("file") == b"old"
+    assert [left async for left in fs.driver.leftovers()] == []
 
 
 async def test_locking_at_commit_finds_conflicts_there(connect: Connect, s3_server: S3Server) -> None:
