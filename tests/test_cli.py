@@ -7,6 +7,7 @@ import pytest
 from aiofs.cli import main
 
 
+@pytest.mark.usefixtures("nursery")  # what starts the children that are killed outlives the test
 def test_demo_shows_what_the_package_does(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["demo"]) == 0
     shown = capfd.readouterr().out

@@ -7,6 +7,7 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING
 
+from aiofs.cli import crashes
 from aiofs.stores import MemoryFileSystem, OSFileSystem
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ async def _show_all(folder: str) -> None:
         _say(f"Files in {title}")
         async with system as fs:
             await _show(fs)
+    await crashes.show(folder, _say)
     _say("The same lines work on Redis, S3, Azure blobs and FastDFS: only the file system differs.")
 
 

@@ -107,7 +107,10 @@ async def _recovered(place: Place, before: State, after: State, patience: float)
     """Recover, as soon as the locks of the dead have run out, and say what is there then."""
     stores = place()
     deadline = time.monotonic() + patience
-    while (await recover(stores.get("", stores))).live and time.monotonic() < deadline:
+    while True:
+        report = await recover(stores.get("", stores))
+        if not report.live or time.monotonic() > deadline:
+            break
         await asyncio.sleep(0.2)
     state = await state_of(stores)
     if state not in (before, after):

@@ -34,6 +34,7 @@ class Preparation:
         self._drivers = list(drivers)
         self._log = log
         self._journal = journal
+        self._images = {driver.name: images_of(driver.base, journal) for driver in self._drivers}
         self._works: dict[int, Work] = {}
 
     async def run(self) -> list[Work]:
@@ -61,7 +62,7 @@ class Preparation:
             return
         step = Step(driver.name, path, base, f"{self._log.unit}-{number}", before)
         session = await self._session(driver, step, staged)
-        images = images_of(driver.base, self._journal)
+        images = self._images[driver.name]
         self._works[number] = Work(step, driver.base, images, session, driver.leases[path], fresh=True)
         step.token = await _token(session)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from aiofs.driver import ABSENT, Driver, Entry, WriteSession
@@ -46,7 +46,7 @@ class Step:
 
     def to_json(self) -> dict[str, Any]:
         """Return it in JSON's terms."""
-        return asdict(self)
+        return {name: getattr(self, name) for name in self.__slots__}
 
     @property
     def removes(self) -> bool:
