@@ -150,7 +150,7 @@ class AzureDriver(Sweeper, Driver):
         blob = self._container.blob(target)
 
         async def start() -> Entry:
-            answer: Mapping[str, Any] = await blob.start_copy_from_url(
+            answer: Any = await blob.start_copy_from_url(
                 url,
                 requires_sync=True,
                 source_etag=f'"{found.version}"',
