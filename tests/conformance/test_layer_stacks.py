@@ -1,0 +1,104 @@
+"""The contract on more stacks of layers: names and codecs over local files, gzip in a folder on S3."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import gzip
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aiofs.backends.osfiles import OSDriver
+from aiofs.backends.s3.driver import S3Driver  # noqa: F401 -- loads the SDK before a loop runs
+from aiofs.driver import Capabilities
+from aiofs.layers import Base64, Gzip, HashPrefix, Limit, Log, Percent, Prefix
+from aiofs.stores import OSFileSystem, S3FileSystem
+from aiofs.testing import Contract, Harness
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from aiofs.driver import Layer
+    from servers.moto import S3Server
+
+LEASE = 6.0
+ENCODED = replace(OSDriver.capabilities, listed_sizes=False, rewrite=False)
+
+
+def over_files(
+    root: Path, *layers: Layer, inward: Callable[[str], str] = str, encode: Callable[[bytes], bytes] = bytes
+) -> Harness:
+    """Layers over a folder, of which a meddler knows the names and bytes underneath."""
+
+    def replaced(path: Path, data: bytes) -> None:
+        beside = root / "meddled"
+        beside.write_bytes(data)
+        beside.replace(path)
+
+    async def meddle(path: str, data: bytes) -> None:
+        await asyncio.to_thread(replaced, root / inward(path), encode(data))
+
+    def cannot_hold(name: str) -> bool:
+        return any(len(segment.encode()) > 255 for segment in inward(name).split("/"))
+
+    connect = partial(OSFileSystem, root, durable=False)
+    return Harness(connect=connect, layers=layers, meddle=meddle, cannot_hold=cannot_hold)
+
+
+class TestHashPrefix(Contract):
+    declares = OSDriver.capabilities
+    lacks = {58: "`a` and `a/b` are mostly in different folders, where they do not meet"}  # noqa: RUF012
+
+    @pytest.fixture
+    def harness(self, tmp_path: Path) -> Harness:
+        return over_files(tmp_path, HashPrefix(1), inward=HashPrefix(1).inward)
+
+
+class TestLoggedAndLimitedBase64WithPlainNames(Contract):
+    declares = ENCODED
+
+    @pytest.fixture
+    def harness(self, tmp_path: Path) -> Harness:
+        layers = Percent(), Base64(), Limit(1 << 26), Log()
+        return over_files(tmp_path, *layers, inward=layers[0].inward, encode=base64.b64encode)
+
+
+class TestGzipInAFolderOnS3(Contract):
+    declares = Capabilities(locks="shared", resume=True, metadata=True, listed_sizes=False)
+    lacks = {  # noqa: RUF012
+        42: "a part of the store's holds several of the layer's",
+        45: "what is read there compresses to so little that it comes with the first request",
+    }
+
+    @pytest.fixture
+    def harness(self, s3_server: S3Server) -> Harness:
+        def put(path: str, data: bytes) -> None:
+            client = s3_server.client()
+            client.put_object(Bucket=s3_server.bucket, Key=f"a folder/{path}", Body=gzip.compress(data))
+            client.close()
+
+        async def meddle(path: str, data: bytes) -> None:
+            await asyncio.to_thread(put, path, data)
+
+        connect = partial(
+            S3FileSystem,
+            s3_server.bucket,
+            endpoint_url=s3_server.endpoint_url,
+            access_key=s3_server.access_key,
+            secret_key=s3_server.secret_key,
+            region=s3_server.region,
+            lease=LEASE,
+        )
+        return Harness(
+            connect=connect,
+            layers=[Prefix("a folder/"), Gzip()],
+            lease=LEASE,
+            fenced=True,
+            meddle=meddle,
+            versions_differ=False,
+            model_examples=4,
+        )
