@@ -110,11 +110,14 @@ class Linewise(Handle):
         end = piece.rfind(b"\n") + 1 if piece else 0
         if not piece or not end:
             return None
-        count = piece.count(b"\n")
-        lines = BytesIO(piece).readlines(end if count <= LINES else end * LINES // count)
+        lines = BytesIO(piece).readlines(end)
+        self._piece = min(self._piece * 2, MOST)
+        if len(lines) > LINES:  # short lines: fewer at a time
+            self._piece = max(end * LINES // len(lines), FIRST)
+            del lines[LINES:]
+            end = sum(map(len, lines))
         self._close_way()
         self._beside = True
-        self._piece = min(self._piece * 2, MOST)
-        self._lines_end = start + (end if count <= LINES else sum(map(len, lines)))
+        self._lines_end = start + end
         self._lines = iter(lines)
         return next(self._lines)

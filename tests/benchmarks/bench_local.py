@@ -60,10 +60,10 @@ class Contender:
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name = name
-        self.folder = folder
+        self.folder = str(folder)
 
     def open(self, name: str, mode: str) -> Any:
-        path = self.folder / name
+        path = f"{self.folder}/{name}"
         match self.name:
             case "aiofiles":
                 return aiofiles.open(path, mode)
@@ -83,7 +83,7 @@ class Contender:
 class _Anyio:
     """anyio opens in one step and enters in another."""
 
-    def __init__(self, path: Path, mode: str) -> None:
+    def __init__(self, path: str, mode: str) -> None:
         self._opening = anyio.open_file(path, mode)  # type: ignore[call-overload]
 
     async def __aenter__(self) -> Any:
@@ -101,7 +101,7 @@ def small(mode: str) -> Work:
     async def work(who: Contender, count: int) -> int:
         if who.name == "blocking":
             for _ in range(count):
-                with builtins.open(who.folder / "small", mode) as file:
+                with builtins.open(f"{who.folder}/small", mode) as file:
                     file.read()
         else:
             for _ in range(count):
@@ -116,7 +116,7 @@ async def many(who: Contender, count: int) -> int:
     names = [f"many/{number % 1000}" for number in range(count)]
     if who.name == "blocking":
         for name in names:
-            with builtins.open(who.folder / name, "rb") as file:
+            with builtins.open(f"{who.folder}/{name}", "rb") as file:
                 file.read()
         return count
     waiting = iter(names)
@@ -134,7 +134,7 @@ def lines(mode: str) -> Work:
     async def work(who: Contender, count: int) -> int:
         """Read all lines; of those who take long for each, only `count`."""
         if who.name == "blocking":
-            with builtins.open(who.folder / "lines", mode) as file:
+            with builtins.open(f"{who.folder}/lines", mode) as file:
                 for _line in file:
                     pass
             return ALL_LINES
@@ -159,7 +159,7 @@ def writes(mode: str, size: int) -> Work:
 
     async def work(who: Contender, count: int) -> int:
         if who.name == "blocking":
-            with builtins.open(who.folder / "written", mode) as file:
+            with builtins.open(f"{who.folder}/written", mode) as file:
                 file.writelines(data for _ in range(count))
             return count
         async with who.open("written", mode) as file:
@@ -174,7 +174,7 @@ async def random_reads(who: Contender, count: int) -> int:
     chance = random.Random(1)
     places = [chance.randrange(256 * MIB - 4 * KIB) for _ in range(count)]
     if who.name == "blocking":
-        with builtins.open(who.folder / "big", "rb") as file:
+        with builtins.open(f"{who.folder}/big", "rb") as file:
             for place in places:
                 file.seek(place)
                 file.read(4 * KIB)
@@ -188,7 +188,7 @@ async def random_reads(who: Contender, count: int) -> int:
 
 async def chunks(who: Contender, count: int) -> int:
     if who.name == "blocking":
-        with builtins.open(who.folder / "big", "rb") as file:
+        with builtins.open(f"{who.folder}/big", "rb") as file:
             for _ in range(count):
                 file.read(64 * KIB)
         return count
@@ -201,7 +201,7 @@ async def chunks(who: Contender, count: int) -> int:
 async def whole(who: Contender, count: int) -> int:
     for _ in range(count):
         if who.name == "blocking":
-            with builtins.open(who.folder / "big", "rb") as file:
+            with builtins.open(f"{who.folder}/big", "rb") as file:
                 file.read()
         else:
             async with who.open("big", "rb") as file:

@@ -14,7 +14,7 @@ from aiofiles.threadpool.text import AsyncTextIndirectIOWrapper
 
 from aiofs.aiofiles import theirs
 from aiofs.aiofiles.handle import SMALL, Handle
-from aiofs.aiofiles.plain import is_plain, line_ends
+from aiofs.aiofiles.plain import has_line_end, is_plain, line_ends
 from aiofs.localio.files import LocalFile, UpdateFile
 from aiofs.localio.turns import INLINE
 
@@ -164,7 +164,7 @@ class AsyncTextIOWrapper(Handle, theirs.TextIOWrapper):
             self._ready -= 1
             return self._readline()  # type: ignore[no-any-return]
         piece = local.ahead or local.load(PIECE)
-        if piece is None or (piece and not line_ends(piece, self._newline)):
+        if piece is None or (piece and not has_line_end(piece, self._newline)):
             return None
         line = self._line(local)
         self._allow()
@@ -176,7 +176,7 @@ class AsyncTextIOWrapper(Handle, theirs.TextIOWrapper):
             piece = local.load(PIECE)
             if piece is None:
                 piece = await self._fly(local.load, INLINE)
-            if not piece or line_ends(piece, self._newline):
+            if not piece or has_line_end(piece, self._newline):
                 return True
         local.ahead = b""
         return False
@@ -188,7 +188,7 @@ class AsyncTextIOWrapper(Handle, theirs.TextIOWrapper):
         local.sealed = True
         try:
             line: str = self._readline()
-            taken = ahead[: len(ahead) - len(local.ahead)]
+            taken = ahead[: len(ahead) - len(local.ahead)] if local.ahead else ahead
             self._stock = max(line_ends(taken, self._newline) - 1, 0)
         finally:
             local.sealed = False
