@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from aiofs.driver import CopiesRanges
 from aiofs.errors import Damaged, place
-from aiofs.file import as_bytes, whole_offset
+from aiofs.file import as_bytes, whole_offset, whole_size
 from aiofs.handles import Handle, Spoiled, in_turn
 from aiofs.reading import SMALLEST_AHEAD, Cursor
 from aiofs.shield import finish
@@ -233,9 +233,7 @@ class Editor(Handle):
     async def truncate(self, size: int | None = None) -> int:
         """Make the file `size` bytes long (by default up to the position), with zeros where it grows."""
         self._guard()
-        target = self._position if size is None else size
-        if target < 0:
-            raise ValueError(f"truncate to {target} bytes")
+        target = whole_size(self._position, size)
         self._ahead = b""
         self._overlay.resize(target)
         return target

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from operator import index
 from typing import TYPE_CHECKING, NoReturn, Self
 
 if TYPE_CHECKING:
@@ -180,13 +181,26 @@ class FileLike:
 def whole_offset(position: int, size: int, offset: int, whence: int) -> int:
     """Return where a seek leads, given the position and the size of the file.
 
+    :raises TypeError: for an offset that is no whole number.
     :raises ValueError: for a position before the start, or an unknown `whence`.
     """
     if whence not in {io.SEEK_SET, io.SEEK_CUR, io.SEEK_END}:
         raise ValueError(f"whence is 0 (start), 1 (position) or 2 (end), not {whence!r}")
-    target = offset + (0, position, size)[whence]
+    target = index(offset) + (0, position, size)[whence]
     if target < 0:
         raise ValueError(f"seek to {target}, before the start of the file")
+    return target
+
+
+def whole_size(position: int, size: int | None) -> int:
+    """Return what a truncation cuts at: `size`, or the position if that is `None`.
+
+    :raises TypeError: for a size that is no whole number.
+    :raises ValueError: for one below zero.
+    """
+    target = position if size is None else index(size)
+    if target < 0:
+        raise ValueError(f"truncate to {target} bytes")
     return target
 
 

@@ -30,7 +30,7 @@ def check_folder(path: str) -> str:
     """Return `path` if it names a folder: as `check_path`, and `""` is the whole store; one trailing `/` is dropped."""
     if path == "":
         return path
-    return check_path(path.removesuffix("/") if isinstance(path, str) else path)
+    return check_path(path[:-1] if isinstance(path, str) and path != "/" and path.endswith("/") else path)
 
 
 def check_prefix(prefix: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from aiofs.driver import CopiesRanges, RewritesParts
 from aiofs.errors import Conflict, Damaged, place
-from aiofs.file import as_bytes, whole_offset
+from aiofs.file import as_bytes, whole_offset, whole_size
 from aiofs.handles import Handle, Spoiled, in_turn
 from aiofs.shield import finish
 
@@ -212,9 +212,7 @@ class Writer(Handle):
     async def truncate(self, size: int | None = None) -> int:
         """Make the file `size` bytes long (by default up to the position), with zeros where it grows."""
         self._guard()
-        target = self._position if size is None else size
-        if target < 0:
-            raise ValueError(f"truncate to {target} bytes")
+        target = whole_size(self._position, size)
         if target != self._size():
             if self._untouched:
                 await self._changing(self._begin())

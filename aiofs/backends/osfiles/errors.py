@@ -6,7 +6,18 @@ import errno
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from aiofs.errors import AccessDenied, AiofsError, NoSpace, TooLarge
+from aiofs.errors import (
+    AccessDenied,
+    AiofsError,
+    AlreadyExists,
+    Conflict,
+    IsAFolder,
+    NoSpace,
+    NotAFolder,
+    NotFound,
+    TooLarge,
+    Unavailable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,6 +29,13 @@ _ERRORS: dict[int, type[AiofsError]] = {
     errno.ENOSPC: NoSpace,
     errno.EDQUOT: NoSpace,
     errno.EFBIG: TooLarge,
+    errno.ENOENT: NotFound,
+    errno.ENOTDIR: NotAFolder,
+    errno.EISDIR: IsAFolder,
+    errno.EEXIST: AlreadyExists,
+    errno.EAGAIN: Conflict,
+    errno.EMFILE: Unavailable,
+    errno.ENFILE: Unavailable,
 }
 
 
@@ -29,8 +47,5 @@ def told_of(path: str) -> Iterator[None]:
     except AiofsError:
         raise
     except OSError as error:
-        kind = _ERRORS.get(error.errno or 0)
-        if kind is not None:
-            raise kind(error.errno, error.strerror, path) from error
-        error.filename = path
-        raise
+        kind = _ERRORS.get(error.errno or 0, AiofsError)
+        raise kind(error.errno, error.strerror, path) from error

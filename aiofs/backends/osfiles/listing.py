@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from aiofs.backends.osfiles.errors import told_of
 from aiofs.backends.osfiles.root import is_file
 from aiofs.backends.osfiles.staging import entry_of
 from aiofs.driver import Entry
+from aiofs.errors import AccessDenied
 from aiofs.paths import RESERVED, under
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from aiofs.backends.osfiles.root import Root
+
+_NOWHERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
+"""It vanished, or a link leads to nothing."""
 
 
 def walk(root: Root, prefix: str, after: str, *, one_level: bool) -> Generator[Entry]:
@@ -32,7 +38,9 @@ def _below(root: Root, folder: str, head: str, after: str, *, one_level: bool) -
     with root.folder(folder) as place:
         if place is None:
             return
-        for name, is_link in _names(place, head):
+        with told_of(folder or root.path):
+            names = _names(place, head)
+        for name, is_link in names:
             path = under(folder) + name
             if not name.endswith("/"):
                 if path > after and (entry := _entry(root, place, path, name, is_link=is_link)) is not None:
@@ -60,17 +68,23 @@ def _names(place: int | str, head: str) -> list[tuple[str, bool]]:
 
 
 def _entry(root: Root, place: int | str, path: str, name: str, *, is_link: bool) -> Entry | None:
-    """Describe a file; `None` if it vanished or is not a regular file below the root."""
+    """Describe a file; `None` if it vanished or is not a regular file below the root.
+
+    :raises OSError: if that cannot be told: a file that is there is never left out in silence.
+    """
     try:
-        if is_link:
-            with root.place(path) as target:
-                status = target.status()
-        elif isinstance(place, int):
-            status = os.stat(name, dir_fd=place, follow_symlinks=False)
-        else:
-            status = os.stat(os.path.join(place, name), follow_symlinks=False)
-    except OSError:
-        return None
+        with told_of(path):
+            if is_link:
+                with root.place(path) as target:
+                    status = target.status()
+            elif isinstance(place, int):
+                status = os.stat(name, dir_fd=place, follow_symlinks=False)
+            else:
+                status = os.stat(os.path.join(place, name), follow_symlinks=False)
+    except OSError as error:
+        if error.errno in _NOWHERE or (is_link and isinstance(error, AccessDenied)):
+            return None
+        raise
     return entry_of(path, status) if status is not None and is_file(status) else None
 
 

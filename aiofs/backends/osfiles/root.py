@@ -12,16 +12,24 @@ import stat
 from collections import deque
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from aiofs.errors import AccessDenied, NotAFolder, NotFound
+from aiofs.backends.osfiles.errors import told_of
+from aiofs.errors import AccessDenied, AiofsError, NotAFolder, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-HAS_DIR_FD = {os.open, os.stat, os.mkdir, os.unlink, os.rename} <= os.supports_dir_fd
+HAS_DIR_FD = {"open", "stat", "mkdir", "unlink", "rename"} <= {function.__name__ for function in os.supports_dir_fd}
+"""Asked by name: what watches for blocking calls puts functions of its own in their places."""
 _FOLDER = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _MOST_LINKS = 40
+
+
+class RootIsAFile(AiofsError, NotADirectoryError):
+    """The root is there, but it is no folder: no name can be right."""
+
+    code: ClassVar[int] = errno.ENOTDIR
 
 
 @dataclass(slots=True)
@@ -84,9 +92,11 @@ class Root:
         :raises NotFound: if a folder on the way is missing.
         :raises NotAFolder: if a file is on the way.
         :raises AccessDenied: if a link leads out of the root.
+        :raises RootIsAFile: if the root itself is no folder.
         """
         if create:
-            os.makedirs(self.path, exist_ok=True)
+            with self.being_a_folder(path):
+                os.makedirs(self.path, exist_ok=True)
         if HAS_DIR_FD:
             return _Walk(self, path, create=create, follow=follow).go()
         return self._find_by_path(path, create=create)
@@ -95,7 +105,8 @@ class Root:
     def folder(self, path: str) -> Iterator[int | str | None]:
         """Give the open folder `path` (without `dir_fd`: its name) while the block lasts; `None` if there is none."""
         try:
-            place = self.find(f"{path}/." if path else ".")
+            with told_of(path or self.path):
+                place = self.find(f"{path}/." if path else ".")
         except (NotFound, NotAFolder):
             yield None
             return
@@ -114,6 +125,14 @@ class Root:
                 continue
             except OSError:
                 return
+
+    @contextmanager
+    def being_a_folder(self, path: str) -> Iterator[None]:
+        """Say so where the root itself is no folder, which is no fault of the name."""
+        try:
+            yield
+        except (FileExistsError, NotADirectoryError) as error:
+            raise RootIsAFile.of(path, f"the root {self.path!r} is no folder") from error
 
     def _find_by_path(self, path: str, *, create: bool) -> Place:
         whole = os.path.join(self.path, *path.split("/"))
@@ -161,7 +180,8 @@ class _Walk:
 
     def _enter_root(self) -> int:
         try:
-            return os.open(self._root.path, os.O_RDONLY | _FOLDER & ~getattr(os, "O_NOFOLLOW", 0))
+            with self._root.being_a_folder(self._path):
+                return os.open(self._root.path, os.O_RDONLY | _FOLDER & ~getattr(os, "O_NOFOLLOW", 0))
         except FileNotFoundError as error:
             raise NotFound.of(self._path) from error
 
