@@ -13,11 +13,12 @@ from aiofs.backends.redis.errors import WrongType
 from aiofs.backends.redis.leases import RedisLease, acquire, held_by, milliseconds
 from aiofs.backends.redis.listing import first_names, sized
 from aiofs.backends.redis.names import LOCK, PIN, Layout, key_of, part_of, slot_of, tail_of
-from aiofs.backends.redis.session import ANYTHING, LARGEST_VALUE, EndedSession, RedisSession, check_answer
+from aiofs.backends.redis.session import ANYTHING, LARGEST_VALUE, RedisSession, check_answer
 from aiofs.backends.redis.streams import PIN_LIFE, PartsStream, PinnedStream, WholeStream
 from aiofs.backends.redis.sweeping import Sweeper
 from aiofs.driver import MIB, Capabilities, Driver, Entry, Lease, ReadStream, WriteSession
 from aiofs.errors import Conflict, NotFound
+from aiofs.sessions import EndedSession
 from aiofs.shield import finish
 
 if TYPE_CHECKING:

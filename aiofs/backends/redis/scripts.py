@@ -169,11 +169,11 @@ local bytes = ARGV[1] == '0' and '' or redis.call('GETRANGE', KEYS[1], 0, ARGV[1
 redis.call('SET', KEYS[1], bytes, 'PX', ARGV[2])
 """)
 
-PREPARE = Script("""-- KEYS: lock. ARGV: token, id, count, tail, size.
-if not held(KEYS[1], ARGV[1]) then return 'lost' end
-if staged(ARGV[2], ARGV[3], ARGV[4]) ~= tonumber(ARGV[5]) then return 'gone' end
+PREPARE = Script("""-- KEYS: file, lock. ARGV: token, id, count, tail, size, match. Returns the version to be replaced.
+if not held(KEYS[2], ARGV[1]) then return {'lost'} end
+if staged(ARGV[2], ARGV[3], ARGV[4]) ~= tonumber(ARGV[5]) then return {'gone'} end
 for number = 0, ARGV[3] - 1 do redis.call('PERSIST', part(ARGV[2], number, ARGV[4])) end
-return 'ok'
+return {'ok', ARGV[6] == '*' and version(KEYS[1]) or ARGV[6]}
 """)
 
 COMMIT = Script("""-- KEYS: file, lock. ARGV: token, id, match, ttl, version if known, tail, size, size of a part,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiofs.backends.redis import scripts
 from aiofs.backends.redis.names import part_of
-from aiofs.driver import MIB, Driver, Entry, Part, WriteSession
+from aiofs.driver import MIB, Entry, Part, WriteSession
 from aiofs.errors import AiofsError, AlreadyExists, Conflict, Damaged, NotFound, TooLarge
 
 if TYPE_CHECKING:
@@ -131,14 +131,16 @@ class RedisSession(WriteSession):
             start += size
 
     async def prepare(self) -> dict[str, Any]:
-        """Stage everything, for good."""
+        """Stage everything, for good; from now on it replaces what is there now, and nothing newer."""
         await self._stage_first()
         if not self._staged:
             await self._put(0, b"")
         lease = self._lease
-        args = (lease.fence, self._identity, self._count, lease.tail, self._size)
-        answer = await self._connection.run(self._path, scripts.PREPARE, (lease.lock_key,), *args)
-        check_answer([answer], self._path)
+        args = (lease.fence, self._identity, self._count, lease.tail, self._size, self._match)
+        answer = await self._connection.run(self._path, scripts.PREPARE, (lease.key, lease.lock_key), *args)
+        check_answer(answer, self._path)
+        self._match = answer[1].decode()
+        lease.staged.difference_update(self._staged)
         return {
             "path": self._path,
             "session": self._identity,
@@ -146,6 +148,7 @@ class RedisSession(WriteSession):
             "size": self._size,
             "part_size": self._part_size,
             "ttl": self._ttl,
+            "version": self._version or None,
         }
 
     async def commit(self) -> Entry:
@@ -162,7 +165,7 @@ class RedisSession(WriteSession):
         check_answer(answer, self._path)
         lease.staged.difference_update(self._staged)
         self._done = Entry(self._path, self._size, version=answer[1].decode())
-        await self._let_go()
+        await self.leave()
         return self._done
 
     async def abort(self) -> None:
@@ -174,7 +177,12 @@ class RedisSession(WriteSession):
             if keys:
                 with suppress(OSError):  # unless it was prepared, it expires by itself
                     await self._connection.run(self._path, scripts.ABORT, (self._lease.key, *keys), self._identity)
-            await self._let_go()
+            await self.leave()
+
+    async def leave(self) -> None:
+        """Let go of what was prepared, and of a lock that came with it."""
+        if self._adopted:
+            await self._lease.release()
 
     def adopt(self, size: int) -> None:
         """Go on with what another process prepared, under a lease that is given back at the end."""
@@ -233,26 +241,3 @@ class RedisSession(WriteSession):
         self._staged.append(key)
         self._lease.staged.add(key)
         return True
-
-    async def _let_go(self) -> None:
-        if self._adopted:
-            await self._lease.release()
-
-
-class EndedSession(WriteSession):
-    """A prepared session that somebody published or removed already."""
-
-    def __init__(self, driver: Driver, path: str) -> None:
-        self._driver = driver
-        self._path = path
-
-    async def write(self, part: Part) -> None:
-        """Refuse: there is nothing left to write to."""
-        raise Conflict.of(self._path, f"this write was ended; {len(part)} bytes came too late")
-
-    async def commit(self) -> Entry:
-        """Say what is there."""
-        return await self._driver.stat(self._path)
-
-    async def abort(self) -> None:
-        """Do nothing."""
