@@ -39,6 +39,7 @@ _OWN_HEADERS = {
 }
 _TYPES = mimetypes.MimeTypes()  # Python's own table, the same on every machine
 _NO_TYPE = "application/octet-stream"
+_SAYS_NOTHING = {_NO_TYPE, "binary/octet-stream"}
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
@@ -133,10 +134,9 @@ def _read_metadata(headers: Mapping[str, str], path: str) -> tuple[Mapping[str, 
     for name, value in found.items():
         if value.startswith("=?"):
             found[name] = str(make_header(decode_header(value)))
-    unsaid = {_guess(path), _NO_TYPE, "binary/octet-stream"}
     for name in _OWN_HEADERS:
         own = headers.get(name)
-        if own is not None and not (name == "content-type" and own in unsaid):
+        if own is not None and not (name == "content-type" and (own in _SAYS_NOTHING or own == _guess(path))):
             found[name] = own
     return (MappingProxyType(found) if found else _NOTHING), writer
 
