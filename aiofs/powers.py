@@ -65,6 +65,27 @@ class Appends(Protocol):
 
 
 @runtime_checkable
+class Parks(Protocol):
+    """To hold a lock takes something of which there is not much, like an open file; but a lock can be left, and kept.
+
+    What is parked keeps all writers out like a prepared write, also when its process is dead, and is aborted like one.
+    """
+
+    @property
+    def most_locks(self) -> int:
+        """How many locks one transaction may hold at a time."""
+        ...
+
+    async def park(self, path: str, lease: Lease) -> None:
+        """Leave the lock, which stays."""
+        ...
+
+    async def unpark(self, path: str) -> Lease | None:
+        """Take it back, as if it had never been left; `None` if it is not there."""
+        ...
+
+
+@runtime_checkable
 class Notes(Protocol):
     """The store can create and remove small files of names that nobody else writes, one request each: for journals.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from aiofs.driver import Copies, Layer, Moves, Presigns, Sweeps
 from aiofs.errors import Unsupported
 from aiofs.layers.forward import ForwardedSession, ForwardedStream, with_powers_of
-from aiofs.powers import Appends, Removes, Snapshots
+from aiofs.powers import Appends, Parks, Removes, Snapshots
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
@@ -24,7 +24,7 @@ class Mapped(Layer):
     A subclass overrides these two, and `list` where its names sort otherwise than the base's.
     """
 
-    powers: ClassVar[tuple[type, ...]] = (Copies, Moves, Presigns, Sweeps, Removes, Snapshots, Appends)
+    powers: ClassVar[tuple[type, ...]] = (Copies, Moves, Presigns, Sweeps, Removes, Snapshots, Appends, Parks)
     """What of the base's is offered."""
 
     def inward(self, path: str) -> str:
@@ -134,6 +134,21 @@ class Mapped(Layer):
         """Have the store add to the file in place."""
         with self.named():
             await self._ask(Appends).append(self.inward(path), data, durable=durable)
+
+    @property
+    def most_locks(self) -> int:
+        """As the base."""
+        return self._ask(Parks).most_locks
+
+    async def park(self, path: str, lease: Lease) -> None:
+        """Have the store keep a lock that is left."""
+        with self.named():
+            await self._ask(Parks).park(self.inward(path), lease)
+
+    async def unpark(self, path: str) -> Lease | None:
+        """Have the store give it back."""
+        with self.named():
+            return await self._ask(Parks).unpark(self.inward(path))
 
     async def leftovers(self) -> AsyncIterator[Leftover]:
         """Yield what is staged for files of this layer's."""

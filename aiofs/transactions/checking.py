@@ -74,12 +74,15 @@ async def fsck(
 
 
 async def _leftovers(driver: Driver) -> list[Leftover]:
-    """Return what the store knows to be left, and before-images that it does not know for what they are."""
+    """Return what the store knows to be left, and before-images that it does not know for what they are.
+
+    The lock of a living transaction is left out: that will be told of the transaction itself.
+    """
     sweeps = driver.offers(Sweeps)
     found = [] if sweeps is None else [leftover async for leftover in sweeps.leftovers()]
     known = {leftover.path for leftover in found} | {leftover.token for leftover in found}
     found += [image async for image in _images(driver) if image.path not in known]
-    return [leftover for leftover in found if not leftover.path.startswith(f"{FOLDER}/")]
+    return [leftover for leftover in found if not (leftover.live and leftover.path.startswith(f"{FOLDER}/"))]
 
 
 async def _images(driver: Driver) -> AsyncIterator[Leftover]:

@@ -112,13 +112,9 @@ class Log:
         if lease is not None:
             await lease.release()
 
-    async def exists(self) -> bool:
-        """Whether there is a log that grows."""
-        try:
-            await self._driver.stat(self.name("log"))
-        except NotFound:
-            return False
-        return True
+    async def is_there(self) -> bool:
+        """Whether there is anything of this transaction."""
+        return bool(await self._names())
 
     async def write(self, record: Record, *, durable: bool = True) -> None:
         """Add a line: on the disk before this returns if `durable`, else perhaps with the next that is.

@@ -14,7 +14,8 @@ from aiofs.transactions.errors import fail
 from aiofs.transactions.images import images_of
 from aiofs.transactions.journal import put_stream
 from aiofs.transactions.publishing import Work, each
-from aiofs.transactions.steps import SMALL, FileSource, OwnSession, Removal, Rewrite, Source, Step
+from aiofs.transactions.staging import Parked
+from aiofs.transactions.steps import SMALL, FileSource, OwnSession, Removal, Rewrite, Source, Step, Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -61,10 +62,16 @@ class Preparation:
         if staged.content is None and base == ABSENT:
             return
         step = Step(driver.name, path, base, f"{self._log.unit}-{number}", before)
+        lease = driver.leases[path]
+        if isinstance(lease, Parked):
+            driver.leases[path] = await lease.back()
         session = await self._session(driver, step, staged)
-        images = self._images[driver.name]
-        self._works[number] = Work(step, driver.base, images, session, driver.leases[path], fresh=True)
+        work = Work(step, driver.base, self._images[driver.name], session, driver.leases[path], fresh=True)
+        self._works[number] = work
         step.token = await _token(session)
+        if isinstance(lease, Parked):
+            work.session, work.lease = Waiting(driver.base, step.token["token"]), None
+            await driver.leases.pop(path).release()
 
     async def _look(self, driver: Driver, path: str) -> tuple[str, Record | None]:
         """Return the version that is to be replaced, and what it holds if that is to go into the decision."""

@@ -79,6 +79,8 @@ async def recover_once(stores: Mapping[str, Driver], journal: Journal) -> None:
 
 async def _recover(unit: str, stores: Mapping[str, Driver], journal: Journal, report: Recovered) -> None:
     log = journal.log(unit)
+    if not await log.is_there():
+        return  # it came to its end in the meantime
     opened = last(await log.read(), "open") or {}
     if opened.get("locked", True):
         await log.lock()

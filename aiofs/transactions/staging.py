@@ -15,6 +15,8 @@ from aiofs.driver import ABSENT, Capabilities, Driver, Entry, Lease, Part, ReadS
 from aiofs.errors import AlreadyExists, Conflict, Damaged, NotFound
 from aiofs.locks import LockTable
 from aiofs.paths import is_reserved
+from aiofs.powers import Parks
+from aiofs.shield import finish
 from aiofs.transactions.content import Borrowed, Content, ContentReader, ContentStream, Own
 
 if TYPE_CHECKING:
@@ -40,6 +42,30 @@ class Owner(Protocol):
     async def acquire(self, driver: UnitDriver, path: str) -> Lease:
         """Lock a path in the store until the transaction ends."""
         ...
+
+
+class Parked(Lease):
+    """A lock that was left, and stays."""
+
+    def __init__(self, parks: Parks, path: str) -> None:
+        self.path = path
+        self._parks = parks
+
+    async def back(self) -> Lease:
+        """Take it back.
+
+        :raises Conflict: if somebody removed it.
+        """
+        lease = await self._parks.unpark(self.path)
+        if lease is None:
+            raise Conflict.of(self.path, "the lock on this file was removed before the transaction was committed")
+        return lease
+
+    async def release(self) -> None:
+        """Give it back, if it still is there."""
+        lease = await self._parks.unpark(self.path)
+        if lease is not None:
+            await lease.release()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +176,7 @@ class UnitDriver(Driver):
         lease = self.table.acquire(path)
         try:
             if path not in self.leases:
-                self.leases[path] = await self.owner.acquire(self, path)
+                self.leases[path] = await self._left(await self.owner.acquire(self, path), path)
         except BaseException:
             lease.abandon()
             raise
@@ -222,6 +248,18 @@ class UnitDriver(Driver):
         except NotFound:
             return None
         return Staged(Entry(path), None, entry.version)
+
+    async def _left(self, lease: Lease, path: str) -> Lease:
+        """Leave a lock if too many are held already."""
+        parks = self.base.offers(Parks)
+        if parks is None or len(self.leases) < parks.most_locks:
+            return lease
+        try:
+            await parks.park(path, lease)
+        except BaseException:
+            await finish(lease.release())
+            raise
+        return Parked(parks, path)
 
     def _check_match(self, path: str, match: str | None, version: str | None) -> None:
         if match is None or match == version:

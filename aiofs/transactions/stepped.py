@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from aiofs.driver import Copies, Layer, Lease, Sweeps, WriteSession
 from aiofs.errors import Unsupported
-from aiofs.powers import Appends, Notes, Removes, Snapshots
+from aiofs.powers import Appends, Notes, Parks, Removes, Snapshots
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from aiofs.driver import Entry, Part, Power, ReadStream
 
 T = TypeVar("T")
-STEPPED = (Appends, Copies, Notes, Removes, Snapshots)
+STEPPED = (Appends, Copies, Notes, Parks, Removes, Snapshots)
 
 
 class Steps:
@@ -179,6 +179,29 @@ class Stepped(Layer):
     async def append(self, path: str, data: bytes, *, durable: bool) -> None:
         """As the base, in a step."""
         await self.steps.take("append", path, self._power(Appends).append(path, data, durable=durable))
+
+    @property
+    def most_locks(self) -> int:
+        """As the base."""
+        return self._power(Parks).most_locks
+
+    async def park(self, path: str, lease: Lease) -> None:
+        """As the base, in a step."""
+        await self.steps.take("park", path, self._power(Parks).park(path, inner(lease)))
+        self.steps.let_go(inner(lease))
+
+    async def unpark(self, path: str) -> Lease | None:
+        """As the base, in a step."""
+
+        async def park_again(lease: Lease | None) -> None:
+            if lease is not None:
+                await self._power(Parks).park(path, lease)
+
+        lease = await self.steps.take("unpark", path, self._power(Parks).unpark(path), park_again)
+        if lease is None:
+            return None
+        self.steps.hold(lease)
+        return SteppedLease(self.steps, lease)
 
     async def note(self, path: str, data: bytes) -> None:
         """As the base, in a step."""

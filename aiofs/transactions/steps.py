@@ -89,6 +89,34 @@ class OwnSession(WriteSession):
             return None
 
 
+class Waiting(WriteSession):
+    """A step that the store keeps, and that nobody holds: it is taken over when it is needed."""
+
+    def __init__(self, driver: Driver, token: Mapping[str, Any]) -> None:
+        self._driver = driver
+        self._token = token
+
+    async def write(self, part: Part) -> None:
+        """Refuse: it was prepared."""
+        raise Conflict.of(self._token["path"], f"{len(part)} bytes more for a step that was prepared")
+
+    async def commit(self) -> Entry:
+        """Have the store publish it."""
+        session = await self._driver.resume(self._token)
+        if isinstance(session, EndedSession):
+            return Entry(self._token["path"], version=self._token.get("version"))
+        try:
+            return await session.commit()
+        except BaseException:
+            await finish(session.leave())
+            raise
+
+    async def abort(self) -> None:
+        """Have the store forget it."""
+        session = await self._driver.resume(self._token)
+        await session.abort()
+
+
 class Removal(OwnSession):
     """A removal."""
 
@@ -211,7 +239,11 @@ async def resume(step: Step, driver: Driver, journal: Driver) -> WriteSession:
     token, path = step.token, step.path
     by = token.get("by")
     if by == "store":
-        return await driver.resume(token["token"])
+        session = await driver.resume(token["token"])
+        if not driver.capabilities.holds:
+            return session
+        await session.leave()  # the log is locked, so that nobody else can want it
+        return Waiting(driver, token["token"])
     if by == "file" and not await _is_there(journal, token["file"]):
         return EndedSession(driver, path)  # the transaction had ended, and its files were being removed
     lease = await driver.lock(path)

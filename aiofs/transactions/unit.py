@@ -251,7 +251,7 @@ async def _lock(log: Log) -> bool:
         await log.lock()
     except Locked:
         return False
-    if not log.grows or await log.exists():
+    if not log.grows or await log.is_there():
         return True
     await log.release()
     return False

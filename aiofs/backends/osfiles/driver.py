@@ -145,6 +145,19 @@ class OSDriver(Driver):
         """Take the second name away."""
         await hop(self._told, path, partial(snapshots.drop, self._root, path, tag))
 
+    @property
+    def most_locks(self) -> int:
+        """How many staging files a transaction may hold open."""
+        return snapshots.most_locks()
+
+    async def park(self, path: str, lease: Lease) -> None:
+        """Leave the staging file under its second name."""
+        await hop(self._told, path, partial(snapshots.park, self._stage_of(lease)))
+
+    async def unpark(self, path: str) -> Lease | None:
+        """Take the staging file back, under its first name."""
+        return await _made(_leave, self._told, path, partial(snapshots.unpark, self._root, path))
+
     async def append(self, path: str, data: bytes, *, durable: bool) -> None:
         """Write at the end of the file."""
         work = partial(snapshots.append, self._root, path, data, durable=durable and self._durable)

@@ -1,4 +1,4 @@
-"""What transactions ask of local files: before-images that are hard links, and journals that grow in place.
+"""What transactions ask of local files: before-images that are hard links, journals that grow, locks that can be left.
 
 A before-image lies beside its file, so that it is on the same disk and the folder's own order of changes holds for
 both: whoever finds the file changed finds the image. All of this blocks and runs in worker threads.
@@ -13,18 +13,18 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from aiofs.backends.osfiles.root import is_file
-from aiofs.backends.osfiles.staging import check_match, entry_of, parents_of
+from aiofs.backends.osfiles.staging import Stage, check_match, entry_of, parents_of
 from aiofs.backends.osfiles.streams import copy_bytes
 from aiofs.errors import Conflict, NotAFolder, NotFound
 from aiofs.paths import RESERVED
 
 if TYPE_CHECKING:
     from aiofs.backends.osfiles.root import Place, Root
-    from aiofs.backends.osfiles.staging import Stage
     from aiofs.driver import Entry
 
 BEFORE = f"{RESERVED}-before-"
 _TRIES = 100
+_FEWEST_LOCKS, _MOST_LOCKS = 8, 500
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
@@ -75,6 +75,29 @@ def drop(root: Root, path: str, tag: str) -> None:
         with root.place(path) as place, suppress(FileNotFoundError):
             os.unlink(_image(place, tag), dir_fd=place.fd)
         root.prune(parents_of(path))
+
+
+def park(stage: Stage) -> None:
+    """Leave a staging file under the name that keeps writers out without anybody holding it."""
+    stage.make_ready(durable=False)
+    stage.leave()
+
+
+def unpark(root: Root, path: str) -> Stage | None:
+    """Take it back; nobody else can have it in between, as it is locked before it has its old name."""
+    stage = Stage.take_over(root, path)
+    if stage is not None:
+        stage.make_growing()
+    return stage
+
+
+def most_locks() -> int:
+    """Return how many staging files may be open: two descriptors each, and most of them are for others."""
+    try:
+        import resource  # noqa: PLC0415 -- not on Windows
+    except ImportError:
+        return _MOST_LOCKS
+    return max(_FEWEST_LOCKS, min(_MOST_LOCKS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 8))
 
 
 def append(root: Root, path: str, data: bytes, *, durable: bool) -> None:

@@ -135,6 +135,9 @@ class Stage(Lease):
             holder = holder_of(fd)
             os.close(fd)
             raise locked(place.path, holder)
+        if place.status(ready) is not None:
+            stage.drop()
+            raise locked(place.path, "an unfinished transaction; recover() ends it")
         if not stage.is_current():
             os.close(fd)
             return None
@@ -142,9 +145,6 @@ class Stage(Lease):
             os.unlink(growing, dir_fd=place.fd)
             os.close(fd)
             return None
-        if place.status(ready) is not None:
-            stage.drop()
-            raise locked(place.path, "an unfinished transaction; recover() ends it")
         return stage
 
     def is_current(self) -> bool:
@@ -174,6 +174,12 @@ class Stage(Lease):
         self.name, self.ready = name, True
         if durable:
             self.sync_folders()
+
+    def make_growing(self) -> None:
+        """Change back to the name of a staging file that is not ready."""
+        name = self.place.beside(stage_names(self.place.leaf)[0])
+        self._rename(name)
+        self.name, self.ready = name, False
 
     def publish(self, match: str | None, *, durable: bool) -> Entry:
         """Take the file's name in one step.
