@@ -73,6 +73,9 @@ class CachedOpener:
         self._at_once = linux.How(os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
         self._let_wait = linux.let_wait
         self._known: dict[str | bytes, float] = {}
+        self._slow: dict[str | bytes, float] = {}
+        self._met_slow = False
+        """Whether what was looked at last lies where bytes want a thread."""
         self._descriptors = os.open("/proc/self/fd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def open(self, path: str | bytes) -> Found | None:
@@ -80,11 +83,13 @@ class CachedOpener:
         now = monotonic()
         if self._known.get(path, 0.0) >= now:
             return self._open_known(path)
+        if self._slow.get(path, 0.0) >= now:
+            return None
         found = self._open_at(self._here, path, self._place)
         if found is not None:
-            if len(self._known) >= MOST_KNOWN:
-                self._known.clear()
-            self._known[path] = now + KNOWN_FOR
+            _remember(self._known, path, now)
+        elif self._met_slow:
+            _remember(self._slow, path, now)
         return found
 
     def open_below(self, folder: str, path: str) -> Found | None:
@@ -114,6 +119,7 @@ class CachedOpener:
         return descriptor, device, status.st_size
 
     def _open_at(self, folder: int, path: str | bytes, how: How) -> Found | None:
+        self._met_slow = False
         place = self._system.open(folder, path, how)
         if place < 0:
             return None
@@ -133,11 +139,19 @@ class CachedOpener:
         if status is None or not stat.S_ISREG(status.mode):
             return None
         device = known_device(status.device)
-        return None if device is None or not device.answers_at_once else (device, status.size)
+        self._met_slow = device is not None and not device.answers_at_once
+        return None if device is None or self._met_slow else (device, status.size)
 
     def close(self) -> None:
         """Let go of the view of this process's descriptors."""
         os.close(self._descriptors)
+
+
+def _remember(paths: dict[str | bytes, float], path: str | bytes, now: float) -> None:
+    """Take `path` for what it was, for a while."""
+    if len(paths) >= MOST_KNOWN:
+        paths.clear()
+    paths[path] = now + KNOWN_FOR
 
 
 class _Opener:

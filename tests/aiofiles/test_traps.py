@@ -13,28 +13,31 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aiofs import aiofiles
-from aiofs.localio import pread
+from aiofs.localio import devices, pread
 from aiofs.localio.files import LocalFile, UpdateFile
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.may_block
 
 
 @pytest.fixture
-def short_reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Of each page-cache read, have only the first page at hand; count them."""
+def short_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """Of each page-cache read, on any file system, have only the first page at hand; count them."""
     real, seen = os.preadv, []
 
     def preadv(descriptor: int, buffers: list[Any], offset: int, flags: int = 0) -> int:
         if flags:
             seen.append(descriptor)
             buffers = [memoryview(buffers[0])[:4096]]
-        return real(descriptor, buffers, offset, flags)
+        return real(descriptor, buffers, offset)
 
     monkeypatch.setattr(os, "preadv", preadv)
-    return seen
+    devices.forget(tmp_path.stat().st_dev)
+    yield seen
+    devices.forget(tmp_path.stat().st_dev)
 
 
 @pytest.mark.parametrize("mode", ["rb", "r"])

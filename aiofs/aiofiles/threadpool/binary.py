@@ -124,6 +124,10 @@ class AsyncBufferedIOBase(Linewise, theirs.BufferedIOBase):
                 return line
         return await self._next_line(size)
 
+    async def readlines(self, hint: int | None = -1, /) -> list[bytes]:
+        """Return the lines that are left, or the next ones that make up about `hint` bytes."""
+        return await super().readlines(hint)
+
     async def __anext__(self) -> bytes:
         for line in self._lines:
             return line

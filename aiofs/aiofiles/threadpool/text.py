@@ -123,6 +123,10 @@ class AsyncTextIOWrapper(Handle, theirs.TextIOWrapper):
             return self._readline()  # type: ignore[no-any-return]
         return await self._next_line(size)
 
+    async def readlines(self, hint: int | None = -1, /) -> list[str]:
+        """Return the lines that are left, or the next ones that make up about `hint` characters."""
+        return await super().readlines(hint)
+
     async def __anext__(self) -> str:
         if self._ready:
             self._ready -= 1
