@@ -136,12 +136,11 @@ class Container:
             await client.close()
 
     def _new_client(self) -> ContainerClient:
+        times = {"connection_timeout": self._timeout, "read_timeout": self._timeout}
         settings = {
             # Looking for proxies, and passwords in netrc, takes two thread hops for each request.
-            "transport": AioHttpTransport(use_env_settings=bool(getproxies())),
+            "transport": AioHttpTransport(use_env_settings=bool(getproxies()), **times),
             "retry_total": 0,  # `ask` does that
-            "connection_timeout": self._timeout,
-            "read_timeout": self._timeout,
             "max_single_put_size": PART,
             "max_single_get_size": PART,
             "max_block_size": PART,

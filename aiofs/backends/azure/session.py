@@ -17,7 +17,7 @@ from azure.storage.blob import BlobBlock, BlockState, ContentSettings
 
 from aiofs.backends.azure.blocks import ID_LENGTH, Base, committed_ids
 from aiofs.backends.azure.conditions import entry_of, matching, version_of
-from aiofs.driver import ABSENT, Entry, Part, WriteSession
+from aiofs.driver import ABSENT, MIB, Entry, Part, WriteSession
 from aiofs.errors import Conflict, NotFound, TooLarge
 from aiofs.sessions import Uploads
 from aiofs.shield import finish
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 WIDTH = 4
 """How many blocks are on their way at the same time."""
 MOST_BLOCKS = 50_000
+LARGEST_PUT = 1 * MIB
+"""Up to this size a file goes with one request; the SDK would send a larger body in one piece, which holds the loop."""
 SLICE = 1 << 18
 _TYPES = mimetypes.MimeTypes()  # Python's own table, the same on every machine
 _LOST = "the lock on this file was lost before it was published; nothing was overwritten"
@@ -145,7 +147,7 @@ class AzureSession(WriteSession):
         self._uploads.abandon()
 
     async def _publish(self) -> None:
-        if self._blocks or self._listed:
+        if self._blocks or self._listed or self._size > LARGEST_PUT:
             await self._stage_first()
             await self._uploads.results()
             self._done = await self._container.ask(self._path, self._put_list, settled=self._list_is_there)
