@@ -130,9 +130,12 @@ class WriteOnly(Allow):
 
 
 class Limit(Layer):
-    """Refuses files of more than `size` bytes with `TooLarge`, while they are written; nothing is published then."""
+    """Refuses files of more than `size` bytes with `TooLarge`, while they are written; nothing is published then.
 
-    forwarded: ClassVar[tuple[type, ...]] = (Copies, Moves, Sweeps, Removes, Snapshots)
+    A copy is written too: its bytes come through here, also where the store could copy by itself.
+    """
+
+    forwarded: ClassVar[tuple[type, ...]] = (Moves, Sweeps, Removes, Snapshots)
 
     def __init__(self, size: int) -> None:
         self._size = size

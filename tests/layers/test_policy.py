@@ -127,6 +127,18 @@ async def test_a_file_over_the_limit_is_refused_while_it_is_written() -> None:
     assert await store.read_bytes("file") == bytes(3 << 20)
 
 
+async def test_a_copy_over_the_limit_is_refused_too() -> None:
+    store = FileSystem(MemoryDriver())
+    await store.write_bytes("large", b"12345678901")
+    await store.write_bytes("small", b"1234567890")
+    fs = store.over(Limit(10))
+    with pytest.raises(TooLarge) as caught:
+        await fs.copy("large", "copy of large")
+    assert caught.value.filename == "copy of large"
+    await fs.copy("small", "copy of small")
+    assert await store.ls() == ["copy of small", "large", "small"]
+
+
 @pytest.mark.parametrize(
     "names", [r"[a-z/]+\.txt", re.compile(r"[a-z/]+\.txt"), lambda name: name.endswith(".txt") and name.islower()]
 )
