@@ -58,8 +58,8 @@ class Capabilities:
     resume: bool = False
     """Prepared sessions can be finished by another process."""
     holds: bool = False
-    """A prepared session keeps all writers out until it ends, whatever becomes of its process; its path is token enough
-    to abort it."""
+    """A prepared session keeps all writers out until it ends, whatever becomes of its process. To abort one whose
+    token is not known, `path` and the `fence` of its lease are enough."""
     pinned: bool = False
     """A reader keeps its version to the end while others overwrite it (elsewhere it gets a `Conflict`)."""
     rewrite: bool = False
@@ -142,6 +142,8 @@ class Lease(ABC):
     """The right to write one path, until released or lost."""
 
     path: str
+    fence: str = ""
+    """What tells this lease from all others of the path, earlier and later ones."""
 
     @property
     def lost(self) -> bool:

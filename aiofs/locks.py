@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -14,6 +15,9 @@ from aiofs.shield import finish
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+
+
+_fences = itertools.count(1)
 
 
 class LockTable:
@@ -56,6 +60,7 @@ class TableLease(Lease):
         self.path = path
         self.since: datetime = datetime.now(UTC)
         self.holder: str | None = _current_task()
+        self.fence: str = str(next(_fences))
         self._held = held
 
     async def release(self) -> None:

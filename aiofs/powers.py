@@ -80,8 +80,8 @@ class Parks(Protocol):
         """Leave the lock, which stays."""
         ...
 
-    async def unpark(self, path: str) -> Lease | None:
-        """Take it back, as if it had never been left; `None` if it is not there."""
+    async def unpark(self, path: str, fence: str) -> Lease | None:
+        """Take back the lock that had this fence, as if it had never been left; `None` if it is not there."""
         ...
 
 

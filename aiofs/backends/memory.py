@@ -60,7 +60,7 @@ class MemoryDriver(Driver):
         path = token["path"]
         session = self._prepared.get(path)
         name = token.get("removal") or token.get("version")
-        if session is None or name not in {session.version, None}:
+        if session is None or (name != session.version if name else token.get("fence") != session.fence):
             return EndedSession(self, path)
         session.adopt(self._locks.acquire(path))
         return session
@@ -237,6 +237,7 @@ class MemorySession(WriteSession):
         self._driver = driver
         self._path = path
         self._lease = lease
+        self.fence: str = lease.fence
         self._adopted = False
         self._match = match
         self._metadata = metadata

@@ -145,10 +145,10 @@ class Mapped(Layer):
         with self.named():
             await self._ask(Parks).park(self.inward(path), lease)
 
-    async def unpark(self, path: str) -> Lease | None:
+    async def unpark(self, path: str, fence: str) -> Lease | None:
         """Have the store give it back."""
         with self.named():
-            return await self._ask(Parks).unpark(self.inward(path))
+            return await self._ask(Parks).unpark(self.inward(path), fence)
 
     async def leftovers(self) -> AsyncIterator[Leftover]:
         """Yield what is staged for files of this layer's."""

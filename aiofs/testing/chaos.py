@@ -287,6 +287,7 @@ class TroubledLease(Lease):
 
     def __init__(self, chaos: Chaos, inner: Lease) -> None:
         self.path: str = inner.path
+        self.fence: str = inner.fence
         self.inner = inner
         self._chaos = chaos
 

@@ -9,7 +9,8 @@ What the lines say, in the order in which they may come:
 
     open     who began, when, and over which stores                     nothing was done yet
     touch    a path that is locked, perhaps staged                      nothing was decided: undo
-    plan     all that is touched was told; what follows may leave traces
+    held     which lock of a path it is that is left, but not given back
+    plan     which locks are held; what follows may leave traces         undo
     commit   the decision, with all that is needed to finish             decided: finish
     undo     a publication was refused; what was published till then    compensate
     abort    somebody else took the transaction over, undecided          undo

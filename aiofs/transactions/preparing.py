@@ -46,7 +46,10 @@ class Preparation:
         staged = [(driver, path, item) for driver in self._drivers for path, item in driver.staged.items()]
         todo: list[Todo] = [(number, *item) for number, item in enumerate(staged)]
         if any(_leaves_traces(driver, item) for _, driver, _, item in todo):
-            await self._log.write({"do": "plan"})
+            held = [
+                [driver.name, path, lease.fence] for driver in self._drivers for path, lease in driver.leases.items()
+            ]
+            await self._log.write({"do": "plan", "held": held})
         try:
             await each(todo, self._prepare)
         except BaseException as error:

@@ -127,9 +127,10 @@ async def _undo_undecided(log: Log, records: Sequence[Record], stores: Mapping[s
         await _check_free(stores[store], paths)
     if last(records, "plan") is not None and last(records, "abort") is None:
         await log.write({"do": "abort"})  # from now on its owner, should it wake up, cannot decide any more
+    fences = _fences_of(records)
     for store, path in touched:
         if stores[store].capabilities.holds:
-            await _withdraw(stores[store], path)
+            await _withdraw(stores[store], path, fences.get((store, path), ""))
     for store, paths in loose.items():
         await _sweep(stores[store], paths)
     await log.end()
@@ -142,10 +143,21 @@ async def _check_free(driver: Driver, paths: Sequence[str]) -> None:
         await finish(lease.release())
 
 
-async def _withdraw(driver: Driver, path: str) -> None:
-    """Abort what waits for a decision on this path; what a living writer has there is none of ours."""
+def _fences_of(records: Sequence[Record]) -> dict[tuple[str, str], str]:
+    """Return by what the locks that were held can be told from those of others."""
+    fences = {}
+    for record in records:
+        if record["do"] == "held":
+            fences[record["store"], record["path"]] = record["fence"]
+        for store, path, fence in record.get("held", ()):
+            fences[store, path] = fence
+    return fences
+
+
+async def _withdraw(driver: Driver, path: str, fence: str) -> None:
+    """Abort what waits for a decision on this path; what another writer has there is none of ours."""
     try:
-        session = await driver.resume({"path": path})
+        session = await driver.resume({"path": path, "fence": fence})
     except Locked:
         return
     await session.abort()

@@ -43,12 +43,16 @@ class Owner(Protocol):
         """Lock a path in the store until the transaction ends."""
         ...
 
+    async def tell_held(self, driver: UnitDriver, path: str, lease: Lease) -> None:
+        """Write down which lock is held, before anything is left in the store that stays without its process."""
+
 
 class Parked(Lease):
     """A lock that was left, and stays."""
 
-    def __init__(self, parks: Parks, path: str) -> None:
+    def __init__(self, parks: Parks, path: str, fence: str) -> None:
         self.path = path
+        self.fence = fence
         self._parks = parks
 
     async def back(self) -> Lease:
@@ -56,14 +60,14 @@ class Parked(Lease):
 
         :raises Conflict: if somebody removed it.
         """
-        lease = await self._parks.unpark(self.path)
+        lease = await self._parks.unpark(self.path, self.fence)
         if lease is None:
             raise Conflict.of(self.path, "the lock on this file was removed before the transaction was committed")
         return lease
 
     async def release(self) -> None:
         """Give it back, if it still is there."""
-        lease = await self._parks.unpark(self.path)
+        lease = await self._parks.unpark(self.path, self.fence)
         if lease is not None:
             await lease.release()
 
@@ -255,11 +259,12 @@ class UnitDriver(Driver):
         if parks is None or len(self.leases) < parks.most_locks:
             return lease
         try:
+            await self.owner.tell_held(self, path, lease)
             await parks.park(path, lease)
         except BaseException:
             await finish(lease.release())
             raise
-        return Parked(parks, path)
+        return Parked(parks, path, lease.fence)
 
     def _check_match(self, path: str, match: str | None, version: str | None) -> None:
         if match is None or match == version:

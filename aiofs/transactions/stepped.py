@@ -190,14 +190,14 @@ class Stepped(Layer):
         await self.steps.take("park", path, self._power(Parks).park(path, inner(lease)))
         self.steps.let_go(inner(lease))
 
-    async def unpark(self, path: str) -> Lease | None:
+    async def unpark(self, path: str, fence: str) -> Lease | None:
         """As the base, in a step."""
 
         async def park_again(lease: Lease | None) -> None:
             if lease is not None:
                 await self._power(Parks).park(path, lease)
 
-        lease = await self.steps.take("unpark", path, self._power(Parks).unpark(path), park_again)
+        lease = await self.steps.take("unpark", path, self._power(Parks).unpark(path, fence), park_again)
         if lease is None:
             return None
         self.steps.hold(lease)
@@ -256,6 +256,7 @@ class SteppedLease(Lease):
 
     def __init__(self, steps: Steps, lease: Lease) -> None:
         self.path: str = lease.path
+        self.fence: str = lease.fence
         self.inner = lease
         self._steps = steps
 

@@ -77,8 +77,10 @@ async def _change(tx: FileTransaction, name: str, chance: random.Random) -> None
             await file.truncate()
             await file.write(b"%d" % (count + 1))
     if chance.random() < 0.4:
-        (token,) = await tx.ls("token")
-        await tx.move(token, f"token/{chance.randint(0, 9)}")
+        tokens = await tx.ls("token")
+        if len(tokens) != 1:
+            raise BlockingIOError("it is being moved just now: once published there, still listed here")
+        await tx.move(tokens[0], f"token/{chance.randint(0, 9)}")
     if chance.random() < 0.4:
         async with tx.open("chain", "a") as file:
             await file.write(f"{name}\n".encode())

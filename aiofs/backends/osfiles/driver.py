@@ -85,7 +85,7 @@ class OSDriver(Driver):
 
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:
         """Take over a staging file that waits for a decision, or find that it was published or dropped."""
-        stage = await _made(_leave, self._take_over, token["path"], "match" not in token)
+        stage = await _made(_leave, self._take_over, token)
         if stage is None:
             return EndedSession(self, token["path"])
         kind = OSRemoval if token.get("removal") else OSSession
@@ -154,9 +154,9 @@ class OSDriver(Driver):
         """Leave the staging file under its second name."""
         await hop(self._told, path, partial(snapshots.park, self._stage_of(lease)))
 
-    async def unpark(self, path: str) -> Lease | None:
+    async def unpark(self, path: str, fence: str) -> Lease | None:
         """Take the staging file back, under its first name."""
-        return await _made(_leave, self._told, path, partial(snapshots.unpark, self._root, path))
+        return await _made(_leave, self._told, path, partial(snapshots.unpark, self._root, path, fence))
 
     async def append(self, path: str, data: bytes, *, durable: bool) -> None:
         """Write at the end of the file."""
@@ -210,9 +210,9 @@ class OSDriver(Driver):
         with told_of(path):
             return work()
 
-    def _take_over(self, path: str, growing: bool) -> Stage | None:
-        with told_of(path):
-            return Stage.take_over(self._root, path, growing=growing)
+    def _take_over(self, token: Mapping[str, Any]) -> Stage | None:
+        with told_of(token["path"]):
+            return Stage.take_over(self._root, token, growing="stage" not in token)
 
     def _delete(self, paths: Sequence[str], held: set[str], match: str | None, missing_ok: bool) -> None:
         there = [path for path in paths if self._check_removable(path, held, match, missing_ok)]

@@ -79,13 +79,14 @@ def drop(root: Root, path: str, tag: str) -> None:
 
 def park(stage: Stage) -> None:
     """Leave a staging file under the name that keeps writers out without anybody holding it."""
+    stage.stamp()
     stage.make_ready(durable=False)
     stage.leave()
 
 
-def unpark(root: Root, path: str) -> Stage | None:
+def unpark(root: Root, path: str, fence: str) -> Stage | None:
     """Take it back; nobody else can have it in between, as it is locked before it has its old name."""
-    stage = Stage.take_over(root, path)
+    stage = Stage.take_over(root, {"path": path, "fence": fence})
     if stage is not None:
         stage.make_growing()
     return stage

@@ -10,11 +10,12 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import secrets
 import stat
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiofs.backends.osfiles.flock import holder_of, try_lock
 from aiofs.backends.osfiles.root import is_file
@@ -25,12 +26,17 @@ from aiofs.paths import RESERVED, is_reserved
 from aiofs.threads import hop
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aiofs.backends.osfiles.root import Place, Root
 
 STAGE = f"{RESERVED}-stage-"
 READY = f"{RESERVED}-ready-"
 _FLAGS = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 _TRIES = 100
+_STAMPS = os.utime in os.supports_fd
+MARKS = 1_000_000
+"""The nanoseconds of a millisecond: a staging file is stamped with one of them, which tells it from others."""
 
 
 def stage_names(leaf: str) -> tuple[str, str]:
@@ -61,6 +67,9 @@ class Stage(Lease):
         self._root = root
         self._published = False
         self._dropped = False
+        status = os.fstat(fd)
+        self._mark = status.st_mtime_ns % MARKS if ready else secrets.randbelow(MARKS)
+        self.fence: str = f"{status.st_ino:x}-{self._mark:x}"
 
     @classmethod
     def take(cls, root: Root, path: str) -> Stage:
@@ -88,13 +97,14 @@ class Stage(Lease):
         raise OSError(errno.EAGAIN, "its folder keeps being removed", path)
 
     @classmethod
-    def take_over(cls, root: Root, path: str, *, growing: bool = False) -> Stage | None:
-        """Take over the prepared staging file of `path`, or a `growing` one that a killed writer left.
+    def take_over(cls, root: Root, token: Mapping[str, Any], *, growing: bool = False) -> Stage | None:
+        """Take over the prepared staging file that `token` tells of, or a `growing` one that a killed writer left.
 
         Returns `None` if there is none any more. Folders that are empty at its end go with it.
 
         :raises Locked: if whoever made it is alive.
         """
+        path = token["path"]
         try:
             place = root.find(path)
         except (NotFound, NotAFolder):
@@ -105,6 +115,9 @@ class Stage(Lease):
             for name in reversed(stage_names(place.leaf)[0 if growing else 1 :]):
                 fd = _open(place, place.beside(name), create=False)
                 if fd is None:
+                    continue
+                if name.startswith(READY) and not _is_meant(os.fstat(fd), token):
+                    os.close(fd)
                     continue
                 stage = cls(root, place, fd, place.beside(name), ready=name.startswith(READY))
                 if not try_lock(fd):
@@ -161,11 +174,15 @@ class Stage(Lease):
         target = self.place.status()
         if target is not None and hasattr(os, "fchmod"):
             os.fchmod(self.fd, stat.S_IMODE(target.st_mode))
-        now = time.time_ns()  # finer than the clock that the kernel stamps files with, so that versions differ
-        if os.utime in os.supports_fd:
-            os.utime(self.fd, ns=(now, now))
+        self.stamp()
         if durable:
             os.fsync(self.fd)
+
+    def stamp(self) -> None:
+        """Set the time: finer than the kernel's clock, so that versions differ; its end is what tells this stage."""
+        if _STAMPS:
+            now = time.time_ns() // MARKS * MARKS + self._mark
+            os.utime(self.fd, ns=(now, now))
 
     def make_ready(self, *, durable: bool) -> None:
         """Change to the name that waits for a decision."""
@@ -286,6 +303,13 @@ class Stage(Lease):
 
     def _rename(self, name: str) -> None:
         os.replace(self.name, name, src_dir_fd=self.place.fd, dst_dir_fd=self.place.fd)
+
+
+def _is_meant(status: os.stat_result, token: Mapping[str, Any]) -> bool:
+    """Whether the prepared staging file with this status is the one that a token tells of."""
+    if "stage" in token:
+        return bool(version_of(status) == token["stage"])
+    return not _STAMPS or token.get("fence") == f"{status.st_ino:x}-{status.st_mtime_ns % MARKS:x}"
 
 
 def check_match(place: Place, match: str | None) -> None:

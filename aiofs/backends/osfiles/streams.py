@@ -95,7 +95,8 @@ class OSSession(WriteSession):
         """Bring the bytes to the disk under a name that waits for a decision."""
         await hop(self._prepare)
         status = os.fstat(self._stage.fd)
-        return {"path": self._stage.path, "version": version_of(status), "match": self._match}
+        version = version_of(status)
+        return {"path": self._stage.path, "version": version, "stage": version, "match": self._match}
 
     async def commit(self) -> Entry:
         """Publish."""
