@@ -46,9 +46,8 @@ class Preparation:
         staged = [(driver, path, item) for driver in self._drivers for path, item in driver.staged.items()]
         todo: list[Todo] = [(number, *item) for number, item in enumerate(staged)]
         if any(_leaves_traces(driver, item) for _, driver, _, item in todo):
-            held = [
-                [driver.name, path, lease.fence] for driver in self._drivers for path, lease in driver.leases.items()
-            ]
+            leases = [(driver.name, *held) for driver in self._drivers for held in driver.leases.items()]
+            held = [[store, path, lease.fence] for store, path, lease in leases]
             await self._log.write({"do": "plan", "held": held})
         try:
             await each(todo, self._prepare)

@@ -150,3 +150,17 @@ async def test_it_holds_no_more_than_it_needs(tmp_path: Path, monkeypatch: pytes
     assert b"new" not in (tmp_path / FOLDER / f"{unit}.log").read_bytes()
     await aiofs.recover(fs)
     assert list(tmp_path.rglob(".aiofs*")) == []
+
+
+async def test_what_another_transaction_prepared_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dead transaction that was refused a path does not take what the one that held it has there."""
+    fs = aiofs.OSFileSystem(tmp_path)
+    await crashed(fs, write_two, monkeypatch)
+    undecided = Journal(fs.driver).log("0" * 32)  # recovered before the other one
+    await undecided.write({"do": "open", "stores": {"": str(fs.driver)}})
+    await undecided.write({"do": "touch", "store": "", "path": "a"})
+    await undecided.write({"do": "plan", "held": [["", "b", "another-fence"]]})
+    report = await aiofs.recover(fs)
+    assert report.undone == ["0" * 32]
+    assert len(report.finished) == 1
+    assert await fs.ls() == ["a", "b"]
