@@ -42,6 +42,8 @@ def connect(url: str) -> FileSystem:
     :raises ValueError: for an unknown scheme or parameter, or credentials where none belong, saying what is known.
     :raises ImportError: if the store's extra is not installed, saying how to install it.
     """
+    if not isinstance(url, str):
+        raise TypeError(f"a URL is a str, not {type(url).__name__}: {url!r}")
     parts = urlsplit(url)
     scheme = _scheme(parts)
     return scheme.build(parts, _settings(parts, scheme))
@@ -129,7 +131,8 @@ def _shared_memory() -> FileSystem:
 def _scheme(parts: SplitResult) -> Scheme:
     scheme = _SCHEMES.get(parts.scheme)
     if scheme is None:
-        raise ValueError(f"scheme {parts.scheme!r} is unknown: use one of {', '.join(sorted(_SCHEMES))}")
+        known = ", ".join(sorted(_SCHEMES))
+        raise ValueError(f"scheme {parts.scheme!r} is unknown: use one of {known}; a folder is file:///its/whole/path")
     if not scheme.credentials and "@" in parts.netloc:
         place = parts.netloc.rpartition("@")[2]
         raise ValueError(f"{parts.scheme}://…@{place}: credentials belong in the environment, not in this URL")
@@ -175,10 +178,14 @@ def _redis(parts: SplitResult, settings: dict[str, Any]) -> FileSystem:
 
 
 def _s3(parts: SplitResult, settings: dict[str, Any]) -> FileSystem:
+    if not parts.netloc:
+        raise ValueError("s3 URL names no bucket: write s3://bucket/prefix")
     return stores.S3FileSystem(parts.netloc, prefix=_folder(parts), **settings)
 
 
 def _azure(parts: SplitResult, settings: dict[str, Any]) -> FileSystem:
+    if not parts.netloc:
+        raise ValueError("azure URL names no container: write azure://container/prefix")
     if "account_url" not in settings:
         settings["connection_string"] = os.environ.get("AZURE_STORAGE_CONNECTION_STRING")
     container = stores.AzureFileSystem(parts.netloc, **settings)

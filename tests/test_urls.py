@@ -88,12 +88,20 @@ def test_bad_mode_is_refused_at_the_call() -> None:
         ("s3://key:hunter2@bucket/", "credentials belong in the environment"),
         ("redis://127.0.0.1:1/0?colour=red", "unknown parameter 'colour'; known: chunked"),
         ("fastdfs://127.0.0.1:1", "needs index=URL"),
+        ("s3:///x", "names no bucket"),
+        ("azure://", "names no container"),
+        ("/abs/folder", "a folder is file:///its/whole/path"),
     ],
 )
 def test_bad_url_of_a_server_is_refused_without_asking_it(url: str, words: str) -> None:
     with pytest.raises(ValueError, match=re.escape(words)) as caught:
         aiofs.connect(url)
     assert "hunter2" not in str(caught.value)
+
+
+def test_url_is_text(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="a URL is a str, not"):
+        aiofs.connect(tmp_path)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:1/name", "unix:///run/redis.sock?db=0", "s3://bucket"])

@@ -18,7 +18,6 @@ from ctypes import (
     c_void_p,
     create_string_buffer,
 )
-from fcntl import F_SETFL, fcntl
 from typing import NamedTuple
 
 OPENAT2 = 437
@@ -97,7 +96,7 @@ class _Answers(threading.local):
 
 def let_wait(descriptor: int) -> None:
     """Take O_NONBLOCK from what is open for reading."""
-    fcntl(descriptor, F_SETFL, os.O_RDONLY)
+    os.set_blocking(descriptor, True)
 
 
 def type_of_file_system(descriptor: int) -> int | None:

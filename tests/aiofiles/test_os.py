@@ -91,3 +91,12 @@ async def test_temporary_files(tmp_path: Path) -> None:
     async with aiofiles.tempfile.TemporaryFile(dir=tmp_path) as unnamed:
         await unnamed.write(b"text")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_submodules_are_there_without_an_import_of_their_own() -> None:
+    from aiofs import aiofiles  # noqa: PLC0415 -- as a program has it that changed this one line
+
+    assert aiofiles.os.path is aiofiles.ospath
+    assert callable(aiofiles.shutil.rmtree)
+    with pytest.raises(AttributeError, match="no attribute 'sys'"):
+        aiofiles.sys  # noqa: B018
