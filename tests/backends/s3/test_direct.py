@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -144,3 +145,12 @@ async def test_session_tokens_are_signed(front: Fronts, connect: Connect, s3_ser
     await fs.write_bytes("file", b"")
     assert all(asked.headers["x-amz-security-token"] == "a-session-token" for asked in before.asked)
     assert all("x-amz-security-token" in asked.headers["authorization"] for asked in before.asked)
+
+
+async def test_readers_that_pause_do_not_keep_others_waiting(connect: Connect, s3_server: S3Server) -> None:
+    fs = connect(s3_server, timeout=5.0)
+    await fs.write_bytes("file", bytes(3 << 20))
+    async with AsyncExitStack() as stack:
+        readers = [await stack.enter_async_context(fs.open("file")) for _ in range(100)]
+        assert (await fs.stat("file")).size == 3 << 20
+        assert all([len(await reader.read()) == 3 << 20 for reader in readers[::10]])
