@@ -7,7 +7,7 @@ import random
 import time
 from collections import OrderedDict
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.request import getproxies
 
 from azure.core.credentials import AzureNamedKeyCredential, AzureSasCredential
@@ -28,6 +28,8 @@ Credential = str | AzureNamedKeyCredential | AzureSasCredential | AsyncTokenCred
 T = TypeVar("T")
 PART = 8 * MIB
 """What goes in one request, up or down."""
+SLICE = MIB // 4
+"""How much of it is handed over at a time: the SDK's 4 KiB, and all in one piece, both cost twice as much."""
 ATTEMPTS = 6
 SHORTEST_PAUSE = 0.05
 _BLOBS_KEPT = 1000
@@ -136,13 +138,18 @@ class Container:
             await client.close()
 
     def _new_client(self) -> ContainerClient:
-        times = {"connection_timeout": self._timeout, "read_timeout": self._timeout}
+        wire: dict[str, Any] = {
+            "connection_timeout": self._timeout,
+            "read_timeout": self._timeout,
+            "connection_data_block_size": SLICE,
+        }
         settings = {
             # Looking for proxies, and passwords in netrc, takes two thread hops for each request.
-            "transport": AioHttpTransport(use_env_settings=bool(getproxies()), **times),
+            "transport": AioHttpTransport(use_env_settings=bool(getproxies()), **wire),
             "retry_total": 0,  # `ask` does that
             "max_single_put_size": PART,
             "max_single_get_size": PART,
+            "max_chunk_get_size": PART,
             "max_block_size": PART,
         }
         if self._connection_string is not None:

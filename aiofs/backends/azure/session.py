@@ -17,6 +17,7 @@ from azure.storage.blob import BlobBlock, BlockState, ContentSettings
 
 from aiofs.backends.azure.blocks import ID_LENGTH, Base, committed_ids
 from aiofs.backends.azure.conditions import entry_of, matching, version_of
+from aiofs.backends.azure.container import SLICE, Container
 from aiofs.driver import ABSENT, MIB, Entry, Part, WriteSession
 from aiofs.errors import Conflict, NotFound, TooLarge
 from aiofs.sessions import Uploads
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from azure.storage.blob import BlobProperties
 
-    from aiofs.backends.azure.container import Container
     from aiofs.backends.azure.locks import AzureLease
 
 WIDTH = 4
@@ -35,7 +35,6 @@ WIDTH = 4
 MOST_BLOCKS = 50_000
 LARGEST_PUT = 1 * MIB
 """Up to this size a file goes with one request; the SDK would send a larger body in one piece, which holds the loop."""
-SLICE = 1 << 18
 _TYPES = mimetypes.MimeTypes()  # Python's own table, the same on every machine
 _LOST = "the lock on this file was lost before it was published; nothing was overwritten"
 

@@ -12,6 +12,8 @@ from aiofs.driver import MIB, Entry, ReadStream
 from aiofs.errors import Conflict, Damaged, NotFound
 
 if TYPE_CHECKING:
+    from azure.storage.blob.aio import StorageStreamDownloader
+
     from aiofs.backends.azure.container import Container
 
 SMALLEST_RANGE = 1 * MIB
@@ -82,8 +84,7 @@ class AzureStream(ReadStream):
 
         async def get() -> bytes:
             answer = await blob.download_blob(start, count, max_concurrency=1, **matching(self.entry.version))
-            data: bytes = await answer.readall()
-            return data
+            return await _bytes_of(answer)
 
         try:
             data = await self._container.ask(path, get)
@@ -103,7 +104,7 @@ async def open_stream(container: Container, path: str, start: int, stop: int | N
 
     async def get() -> tuple[Entry, bytes]:
         answer = await blob.download_blob(start, count, max_concurrency=1, **matching(match))
-        data = await answer.readall()
+        data = await _bytes_of(answer)
         whole = answer.properties.content_range
         size = int(whole.rpartition("/")[2]) if whole else answer.properties.size
         return entry_of(path, answer.properties, size), data
@@ -115,6 +116,12 @@ async def open_stream(container: Container, path: str, start: int, stop: int | N
     if len(data) != min(count, max(0, (entry.size or 0) - start)):
         raise Damaged.of(path, f"the bytes end after {start + len(data)} of {entry.size}")
     return AzureStream(container, entry, data, start, stop)
+
+
+async def _bytes_of(answer: StorageStreamDownloader[bytes]) -> bytes:
+    """Return the bytes of an answer; `readall` would copy them twice."""
+    pieces: list[bytes] = [piece async for piece in answer.chunks()]
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 async def whole_part(stream: ReadStream) -> bytes:
