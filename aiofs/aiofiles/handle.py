@@ -65,25 +65,8 @@ class Handle(AsyncBase):
         super().__init__(file, loop, executor)
         self._begin(file)
 
-    @classmethod
-    def _of(cls, fresh: Fresh, loop: asyncio.AbstractEventLoop) -> Self:
-        """Return a handle over what was just opened on the loop."""
-        handle = cls.__new__(cls)
-        handle.__dict__.update(_fresh=fresh, _ref_loop=loop, _executor=None)
-        return handle
-
-    def __getattr__(self, name: str) -> Any:
-        """Find what is missing as long as the file is fresh."""
-        if self._fresh is None:
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        self._unfold()
-        return getattr(self, name)
-
     def _unfold(self) -> None:
         """Give a fresh file its buffers."""
-        fresh, self._fresh = self._fresh, None
-        if fresh is not None:
-            self._begin(fresh.unfold())
 
     def _begin(self, file: Any) -> None:
         """Work with `file`: in threads, until `_settle_in` finds that it can do better."""
@@ -368,6 +351,33 @@ class Handle(AsyncBase):
         if not self._busy:
             self._settle()
         return self._stream.fileno()  # type: ignore[no-any-return]
+
+
+class FreshHandle(Handle):
+    """A handle over what was opened on the loop, until something is asked of it that needs buffers.
+
+    What `_begin` sets is missing till then. Finding that out takes a hook that would make every other handle slower,
+    so this is a class of its own, which the handle leaves with the first use of it.
+    """
+
+    _unfolded: type[Handle]
+
+    @classmethod
+    def over(cls, fresh: Fresh, loop: asyncio.AbstractEventLoop) -> Self:
+        """Return a handle over what was just opened."""
+        handle = cls.__new__(cls)
+        handle.__dict__.update(_fresh=fresh, _ref_loop=loop, _executor=None)
+        return handle
+
+    def __getattr__(self, name: str) -> Any:
+        self._unfold()
+        return getattr(self, name)
+
+    def _unfold(self) -> None:
+        fresh, self._fresh = self._fresh, None
+        self.__class__ = self._unfolded  # type: ignore[assignment]
+        if fresh is not None:
+            self._begin(fresh.unfold())
 
 
 def _call_alive(method: WeakMethod[Callable[[], None]]) -> None:
