@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from servers.tls import Authority
 
+SESSION = botocore.session.get_session()  # one for all clients: what it reads about services costs more than a test
 REGION = "us-east-1"
 SERVER = str(Path(__file__).with_name("moto_server.py"))
 SECRET = "a-secret-that-no-message-may-repeat"
@@ -58,7 +59,7 @@ class S3Server:
 
     def client(self, service: str = "s3") -> Any:
         """A blocking client of botocore's, to set up and to look from outside."""
-        return botocore.session.get_session().create_client(
+        return SESSION.create_client(
             service,
             region_name=self.region,
             endpoint_url=self.endpoint_url,
