@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -172,6 +173,33 @@ class AzureDriver(Sweeper, Driver):
         if url is None:
             raise Unsupported.of(path, "only the key of the account can sign URLs, and it was not given")
         return url
+
+    async def note(self, path: str, data: bytes) -> None:
+        """Create a small file without a lock."""
+        blob = self._container.blob(path)
+
+        async def create() -> bool:
+            await blob.upload_blob(data, length=len(data), overwrite=True, **matching(ABSENT))
+            return True
+
+        async def created() -> bool | None:
+            try:
+                stream = await self.read(path)
+            except NotFound:
+                return None
+            return await whole_part(stream) == data or None
+
+        await self._container.ask(path, create, settled=created)
+
+    async def erase(self, paths: Sequence[str]) -> None:
+        """Remove small files, whoever may hold locks."""
+
+        async def remove(path: str) -> None:
+            blob = self._container.blob(path)
+            with suppress(NotFound):
+                await self._container.ask(path, blob.delete_blob)
+
+        await self._side_by_side(remove, paths)
 
     async def aclose(self) -> None:
         """Close the clients."""

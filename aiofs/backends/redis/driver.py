@@ -17,7 +17,7 @@ from aiofs.backends.redis.session import ANYTHING, LARGEST_VALUE, RedisSession, 
 from aiofs.backends.redis.streams import PIN_LIFE, PartsStream, PinnedStream, WholeStream
 from aiofs.backends.redis.sweeping import Sweeper
 from aiofs.driver import MIB, Capabilities, Driver, Entry, Lease, ReadStream, WriteSession
-from aiofs.errors import Conflict, NotFound
+from aiofs.errors import AlreadyExists, Conflict, NotFound
 from aiofs.sessions import EndedSession
 from aiofs.shield import finish
 
@@ -167,6 +167,19 @@ class RedisDriver(Sweeper, Driver):
         answer = await self._connection.run(target, scripts.MOVE, keys, *args)
         check_answer(answer, source if answer[0] == b"missing" else target)
         return Entry(target, answer[1])
+
+    async def note(self, path: str, data: bytes) -> None:
+        """Create a small file without a lock."""
+        key = key_of(path)
+        made = await self._connection.ask(path, "SET", key, data, "NX")
+        # Asked again, because the answer was lost, the server says that the key is there.
+        if not made and await self._connection.ask(path, "GET", key) != data:
+            raise AlreadyExists.of(path)
+
+    async def erase(self, paths: Sequence[str]) -> None:
+        """Remove small files, whoever may hold locks."""
+        for path in paths:
+            await self._connection.ask(path, "UNLINK", key_of(path))
 
     async def aclose(self) -> None:
         """Close the client, unless it was lent."""

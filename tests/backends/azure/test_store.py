@@ -13,7 +13,8 @@ from azure.storage.blob import BlobClient, ContainerClient, ContainerSasPermissi
 from aiofs.backends.azure.container import PART
 from aiofs.backends.azure.driver import AzureDriver
 from aiofs.backends.azure.session import LARGEST_PUT
-from aiofs.errors import AccessDenied, Conflict, StoreMissing
+from aiofs.errors import AccessDenied, AlreadyExists, Conflict, StoreMissing
+from aiofs.powers import Notes
 from aiofs.stores import AzureFileSystem
 
 if TYPE_CHECKING:
@@ -271,3 +272,14 @@ async def test_names_come_in_the_order_of_utf8(fs: AzureFileSystem) -> None:
         await fs.write_bytes(name, b"")
     assert await fs.ls() == names
     assert await fs.ls("b", recursive=False) == ["b/\ue000x", "b/\U0001f600/"]
+
+
+async def test_notes(fs: AzureFileSystem) -> None:
+    notes = fs.driver.offers(Notes)
+    assert notes is not None
+    await notes.note(".aiofs/note", b"line")
+    with pytest.raises(AlreadyExists):
+        await notes.note(".aiofs/note", b"another")
+    assert await (await fs.driver.read(".aiofs/note")).chunk(10) == b"line"
+    await notes.erase([".aiofs/note", ".aiofs/never"])
+    assert [entry.path async for entry in fs.driver.list()] == []

@@ -14,6 +14,7 @@ from aiofs.backends.redis import driver as driver_module
 from aiofs.backends.redis.driver import RedisDriver
 from aiofs.errors import AccessDenied, AlreadyExists, Conflict, NoSpace, TooLarge
 from aiofs.filesystem import FileSystem
+from aiofs.powers import Notes
 from aiofs.stores import RedisFileSystem
 from servers.process import HOST
 from servers.valkey import SECRET
@@ -283,6 +284,17 @@ async def test_r_plus_and_append_send_only_what_changes(
         assert proxy.to_server.passed < 2 * MIB
         assert raw.get("large") == LARGE + b"tail"
         assert proxy.to_client.passed < 2 * MIB
+
+
+async def test_notes(fs: RedisFileSystem, raw: redis.Redis) -> None:
+    notes = fs.driver.offers(Notes)
+    assert notes is not None
+    await notes.note(".aiofs/note", b"line")
+    with pytest.raises(AlreadyExists):
+        await notes.note(".aiofs/note", b"another")
+    assert raw.get(".aiofs:note") == b"line"
+    await notes.erase([".aiofs/note", ".aiofs/never"])
+    assert raw.keys("*") == []
 
 
 def _port(url: str) -> int:
