@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from aiofs.driver import Lease, ReadStream, WriteSession
 
+
 class TakesTurns(Protocol):
     """A handle that tasks may share."""
 

@@ -66,9 +66,7 @@ class RedisFileSystem(FileSystem):
         from aiofs.backends.redis.driver import RedisDriver  # noqa: PLC0415 -- loaded when used, like every driver
 
         super().__init__(
-            RedisDriver(
-                url, client, ttl=ttl, lease=lease, timeout=timeout, chunked=chunked, chunk_size=chunk_size
-            )
+            RedisDriver(url, client, ttl=ttl, lease=lease, timeout=timeout, chunked=chunked, chunk_size=chunk_size)
         )
 
 

@@ -84,7 +84,7 @@ async def answer(asked: Asked, writer: asyncio.StreamWriter) -> None:
     elif asked.method in {"GET", "HEAD"} and size is None:
         await say(writer, 404, b"" if asked.method == "HEAD" else NO_SUCH_KEY)
     elif asked.method == "HEAD":
-        await say(writer, 200, b"", f"ETag: {versions.get(asked.key, VERSION)}", length=size)
+        await say(writer, 200, b"", f"ETag: {versions.get(asked.key, VERSION)}", length=size or 0)
     elif asked.method == "GET":
         await give(writer, asked, size or 0)
     elif asked.method == "POST":

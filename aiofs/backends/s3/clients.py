@@ -16,6 +16,7 @@ from botocore.loaders import create_loader
 from botocore.parsers import DEFAULT_TIMESTAMP_PARSER
 
 from aiofs.backends.s3.wire import CONNECTIONS, connect
+from aiofs.errors import AccessDenied
 from aiofs.threads import hop
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ class Clients:
     async def _make(self, held: Held) -> Any:
         settings = self._settings
         session = await hop(_session, settings)
+        if await session.get_credentials() is None:  # asked here, where that may take the network; then they are known
+            raise AccessDenied.of(settings.bucket, "no credentials: set them in the environment, or pass access_key=")
         style = settings.addressing or ("path" if settings.endpoint_url else "auto")
         config = AioConfig(
             connect_timeout=settings.timeout,
@@ -89,7 +92,6 @@ class Clients:
             verify=settings.ca_bundle,
             config=config,
         )
-        await session.get_credentials()  # here, where it may ask the network for them; then they are known
         made = await hop(_run_through, client.__aenter__())
         held.stack.push_async_exit(client)
         if settings.direct:

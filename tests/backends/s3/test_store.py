@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import os
 import sys
 import tracemalloc
 import zlib
@@ -22,6 +23,7 @@ from aiofs.stores import S3FileSystem
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
     from backends.s3.conftest import Connect
     from backends.s3.front import Asked, Front
@@ -280,3 +282,16 @@ async def test_two_loops_one_after_the_other(s3_server: S3Server) -> None:
 def test_settings_that_cannot_be(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         S3FileSystem("bucket", **settings)
+
+
+async def test_missing_credentials_are_refused_with_the_way_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    async with S3FileSystem("bucket", endpoint_url="http://127.0.0.1:1", region="us-east-1") as fs:
+        with pytest.raises(PermissionError, match="no credentials: set them in the environment"):
+            await fs.write_bytes("a", b"x")
