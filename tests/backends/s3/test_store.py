@@ -284,6 +284,7 @@ def test_settings_that_cannot_be(settings: dict[str, Any], words: str) -> None:
         S3FileSystem("bucket", **settings)
 
 
+@pytest.mark.may_block  # the SDK looks for credentials in files
 async def test_missing_credentials_are_refused_with_the_way_out(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
