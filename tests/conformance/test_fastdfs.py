@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
-LEASE = 2.0
+LEASE = 5.0
 
 
 def too_long(name: str) -> bool:

@@ -19,7 +19,7 @@ from servers.valkey import SECRET
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-LEASE = 4.0
+LEASE = 6.0
 SMALL = 300_000
 
 

@@ -18,7 +18,7 @@ from servers.process import free_port
 if TYPE_CHECKING:
     from servers.moto import S3Server
 
-LEASE = 4.0  # long enough for a hundred writers at once on a busy machine
+LEASE = 6.0  # long enough for a hundred writers at once on a busy machine
 pytestmark = pytest.mark.timeout(180)  # every call is several requests to a server that takes its time
 
 

@@ -16,7 +16,7 @@ from aiofs.testing import Harness, TransactionContract
 if TYPE_CHECKING:
     from servers.moto import S3Server
 
-LEASE = 2.0
+LEASE = 5.0
 
 
 class TestRedis(TransactionContract):
