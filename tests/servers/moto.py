@@ -41,6 +41,7 @@ class S3Server:
     region: str = REGION
     bucket: str = ""
     authority: str | None = None  # the file of the authority to trust, for https
+    lasting: bool = False  # outlives the run, so that buckets are removed
 
     @property
     def port(self) -> int:
@@ -75,7 +76,7 @@ def server_at(url: str) -> S3Server:
     parts = urlsplit(url)
     bare = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
     region = dict(parse_qsl(parts.query)).get("region", REGION)
-    return S3Server(bare, unquote(parts.username or ""), unquote(parts.password or ""), region)
+    return S3Server(bare, unquote(parts.username or ""), unquote(parts.password or ""), region, lasting=True)
 
 
 def moto(folder: Path, *options: str, environment: dict[str, str] | None = None) -> AbstractContextManager[int]:
@@ -122,7 +123,7 @@ def s3_auth_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Ser
 
 @pytest.fixture
 def s3_server(s3_endpoint: S3Server) -> Iterator[S3Server]:
-    """A server with a fresh bucket, removed after the test."""
+    """A server with a fresh bucket."""
     yield from _with_bucket(s3_endpoint)
 
 
@@ -145,7 +146,8 @@ def _with_bucket(server: S3Server) -> Iterator[S3Server]:
         elsewhere = {"CreateBucketConfiguration": {"LocationConstraint": server.region}}
         client.create_bucket(Bucket=bucket, **(elsewhere if server.region != REGION else {}))
         yield replace(server, bucket=bucket)
-        _remove(client, bucket)
+        if server.lasting:
+            _remove(client, bucket)
     finally:
         client.close()
 
