@@ -54,6 +54,7 @@ class Work:
         except OSError:
             if not await self._was_done():
                 raise
+            await self.session.abort()  # what it still holds is of no use any more
         else:
             self.published = ABSENT if self.step.removes else entry.version
 
