@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from weakref import WeakMethod
 
-from aiofs.aiofiles.base import AsyncBase
+from aiofs.aiofiles.unfolding import Unfolding
 from aiofs.localio.files import LocalFile, UpdateFile
 from aiofs.localio.turns import INLINE
 from aiofs.shield import finish
@@ -20,11 +20,8 @@ from aiofs.threads import launch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from concurrent.futures import Executor
     from types import TracebackType
-    from typing import Self
 
-    from aiofs.localio.fresh import Fresh
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -37,21 +34,19 @@ SMALL = 1024
 """Bytes or characters that one write may have and need no look at the clock."""
 
 
-class Handle(AsyncBase):
+class Handle(Unfolding):
     """What binary and text handles share. Without an engine's file at the bottom it is a plain `AsyncBase`."""
 
-    _local: LocalFile | None
-    _fresh: Fresh | None = None
-    """What was opened on the loop, as long as no buffers are needed: then the attributes from `_begin` are missing."""
-    _reads = 0
-    """Reads that may be done on the loop before the next look: none while anything is in the way."""
-    _writes = 0
+    # The next are set for each handle, not for the class: reading what both have is slow from Python 3.12 on
+    _reads: int
+    """Reads that may be done on the loop before the next look at the clock: none while anything is in the way."""
+    _writes: int
     """The same for writes."""
-    _ready = 0
+    _ready: int
     """Lines that are in memory for certain."""
-    _stock = 0
+    _stock: int
     """More such lines, for after the next look at the clock."""
-    _dirty = False
+    _dirty: bool
     """Whether something was written that may not have reached the file."""
     _busy = False
     _flying = False
@@ -61,17 +56,11 @@ class Handle(AsyncBase):
 
     _queue: deque[asyncio.Future[None]] | None = None
 
-    def __init__(self, file: Any, loop: asyncio.AbstractEventLoop | None, executor: Executor | None) -> None:
-        super().__init__(file, loop, executor)
-        self._begin(file)
-
-    def _unfold(self) -> None:
-        """Give a fresh file its buffers."""
-
     def _begin(self, file: Any) -> None:
         """Work with `file`: in threads, until `_settle_in` finds that it can do better."""
-        self._stream = file
-        self._local = None
+        super()._begin(file)
+        self._dirty = False
+        self._close_way()
 
     def _settle_in(self, local: LocalFile) -> None:
         """Work on the loop from here on, with `local` at the bottom of the stream."""
@@ -351,33 +340,6 @@ class Handle(AsyncBase):
         if not self._busy:
             self._settle()
         return self._stream.fileno()  # type: ignore[no-any-return]
-
-
-class FreshHandle(Handle):
-    """A handle over what was opened on the loop, until something is asked of it that needs buffers.
-
-    What `_begin` sets is missing till then. Finding that out takes a hook that would make every other handle slower,
-    so this is a class of its own, which the handle leaves with the first use of it.
-    """
-
-    _unfolded: type[Handle]
-
-    @classmethod
-    def over(cls, fresh: Fresh, loop: asyncio.AbstractEventLoop) -> Self:
-        """Return a handle over what was just opened."""
-        handle = cls.__new__(cls)
-        handle.__dict__.update(_fresh=fresh, _ref_loop=loop, _executor=None)
-        return handle
-
-    def __getattr__(self, name: str) -> Any:
-        self._unfold()
-        return getattr(self, name)
-
-    def _unfold(self) -> None:
-        fresh, self._fresh = self._fresh, None
-        self.__class__ = self._unfolded  # type: ignore[assignment]
-        if fresh is not None:
-            self._begin(fresh.unfold())
 
 
 def _call_alive(method: WeakMethod[Callable[[], None]]) -> None:

@@ -11,6 +11,8 @@ from aiofs.aiofiles.handle import Handle
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from aiofs.localio.files import LocalFile
+
 FIRST, MOST = 2048, 65_536
 """Bytes that are read beside the stream: more and more, while nothing but lines is asked for."""
 LINES = 1000
@@ -20,12 +22,21 @@ LINES = 1000
 class Linewise(Handle):
     """A handle of bytes that is read by lines."""
 
-    _lines: Iterator[bytes] = iter(())
+    _lines: Iterator[bytes]
     """Lines in memory; the stream still stands where the first of them was taken."""
     _lines_end = 0
     """The position after the last of them."""
     _beside = False
     _piece = FIRST
+
+    def _close_way(self) -> None:
+        super()._close_way()
+        if not self._beside:
+            self._lines = iter(())
+
+    def _retire(self) -> LocalFile | None:
+        self._beside = False
+        return super()._retire()
 
     def _settle(self) -> None:
         """Bring the stream to where the lines were taken to, its buffer in the state that readline() leaves."""

@@ -6,7 +6,6 @@ from functools import singledispatch
 from io import BufferedIOBase, BufferedRandom, BufferedReader, BufferedWriter, FileIO, TextIOBase, TextIOWrapper
 from typing import IO, TYPE_CHECKING, Any
 
-from aiofs.aiofiles.handle import FreshHandle
 from aiofs.aiofiles.threadpool.binary import AsyncBufferedIOBase, AsyncBufferedReader, AsyncFileIO
 from aiofs.aiofiles.threadpool.text import AsyncTextIOWrapper
 from aiofs.localio.fresh import may_stay_fresh
@@ -28,21 +27,8 @@ def handle_of(stream: IO[Any], loop: AbstractEventLoop, executor: Executor | Non
 
 def handle_of_fresh(fresh: Fresh, request: Request, loop: AbstractEventLoop) -> AsyncBase:
     """Return a handle over what was just opened on the loop."""
-    if may_stay_fresh(request):
-        return (FreshReader if "b" in request.mode else FreshText).over(fresh, loop)
-    return (AsyncBufferedReader if "b" in request.mode else AsyncTextIOWrapper)(fresh.unfold(), loop)
-
-
-class FreshReader(FreshHandle, AsyncBufferedReader):
-    """A file of bytes that was just opened."""
-
-    _unfolded = AsyncBufferedReader
-
-
-class FreshText(FreshHandle, AsyncTextIOWrapper):
-    """A file of text that was just opened."""
-
-    _unfolded = AsyncTextIOWrapper
+    kind = AsyncBufferedReader if "b" in request.mode else AsyncTextIOWrapper
+    return kind.over(fresh, loop) if may_stay_fresh(request) else kind(fresh.unfold(), loop)
 
 
 @singledispatch

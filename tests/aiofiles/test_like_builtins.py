@@ -89,6 +89,7 @@ def text_files(draw: st.DrawFn) -> Opened:
 
 sizes = st.one_of(st.integers(-2, 40), st.none(), st.sampled_from([4096, 8191, 8192, 65_536, 70_000]))
 few = st.integers(0, 40)
+LAST = [("close",), ("readline", -1), ("read", 1), ("write", b""), ("flush",), ("tell",), ("close",)]
 COMMON = (
     st.tuples(st.just("read"), sizes),
     st.tuples(st.just("readline"), st.one_of(st.just(-1), st.just(-1), few)),
@@ -153,7 +154,7 @@ class Blocking(Program):
         except (OSError, ValueError, LookupError) as error:
             self.failed(error)
             return
-        for step in [*self.steps, ("close",)]:
+        for step in [*self.steps, *LAST]:
             try:
                 self.saw(step[0], self.do(file, *step))
             except (OSError, ValueError, TypeError, AttributeError) as error:
@@ -186,7 +187,7 @@ class Asynchronous(Program):
         except (OSError, ValueError, LookupError) as error:
             self.failed(error)
             return
-        for step in [*self.steps, ("close",)]:
+        for step in [*self.steps, *LAST]:
             try:
                 self.saw(step[0], await self.do(file, *step))
             except (OSError, ValueError, TypeError, AttributeError) as error:

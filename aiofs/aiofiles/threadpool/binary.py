@@ -61,7 +61,7 @@ class AsyncBufferedIOBase(Linewise, theirs.BufferedIOBase):
                     return whole
             return await self._read_slowly(size)
         self._reads -= 1
-        data: bytes = self._stream.read(size)
+        data: bytes = self._under.read(size)
         if self._turn.over:
             if self._starved():
                 return await self._read_on(data, size)
@@ -163,7 +163,7 @@ class AsyncBufferedIOBase(Linewise, theirs.BufferedIOBase):
         self._settle_if_free()
         if self._reads and whence in QUICK_WHENCES:
             self._reads -= 1
-            return self._stream.seek(offset, whence)  # type: ignore[no-any-return]
+            return self._under.seek(offset, whence)  # type: ignore[no-any-return]
         if self._local is None:
             return await self._call(self._stream.seek, offset, whence)
         return await self._alone(self._stream.seek, offset, whence)
@@ -172,7 +172,7 @@ class AsyncBufferedIOBase(Linewise, theirs.BufferedIOBase):
         """Return the position."""
         self._settle_if_free()
         if self._reads or (self._writes and not self._appends):
-            return self._stream.tell()  # type: ignore[no-any-return]
+            return self._under.tell()  # type: ignore[no-any-return]
         return await self._alone(self._stream.tell)
 
     def readable(self) -> bool:

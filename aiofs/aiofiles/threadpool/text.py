@@ -135,8 +135,12 @@ class AsyncTextIOWrapper(Handle, theirs.TextIOWrapper):
             return line
         raise StopAsyncIteration
 
+    _piece = PIECE
+    """Bytes that are brought at once: more and more, while nothing but lines is asked for."""
+
     def _take(self) -> None:
         super()._take()
+        self._piece = PIECE
         if self._local is not None:
             self._local.ahead = b""
 
@@ -167,12 +171,25 @@ class AsyncTextIOWrapper(Handle, theirs.TextIOWrapper):
             self._allow()
             self._ready -= 1
             return self._readline()  # type: ignore[no-any-return]
-        piece = local.ahead or local.load(PIECE)
+        piece = local.ahead or local.load(self._piece)
         if piece is None or (piece and not has_line_end(piece, self._newline)):
             return None
-        line = self._line(local)
+        line = self._line(local) if len(piece) <= PIECE else self._line_of_many(local, piece)
+        self._piece = min(self._piece * 2, INLINE)
         self._allow()
         return line
+
+    def _line_of_many(self, local: LocalFile, piece: bytes) -> str:
+        """Take a line, the text layer decoding many pieces at once where that makes no difference."""
+        if not piece.isascii() or b"\r" in piece:  # else it would meet what cannot be decoded, or a "\r", too early
+            local.ahead = piece[:PIECE]
+            return self._line(local)
+        local.ahead = piece[: len(piece) // PIECE * PIECE]
+        self._stream._CHUNK_SIZE = len(local.ahead)  # noqa: SLF001 - there is no other way to say it
+        try:
+            return self._line(local)
+        finally:
+            self._stream._CHUNK_SIZE = PIECE  # noqa: SLF001
 
     async def _bring_line(self, local: LocalFile) -> bool:
         """Bring the rest of a line, or of the file, from the disk if need be; False where that is long."""
@@ -225,15 +242,16 @@ class AsyncTextIOWrapper(Handle, theirs.TextIOWrapper):
         ):
             self._ready = self._stock = 0
             self._reads -= 1
+            self._piece = PIECE
             cast("LocalFile", self._local).ahead = b""
-            return self._stream.seek(cookie, whence)  # type: ignore[no-any-return]
+            return self._under.seek(cookie, whence)  # type: ignore[no-any-return]
         return await self._alone(self._stream.seek, cookie, whence)
 
     async def tell(self) -> int:
         """Return the position, as an opaque number for `seek`."""
         self._unfold()
         if self._reads or (self._writes and not self._appends):
-            return self._stream.tell()  # type: ignore[no-any-return]
+            return self._under.tell()  # type: ignore[no-any-return]
         return await self._alone(self._stream.tell)
 
     async def readable(self) -> bool:
