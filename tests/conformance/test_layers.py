@@ -47,6 +47,7 @@ def over_memory(
     )
 
 
+@pytest.mark.both_loops
 class TestPrefix(Contract):
     declares = MEMORY
 
@@ -55,6 +56,7 @@ class TestPrefix(Contract):
         return over_memory(Prefix("folder/below/"), inward="folder/below/{}".format, part_size=1000)
 
 
+@pytest.mark.both_loops
 class TestGzip(Contract):
     declares = ENCODED
 
@@ -107,6 +109,7 @@ class TestHashPrefix(Contract):
         return over_memory(HashPrefix(1), inward=HashPrefix(1).inward)
 
 
+@pytest.mark.both_loops
 class TestReadOnly(Contract):
     declares = replace(MEMORY, writable=False)
 
