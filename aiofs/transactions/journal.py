@@ -13,6 +13,7 @@ What the lines say, in the order in which they may come:
     plan     which locks are held; what follows may leave traces         undo
     commit   the decision, with all that is needed to finish             decided: finish
     undo     a publication was refused; what was published till then    compensate
+    look     somebody is about to lock the log, to recover
     abort    somebody else took the transaction over, undecided          undo
     end      all is done, and only the log itself is left                remove it
 

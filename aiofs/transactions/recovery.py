@@ -83,10 +83,12 @@ async def _recover(unit: str, stores: Mapping[str, Driver], journal: Journal, re
         return  # it came to its end in the meantime
     opened = last(await log.read(), "open") or {}
     if opened.get("locked", True):
+        if log.grows:  # lest a lock be left, if this process dies now, that no log tells of
+            await log.write({"do": "look", "mends": True}, durable=False)
         await log.lock()
     try:
         records = await log.read()  # again: it may have come to its end in the meantime
-        if not records or last(records, "end") is not None:
+        if last(records, "open") is None or last(records, "end") is not None:
             await log.end()
         elif not _concerns(records, stores, journal):
             report.foreign.append(unit)
