@@ -42,8 +42,8 @@ needs a thread.
 {misses}
 
 Lines of text cost what one `await` and one call of Python's text layer cost: that layer cannot be made to stand before
-a line again, so many cannot be taken at once as lines of bytes are. Small writes cost about what copying them twice does;
-the ratios move by a tenth from run to run on a machine that others use.
+a line again, so many cannot be taken at once as lines of bytes are. Small writes cost about what copying them twice
+does; the ratios move by a tenth from run to run on a machine that others use.
 
 ### Again, elsewhere
 
