@@ -32,8 +32,7 @@ def watch(process: subprocess.Popen[bytes]) -> None:
 
 def main() -> int:
     """Run the command of the arguments on the leash and return its exit code."""
-    # A session of its own: an interrupt at the keyboard is for the tests, which then let go of the leash.
-    process = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
     threading.Thread(target=watch, args=(process,), daemon=True).start()
     return process.wait()
 

@@ -90,6 +90,8 @@ def _leashed(
             stdout=output,
             stderr=subprocess.STDOUT,
             env={**os.environ, **(environment or {})},
+            # A session of its own: whoever kills the whole group of the tests leaves the leash, to end the server.
+            start_new_session=True,
         ) as process,
     ):
         yield process
