@@ -94,6 +94,11 @@ class ForwardedSession(WriteSession):
         with self.around():
             await self.base.abort()
 
+    async def leave(self) -> None:
+        """As the base."""
+        with self.around():
+            await self.base.leave()
+
     def abandon(self) -> None:
         """As the base."""
         self.base.abandon()

@@ -277,6 +277,10 @@ class TroubledSession(WriteSession):
         async with self._chaos.around("abort"):
             await self._inner.abort()
 
+    async def leave(self) -> None:
+        """As the base."""
+        await self._inner.leave()
+
     def abandon(self) -> None:
         """As the base."""
         self._inner.abandon()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from aiofs.backends.memory import MemoryDriver
 from aiofs.backends.osfiles import OSDriver
 from aiofs.driver import Capabilities, Layer, Sweeps
 from aiofs.filesystem import FileSystem
+from aiofs.layers import Prefix
 from aiofs.stores import OSFileSystem
 from aiofs.testing import Harness, TransactionContract
 
@@ -69,17 +70,42 @@ class TestLoose(TransactionContract):
         return memory(Loose())
 
 
+def files_below(root: Path, *layers: Layer) -> Harness:
+    def staged() -> list[str]:
+        return [str(path) for path in root.rglob(".aiofs*")]
+
+    async def residue() -> Sequence[str]:
+        return await asyncio.to_thread(staged)
+
+    return Harness(connect=partial(OSFileSystem, root), layers=layers, root=root, residue=residue)
+
+
 class TestOSFiles(TransactionContract):
     declares = OSDriver.capabilities
 
     @pytest.fixture
     def harness(self, tmp_path: Path) -> Harness:
-        root = tmp_path / "root"
+        return files_below(tmp_path / "root")
 
-        def staged() -> list[str]:
-            return [str(path) for path in root.rglob(".aiofs*")]
 
-        async def residue() -> Sequence[str]:
-            return await asyncio.to_thread(staged)
+@dataclass(frozen=True)
+class Below:
+    """Opens a folder of local files in another process."""
 
-        return Harness(connect=partial(OSFileSystem, root), root=root, residue=residue)
+    root: str
+    folder: str
+
+    def __call__(self) -> FileSystem:
+        return OSFileSystem(self.root).at(self.folder)
+
+
+class TestBelowAFolder(TransactionContract):
+    """Through a layer that passes on the powers of local files."""
+
+    declares = OSDriver.capabilities
+
+    @pytest.fixture
+    def harness(self, tmp_path: Path) -> Harness:
+        harness = files_below(tmp_path / "root", Prefix("folder/"))
+        harness.spawn = Below(str(tmp_path / "root"), "folder")
+        return harness

@@ -465,7 +465,7 @@ async def _files(store: Harness) -> dict[str, bytes]:
 def _stepped(store: Harness) -> tuple[FileLikeSystem, Steps]:
     """Return a second connection whose calls can be made to fail."""
     steps = Steps()
-    return store.dressed(store.connect(), Stepped(steps)), steps
+    return store.dressed(store.connect()).over(Stepped(steps)), steps
 
 
 def _refuse(steps: Steps, path: str, *, after: bool = False) -> None:
