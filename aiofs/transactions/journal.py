@@ -38,7 +38,6 @@ from aiofs.driver import ABSENT
 from aiofs.errors import Damaged, NotFound, Unsupported
 from aiofs.paths import RESERVED
 from aiofs.powers import Appends, Notes
-from aiofs.reading import whole_chunks
 from aiofs.shield import finish
 from aiofs.writing import Parts
 
@@ -49,6 +48,7 @@ if TYPE_CHECKING:
 
 FOLDER = f"{RESERVED}-journal"
 VERSION = 1
+STEP = 1 << 18
 _MARK = f"aiofs-journal/{VERSION}"
 _UNIT = re.compile(rf"{re.escape(FOLDER)}/([0-9a-f]{{32}})\.")
 
@@ -276,7 +276,10 @@ async def fetch(driver: Driver, path: str) -> bytes:
     except NotFound:
         return b""
     try:
-        return b"".join([data async for data in whole_chunks(stream)])
+        pieces = []
+        while data := await stream.chunk(STEP):  # as far as it goes now: a log may grow while it is read
+            pieces.append(data)
+        return b"".join(pieces)
     finally:
         await finish(stream.aclose())
 
