@@ -19,7 +19,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 
 from aiofs.backends.redis.deadlines import Deadline
-from aiofs.backends.redis.errors import failed
+from aiofs.backends.redis.errors import failed, raised_by_asyncio
 
 try:
     from redis.driver_info import DriverInfo
@@ -55,8 +55,9 @@ class Connection:
         self._lent = client
         self._timeout = timeout
         self._deadline = Deadline(timeout)
-        self._client = client
+        self._client: Client | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._making = asyncio.Lock()
 
     def __str__(self) -> str:
         if self._url is None:
@@ -124,7 +125,7 @@ class Connection:
     async def aclose(self) -> None:
         """Close the client, unless it was lent."""
         self._deadline.close()
-        client, self._client = self._client, self._lent
+        client, self._client = self._client, None
         if client is not self._lent and client is not None and self._loop is asyncio.get_running_loop():
             await client.aclose()
 
@@ -135,7 +136,9 @@ class Connection:
             try:
                 with self._deadline:  # it sees to cancellation too, which redis-py may lose as an answer comes
                     return await send(await self._connected())
-            except _FAILURES as error:
+            except (*_FAILURES, TypeError) as error:
+                if isinstance(error, TypeError) and not raised_by_asyncio(error):
+                    raise
                 failure = failed(error, path)
                 if not failure.retryable or attempt == ATTEMPTS or time.monotonic() > deadline:
                     raise failure from error
@@ -144,15 +147,13 @@ class Connection:
 
     async def _connected(self) -> Client:
         loop = asyncio.get_running_loop()
-        client = self._client
-        if client is not None and (self._loop is loop or client is self._lent):
-            return client
-        client = await self._new_client()
-        if self._client is not None and self._loop is loop:
-            await client.aclose()  # another task was faster
-            return self._client
-        self._client, self._loop = client, loop
-        return client
+        if self._loop is not loop:
+            self._loop, self._making, self._client = loop, asyncio.Lock(), None
+        if self._client is None:
+            async with self._making:  # many tasks may come first
+                if self._client is None:
+                    self._client = await (self._new_client() if self._lent is None else _ready(self._lent))
+        return self._client
 
     async def _new_client(self) -> Client:
         url = _given(self._url)
@@ -167,11 +168,11 @@ class Connection:
         await single.aclose()
         # Here the client's own attempts are needed, to follow keys that move from node to node.
         patience = Retry(ExponentialWithJitterBackoff(cap=1, base=SHORTEST_PAUSE), _NODE_ATTEMPTS)
-        return redis.RedisCluster.from_url(url, retry=patience, **settings)
+        return await _ready(redis.RedisCluster.from_url(url, retry=patience, **settings))
 
 
 async def _ready(client: Client) -> Client:
-    """Return the client once it knows the nodes, if there are several."""
+    """Return the client once it knows the nodes, if there are several; before, it would ask any of them."""
     return await client.initialize()
 
 

@@ -25,6 +25,7 @@ _BY_KIND: tuple[tuple[type[Exception], type[AiofsError]], ...] = (
     (exceptions.RedisClusterException, Unreachable),
     (TimeoutError, TimedOut),
     (OSError, Unreachable),
+    (TypeError, Unreachable),  # only as below
 )
 _BY_CODE: dict[str, type[AiofsError]] = {
     "ACL": AccessDenied,  # within a script
@@ -51,3 +52,11 @@ def failed(error: Exception, path: str | None) -> AiofsError:
     if kind is AiofsError:
         kind = _BY_CODE.get(words.partition(" ")[0].rstrip(":"), AiofsError)
     return kind.of(path, f"Redis: {words or 'no answer in time'}")
+
+
+def raised_by_asyncio(error: TypeError) -> bool:
+    """Return whether a connection was lost: asyncio of some Pythons says so when it is to send several buffers."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("asyncio.")

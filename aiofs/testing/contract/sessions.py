@@ -127,7 +127,9 @@ class Leftovers:
         """Sweeping all there is takes nothing from a writer that lives."""
         async with store.fs.open("folder/file", "w") as file:
             await file.write(b"n" * (store.part_size + 1))
+            there = sorted(await store.leftovers())
             await store.sweep()
+            assert sorted(await store.leftovers()) == there
             await file.write(b"the end")
         assert await store.get("folder/file") == b"n" * (store.part_size + 1) + b"the end"
         assert await store.leftovers() == []
