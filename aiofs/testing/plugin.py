@@ -1,4 +1,4 @@
-"""The hooks that choose the behaviours a store declares, and say why the others were left out."""
+"""The hooks that choose the behaviours a store declares, say why others were left out, and what differs in large files."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ Left = defaultdict[tuple[str, str], set[int]]
 LEFT_OUT = pytest.StashKey[Left]()
 """The numbers that were left out, by suite and reason."""
 SUITE = "is_aiofs_suite"
+LARGE = 10_000
+"""From how many bytes on pytest would take minutes to say what differs."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -40,6 +42,18 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.section("behaviours left out")
     for (numbers_left, reason), names in suites.items():
         terminalreporter.line(f"{numbers_left}: {reason} ({', '.join(names)})")
+
+
+def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
+    """Say where large bytes begin to differ, in place of all that does."""
+    if op != "==" or not isinstance(left, bytes) or not isinstance(right, bytes) or len(left) + len(right) < LARGE:
+        return None
+    at = next((at for at, (one, other) in enumerate(zip(left, right, strict=False)) if one != other), None)
+    at = min(len(left), len(right)) if at is None else at
+    return [
+        f"{len(left)} bytes == {len(right)} bytes",
+        f"they differ from byte {at} on: {left[at : at + 20]!r} != {right[at : at + 20]!r}",
+    ]
 
 
 def _reason_against(item: pytest.Item) -> str | None:
