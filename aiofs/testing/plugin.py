@@ -1,4 +1,4 @@
-"""The hooks that choose the behaviours a store declares, say why others were left out, and what differs in large files."""
+"""The hooks that choose the behaviours a store declares, and say what was left out and where large bytes differ."""
 
 from __future__ import annotations
 
