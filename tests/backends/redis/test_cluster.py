@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -97,3 +98,20 @@ async def test_a_lent_client_of_a_cluster(valkey_cluster_url: str) -> None:
             await fs.copy("a", "b")
             assert await fs.ls() == ["a", "b"]
         assert await client.get("b") == LARGE
+
+
+@pytest.mark.parametrize("lent", [False, True])
+async def test_many_who_come_first_ask_the_right_node_at_once(
+    valkey_cluster_url: str, valkey_nodes: list[int], *, lent: bool
+) -> None:
+    for port in valkey_nodes:
+        with redis.Redis(HOST, port) as node:
+            node.config_resetstat()
+    client = redis.asyncio.RedisCluster.from_url(valkey_cluster_url) if lent else None
+    async with RedisFileSystem(None if lent else valkey_cluster_url, client=client) as fs:
+        await asyncio.gather(*(fs.write_bytes(name, b"new") for name in NAMES))
+    if client is not None:
+        await client.aclose()
+    for port in valkey_nodes:
+        with redis.Redis(HOST, port) as node:
+            assert "errorstat_MOVED" not in node.info("errorstats")

@@ -7,7 +7,7 @@ import random
 import re
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
@@ -140,6 +140,23 @@ async def test_one_in_ten_commands_fails_and_everything_succeeds(valkey_url: str
         await asyncio.gather(*[life(number) for number in range(20)])
         assert len(await fs.ls()) == 40
     assert len(raw.keys("*")) == 40
+
+
+async def test_a_lost_connection_that_asyncio_calls_a_type_error(valkey_url: str) -> None:
+    elsewhere: dict[str, Any] = {"__name__": "asyncio.selector_events"}
+    exec("def writelines(ready=None):\n    ready()", elsewhere)  # what Python 3.13.0 comes to there
+    breaks = [elsewhere["writelines"], partial(int, [])]
+
+    class Lost(redis.asyncio.Redis):
+        async def execute_command(self, *args: object, **options: object) -> object:
+            if breaks and args[0] == "EVALSHA":
+                breaks.pop(0)()
+            return await super().execute_command(*args, **options)
+
+    async with Lost.from_url(valkey_url) as client, RedisFileSystem(client=client) as fs:
+        with pytest.raises(TypeError, match="int"):  # raised by the second attempt, and not asyncio's
+            await fs.write_bytes("file", b"new")
+        await fs.write_bytes("file", b"new")
 
 
 async def test_an_answer_that_is_lost_does_not_take_the_step_twice(
