@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
@@ -196,32 +196,39 @@ class Harness:
         yield
         assert sorted(await self.leftovers()) == before
         if self.root is not None and open_before is not None:
-            # A worker may still be closing what nobody wants.
-            await until(lambda: descriptors() == open_before, otherwise="a descriptor was left open")
+            deadline = time.monotonic() + PATIENCE
+            while descriptors() != open_before and time.monotonic() < deadline:  # noqa: ASYNC110 -- nobody tells it
+                await asyncio.sleep(0)  # a worker may still be closing what nobody wants
+            assert descriptors() == open_before, "a descriptor was left open"
 
     def _keep(self, system: FileSystem) -> FileSystem:
         self._opened.push_async_callback(system.aclose)
         return system
 
 
-def descriptors() -> int | None:
-    """Return how many descriptors the process has open; `None` where the system does not say."""
+def descriptors() -> list[str] | None:
+    """Return what the process has open, /proc aside, of which it keeps some; `None` where the system does not say."""
     try:
-        return len(os.listdir("/proc/self/fd"))
+        numbers = os.listdir("/proc/self/fd")
     except OSError:
         return None
+    targets: list[str] = []
+    for number in numbers:
+        with suppress(FileNotFoundError):  # the list was read through one
+            targets.append(os.readlink(f"/proc/self/fd/{number}"))
+    return sorted(target for target in targets if not target.startswith("/proc/"))
 
 
-async def until(condition: Callable[[], bool], otherwise: str = "what was waited for did not happen") -> None:
+async def until(condition: Callable[[], bool]) -> None:
     """Give the loop turns until the condition holds.
 
-    :raises AssertionError: saying `otherwise`, if it does not hold after very many of them.
+    :raises AssertionError: if it does not hold after very many of them.
     """
     for _ in range(ENOUGH_TICKS):
         if condition():
             return
         await asyncio.sleep(0)
-    raise AssertionError(otherwise)
+    raise AssertionError("what was waited for did not happen")
 
 
 async def cancelled_everywhere(
