@@ -18,7 +18,7 @@ from aiofs.backends.osfiles.root import Root
 from aiofs.backends.osfiles.staging import Stage, check_match, entry_of, parents_of, refuse_locked, version_of
 from aiofs.backends.osfiles.streams import OSRemoval, OSSession, OSStream, copy_bytes
 from aiofs.driver import Capabilities, Driver, Entry, Lease, Leftover, ReadStream, WriteSession
-from aiofs.errors import AccessDenied, Conflict, IsAFolder, NotAFolder, NotFound
+from aiofs.errors import Conflict, IsAFolder, NotAFolder, NotFound
 from aiofs.localio import device_of, open_below, pread_now, turn_of
 from aiofs.sessions import EndedSession
 from aiofs.shield import finish
@@ -222,8 +222,8 @@ class OSDriver(Driver):
                     os.unlink(place.leaf, dir_fd=place.fd)
                 except FileNotFoundError:
                     continue  # somebody else removed it in this moment
-                if self._durable and place.fd is not None:
-                    os.fsync(place.fd)
+                if self._durable:
+                    place.sync()
             self._root.prune(parents_of(path))
 
     def _check_removable(self, path: str, held: set[str], match: str | None, missing_ok: bool) -> bool:
@@ -249,7 +249,7 @@ class OSDriver(Driver):
             with told_of(target):
                 stage.empty()
                 copy_bytes(stream.fd, stage.fd, 0, stream.entry.size or 0, 0)
-                stage.seal(durable=self._durable)
+                stage.seal(like=os.fstat(stream.fd), durable=self._durable)
                 return stage.publish(match, durable=self._durable)
         finally:
             stream.abandon()
@@ -264,8 +264,7 @@ class OSDriver(Driver):
             os.replace(old.leaf, new.leaf, src_dir_fd=old.fd, dst_dir_fd=new.fd)
             if self._durable:
                 stage.sync_folders()
-                if old.fd is not None:
-                    os.fsync(old.fd)
+                old.sync()
         return entry_of(target, status)
 
 
@@ -319,10 +318,8 @@ def _page(entries: Iterator[T]) -> list[T]:
 
 
 def _check_regular(path: str, status: os.stat_result) -> None:
-    if stat.S_ISDIR(status.st_mode):
-        raise IsAFolder.of(path)
     if not stat.S_ISREG(status.st_mode):
-        raise AccessDenied.of(path, "not a regular file")
+        raise IsAFolder.of(path, None if stat.S_ISDIR(status.st_mode) else "this is not a regular file")
 
 
 @contextmanager

@@ -30,6 +30,7 @@ _ERRORS: dict[int, type[AiofsError]] = {
     errno.EDQUOT: NoSpace,
     errno.EFBIG: TooLarge,
     errno.ENOENT: NotFound,
+    errno.ELOOP: NotFound,  # a link that leads to itself leads to nothing
     errno.ENOTDIR: NotAFolder,
     errno.EISDIR: IsAFolder,
     errno.EEXIST: AlreadyExists,

@@ -33,7 +33,7 @@ else:
 def holder_of(fd: int) -> str | None:
     """Return which process locks the open file, where the system tells."""
     status = os.fstat(fd)
-    with suppress(OSError), open("/proc/locks", encoding="ascii") as table:
+    with suppress(OSError), open("/proc/locks", encoding="utf-8") as table:
         for line in table:
             words = line.split()
             if len(words) > 5 and words[1] == "FLOCK" and words[5].endswith(f":{status.st_ino}"):  # noqa: PLR2004

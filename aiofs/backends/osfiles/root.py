@@ -15,14 +15,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from aiofs.backends.osfiles.errors import told_of
-from aiofs.errors import AccessDenied, AiofsError, NotAFolder, NotFound
+from aiofs.errors import AccessDenied, AiofsError, NotAFolder, NotFound, StoreMissing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 HAS_DIR_FD = {"open", "stat", "mkdir", "unlink", "rename"} <= {function.__name__ for function in os.supports_dir_fd}
 """Asked by name: what watches for blocking calls puts functions of its own in their places."""
-_FOLDER = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+_FOLDER = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
+_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
+_PASS = getattr(os, "O_PATH", os.O_RDONLY) | _FOLDER
+"""To walk through a folder takes less than to read it: one of mode 0711 lets others pass."""
 _MOST_LINKS = 40
 
 
@@ -52,6 +55,20 @@ class Place:
             return os.stat(self.leaf if name is None else name, dir_fd=self.fd, follow_symlinks=False)
         except FileNotFoundError:
             return None
+
+    def sync(self) -> None:
+        """Bring the names in the folder to the disk, where the system can."""
+        if self.fd is None:
+            return
+        try:
+            readable = _readable(self.fd)
+        except PermissionError:
+            os.sync()  # a folder that may be written but not read is synced with everything else
+            return
+        try:
+            os.fsync(readable)
+        finally:
+            os.close(readable)
 
     def close(self) -> None:
         """Close the folder. Harmless when done twice."""
@@ -93,27 +110,28 @@ class Root:
         :raises NotAFolder: if a file is on the way.
         :raises AccessDenied: if a link leads out of the root.
         :raises RootIsAFile: if the root itself is no folder.
+        :raises StoreMissing: if the root is missing and cannot be made.
         """
         if create:
-            with self.being_a_folder(path):
-                os.makedirs(self.path, exist_ok=True)
+            self._make(path)
         if HAS_DIR_FD:
             return _Walk(self, path, create=create, follow=follow).go()
         return self._find_by_path(path, create=create)
 
     @contextmanager
     def folder(self, path: str) -> Iterator[int | str | None]:
-        """Give the open folder `path` (without `dir_fd`: its name) while the block lasts; `None` if there is none."""
+        """Give the folder `path`, open to be read (without `dir_fd`: its name), while the block lasts, or `None`."""
         try:
-            with told_of(path or self.path):
-                place = self.find(f"{path}/." if path else ".")
+            with told_of(path or self.path), self.place(f"{path}/." if path else ".") as place:
+                folder = os.path.dirname(place.leaf) if place.fd is None else _readable(place.fd)
         except (NotFound, NotAFolder):
             yield None
             return
         try:
-            yield place.fd if place.fd is not None else os.path.dirname(place.leaf)
+            yield folder
         finally:
-            place.close()
+            if isinstance(folder, int):
+                os.close(folder)
 
     def prune(self, folders: Sequence[str]) -> None:
         """Remove the folders, the last first, as long as they are empty (or gone already)."""
@@ -125,6 +143,14 @@ class Root:
                 continue
             except OSError:
                 return
+
+    def _make(self, path: str) -> None:
+        try:
+            with self.being_a_folder(path):
+                os.makedirs(self.path, exist_ok=True)
+        except (FileNotFoundError, PermissionError) as error:
+            kind = AccessDenied if isinstance(error, PermissionError) else StoreMissing
+            raise kind.of(path, f"the root {self.path!r} is missing and cannot be made") from error
 
     @contextmanager
     def being_a_folder(self, path: str) -> Iterator[None]:
@@ -181,7 +207,7 @@ class _Walk:
     def _enter_root(self) -> int:
         try:
             with self._root.being_a_folder(self._path):
-                return os.open(self._root.path, os.O_RDONLY | _FOLDER & ~getattr(os, "O_NOFOLLOW", 0))
+                return os.open(self._root.path, _PASS)
         except FileNotFoundError as error:
             raise NotFound.of(self._path) from error
 
@@ -207,7 +233,7 @@ class _Walk:
     def _enter(self, segment: str) -> None:
         here = self._open[-1]
         try:
-            fd = os.open(segment, os.O_RDONLY | _FOLDER, dir_fd=here)
+            fd = os.open(segment, _PASS | _NO_FOLLOW, dir_fd=here)
         except FileNotFoundError:
             if not self._create:
                 raise NotFound.of(self._path) from None
@@ -248,6 +274,11 @@ class _Walk:
             target = below
         self._todo.extendleft(reversed(target.split("/")))
         return True
+
+
+def _readable(folder: int) -> int:
+    """Return the folder that is open to be walked through, opened to be read as well."""
+    return os.open(".", os.O_RDONLY | _FOLDER, dir_fd=folder)
 
 
 def is_file(status: os.stat_result | None) -> bool:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from aiofs.backends.osfiles.root import is_file
 from aiofs.backends.osfiles.staging import Stage, check_match, entry_of, parents_of
 from aiofs.backends.osfiles.streams import copy_bytes
-from aiofs.errors import Conflict, NotAFolder, NotFound
+from aiofs.errors import Conflict, NotAFolder, NotFound, StoreMissing
 from aiofs.paths import RESERVED
 
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ def keep(root: Root, path: str, tag: str, *, durable: bool) -> None:
                 return  # removed in this moment
             except (OSError, NotImplementedError):
                 _copy(place, image, durable=durable)
-            if durable and place.fd is not None:
-                os.fsync(place.fd)
+            if durable:
+                place.sync()
     except (NotFound, NotAFolder):
         return
 
@@ -106,6 +106,8 @@ def append(root: Root, path: str, data: bytes, *, durable: bool) -> None:
     for _ in range(_TRIES):
         try:
             return _append(root, path, data, durable=durable)
+        except StoreMissing:
+            raise
         except FileNotFoundError:
             continue  # the folder was pruned between making and using it: make it again
     raise OSError(errno.EAGAIN, "its folder keeps being removed", path)
@@ -128,13 +130,10 @@ def _append(root: Root, path: str, data: bytes, *, durable: bool) -> None:
 
 def _sync_up(root: Root, place: Place) -> None:
     """Bring the name of a file to the disk, with those of its folders."""
-    if place.fd is None:
-        return
-    os.fsync(place.fd)
+    place.sync()
     for folder in place.made:
         with root.place(folder, follow=False) as parent:
-            if parent.fd is not None:
-                os.fsync(parent.fd)
+            parent.sync()
 
 
 def _image(place: Place, tag: str) -> str:

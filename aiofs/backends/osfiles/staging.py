@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from aiofs.backends.osfiles.flock import holder_of, try_lock
 from aiofs.backends.osfiles.root import is_file
 from aiofs.driver import ABSENT, Entry, Lease
-from aiofs.errors import AlreadyExists, Conflict, IsAFolder, NotAFolder, NotFound
+from aiofs.errors import AlreadyExists, Conflict, IsAFolder, NotAFolder, NotFound, StoreMissing
 from aiofs.locks import locked
 from aiofs.paths import RESERVED, is_reserved
 from aiofs.threads import hop
@@ -35,6 +35,7 @@ READY = f"{RESERVED}-ready-"
 _FLAGS = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 _TRIES = 100
 _STAMPS = os.utime in os.supports_fd
+ALL_BITS, PERMISSIONS = 0o7777, 0o777
 MARKS = 1_000_000
 """The nanoseconds of a millisecond: a staging file is stamped with one of them, which tells it from others."""
 
@@ -84,6 +85,8 @@ class Stage(Lease):
                 if is_reserved(path):
                     place.made = parents_of(path)  # our own folders go when the last of us has left them
                 stage = cls._take_at(root, place)
+            except StoreMissing:
+                raise
             except FileNotFoundError:  # the folder was pruned between making and using it: make it again
                 stage = None
             except BaseException:
@@ -169,11 +172,14 @@ class Stage(Lease):
         """Cut what a former writer left."""
         os.ftruncate(self.fd, 0)
 
-    def seal(self, *, durable: bool) -> None:
-        """Give the bytes the time and mode of the file to be, and bring them to the disk if `durable`."""
-        target = self.place.status()
+    def seal(self, *, durable: bool, like: os.stat_result | None = None) -> None:
+        """Give the bytes the time and mode of the file to be, and bring them to the disk if `durable`.
+
+        The mode is that of the file that is replaced, or the permissions of a file that it is made `like`.
+        """
+        target = self.place.status() if like is None else like
         if target is not None and hasattr(os, "fchmod"):
-            os.fchmod(self.fd, stat.S_IMODE(target.st_mode))
+            os.fchmod(self.fd, stat.S_IMODE(target.st_mode) & (ALL_BITS if like is None else PERMISSIONS))
         self.stamp()
         if durable:
             os.fsync(self.fd)
@@ -228,13 +234,10 @@ class Stage(Lease):
 
     def sync_folders(self) -> None:
         """Bring the names to the disk: of the file, and of the folders that were made for it."""
-        if self.place.fd is None:
-            return
-        os.fsync(self.place.fd)
+        self.place.sync()
         for made in self.place.made:
             with self._root.place(made, follow=False) as parent:
-                if parent.fd is not None:
-                    os.fsync(parent.fd)
+                parent.sync()
 
     def remove(self, match: str | None, *, durable: bool) -> Entry:
         """Remove the file, unless it is gone already, and the staging file with it.
@@ -249,8 +252,8 @@ class Stage(Lease):
         if status is not None:
             check_match(place, match)
             os.unlink(place.leaf, dir_fd=place.fd)
-            if durable and place.fd is not None:
-                os.fsync(place.fd)
+            if durable:
+                place.sync()
         self.discard()
         return Entry(self.path) if status is None else entry_of(self.path, status)
 
@@ -350,6 +353,35 @@ def _open(place: Place, name: str, *, create: bool) -> int | None:
         if create:
             raise
         return None
+    except PermissionError:
+        fd = _open_protected(place, name)
+        if fd is None:
+            raise
+        return fd
+
+
+def _open_protected(place: Place, name: str) -> int | None:
+    """Open a staging file that was given the mode of a file that may not be written; `None` if that is not why.
+
+    :raises Locked: if its writer lives.
+    """
+    if not hasattr(os, "fchmod"):
+        return None
+    try:
+        look = os.open(name, os.O_RDONLY | _FLAGS & ~os.O_RDWR, dir_fd=place.fd)
+    except (FileNotFoundError, PermissionError):
+        return None
+    try:
+        if not try_lock(look):
+            raise locked(place.path, holder_of(look))
+        mode = stat.S_IMODE(os.fstat(look).st_mode)
+        os.fchmod(look, mode | stat.S_IWUSR)
+        try:
+            return os.open(name, _FLAGS, dir_fd=place.fd)
+        finally:
+            os.fchmod(look, mode)
+    finally:
+        os.close(look)
 
 
 def parents_of(path: str) -> list[str]:

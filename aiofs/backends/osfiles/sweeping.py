@@ -16,10 +16,10 @@ from aiofs.errors import NotAFolder, NotFound
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from aiofs.backends.osfiles.root import Root
+    from aiofs.backends.osfiles.root import Place, Root
 
 KINDS = {STAGE: "staging file", READY: "prepared write", BEFORE: "before-image"}
-_FLAGS = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+_FLAGS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
 def leftovers(root: Root) -> Iterator[Leftover]:
@@ -35,7 +35,7 @@ def sweep(root: Root, path: str) -> bool:
     """Remove a leftover unless somebody holds it; return whether it is gone."""
     try:
         with root.place(path, follow=False) as place:
-            fd = os.open(place.leaf, _FLAGS, dir_fd=place.fd)
+            fd = _open(place)
             try:
                 if not try_lock(fd):
                     return False
@@ -54,11 +54,19 @@ def kind_of(path: str) -> str | None:
     return next((kind for prefix, kind in KINDS.items() if leaf.startswith(prefix)), None)
 
 
+def _open(place: Place) -> int:
+    """Open a leftover for its lock."""
+    try:
+        return os.open(place.leaf, os.O_RDWR | _FLAGS, dir_fd=place.fd)
+    except PermissionError:  # it has the mode of a file that may not be written
+        return os.open(place.leaf, os.O_RDONLY | _FLAGS, dir_fd=place.fd)
+
+
 def _look(root: Root, path: str) -> tuple[bool, str | None]:
     """Return whether somebody holds the file, and who."""
     try:
         with root.place(path, follow=False) as place:
-            fd = os.open(place.leaf, _FLAGS, dir_fd=place.fd)
+            fd = _open(place)
     except (NotFound, NotAFolder, FileNotFoundError):
         return False, None
     try:

@@ -6,6 +6,7 @@ import asyncio
 import multiprocessing
 import os
 import resource
+import sys
 import time
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -69,6 +70,19 @@ def fight(root: Path, seconds: float, talk: Connection) -> None:
 
     asyncio.run(work())
     talk.send(dict(results))
+
+
+def killed_before_publishing(root: Path, name: str, user: int) -> None:
+    """Write a file as somebody without privileges, and die where it would get its name."""
+
+    def die_at_renames(event: str, _arguments: tuple[object, ...]) -> None:
+        if event == "os.rename":
+            os._exit(1)
+
+    sys.addaudithook(die_at_renames)
+    if os.geteuid() == 0:
+        os.setuid(user)
+    asyncio.run(OSFileSystem(root).write_bytes(name, b"of the dead"))
 
 
 def stream(root: Path, size: int, talk: Connection) -> None:
