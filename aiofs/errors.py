@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import ClassVar, Self
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, ClassVar, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class AiofsError(OSError):
@@ -136,3 +140,14 @@ def place(error: OSError, path: str) -> OSError:
     if error.filename is None:
         error.filename = path
     return error
+
+
+@contextmanager
+def placed(path: str | None) -> Iterator[None]:
+    """Give errors that leave the block the name `path`, if it is one, where they name no file."""
+    try:
+        yield
+    except OSError as error:
+        if path:
+            place(error, path)
+        raise

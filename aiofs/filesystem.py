@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
-from aiofs.driver import ABSENT, Copies, Moves, Presigns
+from aiofs.copying import copy_file, move_file
+from aiofs.driver import ABSENT, Presigns
 from aiofs.editing import Editor
-from aiofs.errors import AlreadyExists, NotFound, Unsupported, place
+from aiofs.errors import AlreadyExists, NotFound, Unsupported, place, placed
 from aiofs.listing import Listing, Selection
 from aiofs.modes import BinaryMode, Mode, TextMode, parse_mode
 from aiofs.opening import Opening
 from aiofs.paths import check_folder, check_path, check_prefix, under
 from aiofs.patterns import Pattern
-from aiofs.reading import Reader, drain, measure, whole_chunks
+from aiofs.reading import Reader, drain, measure
 from aiofs.shield import finish
 from aiofs.system import FileLikeSystem, check_range
-from aiofs.writing import Base, Parts, Writer, commit
+from aiofs.writing import Base, Writer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator
 
     from _typeshed import ReadableBuffer
 
@@ -34,9 +36,10 @@ BULK = 1000
 class FileSystem(FileLikeSystem):
     """The files of a driver. `over` puts layers on it, `at` narrows it to a folder, `async with` closes it."""
 
-    def __init__(self, driver: Driver, *, owner: bool = True) -> None:
+    def __init__(self, driver: Driver, *, owner: bool = True, base: FileSystem | None = None) -> None:
         self._driver = driver
         self._owner = owner
+        self._base = base  # what this was made from: closed with it, and closed by it if that owns the store
         self._closed = False
 
     @property
@@ -46,8 +49,8 @@ class FileSystem(FileLikeSystem):
 
     @property
     def closed(self) -> bool:
-        """Whether the file system was closed."""
-        return self._closed
+        """Whether the file system was closed, or the one that it was made from."""
+        return self._closed or (self._base is not None and self._base.closed)
 
     @overload
     def open(
@@ -136,7 +139,8 @@ class FileSystem(FileLikeSystem):
             for start in range(0, len(found), BULK):
                 await self._driver.delete(found[start : start + BULK], missing_ok=True)
         if paths:
-            await self._driver.delete(list(dict.fromkeys(paths)), missing_ok=missing_ok)
+            with placed(paths[0] if len(paths) == 1 else None):
+                await self._driver.delete(list(dict.fromkeys(paths)), missing_ok=missing_ok)
 
     def ls(
         self,
@@ -175,7 +179,7 @@ class FileSystem(FileLikeSystem):
         return Listing(lambda: self._selected(selection))
 
     def glob(self, pattern: str) -> Listing[str]:
-        """List the files whose whole name matches `pattern`: `*` and `?` within a segment, `**` across them."""
+        """List the files whose whole name matches: `*`, `?` and `[abc]` within a segment, `**` across segments."""
         wanted = Pattern(pattern)
         below = pattern[len(under(wanted.folder)) :]
         return self.ls(wanted.folder, glob=below)
@@ -234,12 +238,9 @@ class FileSystem(FileLikeSystem):
         if source == target:
             await self.stat(source)
             return
-        copies = self._driver.offers(Copies)
-        async with self._locked(target) as (lease,):
-            if copies is not None:
-                await copies.copy(source, target, lease)
-            else:
-                await self._copy_through(source, target, lease)
+        with placed(target):
+            async with self._locked(target) as (lease,):
+                await copy_file(self._driver, source, target, lease)
 
     async def move(self, source: str, target: str) -> None:
         """Give the file the name `target`; at every moment it is there under one name at least.
@@ -252,16 +253,9 @@ class FileSystem(FileLikeSystem):
         if source == target:
             await self.stat(source)
             return
-        moves, copies = self._driver.offers(Moves), self._driver.offers(Copies)
-        async with self._locked(source, target) as (old, new):
-            if moves is not None:
-                await moves.move(source, target, (old, new))
-                return
-            if copies is not None:
-                await copies.copy(source, target, new)
-            else:
-                await self._copy_through(source, target, new)
-            await self._driver.delete([source], leases=[old])
+        with placed(source):
+            async with self._locked(source, target) as (old, new):
+                await move_file(self._driver, source, target, (old, new))
 
     async def url(self, path: str, method: Literal["GET", "PUT"] = "GET", *, expires: float = 3600) -> str:
         """Return a URL that lets its bearer read or write the file for `expires` seconds.
@@ -269,23 +263,29 @@ class FileSystem(FileLikeSystem):
         :raises Unsupported: if the store has no such URLs.
         """
         self._check(path)
+        if method not in {"GET", "PUT"}:
+            raise ValueError(f"a URL is for 'GET' or 'PUT', not {method!r}")
+        if not expires > 0:
+            raise ValueError(f"a URL is for some seconds, not {expires!r}")
         presigns = self._driver.offers(Presigns)
         if presigns is None:
             raise Unsupported.of(path, f"{self._driver} has no presigned URLs")
         return await presigns.url(path, method, expires)
 
     def at(self, folder: str) -> FileSystem:
-        """Return the folder as a file system of its own. Closing it leaves this one open."""
+        """Return the folder as a file system of its own. Closing it leaves this one open, not the other way round."""
+        self._check_open()
         from aiofs.layers.prefix import Prefix  # noqa: PLC0415 -- a layer, loaded when used
 
-        return FileSystem(Prefix(under(check_folder(folder))).bind(self._driver), owner=False)
+        return FileSystem(Prefix(under(check_folder(folder))).bind(self._driver), owner=False, base=self)
 
     def over(self, *layers: Layer) -> FileSystem:
         """Return a file system with the layers over this one, the last outermost. Closing it closes the store."""
+        self._check_open()
         driver = self._driver
         for layer in layers:
             driver = layer.bind(driver)
-        return FileSystem(driver, owner=self._owner)
+        return FileSystem(driver, owner=self._owner, base=self)
 
     async def aclose(self) -> None:
         """Close the clients that the store made. Harmless when done twice; any other use is a ValueError then."""
@@ -293,16 +293,18 @@ class FileSystem(FileLikeSystem):
             self._closed = True
             if self._owner:
                 await self._driver.aclose()
+                if self._base is not None:
+                    await self._base.aclose()
 
     async def __aenter__(self) -> Self:
         self._check_open()
         return self
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._driver}{' closed' if self._closed else ''}>"
+        return f"<{type(self).__name__} {self._driver}{' closed' if self.closed else ''}>"
 
     def _check_open(self) -> None:
-        if self._closed:
+        if self.closed:
             raise ValueError(f"I/O operation on closed file system {self._driver}")
 
     def _check(self, path: str) -> None:
@@ -312,6 +314,8 @@ class FileSystem(FileLikeSystem):
     def _check_metadata(self, path: str, mode: Mode, metadata: Mapping[str, str]) -> None:
         if mode.action not in {"w", "x"}:
             raise ValueError(f"metadata goes with a new file, not with mode {mode.spelled!r}")
+        if not isinstance(metadata, Mapping):
+            raise TypeError(f"metadata maps str to str, and is not {metadata!r}")
         for key, value in metadata.items():
             if not isinstance(key, str) or not isinstance(value, str):
                 raise TypeError(f"metadata maps str to str, not {key!r} to {value!r}")
@@ -379,21 +383,6 @@ class FileSystem(FileLikeSystem):
             await finish(stream.aclose())
             raise
 
-    async def _copy_through(self, source: str, target: str, lease: Lease) -> None:
-        stream = await self._driver.read(source)
-        try:
-            session = await self._driver.begin(target, lease, metadata=stream.entry.metadata)
-            try:
-                parts = Parts(session, self._driver.part_size)
-                async for data in whole_chunks(stream):
-                    await parts.append(data)
-                await parts.finish()
-                await commit(session, lease, target)
-            finally:
-                await finish(session.abort())
-        finally:
-            await finish(stream.aclose())
-
     @asynccontextmanager
     async def _locked(self, *paths: str) -> AsyncIterator[list[Lease]]:
         """Hold the locks of `paths`; two that want the same paths take them in the same order."""
@@ -413,9 +402,10 @@ class FileSystem(FileLikeSystem):
 
     async def _selected(self, selection: Selection) -> AsyncIterator[Entry]:
         self._check_open()
-        async with aclosing(selection.entries(self._driver)) as entries:
-            async for entry in entries:
-                yield entry
+        with placed(selection.folder.removesuffix("/")):
+            async with aclosing(selection.entries(self._driver)) as entries:
+                async for entry in entries:
+                    yield entry
 
 
 async def _give_back(lease: Lease) -> None:

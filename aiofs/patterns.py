@@ -6,15 +6,19 @@ import re
 from fnmatch import translate
 
 _MAGIC = re.compile(r"[*?\[]")
+_NOT_A_NAME = {"", ".", ".."}
 
 
 class Pattern:
     """A pattern that a whole name must match. `**` stands for any number of folders, or at the end for all below."""
 
     def __init__(self, pattern: str) -> None:
+        if not isinstance(pattern, str):
+            raise TypeError(f"a pattern is a str, not {type(pattern).__name__}: {pattern!r}")
         segments = pattern.split("/")
-        if "" in segments:
-            raise ValueError(f"pattern {pattern!r} has an empty segment")
+        if not _NOT_A_NAME.isdisjoint(segments):
+            kind = "an empty segment" if "" in segments else "a segment '.' or '..'"
+            raise ValueError(f"pattern {pattern!r} has {kind}")
         plain = 0
         while plain < len(segments) - 1 and not _MAGIC.search(segments[plain]):
             plain += 1

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import io
+import operator
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Self
 
 from aiofs.driver import Entry
+from aiofs.errors import StoreMissing
 from aiofs.listing import Listing, walk_names
 from aiofs.paths import check_path
 from aiofs.patterns import Pattern
@@ -65,9 +67,14 @@ class FileLikeSystem(ABC):
         return Entry(path, size, version=digest.hexdigest())
 
     async def exists(self, path: str) -> bool:
-        """Whether there is a file of this name."""
+        """Whether there is a file of this name.
+
+        :raises StoreMissing: if it is the bucket, the container ... that is not there.
+        """
         try:
             await self.stat(path)
+        except StoreMissing:
+            raise
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             return False
         return True
@@ -179,6 +186,8 @@ class FileLikeSystem(ABC):
 
 
 def check_range(start: int, stop: int | None) -> None:
-    """Raise `ValueError` for a range that begins before the file."""
+    """Raise `ValueError` for a range that begins before the file, `TypeError` for one that is not of whole numbers."""
+    for place in (start, 0 if stop is None else stop):
+        operator.index(place)
     if start < 0 or (stop is not None and stop < 0):
         raise ValueError(f"range {start} to {stop}: count from the start of the file")

@@ -20,7 +20,7 @@ EDGES = frozenset({"__main__", "cli", "fsspec", "web"})
 STDLIB_ONLY = frozenset({"errors", "modes", "paths", "patterns", "shield", "textformat"})
 BELOW_A_STORE = STDLIB_ONLY | {"driver", "localio", "locks", "powers", "sessions", "spool", "threads"}
 HANDLES = frozenset({"editing", "file", "handles", "reading", "text", "textahead", "writing"})
-SYSTEM = frozenset({"adapter", "filesystem", "listing", "opening", "system"})
+SYSTEM = frozenset({"adapter", "copying", "filesystem", "listing", "opening", "system"})
 OVER_SYSTEMS = frozenset({"config", "stores", "transactions", "trees", "urls"})
 
 # What a room may know. Rooms that are not named here know nothing but the standard library: a new one needs its line.

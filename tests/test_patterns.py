@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+import aiofs
 from aiofs.patterns import Pattern
 
 
@@ -29,6 +32,22 @@ from aiofs.patterns import Pattern
 def test_pattern(pattern: str, matching: list[str], other: list[str]) -> None:
     found = Pattern(pattern)
     assert [name for name in matching + other if found.matches(name)] == matching
+
+
+@pytest.mark.parametrize("pattern", ["", "/", "/*", "a//*", "*/", ".", "..", "../*", "a/./*"])
+def test_pattern_that_no_name_can_match(pattern: str) -> None:
+    with pytest.raises(ValueError, match=r"pattern .* has an? (empty )?segment"):
+        Pattern(pattern)
+
+
+@pytest.mark.parametrize("pattern", [None, 3, b"*"])
+async def test_pattern_that_is_no_text(pattern: Any) -> None:
+    for fs in (aiofs.MemoryFileSystem(), aiofs.MemoryFileSystem() / "folder"):
+        with pytest.raises(TypeError, match="a pattern is a str, not"):
+            fs.glob(pattern)
+        if pattern is not None:
+            with pytest.raises(TypeError, match="a pattern is a str, not"):
+                await fs.rm(glob=pattern)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aiofs.layers.mapped import Mapped
-from aiofs.paths import check_path
+from aiofs.paths import check_path, check_prefix
 
 
 class Prefix(Mapped):
@@ -13,7 +13,7 @@ class Prefix(Mapped):
     """
 
     def __init__(self, prefix: str) -> None:
-        if prefix:
+        if check_prefix(prefix):
             check_path(prefix + "x")
         self._prefix = prefix
 

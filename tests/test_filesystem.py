@@ -1,0 +1,177 @@
+"""The portable side: what it says of wrong arguments, whose errors are whose, and what closing closes."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import aiofs
+from aiofs.layers import Prefix
+from aiofs.testing import Chaos
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from aiofs.driver import Entry
+
+
+class Counted(aiofs.Layer):
+    """Counts how often the store is closed."""
+
+    def __init__(self) -> None:
+        self.times: list[str] = []
+
+    async def aclose(self) -> None:
+        self.times.append("closed")
+        await super().aclose()
+
+
+class Nowhere(aiofs.Layer):
+    """A store that is not there."""
+
+    async def stat(self, path: str) -> Entry:
+        raise aiofs.StoreMissing.of(path, "there is no such bucket")
+
+
+async def listed(fs: aiofs.FileSystem) -> list[Any]:
+    return [entry async for entry in fs.walk()]
+
+
+USES: list[Callable[[aiofs.FileSystem], Awaitable[Any]]] = [
+    lambda fs: fs.read_bytes("file"),
+    lambda fs: fs.write_bytes("file", b""),
+    lambda fs: fs.stat("file"),
+    lambda fs: fs.exists("file"),
+    lambda fs: fs.rm("file"),
+    lambda fs: fs.copy("file", "copy"),
+    lambda fs: fs.move("file", "other"),
+    lambda fs: fs.ls(),
+    lambda fs: fs.glob("*"),
+    listed,
+    lambda fs: fs.at("folder").ls(),
+    lambda fs: fs.over().ls(),
+]
+
+
+async def all_refused(*systems: aiofs.FileSystem) -> None:
+    for fs in systems:
+        assert fs.closed
+        for use in USES:
+            with pytest.raises(ValueError, match="closed"):
+                await use(fs)
+
+
+async def test_a_folder_is_closed_with_its_store() -> None:
+    """Whoever goes on with it would open the store again, and nobody would close that."""
+    fs = aiofs.MemoryFileSystem()
+    folder = fs / "folder"
+    below = (folder / "below").over(Prefix("x"))
+    async with fs:
+        await below.write_bytes("file", b"")
+    await all_refused(fs, folder, below)
+
+
+async def test_closing_a_folder_closes_nothing_else() -> None:
+    counted = Counted()
+    async with aiofs.MemoryFileSystem().over(counted) as fs:
+        async with fs.at("folder") as folder, folder.over(Prefix("x")) as layered:
+            await layered.write_bytes("file", b"")
+        await all_refused(folder, layered)
+        assert await fs.ls() == ["folder/xfile"]
+        assert counted.times == []
+    assert counted.times == ["closed"]
+
+
+async def test_closing_what_has_layers_closes_the_store() -> None:
+    counted = Counted()
+    fs = aiofs.MemoryFileSystem().over(counted)
+    layered = fs.over(Prefix("a/"))
+    folder = fs / "a"
+    async with layered:
+        await layered.write_bytes("file", b"")
+    assert counted.times
+    await all_refused(layered, fs, folder)
+    await fs.aclose()
+
+
+@pytest.mark.parametrize("metadata", ["text", ["list"], 3])
+async def test_metadata_is_a_mapping(metadata: Any) -> None:
+    async with aiofs.MemoryFileSystem() as fs:
+        with pytest.raises(TypeError, match="metadata maps str to str"):
+            await fs.write_bytes("file", b"", metadata=metadata)
+        assert await fs.ls() == []
+
+
+@pytest.mark.parametrize(("start", "stop"), [("0", None), (0, "1"), (1.0, None), (None, None), (0, 2.5)])
+async def test_ranges_are_of_whole_numbers(start: Any, stop: Any, fdfs: aiofs.FileSystem) -> None:
+    async with aiofs.MemoryFileSystem() as fs:
+        await fs.write_bytes("file", b"bytes")
+        with pytest.raises(TypeError):
+            await fs.read_bytes("file", start, stop)
+    with pytest.raises(TypeError):
+        await fdfs.read_bytes("group1/M00/00/00/fwAAA2sAcB6ACvueAAAADg4Qul0904.txt", start, stop)
+
+
+@pytest.fixture
+async def fdfs() -> AsyncIterator[aiofs.FileSystem]:
+    """A store that would need the numbers for its protocol, and is never asked."""
+    async with aiofs.FastDFSFileSystem("127.0.0.1:1", index=None) as fs:
+        yield fs
+
+
+async def test_the_words_of_a_url() -> None:
+    async with aiofs.MemoryFileSystem() as fs:
+        wrong: Any = "POST"
+        with pytest.raises(ValueError, match="'GET' or 'PUT'"):
+            await fs.url("file", wrong)
+        for expires in (0, -1, float("nan")):
+            with pytest.raises(ValueError, match="some seconds"):
+                await fs.url("file", expires=expires)
+        with pytest.raises(aiofs.Unsupported):
+            await fs.url("file")
+
+
+@pytest.mark.parametrize(
+    ("verb", "use", "named"),
+    [
+        ("lock", lambda fs: fs.copy("source", "target"), "target"),
+        ("lock", lambda fs: fs.move("source", "target"), "source"),
+        ("delete", lambda fs: fs.rm("source"), "source"),
+        ("delete", lambda fs: fs.rm("source", missing_ok=True), "source"),
+        ("delete", lambda fs: fs.rm("source", "folder/file"), None),
+        ("list", lambda fs: fs.ls("folder"), "folder"),
+        ("list", lambda fs: fs.ls("folder/", recursive=False), "folder"),
+        ("list", lambda fs: fs.ls(), None),
+    ],
+)
+async def test_an_error_names_what_was_asked_for(verb: Any, use: Any, named: str | None) -> None:
+    """Also where the store does not: a connection that breaks has no file in mind."""
+    chaos = Chaos()
+    async with aiofs.MemoryFileSystem().over(chaos) as fs:
+        for name in ("source", "folder/file"):
+            await fs.write_bytes(name, b"")
+        chaos.fail(verb, aiofs.Unreachable(errno.ECONNRESET, "cut"))
+        with pytest.raises(aiofs.Unreachable) as caught:
+            await use(fs)
+        assert caught.value.filename == named
+
+
+async def test_a_store_that_is_missing_is_no_missing_file() -> None:
+    """To say that the file does not exist would hide that nothing can be written there either."""
+    async with aiofs.MemoryFileSystem().over(Nowhere()) as fs:
+        with pytest.raises(aiofs.StoreMissing):
+            await fs.exists("file")
+
+
+@pytest.mark.parametrize("prefix", [None, 3, b"a/"])
+def test_a_prefix_is_text(prefix: Any) -> None:
+    with pytest.raises(TypeError, match="a path is a str"):
+        Prefix(prefix)
+
+
+@pytest.mark.parametrize("prefix", ["/", "../", "a//", "\0", "\ud800", ".aiofs-x/"])
+def test_a_prefix_that_no_name_begins_with(prefix: str) -> None:
+    with pytest.raises(ValueError, match="path"):
+        Prefix(prefix)
