@@ -7,6 +7,7 @@ sent again.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -30,7 +31,7 @@ else:
 # Said here so that redis-py does not look it up in its package's files, on the loop, for every connection.
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
     from aiofs.backends.redis.scripts import Script
 
@@ -41,6 +42,9 @@ ATTEMPTS = 6
 SHORTEST_PAUSE = 0.02
 SCAN_COUNT = 1000
 _NODE_ATTEMPTS = 3
+_AT_ONCE, _URGENT_AT_ONCE = 64, 16
+"""How many requests are under way, the others waiting for their turn; redis-py refuses what needs its 101st connection.
+Locks are renewed in a lane of their own: one that waits behind thousands of requests would run out."""
 _FAILURES = (exceptions.RedisError, exceptions.RedisClusterException, OSError)
 
 
@@ -48,7 +52,8 @@ class Connection:
     """One Redis, or a cluster of them, reached by a URL or through a client that was lent."""
 
     def __init__(self, url: str | None, client: Client | None, timeout: float) -> None:
-        settings = _settings(_given(url)) if client is None else client.get_connection_kwargs()
+        pool: Any = _pool(_given(url)) if client is None else getattr(client, "connection_pool", None)
+        settings = pool.connection_kwargs if client is None else client.get_connection_kwargs()
         if settings.get("decode_responses"):
             raise ValueError("files are bytes: the Redis client must not be set to decode_responses")
         self._url = url
@@ -58,6 +63,8 @@ class Connection:
         self._client: Client | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._making = asyncio.Lock()
+        self._at_once = min(_AT_ONCE, getattr(pool, "max_connections", _AT_ONCE))
+        self._turns = self._new_turns()
 
     def __str__(self) -> str:
         if self._url is None:
@@ -69,21 +76,21 @@ class Connection:
         """Return whether keys are spread over nodes."""
         return isinstance(await self._try(None, _ready), redis.RedisCluster)
 
-    async def ask(self, path: str | None, *command: Any, **options: Any) -> Any:
+    async def ask(self, path: str | None, *command: Any, urgent: bool = False, **options: Any) -> Any:
         """Send a command and return its answer.
 
         :raises OSError: as the table of `errors` says.
         """
-        return await self._try(path, lambda client: client.execute_command(*command, **options))
+        return await self._try(path, lambda client: client.execute_command(*command, **options), urgent=urgent)
 
-    async def run(self, path: str | None, script: Script, keys: Sequence[str], *args: Any) -> Any:
+    async def run(self, path: str | None, script: Script, keys: Sequence[str], *args: Any, urgent: bool = False) -> Any:
         """Take a step; the server is told how only when it does not know yet."""
         try:
-            return await self.ask(path, "EVALSHA", script.digest, len(keys), *keys, *args)
+            return await self.ask(path, "EVALSHA", script.digest, len(keys), *keys, *args, urgent=urgent)
         except OSError as error:
             if not isinstance(error.__cause__, exceptions.NoScriptError):
                 raise
-        return await self.ask(path, "EVAL", script.source, len(keys), *keys, *args)
+        return await self.ask(path, "EVAL", script.source, len(keys), *keys, *args, urgent=urgent)
 
     async def ask_each(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
         """Send many commands at once and return their answers, a server's refusal of one in its place."""
@@ -129,13 +136,15 @@ class Connection:
         if client is not self._lent and client is not None and self._loop is asyncio.get_running_loop():
             await client.aclose()
 
-    async def _try(self, path: str | None, send: Callable[[Client], Awaitable[T]]) -> T:
-        deadline = time.monotonic() + self._timeout
-        attempt = 1
+    async def _try(self, path: str | None, send: Callable[[Client], Awaitable[T]], *, urgent: bool = False) -> T:
+        self._follow_loop()
+        attempt, deadline = 1, math.inf
         while True:
             try:
-                with self._deadline:  # it sees to cancellation too, which redis-py may lose as an answer comes
-                    return await send(await self._connected())
+                async with self._turns[urgent]:
+                    deadline = min(deadline, time.monotonic() + self._timeout)
+                    with self._deadline:  # it sees to cancellation too, which redis-py may lose as an answer comes
+                        return await send(await self._connected())
             except (*_FAILURES, TypeError) as error:
                 if isinstance(error, TypeError) and not raised_by_asyncio(error):
                     raise
@@ -145,10 +154,16 @@ class Connection:
             await asyncio.sleep(random.uniform(0, SHORTEST_PAUSE * 2**attempt))  # noqa: S311 -- no secret is made of it
             attempt += 1
 
-    async def _connected(self) -> Client:
+    def _follow_loop(self) -> None:
+        """Begin anew where another loop runs: what belongs to the one before is of no use here."""
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
-            self._loop, self._making, self._client = loop, asyncio.Lock(), None
+            self._loop, self._making, self._turns, self._client = loop, asyncio.Lock(), self._new_turns(), None
+
+    def _new_turns(self) -> tuple[asyncio.Semaphore, asyncio.Semaphore]:
+        return asyncio.Semaphore(self._at_once), asyncio.Semaphore(_URGENT_AT_ONCE)
+
+    async def _connected(self) -> Client:
         if self._client is None:
             async with self._making:  # many tasks may come first
                 if self._client is None:
@@ -184,17 +199,22 @@ async def _is_node(client: redis.Redis) -> bool:
         return False
 
 
-def _settings(url: str) -> Mapping[str, Any]:
-    """Return what the URL says.
+def _pool(url: str) -> redis.ConnectionPool:
+    """Return what a client would be made of; it connects nothing.
 
-    :raises ValueError: for another scheme, or a parameter that redis-py does not know.
+    :raises ValueError: for another scheme, a path that is no database, or a parameter that redis-py does not know.
     """
+    parts = urlsplit(url)
+    if parts.scheme == "unix" and not parts.path:
+        raise ValueError("the URL of a Redis: unix:// names no socket")
+    if parts.scheme != "unix" and not parts.path.removeprefix("/").isdecimal() and parts.path not in {"", "/"}:
+        raise ValueError(f"the URL of a Redis: {parts.path!r} is no number of a database; at() gives a folder")
     pool = redis.ConnectionPool.from_url(url, **WHO)
     try:
         pool.make_connection()  # which connects nothing yet
     except TypeError as error:
         raise ValueError(f"the URL of a Redis: {str(error).rpartition(') ')[2]}") from None
-    return pool.connection_kwargs
+    return pool
 
 
 def _given(url: str | None) -> str:

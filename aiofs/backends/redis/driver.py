@@ -48,6 +48,9 @@ class RedisDriver(Sweeper, Driver):
         chunk_size: int = PART,
         page: int = 50_000,
     ) -> None:
+        for name, value in {"ttl": ttl, "lease": lease, "timeout": timeout, "chunk_size": chunk_size}.items():
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} {value!r}: it must be more than nothing")
         super().__init__(Connection(url, client, timeout))
         self._ttl = 0 if ttl is None else milliseconds(ttl)
         self._lease = lease

@@ -51,7 +51,9 @@ class RedisLease(RenewedLease):
 
     async def _prolong(self) -> bool:
         keys = (self.lock_key, *self.staged)
-        answer = await self._connection.run(self.path, scripts.RENEW, keys, self.fence, self._life, self.staged_life)
+        answer = await self._connection.run(
+            self.path, scripts.RENEW, keys, self.fence, self._life, self.staged_life, urgent=True
+        )
         return bool(answer)
 
     async def _free(self) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import tracemalloc
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
@@ -16,6 +17,7 @@ from aiofs.errors import AccessDenied, AlreadyExists, Conflict, NoSpace, TooLarg
 from aiofs.filesystem import FileSystem
 from aiofs.powers import Notes
 from aiofs.stores import RedisFileSystem
+from aiofs.transactions.checking import fsck
 from servers.process import HOST
 from servers.valkey import SECRET
 
@@ -301,3 +303,38 @@ def _port(url: str) -> int:
     found = re.search(rf"{re.escape(HOST)}:(\d+)", url)
     assert found is not None
     return int(found[1])
+
+
+@pytest.mark.parametrize("most", [None, 5])
+async def test_thousands_at_once_wait_for_their_turn(most: int | None, valkey_url: str) -> None:
+    """More requests than there can be connections; none is refused, and no lock is left."""
+    url = valkey_url + (f"?max_connections={most}" if most else "")
+    async with RedisFileSystem(url) as system:
+        names = [f"{number:04}" for number in range(1000)]
+        await asyncio.gather(*(system.write_bytes(name, name.encode()) for name in names))
+        assert await asyncio.gather(*map(system.read_bytes, names)) == [name.encode() for name in names]
+        await system.rm(*names)
+        assert await fsck(system) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"lease": 0}, "lease 0: it must be more than nothing"),
+        ({"timeout": -1}, "timeout -1"),
+        ({"ttl": 0}, "ttl 0"),
+        ({"chunk_size": 0}, "chunk_size 0"),
+    ],
+)
+def test_settings_that_make_no_sense(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        RedisFileSystem("redis://localhost", **settings)
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://localhost/folder", "redis://localhost/1/2", "rediss://localhost/-1", "unix://"]
+)
+def test_urls_that_name_no_database(url: str) -> None:
+    """The client would take them for database 0, or for 12."""
+    with pytest.raises(ValueError, match=r"no number of a database|no socket"):
+        RedisFileSystem(url)
