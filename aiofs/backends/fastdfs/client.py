@@ -52,8 +52,8 @@ class FastDFSClient:
     appended to, modified and truncated in place, by one writer at a time: nothing of that is atomic, and a broken
     `append` takes back what others appended meanwhile; a *slave* has a name that derives from its master's.
 
-    Failures leave as `OSError` (see `aiofs.errors`) with the id as `filename`. The connections belong to the event loop
-    in which they are first used and are closed by `async with` or `aclose`.
+    Failures leave as `OSError` (see `aiofs.errors`) with the id as `filename`. Each event loop has connections of its
+    own; `async with` or `aclose` closes those of the loop it runs in, and the client.
     """
 
     def __init__(

@@ -213,11 +213,11 @@ class Server:
 
 
 class Network:
-    """All servers that a client speaks to."""
+    """All servers that a client speaks to, in each event loop by connections of its own."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._servers: dict[Address, Server] = {}
+        self._servers: dict[asyncio.AbstractEventLoop, dict[Address, Server]] = {}
         self._closed = False
 
     def at(self, address: Address) -> Server:
@@ -227,13 +227,21 @@ class Network:
         """
         if self._closed:
             raise ValueError("the client is closed")
-        server = self._servers.get(address)
+        loop = asyncio.get_running_loop()
+        servers = self._servers.get(loop)
+        if servers is None:
+            for ended in [other for other in self._servers if other.is_closed()]:
+                del self._servers[ended]
+            servers = self._servers[loop] = {}
+        server = servers.get(address)
         if server is None:
-            server = self._servers[address] = Server(address, self._limits)
+            server = servers[address] = Server(address, self._limits)
         return server
 
     async def aclose(self) -> None:
-        """Close all connections, for good."""
+        """Close for good, with the connections of this loop; those of others can only be let go."""
         self._closed = True
-        for server in self._servers.values():
+        ours = self._servers.pop(asyncio.get_running_loop(), {})
+        self._servers.clear()
+        for server in ours.values():
             await server.aclose()

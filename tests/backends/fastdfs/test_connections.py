@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import TYPE_CHECKING
 
 import pytest
@@ -40,6 +41,25 @@ async def test_one_connection_serves_many_requests(client: FastDFSClient, cluste
         await client.read(stored)
         await client.delete(stored)
     assert (cluster.tracker.connections, cluster.storage.connections) == (1, 1)
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # what a loop leaves open that ended first
+async def test_each_loop_has_connections_of_its_own(client: FastDFSClient) -> None:
+    """One loop after another, and several at once; closing is for good in all of them."""
+    stored = await client.upload(b"bytes")
+
+    async def work() -> bytes:
+        return await client.read(stored)
+
+    for _ in range(2):
+        assert await asyncio.to_thread(asyncio.run, work()) == b"bytes"
+        assert await client.read(stored) == b"bytes"
+    several = [asyncio.to_thread(asyncio.run, work()) for _ in range(4)]
+    assert await asyncio.gather(*several) == [b"bytes"] * 4
+    await client.aclose()
+    with pytest.raises(ValueError, match="closed"):
+        await asyncio.to_thread(asyncio.run, work())
+    gc.collect()  # while what was left open may warn
 
 
 @pytest.mark.both_loops
