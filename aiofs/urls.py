@@ -148,21 +148,28 @@ def _settings(parts: SplitResult, scheme: Scheme) -> dict[str, Any]:
         if read is None:
             known = ", ".join(sorted(scheme.settings)) or "none"
             raise ValueError(f"{parts.scheme} URL has an unknown parameter {name!r}; known: {known}")
-        settings[name] = read(value)
+        try:
+            settings[name] = read(value)
+        except ValueError as error:
+            if read is connect:  # whose words need no more, and whose value may have a password
+                raise
+            raise ValueError(f"{parts.scheme} URL has {name}={value}: {error}") from None
     return settings
 
 
 def _flag(value: str) -> bool:
     words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
     if value.lower() not in words:
-        raise ValueError(f"{value!r} is neither true nor false")
+        raise ValueError("neither true nor false")
     return words[value.lower()]
 
 
 def _file(parts: SplitResult, settings: dict[str, Any]) -> FileSystem:
     if parts.netloc not in {"", "localhost"}:
         raise ValueError(f"file URL names a host, {parts.netloc!r}: write file:///absolute/folder")
-    return stores.OSFileSystem(url2pathname(parts.path) or os.sep, **settings)
+    if not parts.path.startswith("/"):
+        raise ValueError(f"file URL names no absolute folder, but {parts.path!r}: write file:///absolute/folder")
+    return stores.OSFileSystem(url2pathname(parts.path), **settings)
 
 
 def _memory(parts: SplitResult, settings: dict[str, Any]) -> FileSystem:
@@ -188,6 +195,8 @@ def _azure(parts: SplitResult, settings: dict[str, Any]) -> FileSystem:
         raise ValueError("azure URL names no container: write azure://container/prefix")
     if "account_url" not in settings:
         settings["connection_string"] = os.environ.get("AZURE_STORAGE_CONNECTION_STRING")
+        if not settings["connection_string"]:
+            raise ValueError("azure URL needs account_url=, or AZURE_STORAGE_CONNECTION_STRING in the environment")
     container = stores.AzureFileSystem(parts.netloc, **settings)
     folder = _folder(parts)
     return container.over(Prefix(under(folder))) if folder else container
@@ -196,6 +205,8 @@ def _azure(parts: SplitResult, settings: dict[str, Any]) -> FileSystem:
 def _fastdfs(parts: SplitResult, settings: dict[str, Any]) -> FileSystem:
     if "index" not in settings:
         raise ValueError("fastdfs URL needs index=URL: the file system that keeps the names")
+    if parts.path.strip("/"):
+        raise ValueError(f"fastdfs URL has a path, {parts.path!r}: connect to all of it, and take a folder by at()")
     return stores.FastDFSFileSystem(parts.netloc.split(","), close_index=True, **settings)
 
 

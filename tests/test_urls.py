@@ -33,13 +33,23 @@ async def test_each_memory_url_is_a_store_of_its_own() -> None:
         ("gopher://host/x", "scheme 'gopher' is unknown: use one of"),
         ("no url at all", "scheme '' is unknown"),
         ("file:///tmp?fast=yes", "unknown parameter 'fast'; known: durable"),
-        ("file:///tmp?durable=perhaps", "'perhaps' is neither true nor false"),
+        ("file:///tmp?durable=perhaps", "file URL has durable=perhaps: neither true nor false"),
+        ("s3://bucket?lease=long", "s3 URL has lease=long: could not convert"),
+        ("redis://host/0?timeout=-1", "timeout -1.0"),
+        ("redis://host/folder", "'/folder' is no number of a database"),
+        ("redis://host/0?max_connections=few", "unknown parameter 'max_connections'"),
+        ("file:relative/folder", "no absolute folder, but 'relative/folder'"),
+        ("file://", "no absolute folder"),
+        ("file:", "no absolute folder"),
+        ("fastdfs://host/folder?index=memory://", "has a path, '/folder'"),
+        ("azure://container", "AZURE_STORAGE_CONNECTION_STRING"),
         ("file://host/share", "names a host, 'host'"),
         ("file:///tmp#part", "fragment"),
         ("memory://name", "memory:// has no parts"),
     ],
 )
-def test_bad_url_is_refused_before_anything_happens(url: str, words: str) -> None:
+def test_bad_url_is_refused_before_anything_happens(url: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AZURE_STORAGE_CONNECTION_STRING", raising=False)
     with pytest.raises(ValueError, match=re.escape(words)):
         aiofs.connect(url)
 
