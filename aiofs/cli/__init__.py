@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Protocol, cast
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Verb(Protocol):
 def main(words: Sequence[str] | None = None) -> int:
     """Run the verb that the words name, and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m aiofs", description="Files wherever they live, from asyncio.")
+    parser.add_argument("--version", action="version", version=f"aiofs {version('aiofs')}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     modules = {}
     for name, purpose in VERBS.items():

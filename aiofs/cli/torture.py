@@ -7,20 +7,23 @@ folder of the store, which is removed at the end.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import sys
 import time
 import uuid
 from collections import Counter
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from aiofs.layers.prefix import Prefix
 from aiofs.transactions.kills import Nursery, orphans_of, seed, state_of
 from aiofs.transactions.system import recover
 from aiofs.urls import connect
 
 if TYPE_CHECKING:
-    import argparse
+    from collections.abc import AsyncIterator
 
     from aiofs.filesystem import FileSystem
     from aiofs.transactions.kills import State
@@ -38,35 +41,54 @@ class Place:
     def __call__(self) -> dict[str, FileSystem]:
         """Open the folder in each store."""
         names = [""] if len(self.urls) == 1 else [f"store {number}" for number in range(1, len(self.urls) + 1)]
-        return {name: connect(url).at(self.folder) for name, url in zip(names, self.urls, strict=True)}
+        return {name: connect(url).over(Prefix(f"{self.folder}/")) for name, url in zip(names, self.urls, strict=True)}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Take one URL or two, and how much is wanted."""
-    parser.add_argument("url", nargs="+", help="a store, as for aiofs.connect; two for transactions over both")
-    parser.add_argument("--kills", type=int, default=0, metavar="N", help="take N steps instead of all")
+    parser.add_argument("url", nargs="+", type=_store, help="as for aiofs.connect; two for transactions over both")
+    parser.add_argument("--kills", type=_count, metavar="N", help="take N steps instead of all")
     parser.add_argument("--patience", type=float, default=90, metavar="SECONDS", help="wait so long for dead locks")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Torture the store; the exit status is 1 if anything was found that is neither before nor after."""
+    """Torture the store. The status is 1 if what was found is neither before nor after, 2 if nothing could be done."""
     if any(url.startswith("memory:") for url in arguments.url):
         _say("memory ends with its process: there is nothing to recover")
         return 2
     place = Place(tuple(arguments.url), f"torture-{uuid.uuid4().hex[:12]}")
-    nursery = Nursery()
     try:
-        return _torture(place, nursery, arguments.kills, arguments.patience)
+        before = asyncio.run(_begin_anew(place))
+    except OSError as error:
+        _say(f"the store cannot be used: {error}")
+        with suppress(OSError):
+            asyncio.run(_clear(place))
+        return 2
+    try:
+        return _torture(place, before, arguments.kills, arguments.patience)
     finally:
         asyncio.run(_clear(place))
 
 
-def _torture(place: Place, nursery: Nursery, kills: int, patience: float) -> int:
-    before = asyncio.run(_begin_anew(place))
+def _store(url: str) -> str:
+    try:
+        connect(url)
+    except (ValueError, ImportError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from None  # which, unlike others, is shown without the value
+    return url
+
+
+def _count(word: str) -> int:
+    if not word.isdecimal() or not int(word):
+        raise argparse.ArgumentTypeError(f"{word!r} is no number of steps")
+    return int(word)
+
+
+def _torture(place: Place, before: State, kills: int | None, patience: float) -> int:
+    nursery = Nursery()
     whole = nursery.run(place, "body")
     after = asyncio.run(_state(place))
-    every = max(1, whole.steps // kills) if kills else 1
-    steps = range(1, whole.steps + 1, every)
+    steps = _spread(whole.steps, kills or whole.steps)
     _say(f"A transaction of {whole.steps} steps; it is killed at {len(steps)} of them.\n")
     _say("step  killed  recovered to")
     count: Counter[Verdict] = Counter()
@@ -80,44 +102,51 @@ def _torture(place: Place, nursery: Nursery, kills: int, patience: float) -> int
     return 1 if count["NEITHER"] or count["ORPHANS"] else 0
 
 
+def _spread(steps: int, kills: int) -> list[int]:
+    """Return the numbers of `kills` steps, from the first to the last."""
+    kills = min(kills, steps)
+    return sorted({1 + (steps - 1) * turn // max(1, kills - 1) for turn in range(kills)})
+
+
+@asynccontextmanager
+async def _opened(place: Place) -> AsyncIterator[dict[str, FileSystem]]:
+    async with AsyncExitStack() as stack:
+        yield {name: await stack.enter_async_context(system) for name, system in place().items()}
+
+
 async def _begin_anew(place: Place) -> State:
     await _clear(place)
-    stores = place()
-    await seed(stores)
+    async with _opened(place) as stores:
+        await seed(stores)
     return await _state(place)
 
 
 async def _state(place: Place) -> State:
-    stores = place()
-    try:
+    async with _opened(place) as stores:
         return await state_of(stores)
-    finally:
-        for system in stores.values():
-            await system.aclose()
 
 
 async def _clear(place: Place) -> None:
-    for system in place().values():
-        names = [name async for name in system.ls()]
-        if names:
-            await system.rm(*names)
+    async with _opened(place) as stores:
+        for system in stores.values():
+            await system.rm(glob="**")
 
 
 async def _recovered(place: Place, before: State, after: State, patience: float) -> Verdict:
     """Recover, as soon as the locks of the dead have run out, and say what is there then."""
-    stores = place()
-    deadline = time.monotonic() + patience
-    while True:
-        report = await recover(stores.get("", stores))
-        if not report.live or time.monotonic() > deadline:
-            break
-        await asyncio.sleep(0.2)
-    state = await state_of(stores)
-    if state not in (before, after):
-        return "NEITHER"
-    if await orphans_of(stores):
-        return "ORPHANS"
-    return "before" if state == before else "after"
+    async with _opened(place) as stores:
+        deadline = time.monotonic() + patience
+        while True:
+            report = await recover(stores.get("", stores))
+            if not report.live or time.monotonic() > deadline:
+                break
+            await asyncio.sleep(0.2)
+        state = await state_of(stores)
+        if state not in (before, after):
+            return "NEITHER"
+        if await orphans_of(stores):
+            return "ORPHANS"
+        return "before" if state == before else "after"
 
 
 def _say(line: str) -> None:
