@@ -1,12 +1,17 @@
-"""Moto's server, nearer to S3 in two things: keys may have line breaks, and a request that is cut is none."""
+"""Moto's server, nearer to S3 in three things.
+
+Keys may have line breaks, a request that is cut is none, and a write looks at its condition and is done in one step.
+"""
 
 from __future__ import annotations
 
 import sys
+from threading import Lock
 from typing import Any
 
 from moto import server
 from moto.moto_server import werkzeug_app
+from moto.s3.responses import S3Response
 
 
 class AnyCharacter(werkzeug_app.RegexConverter):
@@ -47,7 +52,20 @@ class WholeRequests(server.MotoRequestHandler):
             self.rfile = lines._connection
 
 
+_answer = S3Response._key_response
+_changing = Lock()
+
+
+def _answer_in_turn(self: S3Response, request: Any, full_url: str) -> Any:
+    """Answer a request that has arrived whole, after whatever else changes objects now."""
+    if request.method in {"GET", "HEAD"}:
+        return _answer(self, request, full_url)
+    with _changing:
+        return _answer(self, request, full_url)
+
+
 if __name__ == "__main__":
     werkzeug_app.RegexConverter = AnyCharacter
     server.MotoRequestHandler = WholeRequests
+    S3Response._key_response = _answer_in_turn
     server.main(sys.argv[1:])
