@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import pytest
+import redis
 
 from aiofs.cli import main
 
@@ -87,3 +88,14 @@ def test_torture_takes_as_many_steps_as_it_is_told(tmp_path: Path, capfd: pytest
     ]
     assert killed == [1, 1 + (steps - 1) // 2, steps]
     assert not list(tmp_path.rglob("*"))
+
+
+@pytest.mark.usefixtures("nursery")
+def test_torture_waits_for_the_locks_of_the_dead(valkey_url: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """On stores whose locks run out, the next transaction begins when the one before has none any more."""
+    assert main(["torture", f"{valkey_url}?lease=5", "--kills", "3"]) == 0
+    shown = capfd.readouterr().out
+    assert "NEITHER" not in shown
+    assert "ORPHANS" not in shown
+    with redis.Redis.from_url(valkey_url) as client:
+        assert not client.keys("*")

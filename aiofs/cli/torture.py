@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from aiofs.filesystem import FileSystem
     from aiofs.transactions.kills import State
 
+PAUSE = 0.2
 Verdict = Literal["before", "after", "NEITHER", "ORPHANS"]
 
 
@@ -67,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         return _torture(place, before, arguments.kills, arguments.patience)
     finally:
-        asyncio.run(_clear(place))
+        asyncio.run(_clear(place, arguments.patience))
 
 
 def _store(url: str) -> str:
@@ -93,7 +94,7 @@ def _torture(place: Place, before: State, kills: int | None, patience: float) ->
     _say("step  killed  recovered to")
     count: Counter[Verdict] = Counter()
     for number in steps:
-        asyncio.run(_begin_anew(place))
+        asyncio.run(_begin_anew(place, patience))
         killed = nursery.run(place, "body", number).killed
         verdict = asyncio.run(_recovered(place, before, after, patience))
         count[verdict] += 1
@@ -114,8 +115,8 @@ async def _opened(place: Place) -> AsyncIterator[dict[str, FileSystem]]:
         yield {name: await stack.enter_async_context(system) for name, system in place().items()}
 
 
-async def _begin_anew(place: Place) -> State:
-    await _clear(place)
+async def _begin_anew(place: Place, patience: float = 0) -> State:
+    await _clear(place, patience)
     async with _opened(place) as stores:
         await seed(stores)
     return await _state(place)
@@ -126,10 +127,19 @@ async def _state(place: Place) -> State:
         return await state_of(stores)
 
 
-async def _clear(place: Place) -> None:
+async def _clear(place: Place, patience: float = 0) -> None:
+    """Remove the files, once the locks of the dead have run out."""
+    deadline = time.monotonic() + patience
     async with _opened(place) as stores:
         for system in stores.values():
-            await system.rm(glob="**")
+            while True:
+                try:
+                    await system.rm(glob="**")
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise
+                    await asyncio.sleep(PAUSE)
 
 
 async def _recovered(place: Place, before: State, after: State, patience: float) -> Verdict:
@@ -140,7 +150,7 @@ async def _recovered(place: Place, before: State, after: State, patience: float)
             report = await recover(stores.get("", stores))
             if not report.live or time.monotonic() > deadline:
                 break
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(PAUSE)
         state = await state_of(stores)
         if state not in (before, after):
             return "NEITHER"
