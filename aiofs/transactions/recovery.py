@@ -16,7 +16,7 @@ from aiofs.errors import AlreadyExists, Locked
 from aiofs.shield import finish
 from aiofs.transactions.errors import LeftBehind, Overtaken
 from aiofs.transactions.images import images_of
-from aiofs.transactions.journal import last
+from aiofs.transactions.journal import LOOK, last
 from aiofs.transactions.publishing import Publication, Work, leave_all
 from aiofs.transactions.steps import Step, resume
 
@@ -84,7 +84,7 @@ async def _recover(unit: str, stores: Mapping[str, Driver], journal: Journal, re
     opened = last(await log.read(), "open") or {}
     if opened.get("locked", True):
         if log.grows:  # lest a lock be left, if this process dies now, that no log tells of
-            await log.write({"do": "look", "mends": True}, durable=False)
+            await log.write(LOOK, durable=False)
         await log.lock()
     try:
         records = await log.read()  # again: it may have come to its end in the meantime
