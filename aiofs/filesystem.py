@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from aiofs.copying import copy_file, move_file
-from aiofs.driver import ABSENT, Presigns
+from aiofs.driver import ABSENT, Layer, Presigns
 from aiofs.editing import Editor
 from aiofs.errors import AlreadyExists, NotFound, Unsupported, place, placed
 from aiofs.listing import Listing, Selection
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer
 
-    from aiofs.driver import Driver, Entry, Layer, Lease
+    from aiofs.driver import Driver, Entry, Lease
     from aiofs.file import FileLike
     from aiofs.text import TextFile
 
@@ -284,6 +284,8 @@ class FileSystem(FileLikeSystem):
         self._check_open()
         driver = self._driver
         for layer in layers:
+            if not isinstance(layer, Layer):
+                raise TypeError(f"a layer is an instance of aiofs.Layer, not {layer!r}")
             driver = layer.bind(driver)
         return FileSystem(driver, owner=self._owner, base=self)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import aiofs
-from aiofs.layers import Prefix
+from aiofs.layers import Limit, Notify, Prefix
 from aiofs.testing import Chaos
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ async def listed(fs: aiofs.FileSystem) -> list[Any]:
     return [entry async for entry in fs.walk()]
 
 
+HALF: Any = 0.5
 USES: list[Callable[[aiofs.FileSystem], Awaitable[Any]]] = [
     lambda fs: fs.read_bytes("file"),
     lambda fs: fs.write_bytes("file", b""),
@@ -163,6 +164,24 @@ async def test_a_store_that_is_missing_is_no_missing_file() -> None:
     async with aiofs.MemoryFileSystem().over(Nowhere()) as fs:
         with pytest.raises(aiofs.StoreMissing):
             await fs.exists("file")
+
+
+@pytest.mark.parametrize("layer", [Prefix, aiofs.MemoryFileSystem(), "gzip", None])
+def test_layers_are_instances(layer: Any) -> None:
+    with pytest.raises(TypeError, match=r"a layer is an instance of aiofs\.Layer, not"):
+        aiofs.MemoryFileSystem().over(layer)
+
+
+@pytest.mark.parametrize(("layer", "error"), [(lambda: Limit(-1), ValueError), (lambda: Limit(HALF), TypeError)])
+def test_a_limit_is_a_number_of_bytes(layer: Any, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        layer()
+
+
+def test_a_handler_can_be_called() -> None:
+    handler: Any = None
+    with pytest.raises(TypeError, match="a handler is a function to be awaited"):
+        Notify(handler)
 
 
 @pytest.mark.parametrize("prefix", [None, 3, b"a/"])

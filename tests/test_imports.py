@@ -197,7 +197,14 @@ print(json.dumps(silent))
 
 @pytest.mark.parametrize(
     ("extra", "sdk"),
-    [("redis", "redis"), ("s3", "aiobotocore"), ("azure", "azure"), ("yaml", "yaml"), ("web", "starlette")],
+    [
+        ("redis", "redis"),
+        ("s3", "aiobotocore"),
+        ("azure", "azure"),
+        ("testing", "pytest"),
+        ("yaml", "yaml"),
+        ("web", "starlette"),
+    ],
 )
 def test_no_module_needs_an_extra_that_is_not_its_own(extra: str, sdk: str) -> None:
     """Without its SDK a backend's modules may fail, with the hint what to install; all others import."""

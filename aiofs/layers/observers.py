@@ -210,6 +210,8 @@ class Notify(Observed):
     """Awaits `handler` with every `Event`, one after another."""
 
     def __init__(self, handler: Callable[[Event], Awaitable[None]]) -> None:
+        if not callable(handler):
+            raise TypeError(f"a handler is a function to be awaited, not {handler!r}")
         self._handler = handler
 
     async def notice(self, event: Event) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import operator
 import re
 from contextlib import aclosing
 from dataclasses import replace
@@ -138,6 +139,8 @@ class Limit(Layer):
     forwarded: ClassVar[tuple[type, ...]] = (Moves, Sweeps, Removes, Snapshots)
 
     def __init__(self, size: int) -> None:
+        if operator.index(size) < 0:
+            raise ValueError(f"size {size}: no file has fewer bytes than none")
         self._size = size
 
     def alter(self, capabilities: Capabilities) -> Capabilities:

@@ -12,7 +12,10 @@ With `pytest_plugins = ["aiofs.testing"]` in the topmost conftest.py, this is al
 
 from __future__ import annotations
 
-import pytest
+try:
+    import pytest
+except ImportError as _missing:
+    raise ImportError("the suite needs pytest: pip install aiofs[testing]") from _missing
 
 pytest.register_assert_rewrite("aiofs.testing.contract", "aiofs.testing.harness", "aiofs.testing.model")
 
