@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from aiofs.driver import ABSENT, Capabilities, Driver, Entry, Lease, Part, ReadStream, WriteSession
 from aiofs.errors import AlreadyExists, Conflict, NotFound
 from aiofs.locks import LockTable
+from aiofs.paths import is_reserved
 from aiofs.spool import Spool
+from aiofs.system import describe
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -28,9 +30,12 @@ class BareDriver(Driver):
         self._locks = LockTable()
 
     async def stat(self, path: str) -> Entry:
-        """Describe the file, which takes reading it."""
+        """Describe the file, which takes reading it.
+
+        Names that are kept for the package, those of journals, are no names to the system's own `stat`.
+        """
         try:
-            return await self._system.stat(path)
+            return await (describe(self._system, path) if is_reserved(path) else self._system.stat(path))
         except FileNotFoundError as error:
             raise NotFound.of(path) from error
 
@@ -39,7 +44,7 @@ class BareDriver(Driver):
         entry = await self.stat(path)
         if match is not None and match != entry.version:
             raise Conflict.of(path, "the file was changed meanwhile")
-        return BareStream(self._system, entry, start, stop)
+        return BareStream(self, self._system, entry, start, stop)
 
     async def begin(
         self, path: str, lease: Lease, *, match: str | None = None, metadata: Mapping[str, str] | None = None
@@ -56,7 +61,7 @@ class BareDriver(Driver):
             self._locks.refuse(path, leases)
             if match is not None:
                 await self.check_match(path, match)
-            if await self._system.exists(path):
+            if await self._exists(path):
                 there.append(path)
             elif not missing_ok:
                 raise NotFound.of(path)
@@ -78,6 +83,15 @@ class BareDriver(Driver):
     async def lock(self, path: str) -> Lease:
         """Get the right to write the path, among the users of this driver."""
         return self._locks.acquire(path)
+
+    async def _exists(self, path: str) -> bool:
+        if not is_reserved(path):
+            return await self._system.exists(path)
+        try:
+            await self.stat(path)
+        except NotFound:
+            return False
+        return True
 
     async def check_match(self, path: str, match: str) -> None:
         """Raise `AlreadyExists` or `Conflict` unless `match` is the version of the path."""
@@ -101,8 +115,9 @@ class BareDriver(Driver):
 class BareStream(ReadStream):
     """One opened file of the system; going back opens it anew."""
 
-    def __init__(self, system: FileLikeSystem, entry: Entry, start: int, stop: int | None) -> None:
+    def __init__(self, driver: BareDriver, system: FileLikeSystem, entry: Entry, start: int, stop: int | None) -> None:
         self.entry = entry
+        self._driver = driver
         self._system = system
         self._start = start
         self._stop = stop
@@ -139,7 +154,7 @@ class BareStream(ReadStream):
         path = self.entry.path
         self._file = file = await self._opened.enter_async_context(self._system.open(path, "r"))
         self._position = 0
-        if again and (await self._system.stat(path)).version != self.entry.version:
+        if again and (await self._driver.stat(path)).version != self.entry.version:
             raise Conflict.of(path, "the file was changed meanwhile")
         return file
 

@@ -58,13 +58,7 @@ class FileLikeSystem(ABC):
 
         :raises FileNotFoundError: if there is none.
         """
-        digest = hashlib.blake2b(digest_size=16)
-        size = 0
-        async with self.open(check_path(path), "r") as file:
-            while data := await file.read(STEP):
-                digest.update(data)
-                size += len(data)
-        return Entry(path, size, version=digest.hexdigest())
+        return await describe(self, check_path(path))
 
     async def exists(self, path: str) -> bool:
         """Whether there is a file of this name.
@@ -183,6 +177,17 @@ class FileLikeSystem(ABC):
         async for name in self.ls(pattern.folder):
             if pattern.matches(name):
                 yield name
+
+
+async def describe(system: FileLikeSystem, path: str) -> Entry:
+    """Describe a file by reading it; its name may be one of the package's own."""
+    digest = hashlib.blake2b(digest_size=16)
+    size = 0
+    async with system.open(path, "r") as file:
+        while data := await file.read(STEP):
+            digest.update(data)
+            size += len(data)
+    return Entry(path, size, version=digest.hexdigest())
 
 
 def check_range(start: int, stop: int | None) -> None:

@@ -146,3 +146,20 @@ async def test_bad_names_do_not_reach_the_users_code(pages: Pages, bad: str) -> 
     for call in (pages.stat, pages.read_bytes, pages.exists):
         with pytest.raises(ValueError, match="path"):
             await call(bad)
+
+
+async def test_transactions_keep_their_journal_beside_the_files() -> None:
+    pages = Pages()
+    pages.pages |= {"changed": b"old", "removed": b"old"}
+    with pytest.raises(RuntimeError, match="stop"):
+        async with aiofs.transaction(pages) as tx:
+            await tx.write_bytes("changed", b"lost")
+            raise RuntimeError("stop")
+    assert pages.pages == {"changed": b"old", "removed": b"old"}
+    async with aiofs.transaction(pages) as tx:
+        await tx.write_bytes("new", b"new")
+        async with tx.open("changed", "a") as file:
+            await file.write(b" and new")
+        await tx.rm("removed")
+    assert pages.pages == {"changed": b"old and new", "new": b"new"}
+    assert await aiofs.fsck(pages) == []
