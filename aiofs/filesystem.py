@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
-from dataclasses import replace
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from aiofs.copying import copy_file, move_file
-from aiofs.driver import ABSENT, Layer, Presigns
-from aiofs.editing import Editor
-from aiofs.errors import AlreadyExists, NotFound, Unsupported, place, placed
+from aiofs.driver import Layer, Presigns
+from aiofs.errors import Unsupported, place, placed
 from aiofs.listing import Listing, Selection
 from aiofs.modes import BinaryMode, Mode, TextMode, parse_mode
-from aiofs.opening import Opening
+from aiofs.opening import Opening, open_file
 from aiofs.paths import check_folder, check_path, check_prefix, under
 from aiofs.patterns import Pattern
-from aiofs.reading import Reader, drain, measure
+from aiofs.reading import drain
 from aiofs.shield import finish
 from aiofs.system import FileLikeSystem, check_range
-from aiofs.writing import Base, Writer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -114,14 +111,14 @@ class FileSystem(FileLikeSystem):
         if metadata is not None:
             self._check_metadata(path, parsed, metadata)
         if not parsed.text:
-            return Opening(lambda: self._open(path, parsed, metadata))
+            return Opening(lambda: open_file(self._driver, path, parsed, metadata))
         from aiofs.text import TextFile  # noqa: PLC0415 -- loaded when text is used
         from aiofs.textformat import TextFormat  # noqa: PLC0415
 
         form = TextFormat.of(encoding or "utf-8", errors, newline)
 
         async def open_text() -> TextFile:
-            return TextFile(await self._open(path, parsed, metadata), form.encoding, form.errors, newline)
+            return TextFile(await open_file(self._driver, path, parsed, metadata), form.encoding, form.errors, newline)
 
         return Opening(open_text)
 
@@ -323,67 +320,6 @@ class FileSystem(FileLikeSystem):
                 raise TypeError(f"metadata maps str to str, not {key!r} to {value!r}")
         if not self._driver.capabilities.metadata:
             raise Unsupported.of(path, f"{self._driver} keeps no metadata")
-
-    async def _open(self, path: str, mode: Mode, metadata: Mapping[str, str] | None) -> FileLike:
-        try:
-            if mode.action == "r":
-                stream = await self._driver.read(path, 0, self._driver.window)
-                return Reader(path, mode.spelled, stream, self._driver.window)
-            return await self._open_to_write(path, mode, metadata)
-        except OSError as error:
-            place(error, path)
-            raise
-
-    async def _open_to_write(self, path: str, mode: Mode, metadata: Mapping[str, str] | None) -> FileLike:
-        lease = await self._driver.lock(path)
-        try:
-            if mode.action == "r+":
-                return await self._edit(path, mode, lease)
-            if mode.action == "a":
-                return await self._append(path, mode, lease)
-            return await self._write(path, mode, lease, metadata)
-        except BaseException:
-            await finish(lease.release())
-            raise
-
-    async def _write(self, path: str, mode: Mode, lease: Lease, metadata: Mapping[str, str] | None) -> Writer:
-        match = None
-        if mode.action == "x":
-            match = ABSENT  # decides when it is published; the look before spares writing for nothing
-            with suppress(PermissionError):  # who may write may not always look
-                if await self.exists(path):
-                    raise AlreadyExists.of(path)
-        session = await self._driver.begin(path, lease, match=match, metadata=metadata)
-        return Writer(path, mode.spelled, lease, session, self._driver.part_size)
-
-    async def _append(self, path: str, mode: Mode, lease: Lease) -> Writer:
-        try:
-            entry = await self._driver.stat(path)
-        except NotFound:
-            session = await self._driver.begin(path, lease, match=ABSENT)
-            return Writer(path, mode.spelled, lease, session, self._driver.part_size, appends=True)
-        size = entry.size
-        if size is None:
-            stream = await self._driver.read(path, match=entry.version)
-            try:
-                size = await measure(stream)
-            finally:
-                await finish(stream.aclose())
-        session = await self._driver.begin(path, lease, match=entry.version, metadata=entry.metadata)
-        base = Base(self._driver, replace(entry, path=path), size)
-        return Writer(path, mode.spelled, lease, session, self._driver.part_size, base=base, appends=True)
-
-    async def _edit(self, path: str, mode: Mode, lease: Lease) -> Editor:
-        stream = await self._driver.read(path, 0, self._driver.window)
-        try:
-            size = stream.entry.size
-            if size is None:
-                size = await measure(stream)
-                await stream.seek(0, self._driver.window)
-            return Editor(path, mode.spelled, self._driver, lease, stream, size=size)
-        except BaseException:
-            await finish(stream.aclose())
-            raise
 
     @asynccontextmanager
     async def _locked(self, *paths: str) -> AsyncIterator[list[Lease]]:

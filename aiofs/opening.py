@@ -1,13 +1,25 @@
-"""Opening: what `open` returns, to be awaited or entered."""
+"""Opening: what `open` returns, to be awaited or entered; and `open_file`, which opens one file of a driver."""
 
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from aiofs.driver import ABSENT
+from aiofs.editing import Editor
+from aiofs.errors import AlreadyExists, NotFound, StoreMissing, place
+from aiofs.reading import Reader, measure
+from aiofs.shield import finish
+from aiofs.writing import Base, Writer
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator
+    from collections.abc import Callable, Coroutine, Generator, Mapping
     from types import TracebackType
+
+    from aiofs.driver import Driver, Lease
+    from aiofs.file import FileLike
+    from aiofs.modes import Mode
 
 File = TypeVar("File", bound="AbstractAsyncContextManager[Any]")
 
@@ -33,3 +45,83 @@ class Opening(AbstractAsyncContextManager[File], Generic[File]):
         file = self._file
         del self._file
         await file.__aexit__(kind, error, trace)
+
+
+async def open_file(driver: Driver, path: str, mode: Mode, metadata: Mapping[str, str] | None = None) -> FileLike:
+    """Open the file for bytes, under its lock if the mode writes.
+
+    :raises NotFound: if there is no such file and the mode is r or r+.
+    :raises AlreadyExists: if there is one and the mode is x.
+    :raises Locked: if the mode writes and somebody else is writing the file.
+    """
+    try:
+        if mode.action == "r":
+            stream = await driver.read(path, 0, driver.window)
+            return Reader(path, mode.spelled, stream, driver.window)
+        return await _open_to_write(driver, path, mode, metadata)
+    except OSError as error:
+        place(error, path)
+        raise
+
+
+async def _open_to_write(driver: Driver, path: str, mode: Mode, metadata: Mapping[str, str] | None) -> FileLike:
+    lease = await driver.lock(path)
+    try:
+        if mode.action == "r+":
+            return await _edit(driver, path, mode, lease)
+        if mode.action == "a":
+            return await _append(driver, path, mode, lease)
+        return await _write(driver, path, mode, lease, metadata)
+    except BaseException:
+        await finish(lease.release())
+        raise
+
+
+async def _write(driver: Driver, path: str, mode: Mode, lease: Lease, metadata: Mapping[str, str] | None) -> Writer:
+    match = None
+    if mode.action == "x":
+        match = ABSENT  # decides when it is published; the look before spares writing for nothing
+        await _refuse_existing(driver, path)
+    session = await driver.begin(path, lease, match=match, metadata=metadata)
+    return Writer(path, mode.spelled, lease, session, driver.part_size)
+
+
+async def _refuse_existing(driver: Driver, path: str) -> None:
+    try:
+        await driver.stat(path)
+    except StoreMissing:
+        raise
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError):
+        return  # who may write may not always look
+    raise AlreadyExists.of(path)
+
+
+async def _append(driver: Driver, path: str, mode: Mode, lease: Lease) -> Writer:
+    try:
+        entry = await driver.stat(path)
+    except NotFound:
+        session = await driver.begin(path, lease, match=ABSENT)
+        return Writer(path, mode.spelled, lease, session, driver.part_size, appends=True)
+    size = entry.size
+    if size is None:
+        stream = await driver.read(path, match=entry.version)
+        try:
+            size = await measure(stream)
+        finally:
+            await finish(stream.aclose())
+    session = await driver.begin(path, lease, match=entry.version, metadata=entry.metadata)
+    base = Base(driver, replace(entry, path=path), size)
+    return Writer(path, mode.spelled, lease, session, driver.part_size, base=base, appends=True)
+
+
+async def _edit(driver: Driver, path: str, mode: Mode, lease: Lease) -> Editor:
+    stream = await driver.read(path, 0, driver.window)
+    try:
+        size = stream.entry.size
+        if size is None:
+            size = await measure(stream)
+            await stream.seek(0, driver.window)
+        return Editor(path, mode.spelled, driver, lease, stream, size=size)
+    except BaseException:
+        await finish(stream.aclose())
+        raise
