@@ -123,21 +123,21 @@ class FileSystem(FileLikeSystem):
         return Opening(open_text)
 
     async def rm(self, *paths: str, missing_ok: bool = False, glob: str | None = None) -> None:
-        """Remove the files, literally named, and those that match `glob`. If one cannot be, none is.
+        """Remove the files, literally named; if one of them cannot be removed, none is. Then those that match `glob`.
 
         :raises NotFound: naming a path that is not there, unless `missing_ok`.
         :raises Locked: naming a path that somebody is writing.
         """
         for path in paths:
             self._check(path)
-        if glob is not None:
-            self._check_open()
-            found = [name async for name in self.glob(glob)]
-            for start in range(0, len(found), BULK):
-                await self._driver.delete(found[start : start + BULK], missing_ok=True)
+        matching = None if glob is None else self.glob(glob)
         if paths:
             with placed(paths[0] if len(paths) == 1 else None):
                 await self._driver.delete(list(dict.fromkeys(paths)), missing_ok=missing_ok)
+        if matching is not None:
+            found = await matching
+            for start in range(0, len(found), BULK):
+                await self._driver.delete(found[start : start + BULK], missing_ok=True)
 
     def ls(
         self,

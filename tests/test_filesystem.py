@@ -166,6 +166,19 @@ async def test_a_store_that_is_missing_is_no_missing_file() -> None:
             await fs.exists("file")
 
 
+async def test_names_are_removed_before_what_matches() -> None:
+    fs = aiofs.MemoryFileSystem()
+    for name in ("a.txt", "b.txt"):
+        await fs.write_bytes(name, b"")
+    with pytest.raises(aiofs.NotFound, match="missing"):
+        await fs.rm("missing", glob="*.txt")
+    with pytest.raises(ValueError, match="pattern"):
+        await fs.rm("a.txt", glob="/*")
+    assert await fs.ls() == ["a.txt", "b.txt"]
+    await fs.rm("a.txt", glob="*.txt")
+    assert await fs.ls() == []
+
+
 @pytest.mark.parametrize("layer", [Prefix, aiofs.MemoryFileSystem(), "gzip", None])
 def test_layers_are_instances(layer: Any) -> None:
     with pytest.raises(TypeError, match=r"a layer is an instance of aiofs\.Layer, not"):
