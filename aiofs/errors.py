@@ -1,7 +1,8 @@
 """The errors aiofs raises: one small family, each also the builtin a caller would have caught.
 
 Every failure of a store leaves as an `OSError` with `errno`, `filename` and the store's own error as `__cause__`.
-`retryable` says whether the same call may succeed later without anything else having changed.
+`retryable` says whether the same call may succeed later without anything else having changed, and `http_status` what a
+web server that serves files of the store would answer.
 """
 
 from __future__ import annotations

@@ -133,7 +133,7 @@ class FileLikeSystem(ABC):
         return Listing(lambda: self._scan(path))
 
     def glob(self, pattern: str) -> Listing[str]:
-        """List the files whose whole name matches `pattern`: `*` and `?` within a segment, `**` across them."""
+        """List the files whose whole name matches: `*`, `?` and `[abc]` within a segment, `**` across segments."""
         wanted = Pattern(pattern)
         return Listing(lambda: self._glob(wanted))
 

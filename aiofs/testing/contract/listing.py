@@ -187,7 +187,7 @@ class Listings:
         assert levels[1] == ("b", ["d"], ["c"])
 
     async def test_112_glob(self, store: Harness) -> None:
-        """Patterns match whole names: `*` within a segment, `**` across them, and nothing else is special."""
+        """Patterns match whole names: `*`, `?`, `[abc]` within a segment, `**` across them; nothing else is special."""
         for name in ("a.txt", "b.csv", "d/a.txt", "d/e/a.txt", "d/e/b.csv", "[1].txt"):
             await store.put(name)
         assert await store.fs.glob("*.txt") == ["[1].txt", "a.txt"]
