@@ -81,7 +81,7 @@ class Root:
     """A folder that bounds all names."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.given: str = os.fspath(path)
+        self.given: str = os.fsdecode(path) or os.curdir
         self.known = os.path.normpath(self.given) if os.path.isabs(self.given) else None
         """The whole path, once it is known: asking for the working folder is a call into the system."""
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -70,6 +70,19 @@ async def use(fs: FileSystem, number: int) -> None:
         await fs.move("folder/secret", "moved")
     with contextlib.suppress(OSError):
         assert "folder/deep/secret" not in await fs.ls()
+
+
+@pytest.mark.may_block
+async def test_the_working_folder_as_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stays what it was at the first use."""
+    monkeypatch.chdir(tmp_path)
+    roots: list[Any] = ["", ".", b".", b"folder/.."]  # bytes work too, as for `open`
+    for root in roots:
+        fs = OSFileSystem(root)
+        await fs.write_bytes("file", b"bytes")
+        assert (tmp_path / "file").read_bytes() == b"bytes"
+        assert str(fs.driver) == f"files below {os.fsdecode(root) or '.'}"
+        await fs.rm("file")
 
 
 @pytest.mark.may_block
