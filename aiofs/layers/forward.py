@@ -7,11 +7,12 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from aiofs.driver import CopiesRanges, ReadStream, RewritesParts, WriteSession
+from aiofs.errors import Unsupported
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from aiofs.driver import Entry, Part
+    from aiofs.driver import Driver, Entry, Part, Power
 
 Session = TypeVar("Session", bound="ForwardedSession")
 
@@ -124,6 +125,17 @@ class _CopiesRanges(ForwardedSession):
         assert isinstance(self.base, CopiesRanges)  # noqa: S101 -- why this class was chosen
         with self.around():
             await self.base.copy_range(start, stop)
+
+
+def power_of(base: Driver, power: type[Power]) -> Power:
+    """Return what exercises a power of the base.
+
+    :raises Unsupported: if the base does not offer it.
+    """
+    offered = base.offers(power)
+    if offered is None:
+        raise Unsupported.of(None, f"{base} does not offer {power.__name__}")
+    return offered
 
 
 def with_powers_of(base: WriteSession, kind: type[Session]) -> type[Session]:

@@ -7,8 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from aiofs.driver import Copies, Layer, Moves, Presigns, Sweeps
-from aiofs.errors import Unsupported
-from aiofs.layers.forward import ForwardedSession, ForwardedStream, with_powers_of
+from aiofs.layers.forward import ForwardedSession, ForwardedStream, power_of, with_powers_of
 from aiofs.powers import Appends, Parks, Removes, Snapshots
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ class Mapped(Layer):
     """
 
     powers: ClassVar[tuple[type, ...]] = (Copies, Moves, Presigns, Sweeps, Removes, Snapshots, Appends, Parks)
-    """What of the base's is offered."""
+    """Which powers of the base are offered."""
 
     def inward(self, path: str) -> str:
         """Return the name that the base has for `path`."""
@@ -96,63 +95,63 @@ class Mapped(Layer):
     async def copy(self, source: str, target: str, lease: Lease, *, match: str | None = None) -> Entry:
         """Have the store copy."""
         with self.named():
-            copies = self._ask(Copies)
+            copies = power_of(self.base, Copies)
             return self.own(await copies.copy(self.inward(source), self.inward(target), lease, match=match))
 
     async def move(self, source: str, target: str, leases: tuple[Lease, Lease]) -> Entry:
         """Have the store rename."""
         with self.named():
-            return self.own(await self._ask(Moves).move(self.inward(source), self.inward(target), leases))
+            return self.own(await power_of(self.base, Moves).move(self.inward(source), self.inward(target), leases))
 
     async def url(self, path: str, method: Literal["GET", "PUT"], expires: float) -> str:
         """Have the store give a URL."""
         with self.named():
-            return await self._ask(Presigns).url(self.inward(path), method, expires)
+            return await power_of(self.base, Presigns).url(self.inward(path), method, expires)
 
     async def begin_removal(self, path: str, lease: Lease, *, match: str) -> WriteSession:
         """Begin to remove the file."""
         with self.named():
-            session = await self._ask(Removes).begin_removal(self.inward(path), lease, match=match)
+            session = await power_of(self.base, Removes).begin_removal(self.inward(path), lease, match=match)
             return self._session(session, path)
 
     async def keep(self, path: str, tag: str) -> None:
         """Have the store keep the file as it is now."""
         with self.named():
-            await self._ask(Snapshots).keep(self.inward(path), tag)
+            await power_of(self.base, Snapshots).keep(self.inward(path), tag)
 
     async def restore(self, path: str, tag: str, lease: Lease, *, match: str) -> Entry:
         """Have the store put back what was kept."""
         with self.named():
-            return self.own(await self._ask(Snapshots).restore(self.inward(path), tag, lease, match=match))
+            return self.own(await power_of(self.base, Snapshots).restore(self.inward(path), tag, lease, match=match))
 
     async def drop(self, path: str, tag: str) -> None:
         """Have the store forget what was kept."""
         with self.named():
-            await self._ask(Snapshots).drop(self.inward(path), tag)
+            await power_of(self.base, Snapshots).drop(self.inward(path), tag)
 
     async def append(self, path: str, data: bytes, *, durable: bool) -> None:
         """Have the store add to the file in place."""
         with self.named():
-            await self._ask(Appends).append(self.inward(path), data, durable=durable)
+            await power_of(self.base, Appends).append(self.inward(path), data, durable=durable)
 
     @property
     def most_locks(self) -> int:
         """As the base."""
-        return self._ask(Parks).most_locks
+        return power_of(self.base, Parks).most_locks
 
     async def park(self, path: str, lease: Lease) -> None:
         """Have the store keep a lock that is left."""
         with self.named():
-            await self._ask(Parks).park(self.inward(path), lease)
+            await power_of(self.base, Parks).park(self.inward(path), lease)
 
     async def unpark(self, path: str, fence: str) -> Lease | None:
         """Have the store give it back."""
         with self.named():
-            return await self._ask(Parks).unpark(self.inward(path), fence)
+            return await power_of(self.base, Parks).unpark(self.inward(path), fence)
 
     async def leftovers(self) -> AsyncIterator[Leftover]:
         """Yield what is staged for files of this layer's."""
-        async for leftover in self._ask(Sweeps).leftovers():
+        async for leftover in power_of(self.base, Sweeps).leftovers():
             path = self.outward(leftover.path)
             if path is not None:
                 yield replace(leftover, path=path)
@@ -160,7 +159,7 @@ class Mapped(Layer):
     async def sweep(self, leftover: Leftover) -> bool:
         """Remove it unless it is live."""
         with self.named():
-            return await self._ask(Sweeps).sweep(replace(leftover, path=self.inward(leftover.path)))
+            return await power_of(self.base, Sweeps).sweep(replace(leftover, path=self.inward(leftover.path)))
 
     def offers(self, power: type[Power]) -> Power | None:
         """Return what exercises a power of the base's, in this layer's names."""
@@ -189,12 +188,6 @@ class Mapped(Layer):
         except OSError as error:
             self.rename(error)
             raise
-
-    def _ask(self, power: type[Power]) -> Power:
-        offered = self.base.offers(power)
-        if offered is None:
-            raise Unsupported.of(None, f"{self.base} does not offer {power.__name__}")
-        return offered
 
 
 class MappedStream(ForwardedStream):

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from aiofs.driver import Copies, Layer, Moves, Presigns, Sweeps
-from aiofs.errors import Unsupported
-from aiofs.layers.forward import ForwardedSession, ForwardedStream, with_powers_of
+from aiofs.layers.forward import ForwardedSession, ForwardedStream, power_of, with_powers_of
 from aiofs.paths import is_reserved
 from aiofs.powers import Appends, Removes, Snapshots
 
@@ -95,22 +94,16 @@ class Observed(Layer, ABC):
     async def copy(self, source: str, target: str, lease: Lease, *, match: str | None = None) -> Entry:
         """Have the store copy."""
         async with self._during("copy", source, target):
-            return await self._ask(Copies).copy(source, target, lease, match=match)
+            return await power_of(self.base, Copies).copy(source, target, lease, match=match)
 
     async def move(self, source: str, target: str, leases: tuple[Lease, Lease]) -> Entry:
         """Have the store rename."""
         async with self._during("move", source, target):
-            return await self._ask(Moves).move(source, target, leases)
+            return await power_of(self.base, Moves).move(source, target, leases)
 
     def offers(self, power: type[Power]) -> Power | None:
         """Offer what the base offers."""
         return super().offers(power) if self.base.offers(power) is not None else None
-
-    def _ask(self, power: type[Power]) -> Power:
-        offered = self.base.offers(power)
-        if offered is None:
-            raise Unsupported.of(None, f"{self.base} does not offer {power.__name__}")
-        return offered
 
     async def _start(self, verb: Verb, path: str, target: str | None = None) -> _Happening:
         happening = _Happening(self, verb, path, target)
