@@ -22,13 +22,13 @@ from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from aiofs.backends.redis.deadlines import Deadline
 from aiofs.backends.redis.errors import failed, raised_by_asyncio
 
+# Said here, so that redis-py does not look it up in its package's files, on the loop, for every connection.
 try:
     from redis.driver_info import DriverInfo
 except ImportError:  # before redis-py 7.1
     WHO: dict[str, Any] = {"lib_version": sdk_version}
 else:
     WHO = {"driver_info": DriverInfo(lib_version=sdk_version)}
-# Said here so that redis-py does not look it up in its package's files, on the loop, for every connection.
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
