@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,6 +23,7 @@ PUBLIC = [
     and hasattr(module := importlib.import_module(info.name), "__all__")
 ]
 MODULES = [aiofs, *PUBLIC]
+REFERENCE = Path(__file__).parents[1] / "docs" / "reference.md"
 
 
 def named(module: ModuleType) -> str:
@@ -80,6 +83,20 @@ def test_every_error_is_public() -> None:
 def test_every_file_system_is_public() -> None:
     systems = {name for name in shown(importlib.import_module("aiofs.stores")) if name.endswith("FileSystem")}
     assert systems <= set(aiofs.__all__)
+
+
+@pytest.mark.parametrize("module", [aiofs, importlib.import_module("aiofs.layers")], ids=named)
+def test_the_reference_has_every_name(module: ModuleType) -> None:
+    """By itself or with its whole module; what is aiofiles' own has a page of its own."""
+    entries = set(re.findall(r"^::: (\S+)$", REFERENCE.read_text("utf-8"), re.MULTILINE))
+    missing = [
+        name
+        for name in set(module.__all__) & shown(module)
+        if f"{module.__name__}.{name}" not in entries
+        and not entries & {getattr(module, name).__module__}
+        and not getattr(module, name).__module__.startswith("aiofs.aiofiles")
+    ]
+    assert not missing
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
