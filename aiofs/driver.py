@@ -312,8 +312,8 @@ class Leftover:
 class Sweeps(Protocol):
     """The store can say what unfinished writers left behind, and remove it."""
 
-    def leftovers(self) -> AsyncIterator[Leftover]:
-        """Yield all that is staged."""
+    def leftovers(self, prefix: str = "") -> AsyncIterator[Leftover]:
+        """Yield all that is staged for paths that begin with `prefix`, or, where paths cannot be told, beside them."""
         ...
 
     async def sweep(self, leftover: Leftover) -> bool:

@@ -125,12 +125,14 @@ class MemoryDriver(Driver):
         """Forget what was remembered."""
         self._kept.pop((path, tag), None)
 
-    async def leftovers(self) -> AsyncGenerator[Leftover]:
+    async def leftovers(self, prefix: str = "") -> AsyncGenerator[Leftover]:
         """Yield prepared writes and before-images."""
         for path, session in list(self._prepared.items()):
-            yield Leftover(path, "prepared write", None, None, self._locks.holds(path), session.version)
+            if path.startswith(prefix):
+                yield Leftover(path, "prepared write", None, None, self._locks.holds(path), session.version)
         for path, tag in list(self._kept):
-            yield Leftover(path, "before-image", None, None, False, tag)
+            if path.startswith(prefix):
+                yield Leftover(path, "before-image", None, None, False, tag)
 
     async def sweep(self, leftover: Leftover) -> bool:
         """Forget one, unless its owner is there."""

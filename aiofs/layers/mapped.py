@@ -149,11 +149,11 @@ class Mapped(Layer):
         with self.named():
             return await power_of(self.base, Parks).unpark(self.inward(path), fence)
 
-    async def leftovers(self) -> AsyncIterator[Leftover]:
+    async def leftovers(self, prefix: str = "") -> AsyncIterator[Leftover]:
         """Yield what is staged for files of this layer's."""
-        async for leftover in power_of(self.base, Sweeps).leftovers():
+        async for leftover in power_of(self.base, Sweeps).leftovers(self.beginning(prefix)):
             path = self.outward(leftover.path)
-            if path is not None:
+            if path is not None and path.startswith(prefix):
                 yield replace(leftover, path=path)
 
     async def sweep(self, leftover: Leftover) -> bool:
@@ -169,6 +169,10 @@ class Mapped(Layer):
 
     def _session(self, base: WriteSession, path: str) -> WriteSession:
         return with_powers_of(base, MappedSession)(self, base, path)
+
+    def beginning(self, prefix: str) -> str:
+        """Return how the base's names begin of files whose names begin with `prefix`."""
+        return self.inward(prefix)
 
     def own(self, entry: Entry) -> Entry:
         """Return what an entry of a file that was asked for is here."""

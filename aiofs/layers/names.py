@@ -85,6 +85,10 @@ class HashPrefix(Mapped):
             return name if len(shard) == self._length else None
         return name if name and shard == self._hash(name) else None
 
+    def beginning(self, prefix: str) -> str:
+        """Return nothing: they are in all folders."""
+        return ""
+
     async def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry]:
         """Merge the listings of all folders."""
         async with AsyncExitStack() as stack:

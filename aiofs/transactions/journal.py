@@ -13,15 +13,13 @@ What the lines say, in the order in which they may come:
     plan     which locks are held; what follows may leave traces         undo
     commit   the decision, with all that is needed to finish             decided: finish
     undo     a publication was refused; what was published till then    compensate
-    look     somebody is about to lock the log, to recover
     abort    somebody else took the transaction over, undecided          undo
     end      all is done, and only the log itself is left                remove it
 
 Where the store can append, the log is one file that grows; elsewhere each line that must last is a file of its own,
 created only if it is not there, so that of two who decide the first wins. A line that a crash cut short is told by its
-checksum; only the last line that a process wrote can be one, and whoever writes behind it says so (`mends`), unless it
-was a `look`, which may come between the lines of the log's holder. Anything else that does not fit its checksum is
-damage, and is reported instead of being guessed at.
+checksum; only the last line that a process wrote can be one, and whoever writes behind it says so (`mends`). Anything
+else that does not fit its checksum is damage, and is reported instead of being guessed at.
 
 A log holds names, versions, what stores need to resume a write, and the bytes of small files that are being written,
 until the transaction ends; never credentials, which drivers keep to themselves.
@@ -55,15 +53,17 @@ _UNIT = re.compile(rf"{re.escape(FOLDER)}/([0-9a-f]{{32}})\.")
 
 Record = dict[str, Any]
 
-LOOK: Record = {"do": "look", "mends": True}
-"""The line of who is about to lock a log."""
-
 
 class Journal:
     """The logs of all transactions, kept by one driver."""
 
     def __init__(self, driver: Driver) -> None:
         self.driver = driver
+
+    @property
+    def grows(self) -> bool:
+        """Whether a log is one file that lines are appended to."""
+        return self.driver.offers(Appends) is not None
 
     async def units(self) -> list[str]:
         """Return the numbers of all transactions that have a log, ended ones excepted."""
@@ -207,18 +207,16 @@ def encode(record: Record) -> bytes:
 def decode(data: bytes, name: str, *, torn: bool = False) -> tuple[list[Record], bool]:
     """Return what the lines say, and whether the last one was cut short (or, if there is none, the one before was)."""
     records: list[Record] = []
-    unmended = torn
     for line in data.split(b"\n"):
         if not line:
             continue
         record = _decode_line(line, name)
         if record is None:
             torn = True
-            unmended = unmended or not _LOOK_LINE.startswith(line)
-        elif unmended and not record.get("mends"):
+        elif torn and not record.get("mends"):
             raise Damaged.of(name, "a line of this journal does not fit its checksum")
         else:
-            torn = unmended = False
+            torn = False
             records.append(record)
     return records, torn
 
@@ -236,10 +234,6 @@ def _decode_line(line: bytes, name: str) -> Record | None:
 
 def _checksum(body: bytes) -> bytes:
     return hashlib.blake2b(body, digest_size=8).hexdigest().encode()
-
-
-_LOOK_LINE = encode(LOOK).strip()
-"""The line that others may write between those of the log's holder, who then does not know that it was cut short."""
 
 
 async def put(driver: Driver, path: str, data: bytes) -> None:

@@ -16,7 +16,7 @@ from aiofs.errors import AlreadyExists, Locked
 from aiofs.shield import finish
 from aiofs.transactions.errors import LeftBehind, Overtaken
 from aiofs.transactions.images import images_of
-from aiofs.transactions.journal import LOOK, last
+from aiofs.transactions.journal import FOLDER, last
 from aiofs.transactions.publishing import Publication, Work, leave_all
 from aiofs.transactions.steps import Step, resume
 
@@ -62,6 +62,7 @@ async def recover_units(stores: Mapping[str, Driver], journal: Journal) -> Recov
             report.live.append(unit)
         except Exception as error:
             report.failed.append(error)
+    await _sweep_locks(journal)
     return report
 
 
@@ -77,14 +78,26 @@ async def recover_once(stores: Mapping[str, Driver], journal: Journal) -> None:
         _recovered.add(journal.driver)
 
 
+async def _sweep_locks(journal: Journal) -> None:
+    """Remove the locks of logs that ended while others, who died since, were about to look at them.
+
+    Only a store whose locks do not expire keeps those, which is one that can append.
+    """
+    sweeps = journal.driver.offers(Sweeps)
+    if sweeps is None or not journal.grows:
+        return
+    async for leftover in sweeps.leftovers(f"{FOLDER}/"):
+        if not leftover.live:
+            with suppress(OSError):  # the next who recovers tries again
+                await sweeps.sweep(leftover)
+
+
 async def _recover(unit: str, stores: Mapping[str, Driver], journal: Journal, report: Recovered) -> None:
     log = journal.log(unit)
     if not await log.is_there():
         return  # it came to its end in the meantime
     opened = last(await log.read(), "open") or {}
     if opened.get("locked", True):
-        if log.grows:  # lest a lock be left, if this process dies now, that no log tells of
-            await log.write(LOOK, durable=False)
         await log.lock()
     try:
         records = await log.read()  # again: it may have come to its end in the meantime

@@ -123,9 +123,10 @@ class Littered(Signing):
         super().__init__()
         self.left = leftovers
 
-    async def leftovers(self) -> AsyncGenerator[Leftover]:
+    async def leftovers(self, prefix: str = "") -> AsyncGenerator[Leftover]:
         for leftover in self.left:
-            yield leftover
+            if leftover.path.startswith(prefix):
+                yield leftover
 
     async def sweep(self, leftover: Leftover) -> bool:
         self.left.remove(leftover)

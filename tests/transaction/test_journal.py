@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import aiofs
-from aiofs.transactions.journal import FOLDER, LOOK, Journal, decode, encode
+from aiofs.transactions.journal import FOLDER, Journal, decode, encode
 from aiofs.transactions.publishing import Publication
 
 if TYPE_CHECKING:
@@ -43,14 +43,6 @@ def test_who_writes_behind_a_torn_line_says_so() -> None:
     assert decode(torn + encode({"do": "abort", "mends": True}), "log")[1] is False
     with pytest.raises(OSError, match="does not fit its checksum"):
         decode(torn + encode({"do": "abort"}), "log")
-
-
-def test_a_torn_look_may_come_between_the_lines_of_the_holder() -> None:
-    look = encode(LOOK)
-    for size in range(1, len(look) + 1):
-        records, torn = decode(encode(RECORDS[0]) + look[:size] + encode(RECORDS[1]), "log")
-        assert [record for record in records if record != LOOK] == RECORDS[:2]
-        assert not torn
 
 
 def test_every_changed_byte_is_found() -> None:

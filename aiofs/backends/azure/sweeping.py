@@ -28,7 +28,7 @@ class Sweeper:
     def __init__(self, container: Container) -> None:
         self._container = container
 
-    async def leftovers(self) -> AsyncGenerator[Leftover]:
+    async def leftovers(self, prefix: str = "") -> AsyncGenerator[Leftover]:
         """Yield every lock, and every blob that has blocks and no bytes yet.
 
         Blocks staged for a file that is there already are not told by the service's listings; it drops them when the
@@ -39,13 +39,14 @@ class Sweeper:
             path, holder, since = read_note(lock.metadata)
             if is_held(lock):
                 held[path] = holder
-            yield Leftover(path, "lock", since, holder, live=path in held, token=lock.name)
+            if path.startswith(prefix):
+                yield Leftover(path, "lock", since, holder, live=path in held, token=lock.name)
         committed = self._names(None)
         last = await anext(committed, None)
         async for blob in self._blobs(["uncommittedblobs"]):
             while last is not None and _order(last) < _order(blob.name):
                 last = await anext(committed, None)
-            if blob.name != last and not blob.name.startswith(HIDDEN):
+            if blob.name != last and blob.name.startswith(prefix) and not blob.name.startswith(HIDDEN):
                 live = blob.name in held
                 yield Leftover(
                     blob.name, UNCOMMITTED, blob.last_modified, held.get(blob.name), live=live, token=blob.name

@@ -166,9 +166,9 @@ class FastDFSDriver(Driver):
         """Let the file that stayed go."""
         await self.images.drop(path, tag)
 
-    def leftovers(self) -> AsyncIterator[Leftover]:
+    def leftovers(self, prefix: str = "") -> AsyncIterator[Leftover]:
         """Yield files that were uploaded for a name that does not lead to them, and what the index's store left."""
-        return self.recovery.leftovers()
+        return self.recovery.leftovers(prefix)
 
     async def sweep(self, leftover: Leftover) -> bool:
         """Remove a leftover unless it is live; return whether it is gone."""

@@ -29,19 +29,21 @@ class Recovery:
     def __init__(self, driver: FastDFSDriver) -> None:
         self._driver = driver
 
-    async def leftovers(self) -> AsyncIterator[Leftover]:
+    async def leftovers(self, prefix: str) -> AsyncIterator[Leftover]:
         """Yield the files whose name does not lead to them, then what the index's store has to say."""
         identity = await self._driver.index.known_identity()
         images = {file: image async for image, file in self._driver.images.all()}
         async for file, label in self._labelled():
             image = images.get(str(file))
+            if not label.path.startswith(prefix):
+                continue
             if label.index == identity and (image or not await self._is_named(label.path, file)):
                 modified = datetime.fromtimestamp(file.created, UTC)
                 live = await self._is_locked(label.path)
                 yield Leftover(label.path, _IMAGE if image else _UPLOAD, modified, None, live, image or str(file))
         sweeps = self._driver.index.driver.offers(Sweeps)
         if sweeps is not None:
-            async for leftover in sweeps.leftovers():
+            async for leftover in sweeps.leftovers(prefix):
                 yield leftover
 
     async def sweep(self, leftover: Leftover) -> bool:

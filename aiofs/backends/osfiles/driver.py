@@ -163,9 +163,9 @@ class OSDriver(Driver):
         work = partial(snapshots.append, self._root, path, data, durable=durable and self._durable)
         await hop(self._told, path, work)
 
-    async def leftovers(self) -> AsyncGenerator[Leftover]:
-        """Yield staging files, prepared writes and before-images."""
-        found = sweeping.leftovers(self._root)
+    async def leftovers(self, prefix: str = "") -> AsyncGenerator[Leftover]:
+        """Yield staging files, prepared writes and before-images, whose names do not tell for which file they are."""
+        found = sweeping.leftovers(self._root, prefix)
         while page := await hop(_page, found):
             for leftover in page:
                 yield leftover

@@ -22,9 +22,9 @@ KINDS = {STAGE: "staging file", READY: "prepared write", BEFORE: "before-image"}
 _FLAGS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
-def leftovers(root: Root) -> Iterator[Leftover]:
-    """Yield all staging files, prepared writes and before-images."""
-    for entry in walk(root, "", "", one_level=False):
+def leftovers(root: Root, prefix: str) -> Iterator[Leftover]:
+    """Yield all staging files, prepared writes and before-images in the folder that the prefix names, and below."""
+    for entry in walk(root, prefix[: prefix.rfind("/") + 1], "", one_level=False):
         kind = kind_of(entry.path)
         if kind is not None:
             live, holder = _look(root, entry.path)

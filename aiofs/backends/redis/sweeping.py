@@ -22,17 +22,18 @@ class Sweeper:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def leftovers(self) -> AsyncGenerator[Leftover]:
+    async def leftovers(self, prefix: str = "") -> AsyncGenerator[Leftover]:
         """Yield every lock that is held, and every write that is staged."""
         async for key in self._connection.keys(f"{LOCK}:*"):
             value = await self._connection.ask(None, "GET", key)
             if value is not None:
                 since, holder = holder_of(value)
                 path = path_of(key_of_tail(key.removeprefix(LOCK)))
-                yield Leftover(path, "lock", since, holder, live=True, token=key)
+                if path.startswith(prefix):
+                    yield Leftover(path, "lock", since, holder, live=True, token=key)
         async for key in self._connection.keys(f"{PART}:*.0:*"):
             leftover = await self._staged(key)
-            if leftover is not None:
+            if leftover is not None and leftover.path.startswith(prefix):
                 yield leftover
 
     async def sweep(self, leftover: Leftover) -> bool:

@@ -123,9 +123,9 @@ class S3Driver(Driver):
             return None
         return super().offers(power)
 
-    def leftovers(self) -> AsyncIterator[Leftover]:
+    def leftovers(self, prefix: str = "") -> AsyncIterator[Leftover]:
         """Yield multipart uploads that are not completed, and lock objects."""
-        return sweeping.leftovers(self._store, self._objects, self._elsewhere)
+        return sweeping.leftovers(self._store, self._objects, self._elsewhere, prefix)
 
     async def sweep(self, leftover: Leftover) -> bool:
         """Remove one of them, unless it is live."""

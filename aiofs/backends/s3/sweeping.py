@@ -24,9 +24,9 @@ FORGOTTEN = timedelta(days=1)
 """How old an upload must be to be taken for abandoned where no lock tells."""
 
 
-async def leftovers(store: Store, locks: LockObjects, elsewhere: Driver | None) -> AsyncIterator[Leftover]:
+async def leftovers(store: Store, locks: LockObjects, elsewhere: Driver | None, prefix: str) -> AsyncIterator[Leftover]:
     """Yield the uploads, then the locks; `elsewhere` is what keeps the locks if not this store."""
-    async for path, upload, begun in _uploads(store):
+    async for path, upload, begun in _uploads(store, prefix):
         if store.settings.locking == "lease" and elsewhere is None:
             found = await locks.look(path)
             live = found is not None and found.live
@@ -37,7 +37,7 @@ async def leftovers(store: Store, locks: LockObjects, elsewhere: Driver | None) 
         yield Leftover(path, UPLOAD, begun, holder, live, json.dumps({"upload": upload}))
     async for name in locks.names():
         found = await locks.read(name)
-        if found is not None and lock_key(found.path) == name:
+        if found is not None and found.path.startswith(prefix) and lock_key(found.path) == name:
             token = json.dumps({"lock": found.version})
             yield Leftover(found.path, LOCK, found.modified, found.holder, found.live, token)
 
@@ -70,9 +70,9 @@ async def _is_live(path: str, begun: datetime | None, elsewhere: Driver | None) 
     return False
 
 
-async def _uploads(store: Store) -> AsyncIterator[tuple[str, str, datetime | None]]:
+async def _uploads(store: Store, prefix: str) -> AsyncIterator[tuple[str, str, datetime | None]]:
     root = len(store.settings.prefix)
-    where: dict[str, Any] = {"Prefix": store.settings.prefix, "EncodingType": "url"}
+    where: dict[str, Any] = {"Prefix": store.settings.prefix + prefix, "EncodingType": "url"}
     while True:
         page = (await store.calls.send("list_multipart_uploads", None, **where)).parsed
         encoded = page.get("EncodingType") == "url"
