@@ -59,7 +59,7 @@ class Address(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A storage that a tracker named, and on which of its paths an upload shall go (-1: the storage chooses)."""
+    """A storage that a tracker named, and on which of its paths an upload is to go (-1: the storage chooses)."""
 
     group: str
     address: Address
