@@ -41,11 +41,6 @@ class Mode:
     text: bool
     spelled: str
 
-    @property
-    def creates(self) -> bool:
-        """Whether the file need not be there."""
-        return self.action in {"w", "x", "a"}
-
 
 @lru_cache(maxsize=256)
 def parse_mode(mode: str, encoding: str | None = None, errors: str | None = None, newline: str | None = None) -> Mode:
