@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Self, overload
 from weakref import WeakKeyDictionary
@@ -15,7 +16,7 @@ from aiofs.transactions.recovery import Recovered, recover_units
 from aiofs.transactions.unit import Change, State, Unit
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Sequence
     from contextvars import Token
     from types import TracebackType
 
@@ -281,7 +282,11 @@ class AmbientDriver(Driver):
 
 def driver_of(system: FileLikeSystem) -> Driver:
     """Return the driver of a system, the same one each time, so that its locks are shared."""
+    if not isinstance(system, FileLikeSystem):
+        raise TypeError(f"a transaction is over file systems, not over {system!r}: give an aiofs.FileLikeSystem")
     if isinstance(system, FileSystem):
+        if system.closed:
+            raise ValueError(f"I/O operation on closed file system {system.driver}")
         return system.driver
     driver = _drivers.get(system)
     if driver is None:
@@ -293,8 +298,11 @@ def parties(
     stores: FileLikeSystem | Mapping[str, FileLikeSystem], journal: FileLikeSystem | None
 ) -> tuple[dict[str, Driver], Driver]:
     """Return the drivers of the stores by name, and the one that keeps the journal."""
-    systems = {"": stores} if isinstance(stores, FileLikeSystem) else dict(stores)
-    if not systems or ("" in systems and not isinstance(stores, FileLikeSystem)):
+    systems = stores if isinstance(stores, Mapping) else {"": stores}
+    if not systems or ("" in systems and isinstance(stores, Mapping)):
         raise ValueError("a transaction needs one file system, or several, each with a name")
+    for name in systems:
+        if not isinstance(name, str):
+            raise TypeError(f"the name of a file system is a str, not {name!r}")
     drivers = {name: driver_of(system) for name, system in systems.items()}
     return drivers, driver_of(journal) if journal is not None else next(iter(drivers.values()))

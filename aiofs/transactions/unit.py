@@ -246,7 +246,9 @@ class Unit:
                     if not self._locks_log or await _lock(log):
                         self._log = log
                 except BaseException as error:
-                    fail("a transaction could not be begun", error, await finish(_collect(log.end())))
+                    for failure in await finish(_collect(log.end())):  # no bytes are at stake: a log of nothing
+                        error.add_note(f"what was begun of its journal could not be removed either: {failure}")
+                    raise
         return self._log
 
 
