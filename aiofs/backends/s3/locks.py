@@ -112,13 +112,13 @@ class LockObjects:
 
     async def look(self, path: str) -> Found | None:
         """Return the lock object of `path`, live or not."""
-        return await self.read(lock_key(path))
+        return await self.read(lock_key(path), path)
 
-    async def read(self, name: str) -> Found | None:
-        """Return the lock object of that name below the prefix."""
+    async def read(self, name: str, path: str | None = None) -> Found | None:
+        """Return the lock object of that name below the prefix, which is for `path` if that is known."""
         store = self._store
         try:
-            stream = await open_stream(store.calls, store.key(name), name, 0, None, match=None, whole=False)
+            stream = await open_stream(store.calls, store.key(name), path or name, 0, None, match=None, whole=False)
         except NotFound:
             return None
         async with stream:

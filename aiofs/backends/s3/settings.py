@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal, TypedDict
 from urllib.parse import urlsplit
@@ -12,6 +13,7 @@ Checksum = Literal["crc32", "sha1", "sha256"]
 Locking = Literal["lease", "commit"]
 Addressing = Literal["auto", "path", "virtual"]
 SMALLEST_PART = 5 * MIB
+_BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}|arn:.+")
 
 
 class S3Options(TypedDict, total=False):
@@ -70,8 +72,13 @@ class Settings:
     """Whether plain requests are sent without the SDK."""
 
     def __post_init__(self) -> None:
-        if self.endpoint_url is not None and "@" in urlsplit(self.endpoint_url).netloc:
+        if not _BUCKET.fullmatch(self.bucket):
+            raise ValueError(f"bucket {self.bucket!r}: no bucket has such a name")
+        endpoint = urlsplit(self.endpoint_url or "https://aws")
+        if "@" in endpoint.netloc:
             raise ValueError("endpoint_url must hold no credentials; pass access_key= and secret_key=")
+        if endpoint.scheme not in {"http", "https"} or not endpoint.hostname:
+            raise ValueError(f"endpoint_url {self.endpoint_url!r}: give http://host:port or https://host")
         if (self.access_key is None) != (self.secret_key is None):
             raise ValueError("access_key and secret_key go together")
         if self.part_size < SMALLEST_PART:

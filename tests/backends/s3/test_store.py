@@ -183,8 +183,9 @@ async def test_a_missing_bucket_is_not_a_missing_file(connect: Connect, s3_serve
         fs.copy("file", "other"),
     ]
     for attempt in attempts:
-        with pytest.raises(StoreMissing, match="bucket"):
+        with pytest.raises(StoreMissing, match="bucket") as caught:
             await attempt
+        assert caught.value.filename in {"file", "other", None}
     with pytest.raises(NotFound):
         await connect(s3_server).stat("file")
 
@@ -271,7 +272,10 @@ async def test_two_loops_one_after_the_other(s3_server: S3Server) -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
+        ({"bucket": "No_pe!"}, "'No_pe!': no bucket"),
         ({"endpoint_url": "http://me:mine@host"}, "no credentials"),
+        ({"endpoint_url": "host:9000"}, "give http://"),
+        ({"endpoint_url": "http://"}, "give http://"),
         ({"access_key": "only one"}, "go together"),
         ({"part_size": MIB}, "part_size"),
         ({"locking": "never"}, "'lease' or 'commit'"),
@@ -281,7 +285,7 @@ async def test_two_loops_one_after_the_other(s3_server: S3Server) -> None:
 )
 def test_settings_that_cannot_be(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        S3FileSystem("bucket", **settings)
+        S3FileSystem(**{"bucket": "bucket", **settings})
 
 
 @pytest.mark.may_block  # the SDK looks for credentials in files
