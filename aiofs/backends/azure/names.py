@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 
 HIDDEN = ".aiofs/"
 LOCKS = f"{HIDDEN}locks/"
-KEPT = f"{HIDDEN}kept/"
 LONGEST = 1024
 MOST_SEGMENTS = 254
 _NOT_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ufffe\uffff]")
