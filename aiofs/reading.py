@@ -10,7 +10,7 @@ from aiofs.file import whole_offset
 from aiofs.handles import Handle, in_turn
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Iterable, Iterator
 
     from aiofs.driver import Entry, ReadStream
 
@@ -18,7 +18,10 @@ SMALLEST_AHEAD = 1 << 14
 FIRST_AHEAD = 1 << 16
 LARGEST_AHEAD = 1 << 18
 UNKNOWN = -1
+FEWEST_LINES, MOST_LINES = 1 << 11, 1 << 16
+"""Bytes of lines that are taken from the buffer at once: more and more, while nothing but lines is asked for."""
 _NOTHING = io.BytesIO()
+_NO_LINES: Iterator[bytes] = iter(())
 
 
 class Cursor:
@@ -92,6 +95,8 @@ class Reader(Handle):
         self._buffer = _NOTHING
         self._base = 0  # where in the file the buffer begins
         self._end = 0  # where in the file it ends
+        self._lines = _NO_LINES  # whole lines, which the buffer stands behind already
+        self._lines_size = FEWEST_LINES
 
     async def readable(self) -> bool:
         """Return `True`."""
@@ -110,6 +115,7 @@ class Reader(Handle):
         if size is None or size < 0:
             return await self._read_rest()
         if not self.turns.locked():
+            self._put_lines_back()
             data = self._buffer.read(size)
             if len(data) == size:
                 return data
@@ -120,6 +126,7 @@ class Reader(Handle):
     async def read1(self, size: int = -1) -> bytes:
         """Return up to `size` bytes with one request at most; b"" only at the end."""
         self._guard()
+        self._put_lines_back()
         data = self._buffer.read(size)
         if not data and size and await self._fill(max(size, 0)):
             data = self._buffer.read(size)
@@ -141,6 +148,7 @@ class Reader(Handle):
         if self._closed:
             self._guard()
         if not self.turns.locked():
+            self._put_lines_back()
             line = self._buffer.readline(size)
             if line.endswith(b"\n") or (size is not None and 0 <= size <= len(line)):
                 return line
@@ -148,14 +156,29 @@ class Reader(Handle):
         return await self._readline(size)
 
     async def __anext__(self) -> bytes:
+        for line in self._lines:
+            return line
         if not self._closed and not self.turns.locked():
-            line = self._buffer.readline()
-            if line.endswith(b"\n"):
+            self._take_lines()
+            for line in self._lines:
                 return line
-            self._buffer.seek(-len(line), io.SEEK_CUR)
         if line := await self.readline():
             return line
         raise StopAsyncIteration
+
+    def _take_lines(self) -> None:
+        """Take some whole lines from the buffer for the calls to come; none where it holds no whole line."""
+        lines = self._buffer.readlines(self._lines_size)
+        if lines and not lines[-1].endswith(b"\n"):
+            self._buffer.seek(-len(lines.pop()), io.SEEK_CUR)
+        self._lines = iter(lines)
+        self._lines_size = min(MOST_LINES, self._lines_size * 2)
+
+    def _put_lines_back(self) -> None:
+        """Let the buffer stand before the lines that nobody asked for: anything but the next line needs it there."""
+        if self._lines is not _NO_LINES:
+            self._buffer.seek(-sum(map(len, self._lines)), io.SEEK_CUR)
+            self._lines, self._lines_size = _NO_LINES, FEWEST_LINES
 
     async def write(self, data: object) -> int:
         """Raise `io.UnsupportedOperation`: the file is open for reading."""
@@ -186,7 +209,7 @@ class Reader(Handle):
         """Let go of the stream. Harmless when done twice."""
         if not self._closed:
             self._closed = True
-            self._buffer = _NOTHING
+            self._buffer, self._lines = _NOTHING, _NO_LINES
             await self._release()
 
     async def abort(self) -> None:
@@ -226,6 +249,7 @@ class Reader(Handle):
         return b"".join(pieces)
 
     def _position(self) -> int:
+        self._put_lines_back()
         return self._base + self._buffer.tell()
 
     def _go_to(self, target: int) -> None:

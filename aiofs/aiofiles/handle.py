@@ -19,7 +19,7 @@ from aiofs.shield import finish
 from aiofs.threads import launch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
 
 
@@ -30,6 +30,7 @@ ALLOWANCE = 256
 """Operations on the loop between two looks at the clock."""
 LINGER = 0.05
 """Seconds that small writes gather at most, where the loop comes round."""
+NONE_READY: Iterator[str] = iter(())
 SMALL = 1024
 """Bytes or characters that one write may have and need no look at the clock."""
 
@@ -42,8 +43,8 @@ class Handle(Unfolding):
     """Reads that may be done on the loop before the next look at the clock: none while anything is in the way."""
     _writes: int
     """The same for writes."""
-    _ready: int
-    """Lines that are in memory for certain."""
+    _ready: Iterator[str]
+    """Lines that are in memory for certain. Each is taken from the text layer when it is asked for."""
     _stock: int
     """More such lines, for after the next look at the clock."""
     _dirty: bool
@@ -104,7 +105,8 @@ class Handle(Unfolding):
             self._reads = ALLOWANCE if self._reading and not self._dirty else 0
 
     def _close_way(self) -> None:
-        self._reads = self._writes = self._ready = self._stock = 0
+        self._reads = self._writes = self._stock = 0
+        self._ready = NONE_READY
 
     def _may_try(self) -> bool:
         """Whether whoever has entered may read on the loop."""

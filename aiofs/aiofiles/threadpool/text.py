@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+from itertools import repeat, starmap
 from typing import TYPE_CHECKING, Any, cast
 
 from aiofiles.threadpool.text import AsyncTextIndirectIOWrapper
 
 from aiofs.aiofiles import theirs
-from aiofs.aiofiles.handle import SMALL, Handle
+from aiofs.aiofiles.handle import NONE_READY, SMALL, Handle
 from aiofs.aiofiles.plain import has_line_end, is_plain, line_ends
 from aiofs.localio.files import LocalFile, UpdateFile
 from aiofs.localio.turns import INLINE
@@ -118,9 +119,9 @@ class AsyncTextIOWrapper(Handle, theirs.TextIOWrapper):
 
     async def readline(self, size: int = -1, /) -> str:
         """Return the next line with its end, or `size` characters of it; "" at the end of the file."""
-        if self._ready and size == -1:
-            self._ready -= 1
-            return self._readline()  # type: ignore[no-any-return]
+        if size == -1:
+            for line in self._ready:
+                return line
         return await self._next_line(size)
 
     async def readlines(self, hint: int | None = -1, /) -> list[str]:
@@ -128,9 +129,8 @@ class AsyncTextIOWrapper(Handle, theirs.TextIOWrapper):
         return await super().readlines(hint)
 
     async def __anext__(self) -> str:
-        if self._ready:
-            self._ready -= 1
-            return self._readline()  # type: ignore[no-any-return]
+        for line in self._ready:
+            return line
         if line := await self._next_line(-1):
             return line
         raise StopAsyncIteration
@@ -169,8 +169,8 @@ class AsyncTextIOWrapper(Handle, theirs.TextIOWrapper):
         """Return a line if its end, or that of the file, is within the next piece and at hand."""
         if self._stock:
             self._allow()
-            self._ready -= 1
-            return self._readline()  # type: ignore[no-any-return]
+            for line in self._ready:
+                return line
         piece = local.ahead or local.load(self._piece)
         if piece is None or (piece and not has_line_end(piece, self._newline)):
             return None
@@ -220,15 +220,17 @@ class AsyncTextIOWrapper(Handle, theirs.TextIOWrapper):
     def _allow(self) -> None:
         """Let the next lines be taken without a look at the clock."""
         if self._reads:
-            self._ready = min(self._stock, LINES)
-            self._stock -= self._ready
+            count = min(self._stock, LINES)
+            self._ready = starmap(self._readline, repeat((), count))
+            self._stock -= count
 
     async def write(self, data: str, /) -> int:
         """Take `data`, all of it; return its length. What could not be written before is raised here, or by `flush`."""
         if self._writes and type(data) is str and len(data) <= SMALL:
             self._writes -= 1
             self._dirty = True
-            self._reads = self._ready = self._stock = 0
+            self._reads = self._stock = 0
+            self._ready = NONE_READY
             return self._write(data)  # type: ignore[no-any-return]
         return await self._write_slowly(data, len(data) if isinstance(data, str) else 0)
 
@@ -240,7 +242,7 @@ class AsyncTextIOWrapper(Handle, theirs.TextIOWrapper):
             and type(cookie) is int
             and (0 <= cookie < PLAIN_COOKIE if whence == 0 else whence == os.SEEK_END)
         ):
-            self._ready = self._stock = 0
+            self._ready, self._stock = NONE_READY, 0
             self._reads -= 1
             self._piece = PIECE
             cast("LocalFile", self._local).ahead = b""
