@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from aiofs.editing import Editor
 from aiofs.filesystem import FileSystem
+from aiofs.opening import Opening
 from aiofs.reading import Reader
+from aiofs.text import TextFile
 from aiofs.writing import Writer
 
 if TYPE_CHECKING:
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     from aiofs.driver import Layer
     from aiofs.file import FileLike
     from aiofs.listing import Listing
-    from aiofs.modes import Mode
 
 
 class Twin(FileSystem):
@@ -27,11 +28,16 @@ class Twin(FileSystem):
     reader: type[Reader] = Reader
     editor: type[Editor] = Editor
 
-    async def _open(self, path: str, mode: Mode, metadata: Any) -> FileLike:
-        file = await super()._open(path, mode, metadata)
-        faulty = {Writer: self.writer, Reader: self.reader, Editor: self.editor}[type(file)]
-        file.__class__ = faulty
-        return file
+    def open(self, path: str, mode: str = "r", **options: Any) -> Any:
+        opening = super().open(path, mode, **options)
+
+        async def opened() -> FileLike | TextFile:
+            file: FileLike | TextFile = await opening
+            handle = file.buffer if isinstance(file, TextFile) else file
+            handle.__class__ = {Writer: self.writer, Reader: self.reader, Editor: self.editor}[type(handle)]
+            return file
+
+        return Opening(opened)
 
     def over(self, *layers: Layer) -> FileSystem:
         return type(self)(super().over(*layers).driver)
