@@ -20,9 +20,10 @@ from aiofs.transactions.kills import State, change, seed, state_of
 from aiofs.transactions.system import recover, transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from aiofs.driver import Lease
     from aiofs.system import FileLikeSystem
 
 Trouble = tuple[int, bool]
@@ -42,6 +43,13 @@ class Plain(Layer):
         return replace(capabilities, resume=self.resumes, holds=False)
 
 
+class Loose(MemoryDriver):
+    """What is prepared here is in nobody's way."""
+
+    def _refuse_prepared(self, path: str, leases: Sequence[Lease] = ()) -> None:
+        pass
+
+
 def memory(_: Path) -> dict[str, FileSystem]:
     return {"": FileSystem(MemoryDriver())}
 
@@ -51,7 +59,7 @@ def plain(_: Path) -> dict[str, FileSystem]:
 
 
 def loose(_: Path) -> dict[str, FileSystem]:
-    return {"": FileSystem(MemoryDriver()).over(Plain(resume=True))}
+    return {"": FileSystem(Loose()).over(Plain(resume=True))}
 
 
 def local(root: Path) -> dict[str, FileSystem]:
