@@ -23,6 +23,7 @@ ORDER = [
     "listing",
     "removing",
     "life",
+    "isolation",
     "transactions",
 ]
 HEAD = """# The contract
