@@ -32,6 +32,8 @@ SLICE = MIB // 4
 """How much of it is handed over at a time: the SDK's 4 KiB, and all in one piece, both cost twice as much."""
 ATTEMPTS = 6
 SHORTEST_PAUSE = 0.05
+SILENCE = 1 / 3
+"""How much of the time limit a request may stay without an answer before it is sent again."""
 _BLOBS_KEPT = 1000
 _CLOCK_SKEW = timedelta(minutes=5)
 
@@ -140,7 +142,7 @@ class Container:
     def _new_client(self) -> ContainerClient:
         wire: dict[str, Any] = {
             "connection_timeout": self._timeout,
-            "read_timeout": self._timeout,
+            "read_timeout": self._timeout * SILENCE,  # so that `ask` has time left to ask again
             "connection_data_block_size": SLICE,
         }
         settings = {
