@@ -288,7 +288,7 @@ class Handle(Unfolding):
             return
         if self._local is None:
             await self._call(self._stream.close)
-        elif self._busy:
+        elif self._busy or self._turn.over:  # cancelled while it waits, it closes all the same
             await finish(self._close())
         else:
             await self._close()

@@ -16,6 +16,7 @@ import pytest
 import aiofs
 from aiofs import aiofiles, threads
 from aiofs.aiofiles.threadpool import binary, text, wrap
+from aiofs.localio.turns import turn_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,6 +81,26 @@ async def test_opens_cancelled_at_any_moment_leak_nothing(tmp_path: Path) -> Non
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
     await asyncio.to_thread(threads._workers.finish)
+    assert str(path) not in descriptors()
+
+
+async def test_what_is_cancelled_while_the_loop_has_its_turn_is_closed(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("text")
+    async with aiofiles.open(path) as warm:
+        await warm.read()
+    file = await aiofiles.open(path, "r+")
+    await file.read()
+    turn = turn_of(asyncio.get_running_loop())
+    for call in (file.close(), aiofiles.open(path, "rb").__aenter__()):
+        turn.over = True
+        task = asyncio.ensure_future(call)
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        turn.over = False
+    assert file.closed
     assert str(path) not in descriptors()
 
 
