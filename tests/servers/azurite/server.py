@@ -6,6 +6,7 @@ import base64
 import os
 import uuid
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 ACCOUNT = "aiofs"
 KEY = base64.b64encode(b"a key that no message may repeat").decode()
+NO_COLLECTION = Path(__file__).with_name("no_collection.js")
 OPTIONS = ("--inMemoryPersistence", "--silent", "--disableTelemetry", "--skipApiVersionCheck")
 
 
@@ -70,7 +72,10 @@ def azure_account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzureAcc
     script = install()
     with running(
         "azurite",
-        lambda port: (str(NODE), str(script), "--blobHost", HOST, "--blobPort", str(port), *OPTIONS),
+        lambda port: (
+            *(str(NODE), "--require", str(NO_COLLECTION), str(script)),
+            *("--blobHost", HOST, "--blobPort", str(port), *OPTIONS),
+        ),
         folder,
         environment={"AZURITE_ACCOUNTS": f"{ACCOUNT}:{KEY}"},
     ) as port:
