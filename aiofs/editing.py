@@ -245,9 +245,8 @@ class Editor(Handle):
         :raises Conflict: if somebody changed the file meanwhile.
         :raises OSError: if it could not be published; the old bytes then stay and the lock is free.
         """
-        if self._closed:
+        if not self._closes():
             return
-        self._closed = True
         try:
             if self._failed:
                 raise Spoiled.of(self._name, "an earlier write failed, so nothing was published")

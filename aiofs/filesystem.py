@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 from aiofs.copying import copy_file, move_file
 from aiofs.driver import Layer, Presigns
 from aiofs.errors import Unsupported, place, placed
+from aiofs.handles import Handles
 from aiofs.listing import Listing, Selection
 from aiofs.modes import BinaryMode, Mode, TextMode, parse_mode
 from aiofs.opening import Opening, open_file
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from aiofs.driver import Driver, Entry, Lease
     from aiofs.file import FileLike
+    from aiofs.handles import Handle
     from aiofs.text import TextFile
 
 BULK = 1000
@@ -37,6 +39,7 @@ class FileSystem(FileLikeSystem):
         self._driver = driver
         self._owner = owner
         self._base = base  # what this was made from: closed with it, and closed by it if that owns the store
+        self._handles = Handles()  # opened here, or by what was made from this
         self._closed = False
 
     @property
@@ -111,14 +114,14 @@ class FileSystem(FileLikeSystem):
         if metadata is not None:
             self._check_metadata(path, parsed, metadata)
         if not parsed.text:
-            return Opening(lambda: open_file(self._driver, path, parsed, metadata))
+            return Opening(lambda: self._open(path, parsed, metadata))
         from aiofs.text import TextFile  # noqa: PLC0415 -- loaded when text is used
         from aiofs.textformat import TextFormat  # noqa: PLC0415
 
         form = TextFormat.of(encoding or "utf-8", errors, newline)
 
         async def open_text() -> TextFile:
-            return TextFile(await open_file(self._driver, path, parsed, metadata), form.encoding, form.errors, newline)
+            return TextFile(await self._open(path, parsed, metadata), form.encoding, form.errors, newline)
 
         return Opening(open_text)
 
@@ -287,17 +290,41 @@ class FileSystem(FileLikeSystem):
         return FileSystem(driver, owner=self._owner, base=self)
 
     async def aclose(self) -> None:
-        """Close the clients that the store made. Harmless when done twice; any other use is a ValueError then."""
+        """Close the clients that the store made. Harmless when done twice; any other use is a ValueError then.
+
+        Files that are still open are let go of: what was written to them is not published, and closing them says so.
+        """
         if not self._closed:
             self._closed = True
-            if self._owner:
-                await self._driver.aclose()
-                if self._base is not None:
-                    await self._base.aclose()
+            try:
+                await self._handles.forsake()
+            finally:
+                if self._owner:
+                    await self._close_store()
 
     async def __aenter__(self) -> Self:
         self._check_open()
         return self
+
+    async def _close_store(self) -> None:
+        try:
+            if self._base is not None:
+                await self._base.aclose()
+        finally:
+            await self._driver.aclose()
+
+    async def _open(self, path: str, mode: Mode, metadata: Mapping[str, str] | None) -> Handle:
+        self._check_open()
+        handle = await open_file(self._driver, path, mode, metadata)
+        if self.closed:  # while it was opened
+            await handle.forsake()
+        self._remember(handle)
+        return handle
+
+    def _remember(self, handle: Handle) -> None:
+        self._handles.add(handle)
+        if self._base is not None:
+            self._base._remember(handle)  # noqa: SLF001 -- of the same class
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._driver}{' closed' if self.closed else ''}>"

@@ -8,6 +8,7 @@ import warnings
 from contextlib import suppress
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from weakref import WeakSet
 
 from aiofs.errors import AiofsError
 from aiofs.file import FileLike
@@ -45,11 +46,30 @@ class Handle(FileLike):
     _stream: ReadStream | None = None
     _session: WriteSession | None = None
     _lease: Lease | None = None
+    _forsaken = False
 
     def __init__(self, name: str, mode: str) -> None:
         super().__init__(name, mode)
         self.turns: asyncio.Lock = asyncio.Lock()
         self._opened_at = caller()
+
+    async def forsake(self) -> None:
+        """Let go, as the file system is being closed: nothing is published, which `close` then says."""
+        if not self._closed:
+            self._forsaken = self._lease is not None
+            await self.abort()
+
+    def _closes(self) -> bool:
+        """Close, and return whether there is something left to do for it.
+
+        :raises ValueError: if the file system was closed before a file that was being written.
+        """
+        if self._forsaken:
+            reason = "its file system was closed before it, so nothing was published"
+            raise ValueError(f"file {self._name!r}, opened at {self._opened_at}: {reason}")
+        was_open = not self._closed
+        self._closed = True
+        return was_open
 
     async def _release(self) -> None:
         """Let go of everything, however much of that fails; the first failure is raised at the end."""
@@ -76,6 +96,28 @@ class Handle(FileLike):
         outcome = "" if self._session is None and self._lease is None else "; what was written is lost"
         message = f"file {self._name!r}, opened at {self._opened_at}, was never closed{outcome}"
         warnings.warn(message, ResourceWarning, stacklevel=2, source=self)
+
+
+class Handles:
+    """Those that a file system opened and that are still in use."""
+
+    def __init__(self) -> None:
+        self._open: WeakSet[Handle] = WeakSet()
+
+    def __reduce__(self) -> tuple[type[Handles], tuple[()]]:
+        """Pickle as none: what is open stays open where it is."""
+        return Handles, ()
+
+    def add(self, handle: Handle) -> None:
+        """Remember one for as long as somebody else holds it."""
+        self._open.add(handle)
+
+    async def forsake(self) -> None:
+        """Have all let go, however much of that fails; the first failure is raised at the end."""
+        outcomes = await asyncio.gather(*(handle.forsake() for handle in self._open), return_exceptions=True)
+        for outcome in outcomes:
+            if outcome is not None:
+                raise outcome
 
 
 def caller() -> str:

@@ -26,6 +26,10 @@ class LockTable:
     def __init__(self) -> None:
         self._held: dict[str, TableLease] = {}
 
+    def __reduce__(self) -> tuple[type[LockTable], tuple[()]]:
+        """Pickle as empty: who holds a lock holds it where it is."""
+        return LockTable, ()
+
     def acquire(self, path: str) -> TableLease:
         """Return the lease of `path`.
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from aiofs.driver import Driver, Lease
-    from aiofs.file import FileLike
+    from aiofs.handles import Handle
     from aiofs.modes import Mode
 
 File = TypeVar("File", bound="AbstractAsyncContextManager[Any]")
@@ -47,7 +47,7 @@ class Opening(AbstractAsyncContextManager[File], Generic[File]):
         await file.__aexit__(kind, error, trace)
 
 
-async def open_file(driver: Driver, path: str, mode: Mode, metadata: Mapping[str, str] | None = None) -> FileLike:
+async def open_file(driver: Driver, path: str, mode: Mode, metadata: Mapping[str, str] | None = None) -> Handle:
     """Open the file for bytes, under its lock if the mode writes.
 
     :raises NotFound: if there is no such file and the mode is r or r+.
@@ -64,7 +64,7 @@ async def open_file(driver: Driver, path: str, mode: Mode, metadata: Mapping[str
         raise
 
 
-async def _open_to_write(driver: Driver, path: str, mode: Mode, metadata: Mapping[str, str] | None) -> FileLike:
+async def _open_to_write(driver: Driver, path: str, mode: Mode, metadata: Mapping[str, str] | None) -> Handle:
     lease = await driver.lock(path)
     try:
         if mode.action == "r+":

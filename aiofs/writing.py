@@ -225,9 +225,8 @@ class Writer(Handle):
 
         :raises OSError: if it could not be published; the old bytes then stay and the lock is free.
         """
-        if self._closed:
+        if not self._closes():
             return
-        self._closed = True
         try:
             if not self._untouched or self._failure is not None:
                 await self._publish()

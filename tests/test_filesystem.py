@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 from typing import TYPE_CHECKING, Any
 
@@ -95,6 +96,60 @@ async def test_closing_what_has_layers_closes_the_store() -> None:
     assert counted.times
     await all_refused(layered, fs, folder)
     await fs.aclose()
+
+
+async def test_files_of_a_folder_are_let_go_with_its_store() -> None:
+    async with aiofs.MemoryFileSystem() as fs:
+        folder = fs.over(Prefix("folder/")).at("inner")
+        reader = await folder.open("text", "wt")
+        await reader.write("lost")
+    with pytest.raises(ValueError, match=r"'text', opened at .*test_filesystem\.py:.* nothing was published"):
+        await reader.close()
+
+
+async def test_files_of_a_store_stay_open_when_a_folder_is_closed() -> None:
+    async with aiofs.MemoryFileSystem() as fs:
+        file = await fs.open("file", "w")
+        await fs.at("folder").aclose()
+        await file.write(b"kept")
+        await file.close()
+        assert await fs.read_bytes("file") == b"kept"
+
+
+async def awaited(opening: Awaitable[aiofs.FileLike]) -> aiofs.FileLike:
+    """`create_task` takes coroutines only."""
+    return await opening
+
+
+async def test_a_file_that_is_opened_while_its_store_is_closed() -> None:
+    chaos = Chaos()
+    fs = aiofs.MemoryFileSystem().over(chaos)
+    opening = fs.open("file", "w")
+    late = fs.open("file", "w")
+    gate = chaos.stall("begin")
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(awaited(opening))
+        await gate.reached.wait()
+        await fs.aclose()
+        gate.open()
+    file = task.result()
+    assert file.closed
+    with pytest.raises(ValueError, match="nothing was published"):
+        await file.close()
+    with pytest.raises(ValueError, match="closed file system"):
+        await late
+
+
+async def test_all_files_are_let_go_of_though_one_of_them_fails() -> None:
+    chaos = Chaos()
+    store = aiofs.MemoryFileSystem()
+    fs = store.over(chaos)
+    files = [await fs.open(name, "w") for name in ("first", "second", "third")]
+    chaos.fail("release", OSError(errno.EIO, "it will not"))
+    with pytest.raises(OSError, match="it will not"):
+        await fs.aclose()
+    assert all(file.closed for file in files)
+    assert store.closed
 
 
 @pytest.mark.parametrize("metadata", ["text", ["list"], 3])

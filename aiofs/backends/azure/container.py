@@ -61,6 +61,10 @@ class Container:
         self._blobs: OrderedDict[str, BlobClient] = OrderedDict()
         self._where = self._new_client().primary_hostname  # which checks what was given, and connects nothing
 
+    def __reduce__(self) -> tuple[type[Container], tuple[object, ...]]:
+        """Pickle without the clients: who opens it makes their own."""
+        return Container, (self.name, self._connection_string, self._account_url, self._credential, self._timeout)
+
     def __str__(self) -> str:
         return f"Azure container {self.name} at {self._where}"
 

@@ -220,6 +220,10 @@ class Network:
         self._servers: dict[asyncio.AbstractEventLoop, dict[Address, Server]] = {}
         self._closed = False
 
+    def __reduce__(self) -> tuple[type[Network], tuple[Limits]]:
+        """Pickle without the connections: who opens it makes their own."""
+        return Network, (self._limits,)
+
     def at(self, address: Address) -> Server:
         """Return the server at an address.
 

@@ -66,6 +66,15 @@ class Connection:
         self._at_once = min(_AT_ONCE, getattr(pool, "max_connections", _AT_ONCE))
         self._turns = self._new_turns()
 
+    def __reduce__(self) -> tuple[type[Connection], tuple[str, None, float]]:
+        """Pickle without the client: who opens it makes their own.
+
+        :raises TypeError: for a client that was lent.
+        """
+        if self._url is None:
+            raise TypeError("a Redis client that was lent cannot be pickled: give the URL instead")
+        return Connection, (self._url, None, self._timeout)
+
     def __str__(self) -> str:
         if self._url is None:
             return "Redis through a client that was lent"

@@ -78,6 +78,29 @@ class Life:
         assert await store.fresh().read_bytes("file") == b"x"
 
     @needs("writable")
+    async def test_75_closed_before_its_files(self, store: Harness) -> None:
+        """Files still open when their system is closed are let go of; nothing is published, and `close` says so."""
+        await store.put("file", b"x" * 100_000)
+        for mode in ("r", "r+", "w", "a"):
+            async with store.no_leftovers():
+                fs = store.fresh()
+                file = await fs.open("file", mode)
+                if mode != "r":
+                    await file.write(b"new" * store.part_size)
+                else:
+                    assert await file.read(1) == b"x"
+                await fs.aclose()
+                with pytest.raises(ValueError, match="closed"):
+                    await file.read(1)
+                if mode != "r":
+                    with pytest.raises(ValueError, match=r"'file', opened at .+ nothing was published"):
+                        await file.close()
+                await file.abort()
+                assert file.closed
+            assert await store.get("file") == b"x" * 100_000
+        await store.write_at_once("file")
+
+    @needs("writable")
     async def test_76_second_loop(self, store: Harness) -> None:
         """One process may run one loop after another, with a new system in each."""
 

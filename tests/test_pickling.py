@@ -1,0 +1,82 @@
+"""A file system goes to another process, used or not: as its settings, without what is open."""
+
+from __future__ import annotations
+
+import pickle
+from typing import TYPE_CHECKING
+
+import pytest
+import redis.asyncio as redis
+
+from aiofs import AzureFileSystem, FastDFSFileSystem, MemoryFileSystem, OSFileSystem, RedisFileSystem, S3FileSystem
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from aiofs.backends.s3.settings import Locking
+    from aiofs.filesystem import FileSystem
+    from servers.azurite.server import AzureAccount
+    from servers.moto import S3Server
+
+
+async def check(fs: FileSystem) -> None:
+    """Write, before and after it was pickled, and read through the copies."""
+    for copied in range(2):
+        copy = pickle.loads(pickle.dumps(fs))
+        async with copy:
+            await copy.write_bytes(f"folder/{copied}", b"copy")
+        assert not fs.closed
+        assert await fs.read_bytes(f"folder/{copied}") == b"copy"
+        async with fs.open("folder/0", "r+") as file:
+            pickle.dumps(fs)
+            await file.write(b"open")
+    assert await fs.read_bytes("folder/0") == b"open"
+    await fs.aclose()
+    assert pickle.loads(pickle.dumps(fs)).closed
+
+
+async def test_memory() -> None:
+    fs = MemoryFileSystem()
+    await fs.write_bytes("file", b"before")
+    async with fs.open("file", "r+") as file:
+        copy = pickle.loads(pickle.dumps(fs))
+        await file.write(b"change")
+    await copy.write_bytes("other", b"free")
+    assert await copy.read_bytes("file") == b"before"
+    assert await fs.ls() == ["file"]
+
+
+async def test_local_files(tmp_path: Path) -> None:
+    await check(OSFileSystem(tmp_path))
+
+
+async def test_redis(valkey_url: str) -> None:
+    await check(RedisFileSystem(valkey_url))
+
+
+async def test_redis_that_was_lent(valkey_url: str) -> None:
+    async with redis.Redis.from_url(valkey_url) as client, RedisFileSystem(client=client) as fs:
+        with pytest.raises(TypeError, match="lent cannot be pickled: give the URL"):
+            pickle.dumps(fs)
+
+
+@pytest.mark.parametrize("locking", ["lease", "commit"])
+async def test_s3(s3_server: S3Server, locking: Locking) -> None:
+    await check(
+        S3FileSystem(
+            s3_server.bucket,
+            endpoint_url=s3_server.endpoint_url,
+            access_key=s3_server.access_key,
+            secret_key=s3_server.secret_key,
+            locking=locking,
+        )
+    )
+
+
+@pytest.mark.may_block  # the SDK does in its client
+async def test_azure(azurite: AzureAccount) -> None:
+    await check(AzureFileSystem(azurite.container, connection_string=azurite.connection_string))
+
+
+async def test_fastdfs(fastdfs_tracker: str, tmp_path: Path) -> None:
+    await check(FastDFSFileSystem([fastdfs_tracker], index=OSFileSystem(tmp_path)))
