@@ -144,9 +144,10 @@ class Commit:
 
     async def test_36_abandoned_handle(self, store: Harness) -> None:
         """A writer that is never closed publishes nothing and warns, naming where it was opened."""
-        await store.put("file", OLD)
+        for path in ("w", "r+", "r"):
+            await store.put(path, OLD)
         opener: dict[str, Any] = {"__name__": "a_program"}
-        source = "\n\nasync def opened(fs, mode):\n    return await fs.open('file', mode)\n"
+        source = "\n\nasync def opened(fs, mode):\n    return await fs.open(mode, mode)\n"
         exec(compile(source, "a_program.py", "exec"), opener)  # noqa: S102 -- a frame outside the package is needed
         for mode in ("w", "r+", "r"):
             with warnings.catch_warnings(record=True) as caught:
@@ -159,9 +160,10 @@ class Commit:
                 del file
                 gc.collect()
             messages = [str(warning.message) for warning in caught if warning.category is ResourceWarning]
-            assert any("'file'" in message and "a_program.py:4" in message for message in messages)
-            assert await store.get("file") == OLD
-            await store.freed("file")
+            assert any(f"'{mode}'" in message and "a_program.py:4" in message for message in messages)
+            assert await store.get(mode) == OLD
+        for path in ("w", "r+", "r"):
+            await store.freed(path)
 
     async def test_37_failed_commit(self, store: Harness) -> None:
         """A commit that fails raises; the old bytes stay and the lock is free."""

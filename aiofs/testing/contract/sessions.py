@@ -91,8 +91,8 @@ class Prepared:
     async def test_125_prepared_then_aborted(self, store: Harness) -> None:
         """Or it is taken back, and leaves no trace; doing it again changes nothing."""
         await store.put("file", b"old")
-        for path in ("file", "folder/new"):
-            token = await _prepared(store, path, b"n" * (store.part_size + 1))
+        tokens = [await _prepared(store, path, b"n" * (store.part_size + 1)) for path in ("file", "folder/new")]
+        for token in tokens:
             for _ in range(2):
                 session = await _resumed(store, token)
                 await session.abort()
@@ -137,10 +137,10 @@ class Leftovers:
     @needs("resume")
     async def test_128_dead_writers_are_swept(self, store: Harness) -> None:
         """What a dead writer prepared is told and can be swept, and the old bytes stay."""
-        await store.put("file", b"old")
-        token = await _prepared(store, "file", b"new")
-        await (await _resumed(store, token)).abort()
-        token = await _prepared(store, "file", b"new")
+        for path in ("file", "other"):
+            await store.put(path, b"old")
+        taken_back, token = [await _prepared(store, path, b"new") for path in ("other", "file")]
+        await (await _resumed(store, taken_back)).abort()
         deadline = time.monotonic() + store.lease + PATIENCE
         while await store.leftovers() and time.monotonic() < deadline:
             await store.sweep()
