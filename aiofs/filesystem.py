@@ -189,6 +189,8 @@ class FileSystem(FileLikeSystem):
         folder = check_folder(path)
         cut = len(under(folder))
         entries = await self.ls(folder, recursive=False)
+        if folder and not entries:
+            return  # a folder is there as long as a file is
         folders = [name[cut:-1] for name in entries if name.endswith("/")]
         yield folder, folders, [name[cut:] for name in entries if not name.endswith("/")]
         for child in folders:

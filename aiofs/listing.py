@@ -57,12 +57,12 @@ class Selection:
 
 
 async def walk_names(names: AsyncIterable[str], top: str) -> AsyncIterator[tuple[str, list[str], list[str]]]:
-    """Yield `(folder, folders in it, files in it)` for sorted names, from `top` downwards."""
+    """Yield `(folder, folders in it, files in it)` for sorted names, from `top` downwards; nothing for no names in it."""
     levels: dict[str, tuple[dict[str, None], list[str]]] = {top: ({}, [])}
     async for name in names:
         folder, _, leaf = name.rpartition("/")
         _level(levels, folder, top)[1].append(leaf)
-    todo = [top]
+    todo = [top] if not top or any(levels[top]) else []
     while todo:
         folder = todo.pop()
         folders, files = levels[folder]

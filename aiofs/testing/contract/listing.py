@@ -196,3 +196,12 @@ class Listings:
         assert await store.fs.glob("**/b.csv") == ["b.csv", "d/e/b.csv"]
         assert await store.fs.ls("d", glob="e/?.csv") == ["d/e/b.csv"]
         assert await store.fs.glob("no/such/*") == []
+
+    async def test_112_walk(self, store: Harness) -> None:
+        """`walk` goes through the folders level by level; where there is no folder it finds none."""
+        for name in ("a.txt", "d/a.txt", "d/e/b.csv"):
+            await store.put(name)
+        below = [("d", ["e"], ["a.txt"]), ("d/e", [], ["b.csv"])]
+        assert [level async for level in store.fs.walk()] == [("", ["d"], ["a.txt"]), *below]
+        assert [level async for level in store.fs.walk("d")] == below
+        assert [level async for level in store.fs.walk("no/such")] == []
