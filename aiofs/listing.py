@@ -57,7 +57,7 @@ class Selection:
 
 
 async def walk_names(names: AsyncIterable[str], top: str) -> AsyncIterator[tuple[str, list[str], list[str]]]:
-    """Yield `(folder, folders in it, files in it)` for sorted names, from `top` downwards; nothing for no names in it."""
+    """Yield `(folder, folders in it, files in it)` for sorted names, from `top` down; nothing where none is below."""
     levels: dict[str, tuple[dict[str, None], list[str]]] = {top: ({}, [])}
     async for name in names:
         folder, _, leaf = name.rpartition("/")
