@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import secrets
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -30,7 +30,6 @@ class MemoryDriver(Driver):
     def __init__(self) -> None:
         self._files: dict[str, Stored] = {}
         self._locks = LockTable()
-        self._versions = itertools.count(1)
         self._prepared: dict[str, MemorySession] = {}
         self._kept: dict[tuple[str, str], Stored] = {}
 
@@ -168,8 +167,8 @@ class MemoryDriver(Driver):
         return self._files.pop(path).entry
 
     def next_version(self) -> str:
-        """Return a version that none had before."""
-        return str(next(self._versions))
+        """Return a version that none had before, here or where a pickled copy goes on."""
+        return secrets.token_hex(8)
 
     def wait(self, path: str, session: MemorySession) -> None:
         """Let a session wait for its decision; until then nobody else writes the file."""
