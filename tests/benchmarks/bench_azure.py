@@ -1,25 +1,24 @@
-"""Azure: its SDK, adlfs, obstore and aiofs side by side, client CPU per operation, over an Azurite of the run's own.
+"""Azure: its SDK, adlfs, obstore, opendal and aiofs side by side, over an Azurite of the benchmark's own.
 
-`python tests/benchmarks/bench_azure.py`, with adlfs and obstore installed beside. Contenders take turns; a figure is
-the median of the rounds. Azurite is another process, so what it takes is not counted.
+`python tests/benchmarks/bench_azure.py`; what is measured, `turns.py` says. Azurite is another process, so what it
+takes is not counted.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import statistics
 import sys
 import tempfile
-import time
-from collections.abc import AsyncIterable, Awaitable, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import obstore
+import opendal
 from adlfs import AzureBlobFileSystem
 from azure.storage.blob.aio import ContainerClient
 from obstore.store import AzureStore
+from turns import Operation, take_turns
 
 from aiofs.stores import AzureFileSystem
 
@@ -28,23 +27,13 @@ from servers.azurite.install import NODE, install
 from servers.azurite.server import ACCOUNT, KEY, OPTIONS, AzureAccount
 from servers.process import HOST, running
 
-ROUNDS = 11
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable
+
 CONTAINER = "benchmark"
 SMALL = bytes(1024)
 LARGE = bytes(64 << 20)
-Operation = Callable[[], Awaitable[Any]]
-
-
-async def cpu(operation: Operation, width: int, count: int) -> float:
-    """Return the microseconds of this process's CPU that an operation takes, `width` at a time."""
-
-    async def some() -> None:
-        for _ in range(count // width):
-            await operation()
-
-    began = time.process_time()
-    await asyncio.gather(*[some() for _ in range(width)])
-    return (time.process_time() - began) / count * 1e6
+Operations = dict[str, Operation]
 
 
 async def through(listing: AsyncIterable[Any]) -> None:
@@ -53,110 +42,131 @@ async def through(listing: AsyncIterable[Any]) -> None:
         pass
 
 
+async def by_sdk(account: AzureAccount, stack: AsyncExitStack) -> Operations:
+    """The raw SDK, as it comes."""
+    client = await stack.enter_async_context(
+        ContainerClient.from_connection_string(account.connection_string, CONTAINER)
+    )
+
+    async def get(name: str) -> None:
+        await (await client.download_blob(name)).readall()
+
+    return {
+        "GET 1 KiB": lambda: get("small"),
+        "HEAD": lambda: client.get_blob_client("small").get_blob_properties(),
+        "PUT 1 KiB": lambda: client.upload_blob("new", SMALL, overwrite=True),
+        "LIST 1000": lambda: through(client.list_blobs("many/")),
+        "GET 64 MiB": lambda: get("large"),
+        "PUT 64 MiB": lambda: client.upload_blob("large", LARGE, overwrite=True, max_concurrency=4),
+    }
+
+
+async def by_adlfs(account: AzureAccount, stack: AsyncExitStack) -> Operations:
+    """adlfs, by its asynchronous methods; called synchronous, it has a loop to end in when the process does."""
+    fs = AzureBlobFileSystem(connection_string=account.connection_string)
+    stack.push_async_callback(fs.service_client.close)
+
+    async def listed() -> None:
+        fs.dircache.clear()
+        await fs._ls(f"{CONTAINER}/many", detail=True)
+
+    return {
+        "GET 1 KiB": lambda: fs._cat_file(f"{CONTAINER}/small"),
+        "HEAD": lambda: fs._info(f"{CONTAINER}/small", refresh=True),
+        "PUT 1 KiB": lambda: fs._pipe_file(f"{CONTAINER}/new", SMALL),
+        "LIST 1000": listed,
+        "GET 64 MiB": lambda: fs._cat_file(f"{CONTAINER}/large"),
+        "PUT 64 MiB": lambda: fs._pipe_file(f"{CONTAINER}/large", LARGE),
+    }
+
+
+async def by_obstore(account: AzureAccount, _: AsyncExitStack) -> Operations:
+    """obstore, in Rust."""
+    store = AzureStore(
+        CONTAINER,
+        account_name=account.name,
+        account_key=account.key,
+        endpoint=account.url,
+        client_options={"allow_http": True},
+    )
+
+    async def get(name: str) -> None:
+        await (await obstore.get_async(store, name)).bytes_async()
+
+    return {
+        "GET 1 KiB": lambda: get("small"),
+        "HEAD": lambda: obstore.head_async(store, "small"),
+        "PUT 1 KiB": lambda: obstore.put_async(store, "new", SMALL),
+        "LIST 1000": lambda: through(store.list("many/")),
+        "GET 64 MiB": lambda: get("large"),
+        "PUT 64 MiB": lambda: obstore.put_async(store, "large", LARGE),
+    }
+
+
+async def by_opendal(account: AzureAccount, _: AsyncExitStack) -> Operations:
+    """opendal, in Rust."""
+    operator = opendal.AsyncOperator(
+        "azblob", container=CONTAINER, endpoint=account.url, account_name=account.name, account_key=account.key
+    )
+
+    async def listed() -> None:
+        await through(await operator.list("many/"))
+
+    return {
+        "GET 1 KiB": lambda: operator.read("small"),
+        "HEAD": lambda: operator.stat("small"),
+        "PUT 1 KiB": lambda: operator.write("new", SMALL),
+        "LIST 1000": listed,
+        "GET 64 MiB": lambda: operator.read("large"),
+        "PUT 64 MiB": lambda: operator.write("large", LARGE),
+    }
+
+
+async def by_aiofs(account: AzureAccount, stack: AsyncExitStack) -> Operations:
+    """aiofs, which writes under a lock."""
+    fs = await stack.enter_async_context(AzureFileSystem(CONTAINER, connection_string=account.connection_string))
+    return {
+        "GET 1 KiB": lambda: fs.read_bytes("small"),
+        "HEAD": lambda: fs.stat("small"),
+        "PUT 1 KiB": lambda: fs.write_bytes("new", SMALL),
+        "LIST 1000": lambda: through(fs.scan("many")),
+        "GET 64 MiB": lambda: fs.read_bytes("large"),
+        "PUT 64 MiB": lambda: fs.write_bytes("large", LARGE),
+    }
+
+
+async def fill(account: AzureAccount) -> None:
+    """Make the container, and what is read."""
+    async with ContainerClient.from_connection_string(account.connection_string, CONTAINER) as client:
+        await client.create_container()
+        await client.upload_blob("small", SMALL)
+        await client.upload_blob("large", LARGE)
+        for number in range(1000):
+            await client.upload_blob(f"many/{number:04}", b"")
+
+
 async def measure(account: AzureAccount) -> None:
     """Print a line for each operation."""
-    async with contextlib.AsyncExitStack() as stack:
-        sdk = await stack.enter_async_context(
-            ContainerClient.from_connection_string(account.connection_string, CONTAINER)
-        )
-        await sdk.create_container()
-        ours = await stack.enter_async_context(AzureFileSystem(CONTAINER, connection_string=account.connection_string))
-        fsspec = AzureBlobFileSystem(connection_string=account.connection_string, asynchronous=True)
-        rust = AzureStore(
-            CONTAINER,
-            account_name=account.name,
-            account_key=account.key,
-            endpoint=account.url,
-            client_options={"allow_http": True},
-        )
-        await sdk.upload_blob("small", SMALL)
-        for number in range(1000):
-            await sdk.upload_blob(f"many/{number:04}", b"")
-
-        async def sdk_get(name: str) -> None:
-            await (await sdk.download_blob(name)).readall()
-
-        async def rust_get(name: str) -> None:
-            await (await obstore.get_async(rust, name)).bytes_async()
-
-        async def fsspec_list() -> None:
-            fsspec.dircache.clear()
-            await fsspec._ls(f"{CONTAINER}/many", detail=True)
-
-        small: dict[str, Operation] = {
-            "SDK": lambda: sdk_get("small"),
-            "adlfs": lambda: fsspec._cat_file(f"{CONTAINER}/small"),
-            "obstore": lambda: rust_get("small"),
-            "aiofs": lambda: ours.read_bytes("small"),
+    await fill(account)
+    async with AsyncExitStack() as stack:
+        contenders = {
+            "SDK": await by_sdk(account, stack),
+            "adlfs": await by_adlfs(account, stack),
+            "obstore": await by_obstore(account, stack),
+            "opendal": await by_opendal(account, stack),
+            "aiofs": await by_aiofs(account, stack),
         }
-        await measure_all("GET 1 KiB x1", 1, 64, small)
-        await measure_all("GET 1 KiB x32", 32, 64, small)
-        await measure_all(
-            "HEAD",
-            1,
-            64,
-            {
-                "SDK": lambda: sdk.get_blob_client("small").get_blob_properties(),
-                "adlfs": lambda: fsspec._info(f"{CONTAINER}/small", refresh=True),
-                "obstore": lambda: obstore.head_async(rust, "small"),
-                "aiofs": lambda: ours.stat("small"),
-            },
-        )
-        await measure_all(
-            "PUT 1 KiB",
-            1,
-            32,
-            {
-                "SDK": lambda: sdk.upload_blob("new", SMALL, overwrite=True),
-                "adlfs": lambda: fsspec._pipe_file(f"{CONTAINER}/new", SMALL),
-                "obstore": lambda: obstore.put_async(rust, "new", SMALL),
-                "aiofs, locked": lambda: ours.write_bytes("new", SMALL),
-            },
-        )
-        await measure_all(
-            "LIST 1000",
-            1,
-            1,
-            {
-                "SDK": lambda: through(sdk.list_blobs("many/")),
-                "adlfs": fsspec_list,
-                "obstore": lambda: through(rust.list("many/")),
-                "aiofs": lambda: through(ours.scan("many")),
-            },
-        )
-        await measure_all(
-            "PUT 64 MiB",
-            1,
-            1,
-            {
-                "SDK": lambda: sdk.upload_blob("large", LARGE, overwrite=True, max_concurrency=4),
-                "adlfs": lambda: fsspec._pipe_file(f"{CONTAINER}/large", LARGE),
-                "obstore": lambda: obstore.put_async(rust, "large", LARGE),
-                "aiofs": lambda: ours.write_bytes("large", LARGE),
-            },
-        )
-        await measure_all(
-            "GET 64 MiB",
-            1,
-            1,
-            {
-                "SDK": lambda: sdk_get("large"),
-                "adlfs": lambda: fsspec._cat_file(f"{CONTAINER}/large"),
-                "obstore": lambda: rust_get("large"),
-                "aiofs": lambda: ours.read_bytes("large"),
-            },
-        )
-
-
-async def measure_all(what: str, width: int, count: int, contenders: dict[str, Operation]) -> None:
-    """Let the contenders take turns, and print the median of each and its ratio to the first."""
-    taken: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(ROUNDS):
-        for name, operation in contenders.items():
-            taken[name].append(await cpu(operation, width, count))
-    medians = {name: statistics.median(times) for name, times in taken.items()}
-    first = next(iter(medians.values()))
-    print(f"{what:14}", *[f"{name} {time:.0f} µs ({time / first:.2f})" for name, time in medians.items()], sep="  ")
+        for what, width, count in (
+            ("GET 1 KiB", 1, 64),
+            ("GET 1 KiB", 32, 64),
+            ("HEAD", 1, 64),
+            ("PUT 1 KiB", 1, 32),
+            ("LIST 1000", 1, 1),
+            ("GET 64 MiB", 1, 1),
+            ("PUT 64 MiB", 1, 1),
+        ):
+            able = {name: operations[what] for name, operations in contenders.items()}
+            await take_turns(what, able, width=width, count=count)
 
 
 def main() -> None:

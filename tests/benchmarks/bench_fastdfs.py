@@ -1,20 +1,18 @@
-"""FastDFS: the client beside a bare loop over sockets that sends the same bytes, client CPU per operation.
+"""FastDFS: the client beside a bare loop over sockets that sends the same bytes.
 
-`python tests/benchmarks/bench_fastdfs.py`. The servers are a double in a process of its own. Contenders take turns; a
-figure is the median of the rounds.
+`python tests/benchmarks/bench_fastdfs.py`; what is measured, `turns.py` says. The servers are a double in a process of
+its own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
-import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+
+from turns import take_turns
 
 from aiofs.backends.fastdfs import FastDFSClient, FileId, wire
 from aiofs.stores import FastDFSFileSystem, MemoryFileSystem
@@ -23,11 +21,9 @@ TESTS = Path(__file__).parents[1]
 sys.path.insert(0, str(TESTS))
 from servers.process import HOST, running  # noqa: E402
 
-ROUNDS = 15
 OPERATIONS = 320
 SMALL = bytes(1024)
 LARGE = bytes(64 << 20)
-Operation = Callable[[], Awaitable[Any]]
 
 
 class Bare:
@@ -52,14 +48,6 @@ class Bare:
 
     def close(self) -> None:
         self._socket.close()
-
-
-async def cpu(operation: Operation, count: int) -> float:
-    """Return the microseconds of this process's CPU that an operation takes."""
-    began = time.process_time()
-    for _ in range(count):
-        await operation()
-    return (time.process_time() - began) / count * 1e6
 
 
 async def measure(port: int) -> None:
@@ -94,30 +82,16 @@ async def measure(port: int) -> None:
                 async for _ in download:
                     pass
 
-        table: dict[str, tuple[int, dict[str, Operation]]] = {
-            "info": (OPERATIONS, {"bare": lambda: storage.ask(look), "client": lambda: client.info(str(small))}),
-            "download 1 KiB": (
-                OPERATIONS,
-                {
-                    "bare": bare_download,
-                    "client": lambda: client.read(str(small)),
-                    "file system": lambda: fs.read_bytes("small"),
-                },
-            ),
-            "upload and delete 1 KiB": (OPERATIONS, {"bare": bare_upload, "client": upload}),
-            "download 64 MiB": (2, {"bare": lambda: storage.ask(get_large), "client": streamed}),
+        infos = {"bare": lambda: storage.ask(look), "client": lambda: client.info(str(small))}
+        await take_turns("info", infos, count=OPERATIONS)
+        downloads = {
+            "bare": bare_download,
+            "client": lambda: client.read(str(small)),
+            "file system": lambda: fs.read_bytes("small"),
         }
-        for what, (count, contenders) in table.items():
-            taken: dict[str, list[float]] = {name: [] for name in contenders}
-            for _ in range(ROUNDS):
-                for name, operation in contenders.items():
-                    taken[name].append(await cpu(operation, count))
-            medians = {name: statistics.median(times) for name, times in taken.items()}
-            print(
-                f"{what:24}",
-                *[f"{name} {each:.0f} µs ({each / medians['bare']:.2f})" for name, each in medians.items()],
-                sep="  ",
-            )
+        await take_turns("download 1 KiB", downloads, count=OPERATIONS)
+        await take_turns("upload and delete 1 KiB", {"bare": bare_upload, "client": upload}, count=OPERATIONS)
+        await take_turns("download 64 MiB", {"bare": lambda: storage.ask(get_large), "client": streamed}, count=2)
         tracker.close()
         storage.close()
 

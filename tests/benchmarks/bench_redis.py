@@ -1,20 +1,17 @@
-"""Redis: redis-py and aiofs side by side, client CPU per operation, over a server of the benchmark's own.
+"""Redis: redis-py and aiofs side by side, over a server of the benchmark's own.
 
-`python tests/benchmarks/bench_redis.py`. Contenders take turns; a figure is the median of the rounds.
+`python tests/benchmarks/bench_redis.py`; what is measured, `turns.py` says.
 """
 
 from __future__ import annotations
 
 import asyncio
-import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import redis.asyncio
+from turns import take_turns
 
 from aiofs.stores import RedisFileSystem
 
@@ -22,23 +19,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from servers.process import running
 from servers.valkey import command
 
-ROUNDS = 15
 OPERATIONS = 320
 SMALL = bytes(1024)
 LARGE = bytes(64 << 20)
-Operation = Callable[[], Awaitable[Any]]
-
-
-async def cpu(operation: Operation, width: int, count: int) -> float:
-    """Return the microseconds of this process's CPU that an operation takes, `width` at a time."""
-
-    async def some() -> None:
-        for _ in range(count // width):
-            await operation()
-
-    began = time.process_time()
-    await asyncio.gather(*[some() for _ in range(width)])
-    return (time.process_time() - began) / count * 1e6
 
 
 async def measure(url: str) -> None:
@@ -59,53 +42,22 @@ async def measure(url: str) -> None:
             async for _ in raw.scan_iter(match="many:*", count=1000):
                 pass
 
-        table: dict[str, tuple[int, int, dict[str, Operation]]] = {}
-        for width in (1, 32):
-            table[f"GET 1 KiB x{width}"] = (
-                width,
-                OPERATIONS,
-                {
-                    "redis-py": lambda: raw.get("small"),
-                    "aiofs read_bytes": lambda: fs.read_bytes("small"),
-                    "aiofs open+read": opened,
-                },
-            )
-        table["SET 1 KiB"] = (
-            1,
-            OPERATIONS,
-            {
-                "redis-py": lambda: raw.set("new", SMALL),
-                "aiofs locked": lambda: fs.write_bytes("new", SMALL),
-            },
-        )
-        table["STRLEN, stat"] = (
-            1,
-            OPERATIONS,
-            {"redis-py": lambda: raw.strlen("small"), "aiofs": lambda: fs.stat("small")},
-        )
-        table["1000 keys"] = (1, 10, {"redis-py": scanned, "aiofs": listed})
-        table["SET 64 MiB"] = (
-            1,
-            1,
-            {"redis-py": lambda: raw.set("large", LARGE), "aiofs": lambda: fs.write_bytes("large", LARGE)},
-        )
-        table["GET 64 MiB"] = (
-            1,
-            1,
-            {"redis-py": lambda: raw.get("large"), "aiofs": lambda: fs.read_bytes("large")},
-        )
-        for what, (width, count, contenders) in table.items():
-            taken: dict[str, list[float]] = {name: [] for name in contenders}
-            for _ in range(ROUNDS):
-                for name, operation in contenders.items():
-                    taken[name].append(await cpu(operation, width, count))
-            medians = {name: statistics.median(times) for name, times in taken.items()}
-            first = next(iter(medians.values()))
-            print(
-                f"{what:14}",
-                *[f"{name} {time:.0f} µs ({time / first:.2f})" for name, time in medians.items()],
-                sep="  ",
-            )
+        reads = {
+            "redis-py": lambda: raw.get("small"),
+            "aiofs": lambda: fs.read_bytes("small"),
+            "aiofs open+read": opened,
+        }
+        await take_turns("GET 1 KiB", reads, count=OPERATIONS)
+        await take_turns("GET 1 KiB", reads, width=32, count=OPERATIONS)
+        writes = {"redis-py": lambda: raw.set("new", SMALL), "aiofs locked": lambda: fs.write_bytes("new", SMALL)}
+        await take_turns("SET 1 KiB", writes, count=OPERATIONS)
+        looks = {"redis-py": lambda: raw.strlen("small"), "aiofs": lambda: fs.stat("small")}
+        await take_turns("STRLEN, stat", looks, count=OPERATIONS)
+        await take_turns("1000 keys", {"redis-py": scanned, "aiofs": listed}, count=10)
+        large = {"redis-py": lambda: raw.set("large", LARGE), "aiofs": lambda: fs.write_bytes("large", LARGE)}
+        await take_turns("SET 64 MiB", large)
+        large = {"redis-py": lambda: raw.get("large"), "aiofs": lambda: fs.read_bytes("large")}
+        await take_turns("GET 64 MiB", large)
 
 
 def main() -> None:

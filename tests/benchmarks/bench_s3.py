@@ -1,39 +1,32 @@
 """S3: aiobotocore, s3fs, obstore, opendal and aiofs side by side, over a server that answers out of hand.
 
-`python tests/benchmarks/bench_s3.py`. Figures are medians of rounds in which the contenders take turns: this process's
-CPU for one operation, all threads included, and with large files the time that passes as well.
+`python tests/benchmarks/bench_s3.py`; what is measured, `turns.py` says.
 """
 
 from __future__ import annotations
 
 import asyncio
-import gc
-import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 import obstore
 import opendal
 import s3fs
 from aiobotocore.session import AioSession
 from obstore.store import S3Store
+from turns import Operation, take_turns
 
 from aiofs.stores import S3FileSystem
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from servers.process import HOST, running
 
-ROUNDS = 15
 SMALL = bytes(1 << 10)
 LARGE = bytes(1 << 26)
 STEP = 1 << 20
 KEYS = {"aws_access_key_id": "key", "aws_secret_access_key": "secret"}
-Operation = Callable[[], Awaitable[Any]]
 Operations = dict[str, Operation]
 
 
@@ -183,19 +176,6 @@ async def by_aiofs(url: str, stack: AsyncExitStack, *, locking: str = "commit") 
     }
 
 
-async def taken(operation: Operation, width: int, count: int) -> tuple[float, float]:
-    """Return the milliseconds of CPU, and of time, that one operation takes, `width` at a time."""
-
-    async def some() -> None:
-        for _ in range(count // width):
-            await operation()
-
-    gc.collect()
-    began, cpu = time.perf_counter(), time.process_time()
-    await asyncio.gather(*[some() for _ in range(width)])
-    return (time.process_time() - cpu) / count * 1e3, (time.perf_counter() - began) / count * 1e3
-
-
 async def measure(url: str) -> None:
     """Print a line for each operation."""
     async with AsyncExitStack() as stack:
@@ -205,34 +185,20 @@ async def measure(url: str) -> None:
             "obstore": await by_obstore(url, stack),
             "opendal": await by_opendal(url, stack),
             "aiofs": await by_aiofs(url, stack),
-            "aiofs open+read / locked": await by_aiofs(url, stack, locking="lease"),
+            "aiofs, open or lock": await by_aiofs(url, stack, locking="lease"),
         }
-        for what, width, count, large in (
-            ("GET 1 KiB", 1, 128, False),
-            ("GET 1 KiB", 32, 256, False),
-            ("HEAD", 1, 128, False),
-            ("PUT 1 KiB", 1, 128, False),
-            ("LIST 1000", 1, 8, False),
-            ("GET 64 MiB", 1, 1, True),
-            ("PUT 64 MiB", 1, 1, True),
-            ("stream 256 MiB", 1, 1, True),
+        for what, width, count in (
+            ("GET 1 KiB", 1, 128),
+            ("GET 1 KiB", 32, 256),
+            ("HEAD", 1, 128),
+            ("PUT 1 KiB", 1, 128),
+            ("LIST 1000", 1, 8),
+            ("GET 64 MiB", 1, 1),
+            ("PUT 64 MiB", 1, 1),
+            ("stream 256 MiB", 1, 1),
         ):
             able = {name: operations[what] for name, operations in contenders.items() if what in operations}
-            times: dict[str, list[tuple[float, float]]] = {name: [] for name in able}
-            for _ in range(ROUNDS):
-                for name, operation in able.items():
-                    times[name].append(await taken(operation, width, count))
-            report(f"{what} x{width}", times, large=large)
-
-
-def report(what: str, times: dict[str, list[tuple[float, float]]], *, large: bool) -> None:
-    """Print the medians, and their ratio to the first contender's."""
-    print(what)
-    first = statistics.median(cpu for cpu, _ in next(iter(times.values())))
-    for name, rounds in times.items():
-        cpu = statistics.median(cpu for cpu, _ in rounds)
-        passed = f"  {statistics.median(passed for _, passed in rounds):8.1f} ms passed" if large else ""
-        print(f"  {name:26} {cpu:9.3f} ms CPU  ({cpu / first:.2f}){passed}", flush=True)
+            await take_turns(what, able, width=width, count=count)
 
 
 def main() -> None:
