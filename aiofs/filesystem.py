@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
+from aiofs.calls import Calls
 from aiofs.copying import copy_file, move_file
 from aiofs.driver import Layer, Presigns
 from aiofs.errors import Unsupported, place, placed
-from aiofs.handles import Handles
+from aiofs.handles import Dependents
 from aiofs.listing import Listing, Selection
 from aiofs.modes import BinaryMode, Mode, TextMode, parse_mode
 from aiofs.opening import Opening, open_file
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from aiofs.driver import Driver, Entry, Lease
     from aiofs.file import FileLike
-    from aiofs.handles import Handle
+    from aiofs.handles import Dependent, Handle
     from aiofs.text import TextFile
 
 BULK = 1000
@@ -39,7 +40,8 @@ class FileSystem(FileLikeSystem):
         self._driver = driver
         self._owner = owner
         self._base = base  # what this was made from: closed with it, and closed by it if that owns the store
-        self._handles = Handles()  # opened here, or by what was made from this
+        self._dependents = Dependents()  # of this, and of what was made from this
+        self._calls: Calls = Calls() if base is None else base._calls  # noqa: SLF001 -- of the same class
         self._closed = False
 
     @property
@@ -135,12 +137,14 @@ class FileSystem(FileLikeSystem):
             self._check(path)
         matching = None if glob is None else self.glob(glob)
         if paths:
-            with placed(paths[0] if len(paths) == 1 else None):
+            with self._calls.one(), placed(paths[0] if len(paths) == 1 else None):
                 await self._driver.delete(list(dict.fromkeys(paths)), missing_ok=missing_ok)
         if matching is not None:
             found = await matching
             for start in range(0, len(found), BULK):
-                await self._driver.delete(found[start : start + BULK], missing_ok=True)
+                self._check_open()
+                with self._calls.one():
+                    await self._driver.delete(found[start : start + BULK], missing_ok=True)
 
     def ls(
         self,
@@ -203,7 +207,8 @@ class FileSystem(FileLikeSystem):
         :raises NotFound: if there is none.
         """
         self._check(path)
-        return await self._driver.stat(path)
+        with self._calls.one():
+            return await self._driver.stat(path)
 
     async def read_bytes(self, path: str, start: int = 0, stop: int | None = None) -> bytes:
         """Return the bytes of the file from `start` to `stop`, fewer only where it ends, with one request.
@@ -212,14 +217,15 @@ class FileSystem(FileLikeSystem):
         """
         self._check(path)
         check_range(start, stop)
-        stream = await self._driver.read(path, start, stop)
-        try:
-            return await drain(stream, start, stop)
-        except OSError as error:
-            place(error, path)
-            raise
-        finally:
-            await stream.aclose()
+        with self._calls.one():
+            stream = await self._driver.read(path, start, stop)
+            try:
+                return await drain(stream, start, stop)
+            except OSError as error:
+                place(error, path)
+                raise
+            finally:
+                await stream.aclose()
 
     async def write_bytes(self, path: str, data: ReadableBuffer, *, metadata: Mapping[str, str] | None = None) -> None:
         """Make `data` the file's bytes.
@@ -240,7 +246,7 @@ class FileSystem(FileLikeSystem):
         if source == target:
             await self.stat(source)
             return
-        with placed(target):
+        with self._calls.one(), placed(target):
             async with self._locked(target) as (lease,):
                 await copy_file(self._driver, source, target, lease)
 
@@ -255,7 +261,7 @@ class FileSystem(FileLikeSystem):
         if source == target:
             await self.stat(source)
             return
-        with placed(source):
+        with self._calls.one(), placed(source):
             async with self._locked(source, target) as (old, new):
                 await move_file(self._driver, source, target, (old, new))
 
@@ -272,7 +278,8 @@ class FileSystem(FileLikeSystem):
         presigns = self._driver.offers(Presigns)
         if presigns is None:
             raise Unsupported.of(path, f"{self._driver} has no presigned URLs")
-        return await presigns.url(path, method, expires)
+        with self._calls.one():
+            return await presigns.url(path, method, expires)
 
     def at(self, folder: str) -> FileSystem:
         """Return the folder as a file system of its own. Closing it leaves this one open, not the other way round."""
@@ -294,15 +301,15 @@ class FileSystem(FileLikeSystem):
     async def aclose(self) -> None:
         """Close the clients that the store made. Harmless when done twice; any other use is a ValueError then.
 
-        Files that are still open are let go of: what was written to them is not published, and closing them says so.
+        Calls that are under way end first. Files that are still open are let go of: what was written to them is not
+        published, and closing them says so; transactions that are not being committed yet are rolled back.
         """
-        if not self._closed:
-            self._closed = True
-            try:
-                await self._handles.forsake()
-            finally:
-                if self._owner:
-                    await self._close_store()
+        self._closed = True
+        try:
+            await self._dependents.forsake()
+        finally:
+            if self._owner:
+                await self._close_store()
 
     async def __aenter__(self) -> Self:
         self._check_open()
@@ -310,23 +317,23 @@ class FileSystem(FileLikeSystem):
 
     async def _close_store(self) -> None:
         try:
-            if self._base is not None:
-                await self._base.aclose()
+            await (self._calls.ended() if self._base is None else self._base.aclose())
         finally:
             await self._driver.aclose()
 
     async def _open(self, path: str, mode: Mode, metadata: Mapping[str, str] | None) -> Handle:
         self._check_open()
-        handle = await open_file(self._driver, path, mode, metadata)
-        if self.closed:  # while it was opened
-            await handle.forsake()
+        with self._calls.one():
+            handle = await open_file(self._driver, path, mode, metadata)
+            if self.closed:  # while it was opened
+                await handle.forsake()
         self._remember(handle)
         return handle
 
-    def _remember(self, handle: Handle) -> None:
-        self._handles.add(handle)
+    def _remember(self, dependent: Dependent) -> None:
+        self._dependents.add(dependent)
         if self._base is not None:
-            self._base._remember(handle)  # noqa: SLF001 -- of the same class
+            self._base._remember(dependent)  # noqa: SLF001 -- of the same class
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._driver}{' closed' if self.closed else ''}>"
@@ -368,10 +375,14 @@ class FileSystem(FileLikeSystem):
         return Selection(folder, check_prefix(prefix), check_prefix(after), wanted, not recursive)
 
     async def _selected(self, selection: Selection) -> AsyncIterator[Entry]:
-        self._check_open()
         with placed(selection.folder.removesuffix("/")):
             async with aclosing(selection.entries(self._driver)) as entries:
-                async for entry in entries:
+                while True:
+                    self._check_open()
+                    with self._calls.one():
+                        entry = await anext(entries, None)
+                    if entry is None:
+                        return
                     yield entry
 
 

@@ -8,10 +8,11 @@ import warnings
 from contextlib import suppress
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 from aiofs.errors import AiofsError
 from aiofs.file import FileLike
+from aiofs.loops import at_home
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -55,9 +56,11 @@ class Handle(FileLike):
 
     async def forsake(self) -> None:
         """Let go, as the file system is being closed: nothing is published, which `close` then says."""
-        if not self._closed:
-            self._forsaken = self._lease is not None
-            await self.abort()
+        if self._closed:
+            async with self.turns:
+                return  # what was being published then is
+        self._forsaken = self._lease is not None
+        await self.abort()
 
     def _closes(self) -> bool:
         """Close, and return whether there is something left to do for it.
@@ -98,24 +101,31 @@ class Handle(FileLike):
         warnings.warn(message, ResourceWarning, stacklevel=2, source=self)
 
 
-class Handles:
-    """Those that a file system opened and that are still in use."""
+class Dependent(Protocol):
+    """What stands on a file system that may be closed under it: an open file, a transaction."""
+
+    async def forsake(self) -> None:
+        """Let go, as the file system is being closed."""
+
+
+class Dependents:
+    """Those of a file system, each with the event loop that it is used in."""
 
     def __init__(self) -> None:
-        self._open: WeakSet[Handle] = WeakSet()
+        self._loops: WeakKeyDictionary[Dependent, asyncio.AbstractEventLoop] = WeakKeyDictionary()
 
-    def __reduce__(self) -> tuple[type[Handles], tuple[()]]:
+    def __reduce__(self) -> tuple[type[Dependents], tuple[()]]:
         """Pickle as none: what is open stays open where it is."""
-        return Handles, ()
+        return Dependents, ()
 
-    def add(self, handle: Handle) -> None:
+    def add(self, dependent: Dependent) -> None:
         """Remember one for as long as somebody else holds it."""
-        self._open.add(handle)
+        self._loops[dependent] = asyncio.get_running_loop()
 
     async def forsake(self) -> None:
         """Have all let go, however much of that fails; the first failure is raised at the end."""
-        outcomes = await asyncio.gather(*(handle.forsake() for handle in self._open), return_exceptions=True)
-        for outcome in outcomes:
+        letting_go = [at_home(loop, dependent.forsake) for dependent, loop in list(self._loops.items())]
+        for outcome in await asyncio.gather(*letting_go, return_exceptions=True):
             if outcome is not None:
                 raise outcome
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -134,11 +133,15 @@ class RenewedLease(Lease):
         while not self.lost:
             await asyncio.sleep(self._ttl / 3)
             asked = time.monotonic()
-            with suppress(OSError):
+            try:
                 if await self._renew():
                     self._expires = asked + self._ttl
                 else:
                     self._gone = True
+            except OSError:
+                continue
+            except ValueError:  # the store was closed
+                self._gone = True
 
 
 def locked(path: str, holder: str | None = None, since: datetime | None = None) -> Locked:

@@ -181,7 +181,8 @@ class FastDFSFileSystem(FileSystem):
         """
         self._check_open()
         client, extension = self._fastdfs.client, suffix.removeprefix(".")
-        return await client.upload(data, size, extension=extension, group=self._fastdfs.group, appender=appender)
+        with self._calls.one():
+            return await client.upload(data, size, extension=extension, group=self._fastdfs.group, appender=appender)
 
     async def rebuild_index(self, identity: str | None = None) -> int:
         """Give the names that were lost with the index back to the files that bear them; return how many.
@@ -192,4 +193,5 @@ class FastDFSFileSystem(FileSystem):
         :raises ValueError: if that is needed, naming them.
         """
         self._check_open()
-        return await self._fastdfs.recovery.rebuild(identity)
+        with self._calls.one():
+            return await self._fastdfs.recovery.rebuild(identity)

@@ -130,8 +130,10 @@ async def test_a_file_that_is_opened_while_its_store_is_closed() -> None:
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(awaited(opening))
         await gate.reached.wait()
-        await fs.aclose()
+        closing = tasks.create_task(fs.aclose())
+        await asyncio.sleep(0)
         gate.open()
+    assert closing.done()
     file = task.result()
     assert file.closed
     with pytest.raises(ValueError, match="nothing was published"):

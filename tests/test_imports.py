@@ -17,7 +17,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "aiofs"
 EDGES = frozenset({"__main__", "cli", "fsspec", "web"})
 
-STDLIB_ONLY = frozenset({"errors", "modes", "paths", "patterns", "shield", "textformat"})
+STDLIB_ONLY = frozenset({"calls", "errors", "loops", "modes", "paths", "patterns", "shield", "textformat"})
 BELOW_A_STORE = STDLIB_ONLY | {"driver", "localio", "locks", "powers", "sessions", "spool", "threads"}
 HANDLES = frozenset({"editing", "file", "handles", "reading", "text", "textahead", "writing"})
 SYSTEM = frozenset({"adapter", "copying", "filesystem", "listing", "opening", "system"})

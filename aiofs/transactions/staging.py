@@ -180,7 +180,7 @@ class UnitDriver(Driver):
         lease = self.table.acquire(path)
         try:
             if path not in self.leases:
-                self.leases[path] = await self._left(await self.owner.acquire(self, path), path)
+                self.leases[path] = await self._kept(await self.owner.acquire(self, path), path)
         except BaseException:
             lease.abandon()
             raise
@@ -253,12 +253,13 @@ class UnitDriver(Driver):
             return None
         return Staged(Entry(path), None, entry.version)
 
-    async def _left(self, lease: Lease, path: str) -> Lease:
-        """Leave a lock if too many are held already."""
+    async def _kept(self, lease: Lease, path: str) -> Lease:
+        """Keep a lock for the transaction, unless that has ended meanwhile; leave it if too many are held already."""
         parks = self.base.offers(Parks)
-        if parks is None or len(self.leases) < parks.most_locks:
-            return lease
         try:
+            self.owner.check_open()
+            if parks is None or len(self.leases) < parks.most_locks:
+                return lease
             await self.owner.tell_held(self, path, lease)
             await parks.park(path, lease)
         except BaseException:

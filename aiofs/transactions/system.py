@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from aiofs.transactions.staging import UnitDriver
     from aiofs.transactions.unit import Mark
 
+Hosts = Mapping[str | None, FileSystem]
 _drivers: WeakKeyDictionary[FileLikeSystem, Driver] = WeakKeyDictionary()
 
 
@@ -49,9 +50,13 @@ class Savepoint:
 
 
 class Control:
-    """How a transaction begins and ends: committed on leaving its `async with` block, rolled back by an exception."""
+    """How a transaction begins and ends: committed on leaving its `async with` block, rolled back by an exception.
+
+    When a file system that takes part is closed before, it is rolled back; leaving the block then is a ValueError.
+    """
 
     _unit: Unit
+    _hosts: Hosts
     _commits: bool
 
     @property
@@ -80,13 +85,15 @@ class Control:
         return await self._unit.diff()
 
     async def __aenter__(self) -> Self:
+        for host in self._hosts.values():
+            host._remember(self._unit)  # noqa: SLF001 -- which ends when the first of them is closed
         await self._unit.begin()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None and self._commits and self._unit.state == "open":
+        if error is None and self._commits and (self._unit.state == "open" or self._unit.forsaken):
             await self._unit.commit()
         elif self._unit.state == "open":
             try:
@@ -100,20 +107,24 @@ class Control:
 class FileTransaction(Control, FileSystem):
     """A transaction over one store, which is used like the store itself."""
 
-    def __init__(self, unit: Unit, *, commits: bool = True) -> None:
+    def __init__(self, unit: Unit, hosts: Hosts, *, commits: bool = True) -> None:
         (driver,) = unit.drivers.values()
-        FileSystem.__init__(self, driver, owner=False)
+        FileSystem.__init__(self, driver, owner=False, base=hosts.get(""))
         self._unit = unit
+        self._hosts = hosts
         self._commits = commits
 
 
 class Transaction(Control):
     """A transaction over several stores, each used by its name: `tx["docs"].open(...)`."""
 
-    def __init__(self, unit: Unit, *, commits: bool = True) -> None:
+    def __init__(self, unit: Unit, hosts: Hosts, *, commits: bool = True) -> None:
         self._unit = unit
+        self._hosts = hosts
         self._commits = commits
-        self._systems = {name: FileSystem(driver, owner=False) for name, driver in unit.drivers.items()}
+        self._systems = {
+            name: FileSystem(driver, owner=False, base=hosts.get(name)) for name, driver in unit.drivers.items()
+        }
 
     def __getitem__(self, name: str) -> FileSystem:
         return self._systems[name]
@@ -142,9 +153,10 @@ def transaction(
     :raises BlockingIOError: on writing or removing a file that somebody else is writing.
     """
     unit = Unit(*parties(stores, journal))
+    hosts = hosts_of(stores, journal)
     if isinstance(stores, FileLikeSystem):
-        return FileTransaction(unit, commits=auto_commit)
-    return Transaction(unit, commits=auto_commit)
+        return FileTransaction(unit, hosts, commits=auto_commit)
+    return Transaction(unit, hosts, commits=auto_commit)
 
 
 async def recover(
@@ -176,14 +188,15 @@ class TransactionalFileSystem(FileSystem):
         self._ambient = AmbientDriver(driver_of(system))
         self._system = system
         self._journal = journal
-        super().__init__(self._ambient)
+        super().__init__(self._ambient, base=system if isinstance(system, FileSystem) else None)
 
     def transaction(self, *, auto_commit: bool = True) -> FileTransaction:
         """Begin a transaction.
 
         :raises ValueError: on entering, within another one.
         """
-        return AmbientTransaction(self._ambient, Unit(*parties(self._system, self._journal)), commits=auto_commit)
+        unit = Unit(*parties(self._system, self._journal))
+        return AmbientTransaction(self._ambient, unit, hosts_of(self, self._journal), commits=auto_commit)
 
     async def recover(self) -> Recovered:
         """Finish or undo what transactions of dead processes left."""
@@ -193,8 +206,8 @@ class TransactionalFileSystem(FileSystem):
 class AmbientTransaction(FileTransaction):
     """A transaction that the file system it began with takes part in."""
 
-    def __init__(self, ambient: AmbientDriver, unit: Unit, *, commits: bool) -> None:
-        super().__init__(unit, commits=commits)
+    def __init__(self, ambient: AmbientDriver, unit: Unit, hosts: Hosts, *, commits: bool) -> None:
+        super().__init__(unit, hosts, commits=commits)
         self._ambient = ambient
         self._before: Token[UnitDriver | None] | None = None
 
@@ -306,3 +319,10 @@ def parties(
             raise TypeError(f"the name of a file system is a str, not {name!r}")
     drivers = {name: driver_of(system) for name, system in systems.items()}
     return drivers, driver_of(journal) if journal is not None else next(iter(drivers.values()))
+
+
+def hosts_of(stores: FileLikeSystem | Mapping[str, FileLikeSystem], journal: FileLikeSystem | None) -> Hosts:
+    """Return the file systems that take part and may be closed meanwhile, by name; by `None` that of the journal."""
+    systems: dict[str | None, FileLikeSystem | None] = {None: journal}
+    systems.update(stores if isinstance(stores, Mapping) else {"": stores})
+    return {name: system for name, system in systems.items() if isinstance(system, FileSystem)}

@@ -48,27 +48,31 @@ class Unit:
 
     def __init__(self, stores: Mapping[str, Driver], journal: Driver) -> None:
         self.state: State = "new"
+        self.forsaken: bool = False
         self.vault: Vault = Vault()
         self.drivers: dict[str, UnitDriver] = {name: UnitDriver(self, name, driver) for name, driver in stores.items()}
         self._stores = dict(stores)
         self._journal = Journal(journal)
         self._log: Log | None = None
         self._opening = asyncio.Lock()
+        self._ending = asyncio.Lock()
         self._failure: BaseException | None = None
         # Where its paths stay locked to the end, they tell well enough that the transaction is alive.
         self._locks_log = not all(driver.offers(Notes) for driver in (journal, *stores.values()))
 
     async def begin(self) -> None:
         """Recover what was left unfinished, once per journal and process."""
-        if self.state != "new":
-            raise ValueError("a transaction is used once: begin another one")
-        await recover_once(self._stores, self._journal)
-        self.state = "open"
+        async with self._ending:
+            if self.state != "new":
+                raise ValueError("a transaction is used once: begin another one")
+            await recover_once(self._stores, self._journal)
+            self.state = "open"
 
     def check_open(self) -> None:
         """Raise `ValueError` unless the transaction is under way."""
         if self.state != "open":
-            raise ValueError(f"this transaction is {self.state}")
+            why = ": a file system of its was closed before it ended" if self.forsaken else ""
+            raise ValueError(f"this transaction is {self.state}{why}")
 
     def spoil(self, error: BaseException) -> None:
         """Keep the transaction from being committed."""
@@ -138,9 +142,12 @@ class Unit:
         :raises ExceptionGroup: if there is more to say: what could not be undone, and why.
         :raises LeftBehind: if everything is published, and only traces could not be removed.
         """
-        if self.state == "committed":
-            return
-        self.check_open()
+        async with self._ending:
+            if self.state != "committed":
+                self.check_open()
+                await self._commit()
+
+    async def _commit(self) -> None:
         self.state = "committing"
         try:
             self._check_whole()
@@ -155,8 +162,18 @@ class Unit:
 
         :raises OSError: if locks could not be given back, or traces not be removed.
         """
-        if self.state == "committed":
-            raise ValueError("this transaction is committed, and cannot be rolled back")
+        async with self._ending:
+            if self.state == "committed":
+                raise ValueError("this transaction is committed, and cannot be rolled back")
+            await self._roll_back()
+
+    async def forsake(self) -> None:
+        """Roll back, as a file system that takes part is being closed; what is being committed then is committed."""
+        async with self._ending:
+            self.forsaken = self.state == "open"
+            await self._roll_back()
+
+    async def _roll_back(self) -> None:
         if self.state in {"new", "open"}:
             self.state = "rolled back"
             failures = await finish(self._end(erase=True))
@@ -227,7 +244,8 @@ class Unit:
             driver.leases = {}
             driver.staged = {}
         failures = await _collect(each(leases, _release))
-        log, self._log = self._log, None
+        async with self._opening:
+            log, self._log = self._log, None
         if log is not None and not log.ended:
             failures += await _collect(log.end() if erase else log.release())
         return failures
@@ -235,6 +253,7 @@ class Unit:
     async def _opened(self) -> Log:
         """Return the log, begun and locked."""
         async with self._opening:
+            self.check_open()
             while self._log is None:
                 log = self._journal.log(uuid.uuid4().hex)
                 who = f"process {os.getpid()} on {socket.gethostname()}"

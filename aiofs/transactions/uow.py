@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from aiofs.transactions.repositories import RepositoryField
-from aiofs.transactions.system import Control, Transaction, driver_of, parties, recover
+from aiofs.transactions.system import Control, Transaction, driver_of, hosts_of, parties, recover
 from aiofs.transactions.unit import Unit
 
 if TYPE_CHECKING:
@@ -35,8 +35,9 @@ class UnitOfWork(Control):
     def __init__(self, *, auto_commit: bool = True) -> None:
         stores = self._stores()
         self._unit = Unit(*parties(stores, self.journal))
+        self._hosts = hosts_of(stores, self.journal)
         self._commits = auto_commit
-        transaction = Transaction(self._unit)
+        transaction = Transaction(self._unit, self._hosts)
         self._systems: dict[Driver, FileSystem] = {driver_of(stores[name]): transaction[name] for name in stores}
 
     @classmethod

@@ -18,6 +18,7 @@ from azure.storage.blob.aio import ContainerClient
 
 from aiofs.backends.azure.errors import FAILURES, failed
 from aiofs.driver import MIB
+from aiofs.loops import PerLoop
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -38,6 +39,29 @@ _BLOBS_KEPT = 1000
 _CLOCK_SKEW = timedelta(minutes=5)
 
 
+class Clients:
+    """The client of one event loop, and those of the blobs that were used last."""
+
+    def __init__(self, client: ContainerClient) -> None:
+        self.client: ContainerClient = client
+        self._blobs: OrderedDict[str, BlobClient] = OrderedDict()
+
+    def blob(self, path: str) -> BlobClient:
+        """Return the client of a blob; to make one costs as much as a request, so the last ones are kept."""
+        blob = self._blobs.get(path)
+        if blob is None:
+            blob = self._blobs[path] = self.client.get_blob_client(path)
+            if len(self._blobs) > _BLOBS_KEPT:
+                self._blobs.popitem(last=False)
+        else:
+            self._blobs.move_to_end(path)
+        return blob
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self.client.close()
+
+
 class Container:
     """A container, by a connection string, or by the URL of its account and a credential."""
 
@@ -56,9 +80,7 @@ class Container:
         self._account_url = account_url
         self._credential = credential
         self._timeout = timeout
-        self._client: ContainerClient | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._blobs: OrderedDict[str, BlobClient] = OrderedDict()
+        self._clients = PerLoop(self, self._new_clients, Clients.aclose)
         self._where = self._new_client().primary_hostname  # which checks what was given, and connects nothing
 
     def __reduce__(self) -> tuple[type[Container], tuple[object, ...]]:
@@ -71,23 +93,11 @@ class Container:
     @property
     def client(self) -> ContainerClient:
         """The client of this loop."""
-        loop = asyncio.get_running_loop()
-        if self._client is None or self._loop is not loop:
-            self._client, self._loop = self._new_client(), loop
-            self._blobs.clear()
-        return self._client
+        return self._clients.get().client
 
     def blob(self, path: str) -> BlobClient:
-        """Return the client of a blob; to make one costs as much as a request, so the last ones are kept."""
-        client = self.client
-        blob = self._blobs.get(path)
-        if blob is None:
-            blob = self._blobs[path] = client.get_blob_client(path)
-            if len(self._blobs) > _BLOBS_KEPT:
-                self._blobs.popitem(last=False)
-        else:
-            self._blobs.move_to_end(path)
-        return blob
+        """Return this loop's client of a blob."""
+        return self._clients.get().blob(path)
 
     async def ask(
         self,
@@ -102,12 +112,17 @@ class Container:
         that would have been, or `None`.
 
         :raises OSError: as the table of `errors` says.
+        :raises ValueError: once the clients are closed.
         """
         deadline = time.monotonic() + self._timeout
         for attempt in range(1, ATTEMPTS + 1):
             try:
+                self._clients.check_open()
                 return await call()
-            except FAILURES as error:
+            except (*FAILURES, RuntimeError) as error:  # with the last, the transport says that it was closed
+                self._clients.check_open(error)
+                if isinstance(error, RuntimeError):
+                    raise
                 failure = failed(error, path)
                 if not failure.retryable or attempt == ATTEMPTS or time.monotonic() > deadline:
                     raise failure from error
@@ -137,11 +152,11 @@ class Container:
         return f"{self.blob(path).url}?{signature}"
 
     async def aclose(self) -> None:
-        """Close the clients."""
-        client, self._client = self._client, None
-        self._blobs.clear()
-        if client is not None and self._loop is asyncio.get_running_loop():
-            await client.close()
+        """Close the clients, of every loop that has not ended."""
+        await self._clients.aclose()
+
+    def _new_clients(self) -> Clients:
+        return Clients(self._new_client())
 
     def _new_client(self) -> ContainerClient:
         wire: dict[str, Any] = {

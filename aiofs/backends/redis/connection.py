@@ -21,6 +21,7 @@ from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 
 from aiofs.backends.redis.deadlines import Deadline
 from aiofs.backends.redis.errors import failed, raised_by_asyncio
+from aiofs.loops import PerLoop
 
 # Said here, so that redis-py does not look it up in its package's files, on the loop, for every connection.
 try:
@@ -48,6 +49,19 @@ Locks are renewed in a lane of their own: one that waits behind thousands of req
 _FAILURES = (exceptions.RedisError, exceptions.RedisClusterException, OSError)
 
 
+class Local:
+    """What there is for one event loop: the client, and in which order it is used."""
+
+    def __init__(self, at_once: int, timeout: float) -> None:
+        self.client: Client | None = None
+        self.making: asyncio.Lock = asyncio.Lock()
+        self.turns: tuple[asyncio.Semaphore, asyncio.Semaphore] = (
+            asyncio.Semaphore(at_once),
+            asyncio.Semaphore(_URGENT_AT_ONCE),
+        )
+        self.deadline: Deadline = Deadline(timeout)
+
+
 class Connection:
     """One Redis, or a cluster of them, reached by a URL or through a client that was lent."""
 
@@ -59,12 +73,8 @@ class Connection:
         self._url = url
         self._lent = client
         self._timeout = timeout
-        self._deadline = Deadline(timeout)
-        self._client: Client | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._making = asyncio.Lock()
         self._at_once = min(_AT_ONCE, getattr(pool, "max_connections", _AT_ONCE))
-        self._turns = self._new_turns()
+        self._locals = PerLoop(self, self._new_local, self._close)
 
     def __reduce__(self) -> tuple[type[Connection], tuple[str, None, float]]:
         """Pickle without the client: who opens it makes their own.
@@ -139,45 +149,46 @@ class Connection:
                 return
 
     async def aclose(self) -> None:
-        """Close the client, unless it was lent."""
-        self._deadline.close()
-        client, self._client = self._client, None
-        if client is not self._lent and client is not None and self._loop is asyncio.get_running_loop():
-            await client.aclose()
+        """Close the clients of every loop that has not ended, unless they were lent."""
+        await self._locals.aclose()
 
     async def _try(self, path: str | None, send: Callable[[Client], Awaitable[T]], *, urgent: bool = False) -> T:
-        self._follow_loop()
+        local = self._locals.get()
         attempt, deadline = 1, math.inf
         while True:
             try:
-                async with self._turns[urgent]:
+                async with local.turns[urgent]:
+                    self._locals.check_open()
                     deadline = min(deadline, time.monotonic() + self._timeout)
-                    with self._deadline:  # it sees to cancellation too, which redis-py may lose as an answer comes
-                        return await send(await self._connected())
+                    with local.deadline:  # it sees to cancellation too, which redis-py may lose as an answer comes
+                        return await send(await self._connected(local))
             except (*_FAILURES, TypeError) as error:
                 if isinstance(error, TypeError) and not raised_by_asyncio(error):
                     raise
+                self._locals.check_open(error)
                 failure = failed(error, path)
                 if not failure.retryable or attempt == ATTEMPTS or time.monotonic() > deadline:
                     raise failure from error
             await asyncio.sleep(random.uniform(0, SHORTEST_PAUSE * 2**attempt))  # noqa: S311 -- no secret is made of it
             attempt += 1
 
-    def _follow_loop(self) -> None:
-        """Begin anew where another loop runs: what belongs to the one before is of no use here."""
-        loop = asyncio.get_running_loop()
-        if self._loop is not loop:
-            self._loop, self._making, self._turns, self._client = loop, asyncio.Lock(), self._new_turns(), None
+    def _new_local(self) -> Local:
+        return Local(self._at_once, self._timeout)
 
-    def _new_turns(self) -> tuple[asyncio.Semaphore, asyncio.Semaphore]:
-        return asyncio.Semaphore(self._at_once), asyncio.Semaphore(_URGENT_AT_ONCE)
+    async def _close(self, local: Local) -> None:
+        async with local.making:
+            client, local.client = local.client, None
+            if client is not None and client is not self._lent:
+                await client.aclose()
+            local.deadline.close()
 
-    async def _connected(self) -> Client:
-        if self._client is None:
-            async with self._making:  # many tasks may come first
-                if self._client is None:
-                    self._client = await (self._new_client() if self._lent is None else _ready(self._lent))
-        return self._client
+    async def _connected(self, local: Local) -> Client:
+        if local.client is None:
+            async with local.making:  # many tasks may come first, and one that closes
+                self._locals.check_open()
+                if local.client is None:
+                    local.client = await (self._new_client() if self._lent is None else _ready(self._lent))
+        return local.client
 
     async def _new_client(self) -> Client:
         url = _given(self._url)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Deadline:
-    """`with deadline:` ends what the task awaits in it after `seconds`, or some more, by a `TimeoutError`.
+    """`with deadline:` ends what a task of its loop awaits in it after `seconds`, or some more, by a `TimeoutError`.
 
     A cancellation that what it awaits swallowed is raised at its end.
     """
@@ -20,14 +20,12 @@ class Deadline:
         self._ends: dict[asyncio.Task[object], tuple[float, int]] = {}
         self._overdue: set[asyncio.Task[object]] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     def __enter__(self) -> None:
         loop = asyncio.get_running_loop()
         task = asyncio.current_task(loop)
         assert task is not None  # noqa: S101 -- whoever awaits is a task
-        if self._timer is None or self._loop is not loop:
-            self._loop = loop
+        if self._timer is None:
             self._timer = loop.call_later(self._seconds, self._look, loop)
         self._ends[task] = loop.time() + self._seconds, task.cancelling()
 

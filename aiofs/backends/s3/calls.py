@@ -78,6 +78,7 @@ class Sdk:
         """Make a request about `path` and return the answer.
 
         :raises OSError: by the table in `errors`.
+        :raises ValueError: if the clients were closed meanwhile.
         """
         try:
             client = await self._clients.client()
@@ -86,6 +87,7 @@ class Sdk:
                     parameters["Body"] = Watched(parameters["Body"], patience, self._clients.patience)
                 parsed = await getattr(client, operation)(Bucket=self._bucket, **parameters)
         except FAILURES as error:
+            self._clients.check_open(error)
             raise translate(error, path) from error
         return Answer(parsed["ResponseMetadata"]["HTTPHeaders"], parsed.get("Body"), parsed)
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
@@ -17,6 +16,7 @@ from botocore.parsers import DEFAULT_TIMESTAMP_PARSER
 
 from aiofs.backends.s3.wire import CONNECTIONS, connect
 from aiofs.errors import AccessDenied
+from aiofs.loops import PerLoop
 from aiofs.threads import hop
 
 if TYPE_CHECKING:
@@ -36,6 +36,11 @@ class Held:
     wire: Wire | None = None
     """How to do without the client, where that is asked for and possible."""
 
+    async def aclose(self) -> None:
+        """Close all of it, once whoever is making it has ended."""
+        async with self.lock:
+            await self.stack.aclose()
+
 
 class Clients:
     """Gives the client for the running loop."""
@@ -45,7 +50,7 @@ class Clients:
         # The SDK's own timeouts do not see a server that takes no more of a body. All its attempts, and the waits
         # between them, fit in here.
         self.patience: float = settings.attempts * settings.timeout + 2.0 ** (settings.attempts - 1)
-        self._held: WeakKeyDictionary[asyncio.AbstractEventLoop, Held] = WeakKeyDictionary()
+        self._held = PerLoop(settings, Held, Held.aclose)
 
     def __reduce__(self) -> tuple[type[Clients], tuple[Settings]]:
         """Pickle without the clients: who opens it makes their own."""
@@ -56,21 +61,25 @@ class Clients:
         return (await self.held()).client
 
     async def held(self) -> Held:
-        """Return what there is for the running loop, made if need be."""
-        held = self._held.setdefault(asyncio.get_running_loop(), Held())
+        """Return what there is for the running loop, made if need be.
+
+        :raises ValueError: once all of it is closed.
+        """
+        held = self._held.get()
         if held.client is None:
             async with held.lock:
+                self.check_open()
                 if held.client is None:
                     held.client = await self._make(held)  # last, since it says that all is there
         return held
 
+    def check_open(self, cause: BaseException | None = None) -> None:
+        """Raise `ValueError` once all of it is closed, which then is why a request failed."""
+        self._held.check_open(cause)
+
     async def aclose(self) -> None:
-        """Close what belongs to the running loop, and forget the rest: its loops have ended."""
-        held = self._held.pop(asyncio.get_running_loop(), None)
-        self._held.clear()
-        if held is not None:
-            async with held.lock:
-                await held.stack.aclose()
+        """Close what there is, of every loop that has not ended."""
+        await self._held.aclose()
 
     async def _make(self, held: Held) -> Any:
         settings = self._settings

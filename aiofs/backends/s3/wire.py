@@ -86,6 +86,8 @@ class Wire:
                 data: Any = self._pieces(body, patience)
             else:
                 data = body
+            if self._http.closed:
+                raise aiohttp.ClientConnectionError("the connections were closed")
             return await self._http.request(request.method, url, headers=headers, data=data, allow_redirects=False)
 
     async def _hash(self, body: Part) -> str:

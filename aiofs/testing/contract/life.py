@@ -18,9 +18,10 @@ from aiofs.testing.model import run_model
 from aiofs.testing.needs import needs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from aiofs.filesystem import FileSystem
+    from aiofs.testing.chaos import Verb
     from aiofs.testing.harness import Harness
 
 
@@ -98,6 +99,26 @@ class Life:
                 await file.abort()
                 assert file.closed
             assert await store.get("file") == b"x" * 100_000
+        await store.write_at_once("file")
+
+    @needs("writable")
+    async def test_75_closed_meanwhile(self, store: Harness) -> None:
+        """Calls that are under way when their system is closed end well: what is being published then is."""
+        uses: dict[Verb, Callable[[FileSystem], Awaitable[object]]] = {
+            "read": lambda fs: fs.read_bytes("file"),
+            "commit": lambda fs: fs.write_bytes("file", b"new"),
+        }
+        await store.put("file", b"old")
+        for verb, use in uses.items():
+            fs, chaos = store.troubled()
+            gate = chaos.stall(verb)
+            using = asyncio.ensure_future(use(fs))
+            await gate.reached.wait()
+            closing = asyncio.create_task(fs.aclose())
+            await asyncio.sleep(0)
+            gate.open()
+            await asyncio.gather(using, closing)
+        assert await store.get("file") == b"new"
         await store.write_at_once("file")
 
     @needs("writable")

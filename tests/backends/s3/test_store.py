@@ -263,7 +263,6 @@ async def test_two_loops_one_after_the_other(s3_server: S3Server) -> None:
     async def use(expected: list[str]) -> None:
         assert await fs.ls() == expected
         await fs.write_bytes(f"file {len(expected)}", b"")
-        await fs.driver.aclose()
 
     await asyncio.to_thread(asyncio.run, use([]))
     await asyncio.to_thread(asyncio.run, use(["file 0"]))

@@ -1,0 +1,95 @@
+"""What belongs to an event loop: made there when first needed, and ended there."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from weakref import WeakKeyDictionary
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+
+T = TypeVar("T")
+
+
+async def at_home(loop: asyncio.AbstractEventLoop, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
+    """Do `work` in the loop that it belongs to, if need be in that one's thread; nothing if that loop has ended."""
+    if loop is asyncio.get_running_loop():
+        await work()
+    elif loop.is_running():
+        there = asyncio.run_coroutine_threadsafe(work(), loop)
+        try:
+            await asyncio.wrap_future(there)
+        except asyncio.CancelledError:
+            if not there.cancelled():
+                raise  # it was us; otherwise that loop ends, and its tasks with it
+
+
+class Held(Generic[T]):
+    """A thing of the running loop, which is closed once: by its owner, or at the end of the loop."""
+
+    def __init__(self, thing: T, close: Callable[[T], Awaitable[object]]) -> None:
+        self.thing: T = thing
+        self._close = close
+        self._closing = asyncio.Lock()
+        self._closed = False
+        self._end = self._at_the_end()
+        _step(self._end.__anext__())
+
+    async def aclose(self) -> None:
+        """Close it. Harmless when done twice."""
+        async with self._closing:
+            if not self._closed:
+                self._closed = True
+                await self._close(self.thing)
+        if not self._end.ag_running:  # type: ignore[attr-defined]  # it is a generator, not only an iterator
+            _step(self._end.aclose())
+
+    async def _at_the_end(self) -> AsyncGenerator[None]:
+        """Close it too: a loop ends its asynchronous generators before it closes."""
+        try:
+            yield
+        finally:
+            await self.aclose()
+
+
+class PerLoop(Generic[T]):
+    """One thing for each event loop, closed with it or before."""
+
+    def __init__(self, owner: object, make: Callable[[], T], close: Callable[[T], Awaitable[object]]) -> None:
+        self._owner = owner
+        self._make = make
+        self._close = close
+        self._held: WeakKeyDictionary[asyncio.AbstractEventLoop, Held[T]] = WeakKeyDictionary()
+        self._closed = False
+
+    def get(self) -> T:
+        """Return the one of the running loop, made if need be.
+
+        :raises ValueError: once they are closed.
+        """
+        self.check_open()
+        loop = asyncio.get_running_loop()
+        held = self._held.get(loop)
+        if held is None:
+            held = self._held[loop] = Held(self._make(), self._close)
+        return held.thing
+
+    def check_open(self, cause: BaseException | None = None) -> None:
+        """Raise `ValueError` once they are closed; that may be why something else failed."""
+        if self._closed:
+            raise ValueError(f"I/O operation on closed file system {self._owner}") from cause
+
+    async def aclose(self) -> None:
+        """Close all of them. Harmless when done twice."""
+        self._closed = True
+        while self._held:
+            loop, held = self._held.popitem()
+            await at_home(loop, held.aclose)
+
+
+def _step(work: Awaitable[object]) -> None:
+    """Run what waits for nothing."""
+    with suppress(StopIteration):
+        next(work.__await__())
