@@ -3,42 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from types import TracebackType
 
 
 class Calls:
-    """Those that have begun and not ended: `with calls.one():` is one of them."""
+    """Those that have begun and not ended."""
 
     def __init__(self) -> None:
-        self._under_way: set[Call] = set()
+        self.under_way: set[Call] = set()
         self._waiting: set[asyncio.Future[None]] = set()
 
     def __reduce__(self) -> tuple[type[Calls], tuple[()]]:
         """Pickle as none: what is under way goes on where it is."""
         return Calls, ()
 
-    def one(self) -> Call:
-        """Return a call, which begins with the block that it is given to."""
-        return Call(self)
-
-    def begin(self, call: Call) -> None:
-        """Take note of a call."""
-        self._under_way.add(call)
-
-    def end(self, call: Call) -> None:
-        """Forget a call, and tell those who wait for the end of all."""
-        self._under_way.discard(call)
-        for waiting in list(self._waiting):
-            if waiting.get_loop() is call.loop and not waiting.done():
-                waiting.set_result(None)
-
     async def ended(self) -> None:
         """Return when no other task of this loop is in a call."""
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
-        while any(call.loop is loop and call.task is not task for call in self._under_way):
+        while any(call.task is not task and call.belongs_to(loop) for call in self.under_way):
             waiting = loop.create_future()
             self._waiting.add(waiting)
             try:
@@ -46,19 +31,39 @@ class Calls:
             finally:
                 self._waiting.discard(waiting)
 
+    def end(self, call: Call) -> None:
+        """Take a call out, and tell those who wait for that."""
+        self.under_way.discard(call)
+        if self._waiting:
+            for waiting in list(self._waiting):
+                if call.belongs_to(waiting.get_loop()) and not waiting.done():
+                    waiting.set_result(None)
+
 
 class Call:
-    """One call."""
+    """`with Call(calls):` is one of them."""
 
-    __slots__ = ("_calls", "loop", "task")
+    __slots__ = ("_calls", "task")
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
+        self.task: asyncio.Task[object] | None = asyncio.current_task()
 
-    def __enter__(self) -> None:
-        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
-        self.task: asyncio.Task[object] | None = asyncio.current_task(self.loop)
-        self._calls.begin(self)
+    def belongs_to(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Whether it is under way there."""
+        return self.task is not None and self.task.get_loop() is loop
+
+    def pause(self) -> None:
+        """Be under way no more until `go_on`, while nothing is asked of the store."""
+        self._calls.end(self)
+
+    def go_on(self) -> None:
+        """Be under way again."""
+        self._calls.under_way.add(self)
+
+    def __enter__(self) -> Self:
+        self._calls.under_way.add(self)
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
-from aiofs.calls import Calls
+from aiofs.calls import Call, Calls
 from aiofs.copying import copy_file, move_file
 from aiofs.driver import Layer, Presigns
 from aiofs.errors import Unsupported, place, placed
@@ -137,13 +137,13 @@ class FileSystem(FileLikeSystem):
             self._check(path)
         matching = None if glob is None else self.glob(glob)
         if paths:
-            with self._calls.one(), placed(paths[0] if len(paths) == 1 else None):
+            with Call(self._calls), placed(paths[0] if len(paths) == 1 else None):
                 await self._driver.delete(list(dict.fromkeys(paths)), missing_ok=missing_ok)
         if matching is not None:
             found = await matching
             for start in range(0, len(found), BULK):
                 self._check_open()
-                with self._calls.one():
+                with Call(self._calls):
                     await self._driver.delete(found[start : start + BULK], missing_ok=True)
 
     def ls(
@@ -207,7 +207,7 @@ class FileSystem(FileLikeSystem):
         :raises NotFound: if there is none.
         """
         self._check(path)
-        with self._calls.one():
+        with Call(self._calls):
             return await self._driver.stat(path)
 
     async def read_bytes(self, path: str, start: int = 0, stop: int | None = None) -> bytes:
@@ -217,7 +217,7 @@ class FileSystem(FileLikeSystem):
         """
         self._check(path)
         check_range(start, stop)
-        with self._calls.one():
+        with Call(self._calls):
             stream = await self._driver.read(path, start, stop)
             try:
                 return await drain(stream, start, stop)
@@ -246,7 +246,7 @@ class FileSystem(FileLikeSystem):
         if source == target:
             await self.stat(source)
             return
-        with self._calls.one(), placed(target):
+        with Call(self._calls), placed(target):
             async with self._locked(target) as (lease,):
                 await copy_file(self._driver, source, target, lease)
 
@@ -261,7 +261,7 @@ class FileSystem(FileLikeSystem):
         if source == target:
             await self.stat(source)
             return
-        with self._calls.one(), placed(source):
+        with Call(self._calls), placed(source):
             async with self._locked(source, target) as (old, new):
                 await move_file(self._driver, source, target, (old, new))
 
@@ -278,7 +278,7 @@ class FileSystem(FileLikeSystem):
         presigns = self._driver.offers(Presigns)
         if presigns is None:
             raise Unsupported.of(path, f"{self._driver} has no presigned URLs")
-        with self._calls.one():
+        with Call(self._calls):
             return await presigns.url(path, method, expires)
 
     def at(self, folder: str) -> FileSystem:
@@ -323,7 +323,7 @@ class FileSystem(FileLikeSystem):
 
     async def _open(self, path: str, mode: Mode, metadata: Mapping[str, str] | None) -> Handle:
         self._check_open()
-        with self._calls.one():
+        with Call(self._calls):
             handle = await open_file(self._driver, path, mode, metadata)
             if self.closed:  # while it was opened
                 await handle.forsake()
@@ -375,15 +375,14 @@ class FileSystem(FileLikeSystem):
         return Selection(folder, check_prefix(prefix), check_prefix(after), wanted, not recursive)
 
     async def _selected(self, selection: Selection) -> AsyncIterator[Entry]:
-        with placed(selection.folder.removesuffix("/")):
+        self._check_open()
+        with placed(selection.folder.removesuffix("/")), Call(self._calls) as call:
             async with aclosing(selection.entries(self._driver)) as entries:
-                while True:
-                    self._check_open()
-                    with self._calls.one():
-                        entry = await anext(entries, None)
-                    if entry is None:
-                        return
+                async for entry in entries:
+                    call.pause()
                     yield entry
+                    self._check_open()
+                    call.go_on()
 
 
 async def _give_back(lease: Lease) -> None:

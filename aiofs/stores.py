@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aiofs.calls import Call
 from aiofs.driver import MIB
 from aiofs.filesystem import FileSystem
 from aiofs.paths import check_folder, under
@@ -181,7 +182,7 @@ class FastDFSFileSystem(FileSystem):
         """
         self._check_open()
         client, extension = self._fastdfs.client, suffix.removeprefix(".")
-        with self._calls.one():
+        with Call(self._calls):
             return await client.upload(data, size, extension=extension, group=self._fastdfs.group, appender=appender)
 
     async def rebuild_index(self, identity: str | None = None) -> int:
@@ -193,5 +194,5 @@ class FastDFSFileSystem(FileSystem):
         :raises ValueError: if that is needed, naming them.
         """
         self._check_open()
-        with self._calls.one():
+        with Call(self._calls):
             return await self._fastdfs.recovery.rebuild(identity)
