@@ -31,6 +31,16 @@ async def together(work: Iterable[Awaitable[T]]) -> list[T]:
     return results
 
 
+def lanes(at_once: int) -> tuple[asyncio.Semaphore, asyncio.Semaphore]:
+    """Return the turns of ordinary requests, and of urgent ones, `at_once` of both together.
+
+    Locks are renewed in the lane of their own: a renewal that waits behind thousands of requests would come too late.
+    """
+    urgent = max(1, at_once // 5)
+    ordinary = asyncio.Semaphore(max(1, at_once - urgent))
+    return ordinary, asyncio.Semaphore(urgent) if at_once > 1 else ordinary
+
+
 class Uploads(Generic[T]):
     """Up to `width` parts on their way; what they return is kept in the order in which they were started."""
 

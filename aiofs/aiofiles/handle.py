@@ -19,7 +19,7 @@ from aiofs.shield import finish
 from aiofs.threads import launch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
     from types import TracebackType
 
 
@@ -30,7 +30,6 @@ ALLOWANCE = 256
 """Operations on the loop between two looks at the clock."""
 LINGER = 0.05
 """Seconds that small writes gather at most, where the loop comes round."""
-NONE_READY: Iterator[str] = iter(())
 SMALL = 1024
 """Bytes or characters that one write may have and need no look at the clock."""
 
@@ -42,11 +41,7 @@ class Handle(Unfolding):
     _reads: int
     """Reads that may be done on the loop before the next look at the clock: none while anything is in the way."""
     _writes: int
-    """The same for writes."""
-    _ready: Iterator[str]
-    """Lines that are in memory for certain. Each is taken from the text layer when it is asked for."""
-    _stock: int
-    """More such lines, for after the next look at the clock."""
+    """The same for writes, after a first one that has seen to all that follows from it."""
     _dirty: bool
     """Whether something was written that may not have reached the file."""
     _busy = False
@@ -101,16 +96,21 @@ class Handle(Unfolding):
 
     def _open_way(self) -> None:
         if self._local is not None:
-            self._writes = ALLOWANCE if self._gathering and not self._local.full else 0
+            self._writes = ALLOWANCE if self._dirty and self._gathering and not self._local.full else 0
             self._reads = ALLOWANCE if self._reading and not self._dirty else 0
 
     def _close_way(self) -> None:
-        self._reads = self._writes = self._stock = 0
-        self._ready = NONE_READY
+        self._reads = self._writes = 0
 
     def _may_try(self) -> bool:
         """Whether whoever has entered may read on the loop."""
         return self._local is not None and self._reading and not self._dirty
+
+    def _may_tell(self) -> bool:
+        """Whether the position is known on the loop: nothing is written, or all of it gathers at a known place."""
+        if self._local is None or self._busy:
+            return False
+        return not self._dirty or (self._writes > 0 and not self._appends)
 
     def _starved(self) -> bool:
         """Whether what was just tried on the loop ran out of bytes in memory."""

@@ -48,11 +48,13 @@ async def _open(request: Request, loop: asyncio.AbstractEventLoop | None, execut
         return handle_of(await _open_in(executor, request, turn), loop, executor)
     opened: Fresh | IO[Any] | None = open_cached(request, turn)
     if opened is not None:
-        try:
-            await turn.take()
-        except asyncio.CancelledError:
-            opened.close()
-            raise
+        turn.spend()
+        if turn.over:
+            try:
+                await asyncio.sleep(0)
+            except asyncio.CancelledError:
+                opened.close()
+                raise
     else:
         opened = await hop_or_discard(_close, open_fresh, request, turn)
     return handle_of_fresh(opened, request, loop) if isinstance(opened, Fresh) else handle_of(opened, loop, None)

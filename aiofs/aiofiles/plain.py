@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from functools import lru_cache
 
 PLAIN = {
@@ -16,11 +17,19 @@ KNOWN_ERRORS = {"strict", "replace", "ignore", "surrogateescape", "surrogatepass
 """What is done about an undecodable byte; a program's own way may do anything, also skip a line's end."""
 
 
+LINE = re.compile(r"[^\r\n]*(?:\r\n?|\n)")
+LINE_END = re.compile(rb"\r\n?|\n")
+OTHER_SEPARATORS = "\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
+"""What str.splitlines() takes for a line's end, beside the one that is in every text."""
+
+
 @lru_cache
-def is_plain(encoding: str, errors: str) -> bool:
-    """Whether each end of line among the bytes is one in the text."""
+def plain_encoding(encoding: str, errors: str) -> str | None:
+    """Return what decodes a line by itself; None where an end of line among the bytes may be none in the text."""
     name = codecs.lookup(encoding).name
-    return errors in KNOWN_ERRORS and (name in PLAIN or name.startswith(PLAIN_FAMILIES))
+    if errors in KNOWN_ERRORS and (name in PLAIN or name.startswith(PLAIN_FAMILIES)):
+        return name.removesuffix("-sig")  # which is a mark at the start of the file alone
+    return None
 
 
 def has_line_end(piece: bytes, newline: str | None) -> bool:
@@ -30,9 +39,33 @@ def has_line_end(piece: bytes, newline: str | None) -> bool:
     return b"\n" in piece or piece.find(b"\r", 0, -1) >= 0  # a last "\r" may be half of an end
 
 
-def line_ends(piece: bytes, newline: str | None) -> int:
-    """Return how many lines end in `piece` at least, for `newline` as in `open`."""
+def lines_after_first(before: bytes, taken: bytes, newline: str | None) -> bytes:
+    """Return the whole lines of `taken` after the first that ends there. `before` is the byte that came before it."""
     if newline:
-        return piece.count(newline.encode("ascii"))
-    feeds = len(piece) - len(piece.replace(b"\n", b""))  # in half the time that `count` takes
-    return feeds or piece.count(b"\r", 0, -1)
+        end = newline.encode("ascii")
+        if end == b"\r\n" and before == b"\r":
+            taken = before + taken
+        return taken[taken.find(end) + len(end) : taken.rfind(end) + len(end)]
+    if before == b"\r":
+        taken = before + taken
+    first = LINE_END.search(taken)
+    last = max(taken.rfind(b"\n"), taken.rfind(b"\r", 0, -1)) + 1
+    return taken[first.end() : last] if first else b""
+
+
+def decoded(lines: bytes, encoding: str, errors: str, newline: str | None) -> str:
+    """Return whole lines as the text layer reads them."""
+    text = lines.decode(encoding, errors)
+    if newline is None and "\r" in text:
+        return text.replace("\r\n", "\n").replace("\r", "\n")
+    return text
+
+
+def split(text: str, newline: str | None) -> list[str]:
+    """Return the lines that `text` is made of."""
+    if not any(map(text.__contains__, OTHER_SEPARATORS)):
+        return text.splitlines(keepends=True)
+    if newline == "":
+        return LINE.findall(text)
+    end = newline or "\n"
+    return [line + end for line in text.split(end)[:-1]]

@@ -11,11 +11,11 @@ import os
 import stat
 import sys
 from contextlib import suppress
-from time import monotonic
 from typing import TYPE_CHECKING
 
 from aiofs.localio.devices import Device, known_device
 from aiofs.localio.fresh import Fresh, is_simple
+from aiofs.localio.lately import Lately
 from aiofs.localio.opening import READ_MODES, Request
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from aiofs.localio.turns import Turn
 
 READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)
-KNOWN_FOR, MOST_KNOWN = 1.0, 4096
-"""Seconds for which a path is taken for what it was, and how many paths."""
 
 Found = tuple[int, Device, int]
 """A descriptor, the device and the size of a file."""
@@ -71,43 +69,45 @@ class CachedOpener:
         self._place = linux.How(os.O_PATH)
         self._place_below = linux.How(os.O_PATH, linux.RESOLVE_BENEATH | linux.RESOLVE_NO_MAGICLINKS)
         self._at_once = linux.How(os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
-        self._let_wait = linux.let_wait
-        self._known: dict[str | bytes, float] = {}
-        self._slow: dict[str | bytes, float] = {}
+        self._known: Lately[bytes] = Lately()
+        """Paths of regular files that can be opened at once, as the system spells them."""
+        self._slow: Lately[bool] = Lately()
+        """Paths of files whose bytes want a thread."""
         self._met_slow = False
         """Whether what was looked at last lies where bytes want a thread."""
         self._descriptors = os.open("/proc/self/fd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def open(self, path: str | bytes) -> Found | None:
         """Open `path` for reading; None where that cannot be done at once."""
-        now = monotonic()
-        if self._known.get(path, 0.0) >= now:
-            return self._open_known(path)
-        if self._slow.get(path, 0.0) >= now:
+        known = self._known.get(path)
+        if known is not None:
+            return self._open_known(known)
+        if self._slow.get(path):
             return None
-        found = self._open_at(self._here, path, self._place)
+        name = _spelled(path)
+        found = self._open_at(self._here, name, self._place)
         if found is not None:
-            _remember(self._known, path, now)
+            self._known.remember(path, name)
         elif self._met_slow:
-            _remember(self._slow, path, now)
+            self._slow.remember(path, found=True)
         return found
 
     def open_below(self, folder: str, path: str) -> Found | None:
         """Open `path` for reading, by a way that stays in `folder`; None where that cannot be done at once."""
-        base = self._system.open(self._here, folder, self._place)
+        base = self._system.open(self._here, _spelled(folder), self._place)
         if base < 0:
             return None
         try:
-            return self._open_at(base, path, self._place_below)
+            return self._open_at(base, _spelled(path), self._place_below)
         finally:
             os.close(base)
 
-    def _open_known(self, path: str | bytes) -> Found | None:
+    def _open_known(self, name: bytes) -> Found | None:
         """Open what was a regular file a moment ago, without the detour.
 
         If it has become something else, opening it like this does not wait either, and a thread does it again.
         """
-        descriptor = self._system.open(self._here, path, self._at_once)
+        descriptor = self._system.open(self._here, name, self._at_once)
         if descriptor < 0:
             return None
         status = os.fstat(descriptor)
@@ -115,12 +115,11 @@ class CachedOpener:
         if device is None or not device.answers_at_once or not stat.S_ISREG(status.st_mode):
             os.close(descriptor)
             return None
-        self._let_wait(descriptor)
         return descriptor, device, status.st_size
 
-    def _open_at(self, folder: int, path: str | bytes, how: How) -> Found | None:
+    def _open_at(self, folder: int, name: bytes, how: How) -> Found | None:
         self._met_slow = False
-        place = self._system.open(folder, path, how)
+        place = self._system.open(folder, name, how)
         if place < 0:
             return None
         try:
@@ -147,11 +146,13 @@ class CachedOpener:
         os.close(self._descriptors)
 
 
-def _remember(paths: dict[str | bytes, float], path: str | bytes, now: float) -> None:
-    """Take `path` for what it was, for a while."""
-    if len(paths) >= MOST_KNOWN:
-        paths.clear()
-    paths[path] = now + KNOWN_FOR
+def _spelled(path: str | bytes) -> bytes:
+    """Return `path` as the system takes it; no path at all, where a thread tells what is wrong with it."""
+    with suppress(ValueError):
+        name = os.fsencode(path)
+        if b"\0" not in name:
+            return name
+    return b""
 
 
 class _Opener:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from aiofs.localio.prefix import Prefix
 
-GATHERED = 131_072
+GATHERED = 262_144
 """Bytes of small writes that wait together for one visit to the disk."""
 LIGHT = 1_048_576
 """Bytes of a file that the system frees in no time."""
@@ -38,6 +38,9 @@ class LocalFile(io.FileIO):
     full = False
     """Whether what is gathered has to be brought to the file before there is more."""
     sealed = False
+    """Whether there is nothing beyond `ahead`."""
+    ended = False
+    """Whether more was asked for than that."""
     ahead: bytes = b""
     """Bytes from the current position on that the next operation will find, and beyond which it must not ask."""
     rest: bytes | None = None
@@ -163,6 +166,7 @@ class LocalFile(io.FileIO):
         else:
             buffer[:count] = self.ahead
             self.ahead = b""
+            self.ended = not count
         self.seek(count, os.SEEK_CUR)
         return count
 

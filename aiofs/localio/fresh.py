@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from aiofs.localio.devices import device_of
 from aiofs.localio.files import LIGHT, LocalFile
+from aiofs.localio.lately import Lately
 from aiofs.localio.opening import READ_MODES, Request, is_usual, may_wait, open_stream, stack
 from aiofs.localio.prefix import Prefix
 from aiofs.localio.reading import rest_now
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from aiofs.localio.turns import Turn
 
 UTF_8 = {"utf-8", "UTF-8", "utf8"}
+
+_lately_regular: Lately[bool] = Lately()
+"""Paths that need no look at what they are before each opening: one that does not wait does no harm any more."""
 
 
 class Fresh:
@@ -88,6 +92,7 @@ class Fresh:
             closed.close()
             return closed
         self._closed = True
+        os.set_blocking(self._descriptor, True)  # it may have been opened with O_NONBLOCK
         taken = self._taken
         if taken is not None:
             os.lseek(self._descriptor, -len(taken), os.SEEK_CUR)
@@ -132,19 +137,24 @@ class Fresh:
 
 def open_fresh(request: Request, turn: Turn) -> Fresh | IO[Any]:
     """Open in a worker thread: what is only read and regular without its buffers, all else as `open_stream` does."""
-    if request.mode not in READ_MODES or not is_simple(request) or not may_stay_fresh(request) or may_wait(request):
+    if request.mode not in READ_MODES or not is_simple(request) or not may_stay_fresh(request):
         return open_stream(request, turn)
     path = os.fspath(request.file)
+    known = _lately_regular.get(path)
+    if not known and may_wait(request):
+        return open_stream(request, turn)
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | (os.O_NONBLOCK | os.O_NOCTTY if known else 0))
     except ValueError:  # which the builtin words in its own way
         return open_stream(request, turn)
     try:
         status = os.fstat(descriptor)
         if stat.S_ISREG(status.st_mode):
             device = device_of(descriptor, status.st_dev)
-            waits = device.local and not device.answers_at_once
-            prefix = Prefix.of(descriptor, status) if waits else None
+            prefix = None
+            if device.local and not device.answers_at_once:
+                _lately_regular.remember(path, found=True)
+                prefix = Prefix.of(descriptor, status)
             return Fresh((descriptor, device, status.st_size), request, path, turn, prefix=prefix)
     except BaseException:
         os.close(descriptor)

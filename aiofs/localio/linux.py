@@ -8,14 +8,8 @@ import threading
 from ctypes import (
     CDLL,
     PyDLL,
-    addressof,
     byref,
-    c_char_p,
-    c_int,
     c_long,
-    c_size_t,
-    c_uint,
-    c_void_p,
     create_string_buffer,
 )
 from typing import NamedTuple
@@ -42,21 +36,20 @@ class How:
 
     def __init__(self, flags: int, resolve: int = 0) -> None:
         how = struct.pack("=QQQ", flags | os.O_CLOEXEC, 0, resolve | RESOLVE_CACHED)
-        self._buffer = create_string_buffer(how, len(how))
-        self.address: int = addressof(self._buffer)
+        self.reference = byref(create_string_buffer(how, len(how)))
         self.size: int = len(how)
 
 
 class System:
-    """The calls that never wait; they keep the GIL. Raises OSError or AttributeError where one is missing."""
+    """The calls that never wait; they keep the GIL. Raises OSError or AttributeError where one is missing.
+
+    Their arguments are small numbers, bytes and references, which need no declared types: checking those costs more.
+    """
 
     def __init__(self) -> None:
         library = PyDLL(None)
         self._syscall = library.syscall
-        self._syscall.restype = c_long
-        self._syscall.argtypes = [c_long, c_long, c_char_p, c_void_p, c_size_t]
         self._statx = library.statx
-        self._statx.argtypes = [c_int, c_char_p, c_int, c_uint, c_void_p]
         self._answers = _Answers()
         place = self.open(HERE, b"/", How(os.O_PATH))
         if place < 0:
@@ -67,20 +60,14 @@ class System:
         finally:
             os.close(place)
 
-    def open(self, folder: int, path: str | bytes, how: How) -> int:
-        """Return a descriptor of `path`; a negative number where it cannot be had at once."""
-        try:
-            name = os.fsencode(path)
-        except ValueError:
-            return -1
-        if b"\0" in name:
-            return -1
-        return int(self._syscall(OPENAT2, folder, name, how.address, how.size))
+    def open(self, folder: int, path: bytes, how: How) -> int:
+        """Return a descriptor of `path`, in which there is no NUL; a negative number where it cannot be had at once."""
+        return self._syscall(OPENAT2, folder, path, how.reference, how.size)  # type: ignore[no-any-return]
 
     def look(self, descriptor: int) -> Status | None:
         """Return what is known of an open file without asking its device."""
         answers = self._answers
-        if self._statx(descriptor, b"", EMPTY_PATH | DONT_SYNC, BASIC, answers.address) != 0:
+        if self._statx(descriptor, b"", EMPTY_PATH | DONT_SYNC, BASIC, answers.reference) != 0:
             return None
         mode, size, major, minor = STATUS.unpack_from(answers.buffer)
         return Status(mode, size, os.makedev(major, minor))
@@ -91,12 +78,7 @@ class _Answers(threading.local):
 
     def __init__(self) -> None:
         self.buffer = create_string_buffer(256)
-        self.address = addressof(self.buffer)
-
-
-def let_wait(descriptor: int) -> None:
-    """Take O_NONBLOCK from what is open for reading."""
-    os.set_blocking(descriptor, True)
+        self.reference = byref(self.buffer)
 
 
 def type_of_file_system(descriptor: int) -> int | None:

@@ -8,6 +8,7 @@ import os
 import stat
 import sys
 from dataclasses import dataclass
+from types import NoneType
 from typing import IO, TYPE_CHECKING, Any
 
 from aiofs.localio.devices import device_of
@@ -108,6 +109,9 @@ def default_buffer(raw: LocalFile) -> int:
     return block
 
 
+POSIX = os.name == "posix"
+PATHS = (str, bytes, os.PathLike)
+TEXTS = (str, NoneType)
 BINARY_ODDITIES = {0, 1}
 NEWLINES = ("", "\n", "\r", "\r\n")
 READ_MODES = frozenset({"r", "rb", "br", "rt", "tr"})
@@ -124,14 +128,15 @@ USUAL_MODES = READ_MODES | {
 def is_usual(request: Request) -> bool:
     """Whether the arguments go together. Where they don't, the builtin complains best; where it doesn't, it opens."""
     mode, buffering = request.mode, request.buffering
-    if type(mode) is not str or mode not in USUAL_MODES or type(buffering) is not int or os.name != "posix":
+    if type(mode) is not str or mode not in USUAL_MODES or type(buffering) is not int or not POSIX:
         return False
-    if type(request.file) is not int and not isinstance(request.file, str | bytes | os.PathLike):
+    if type(request.file) is not int and not isinstance(request.file, PATHS):
         return False
     if "b" in mode:
         return buffering not in BINARY_ODDITIES and request.encoding is request.errors is request.newline is None
     return (
         buffering != 0
-        and all(isinstance(text, str | None) for text in (request.encoding, request.errors))
+        and isinstance(request.encoding, TEXTS)
+        and isinstance(request.errors, TEXTS)
         and (request.newline is None or request.newline in NEWLINES)
     )

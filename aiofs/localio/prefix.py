@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from time import time_ns
-from typing import Self
+from typing import NamedTuple, Self
 
 from aiofs.localio.turns import INLINE
 
@@ -13,8 +12,7 @@ SETTLED = 20_000_000
 """Nanoseconds after which a file's times would show another change."""
 
 
-@dataclass(frozen=True, slots=True)
-class Prefix:
+class Prefix(NamedTuple):
     """Bytes that are served on the loop as long as the file stays as it was when they were read."""
 
     data: bytes

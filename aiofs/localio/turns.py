@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic
-from weakref import WeakKeyDictionary
+from weakref import finalize
 
 BUDGET = 0.000_25
 """Seconds of inline work in one iteration of a loop, for all its tasks together."""
@@ -50,12 +50,14 @@ class Turn:
         self.over = False
 
 
-_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, Turn] = WeakKeyDictionary()
+_turns: dict[int, Turn] = {}
+"""By the identity of a loop that is alive."""
 
 
 def turn_of(loop: asyncio.AbstractEventLoop) -> Turn:
     """Return the one account of `loop`."""
-    turn = _turns.get(loop)
+    turn = _turns.get(id(loop))
     if turn is None:
-        turn = _turns[loop] = Turn()
+        turn = _turns[id(loop)] = Turn()
+        finalize(loop, _turns.pop, id(loop)).atexit = False
     return turn

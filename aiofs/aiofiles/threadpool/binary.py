@@ -13,8 +13,8 @@ from aiofiles.threadpool.binary import (
 )
 
 from aiofs.aiofiles import theirs
+from aiofs.aiofiles.bytelines import ByteLines
 from aiofs.aiofiles.handle import SMALL, Handle
-from aiofs.aiofiles.linewise import Linewise
 from aiofs.localio.files import LocalFile, UpdateFile
 from aiofs.localio.turns import INLINE
 
@@ -38,7 +38,7 @@ QUICK_WHENCES = (os.SEEK_SET, os.SEEK_CUR, os.SEEK_END)
 """From where a seek is counted without asking the disk."""
 
 
-class AsyncBufferedIOBase(Linewise, theirs.BufferedIOBase):
+class AsyncBufferedIOBase(ByteLines, theirs.BufferedIOBase):
     """A file of bytes, as `open` gives it in the modes that only write; or any `io.BufferedIOBase` that is wrapped."""
 
     def __init__(
@@ -153,9 +153,7 @@ class AsyncBufferedIOBase(Linewise, theirs.BufferedIOBase):
         """Take `data`, all of it; return its size. What could not be written before is raised here, or by `flush`."""
         if self._writes and type(data) is bytes and len(data) <= SMALL:
             self._writes -= 1
-            self._dirty = True
             return self._write(data)  # type: ignore[no-any-return]
-        self._reads = 0
         return await self._write_slowly(data, _size(data))
 
     async def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
@@ -171,7 +169,7 @@ class AsyncBufferedIOBase(Linewise, theirs.BufferedIOBase):
     async def tell(self) -> int:
         """Return the position."""
         self._settle_if_free()
-        if self._reads or (self._writes and not self._appends):
+        if self._may_tell():
             return self._under.tell()  # type: ignore[no-any-return]
         return await self._alone(self._stream.tell)
 
@@ -195,11 +193,6 @@ class AsyncBufferedReader(AsyncBufferedIOBase, theirs.BufferedReader):
     async def peek(self, size: int = 0, /) -> bytes:
         """Return what comes next, at least a byte where there is one, and stay where we are."""
         return await self._try(self._stream.peek, size)
-
-    async def write(self, data: ReadableBuffer, /) -> int:
-        """Take `data`, all of it; return its size. What could not be written before is raised here, or by `flush`."""
-        self._reads = 0
-        return await super().write(data)
 
 
 class AsyncFileIO(Handle, theirs.FileIO):

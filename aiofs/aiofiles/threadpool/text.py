@@ -6,30 +6,25 @@ the loop only when the bytes that it can ask for have been brought before it (`L
 
 from __future__ import annotations
 
-import asyncio
 import os
-from itertools import repeat, starmap
 from typing import TYPE_CHECKING, Any, cast
 
 from aiofiles.threadpool.text import AsyncTextIndirectIOWrapper
 
 from aiofs.aiofiles import theirs
-from aiofs.aiofiles.handle import NONE_READY, SMALL, Handle
-from aiofs.aiofiles.plain import has_line_end, is_plain, line_ends
+from aiofs.aiofiles.handle import SMALL
+from aiofs.aiofiles.textlines import PIECE, TextLines
 from aiofs.localio.files import LocalFile, UpdateFile
 from aiofs.localio.turns import INLINE
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
     from concurrent.futures import Executor
 
 __all__ = ["AsyncTextIOWrapper", "AsyncTextIndirectIOWrapper"]
 
 
-PIECE = 8192
-"""Bytes that the text layer asks for at a time."""
-LINES = 1000
-"""Lines in memory that are given out between two looks at the clock."""
 BYTES_PER_CHARACTER = 4
 MARK = 3
 """Bytes of the mark that utf-8-sig begins with."""
@@ -39,7 +34,7 @@ PLAIN_COOKIE = 1 << 63
 """From here on a position says more than an offset, and going there may read."""
 
 
-class AsyncTextIOWrapper(Handle, theirs.TextIOWrapper):
+class AsyncTextIOWrapper(TextLines, theirs.TextIOWrapper):
     """A file of text, as `open` gives it without `b` in the mode; or any `io.TextIOBase` that is wrapped."""
 
     def __init__(
@@ -49,19 +44,10 @@ class AsyncTextIOWrapper(Handle, theirs.TextIOWrapper):
 
     def _begin(self, file: Any) -> None:
         super()._begin(file)
-        self._readline: Any = getattr(file, "readline", None)
         self._write: Any = getattr(file, "write", None)
-        raw: Any = getattr(getattr(file, "buffer", None), "raw", None)
-        if type(raw) in {LocalFile, UpdateFile} and not raw.waits:
-            self._newline = raw.newline
-            self._plain = is_plain(file.encoding, file.errors)
-            self._settle_in(raw)
 
     def _empties(self, function: Callable[..., object]) -> bool:
         return function.__name__ in EMPTYING
-
-    def _may_try(self) -> bool:
-        return self._plain and super()._may_try()
 
     async def read(self, size: int | None = -1, /) -> str:
         """Return up to `size` characters, by default all that are left; "" at the end."""
@@ -79,9 +65,10 @@ class AsyncTextIOWrapper(Handle, theirs.TextIOWrapper):
             if self._may_try():
                 if size is None or size < 0:
                     if self._take_rest(self._local):
+                        self._last = b""
                         return self._stream.read()  # type: ignore[no-any-return]
                 elif self._bring(self._local, size):
-                    return self._sealed(self._stream.read, size)
+                    return self._sealed(self._local, self._under.read, size)[0]
             return await self._finish(self._stream.read, size)
         finally:
             self._exit()
@@ -107,20 +94,10 @@ class AsyncTextIOWrapper(Handle, theirs.TextIOWrapper):
                 return piece is not None
         return True
 
-    def _sealed(self, read: Callable[[Any], str], size: int | None) -> str:
-        """Call a method of the text layer with no more bytes than were brought, and forget those that it left."""
-        local = cast("LocalFile", self._local)
-        local.sealed = True
-        try:
-            return read(size)
-        finally:
-            local.sealed = False
-            local.ahead = b""
-
     async def readline(self, size: int = -1, /) -> str:
         """Return the next line with its end, or `size` characters of it; "" at the end of the file."""
         if size == -1:
-            for line in self._ready:
+            for line in self._lines:
                 return line
         return await self._next_line(size)
 
@@ -129,130 +106,38 @@ class AsyncTextIOWrapper(Handle, theirs.TextIOWrapper):
         return await super().readlines(hint)
 
     async def __anext__(self) -> str:
-        for line in self._ready:
+        for line in self._lines:
             return line
         if line := await self._next_line(-1):
             return line
         raise StopAsyncIteration
 
-    _piece = PIECE
-    """Bytes that are brought at once: more and more, while nothing but lines is asked for."""
-
-    def _take(self) -> None:
-        super()._take()
-        self._piece = PIECE
-        if self._local is not None:
-            self._local.ahead = b""
-
-    async def _next_line(self, size: int) -> str:
-        """Return a line where none is in memory for certain, or not within the allowance."""
-        if self._local is None:
-            return await self._call(self._readline, size)
-        if self._turn.over:
-            await asyncio.sleep(0)
-        if size == -1 and not self._busy and self._may_try():
-            self._turn.spend()
-            line = self._line_now(self._local)
-            if line is not None:
-                return line
-        await self._enter()
-        try:
-            if size != -1 or not self._may_try() or not await self._bring_line(self._local):
-                return await self._finish(self._readline, size)
-            line = self._line(self._local)
-        finally:
-            self._exit()
-        self._allow()
-        return line
-
-    def _line_now(self, local: LocalFile) -> str | None:
-        """Return a line if its end, or that of the file, is within the next piece and at hand."""
-        if self._stock:
-            self._allow()
-            for line in self._ready:
-                return line
-        piece = local.ahead or local.load(self._piece)
-        if piece is None or (piece and not has_line_end(piece, self._newline)):
-            return None
-        line = self._line(local) if len(piece) <= PIECE else self._line_of_many(local, piece)
-        self._piece = min(self._piece * 2, INLINE)
-        self._allow()
-        return line
-
-    def _line_of_many(self, local: LocalFile, piece: bytes) -> str:
-        """Take a line, the text layer decoding many pieces at once where that makes no difference."""
-        if not piece.isascii() or b"\r" in piece:  # else it would meet what cannot be decoded, or a "\r", too early
-            local.ahead = piece[:PIECE]
-            return self._line(local)
-        local.ahead = piece[: len(piece) // PIECE * PIECE]
-        self._stream._CHUNK_SIZE = len(local.ahead)  # noqa: SLF001 - there is no other way to say it
-        try:
-            return self._line(local)
-        finally:
-            self._stream._CHUNK_SIZE = PIECE  # noqa: SLF001
-
-    async def _bring_line(self, local: LocalFile) -> bool:
-        """Bring the rest of a line, or of the file, from the disk if need be; False where that is long."""
-        while len(local.ahead) < INLINE:
-            piece = local.load(PIECE)
-            if piece is None:
-                piece = await self._fly(local.load, INLINE)
-            if not piece or has_line_end(piece, self._newline):
-                return True
-        local.ahead = b""
-        return False
-
-    def _line(self, local: LocalFile) -> str:
-        """Take a line that was brought; note how many more came with it."""
-        ahead = local.ahead
-        self._stock = 0
-        local.sealed = True
-        try:
-            line: str = self._readline()
-            taken = ahead[: len(ahead) - len(local.ahead)] if local.ahead else ahead
-            self._stock = max(line_ends(taken, self._newline) - 1, 0)
-        finally:
-            local.sealed = False
-            if local.device.answers_at_once or isinstance(local, UpdateFile):
-                local.ahead = b""
-        return line
-
-    def _allow(self) -> None:
-        """Let the next lines be taken without a look at the clock."""
-        if self._reads:
-            count = min(self._stock, LINES)
-            self._ready = starmap(self._readline, repeat((), count))
-            self._stock -= count
-
     async def write(self, data: str, /) -> int:
         """Take `data`, all of it; return its length. What could not be written before is raised here, or by `flush`."""
         if self._writes and type(data) is str and len(data) <= SMALL:
             self._writes -= 1
-            self._dirty = True
-            self._reads = self._stock = 0
-            self._ready = NONE_READY
             return self._write(data)  # type: ignore[no-any-return]
         return await self._write_slowly(data, len(data) if isinstance(data, str) else 0)
 
     async def seek(self, cookie: int, whence: int = os.SEEK_SET, /) -> int:
         """Go to what `tell` returned, to the start (0) or to the end (0, 2); return the position."""
-        self._unfold()
+        self._settle_if_free()
         if (
             self._reads
             and type(cookie) is int
             and (0 <= cookie < PLAIN_COOKIE if whence == 0 else whence == os.SEEK_END)
         ):
-            self._ready, self._stock = NONE_READY, 0
             self._reads -= 1
-            self._piece = PIECE
+            self._piece, self._last = PIECE, b""
             cast("LocalFile", self._local).ahead = b""
             return self._under.seek(cookie, whence)  # type: ignore[no-any-return]
         return await self._alone(self._stream.seek, cookie, whence)
 
     async def tell(self) -> int:
         """Return the position, as an opaque number for `seek`."""
-        self._unfold()
-        if self._reads or (self._writes and not self._appends):
+        if self._may_tell():
+            if self._beside:
+                self._catch_up()
             return self._under.tell()  # type: ignore[no-any-return]
         return await self._alone(self._stream.tell)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections import OrderedDict
@@ -19,6 +20,7 @@ from azure.storage.blob.aio import ContainerClient
 from aiofs.backends.azure.errors import FAILURES, failed
 from aiofs.driver import MIB
 from aiofs.loops import PerLoop
+from aiofs.sessions import lanes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -31,6 +33,8 @@ PART = 8 * MIB
 """What goes in one request, up or down."""
 SLICE = MIB // 4
 """How much of it is handed over at a time: the SDK's 4 KiB, and all in one piece, both cost twice as much."""
+AT_ONCE = 80
+"""How many requests are under way, the others waiting for their turn; the transport has a hundred connections."""
 ATTEMPTS = 6
 SHORTEST_PAUSE = 0.05
 SILENCE = 1 / 3
@@ -44,6 +48,7 @@ class Clients:
 
     def __init__(self, client: ContainerClient) -> None:
         self.client: ContainerClient = client
+        self.turns: tuple[asyncio.Semaphore, asyncio.Semaphore] = lanes(AT_ONCE)
         self._blobs: OrderedDict[str, BlobClient] = OrderedDict()
 
     def blob(self, path: str) -> BlobClient:
@@ -105,6 +110,7 @@ class Container:
         call: Callable[[], Awaitable[T]],
         *,
         settled: Callable[[], Awaitable[T | None]] | None = None,
+        urgent: bool = False,
     ) -> T:
         """Return what `call` returns, asking again where that may help.
 
@@ -114,11 +120,14 @@ class Container:
         :raises OSError: as the table of `errors` says.
         :raises ValueError: once the clients are closed.
         """
-        deadline = time.monotonic() + self._timeout
+        deadline = math.inf
+        turn = self._clients.get().turns[urgent]
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                self._clients.check_open()
-                return await call()
+                async with turn:
+                    self._clients.check_open()
+                    deadline = min(deadline, time.monotonic() + self._timeout)
+                    return await call()
             except (*FAILURES, RuntimeError) as error:  # with the last, the transport says that it was closed
                 self._clients.check_open(error)
                 if isinstance(error, RuntimeError):

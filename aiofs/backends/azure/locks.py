@@ -52,7 +52,7 @@ class AzureLease(RenewedLease):
     async def _prolong(self) -> bool:
         lease = BlobLeaseClient(self._container.blob(self._lock), self.fence)
         try:
-            await self._container.ask(self.path, lease.renew)
+            await self._container.ask(self.path, lease.renew, urgent=True)
         except (Conflict, NotFound):
             return False
         return True

@@ -22,6 +22,7 @@ from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from aiofs.backends.redis.deadlines import Deadline
 from aiofs.backends.redis.errors import failed, raised_by_asyncio
 from aiofs.loops import PerLoop
+from aiofs.sessions import lanes
 
 # Said here, so that redis-py does not look it up in its package's files, on the loop, for every connection.
 try:
@@ -43,9 +44,8 @@ ATTEMPTS = 6
 SHORTEST_PAUSE = 0.02
 SCAN_COUNT = 1000
 _NODE_ATTEMPTS = 3
-_AT_ONCE, _URGENT_AT_ONCE = 64, 16
-"""How many requests are under way, the others waiting for their turn; redis-py refuses what needs its 101st connection.
-Locks are renewed in a lane of their own: one that waits behind thousands of requests would run out."""
+_AT_ONCE = 80
+"""How many requests are under way, the others waiting for their turn; redis-py has a hundred connections for them."""
 _FAILURES = (exceptions.RedisError, exceptions.RedisClusterException, OSError)
 
 
@@ -55,10 +55,7 @@ class Local:
     def __init__(self, at_once: int, timeout: float) -> None:
         self.client: Client | None = None
         self.making: asyncio.Lock = asyncio.Lock()
-        self.turns: tuple[asyncio.Semaphore, asyncio.Semaphore] = (
-            asyncio.Semaphore(at_once),
-            asyncio.Semaphore(_URGENT_AT_ONCE),
-        )
+        self.turns: tuple[asyncio.Semaphore, asyncio.Semaphore] = lanes(at_once)
         self.deadline: Deadline = Deadline(timeout)
 
 

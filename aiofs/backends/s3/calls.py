@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import io
+from copy import copy
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from aiofs.backends.s3.errors import FAILURES, translate
 from aiofs.backends.s3.facts import unquoted
@@ -70,9 +71,17 @@ class Watched(io.BytesIO):
 class Sdk:
     """Requests made by aiobotocore, with its retries."""
 
+    _urgent = False
+
     def __init__(self, clients: Clients, bucket: str) -> None:
         self._clients = clients
         self._bucket = bucket
+
+    def urgently(self) -> Self:
+        """Return the same for requests that must not wait for their turn behind thousands: those that renew locks."""
+        calls = copy(self)
+        calls._urgent = True  # noqa: SLF001 -- of the same class
+        return calls
 
     async def send(self, operation: str, path: str | None, **parameters: Any) -> Answer:
         """Make a request about `path` and return the answer.
@@ -81,11 +90,11 @@ class Sdk:
         :raises ValueError: if the clients were closed meanwhile.
         """
         try:
-            client = await self._clients.client()
-            async with asyncio.timeout(self._clients.patience) as patience:
+            held = await self._clients.held()
+            async with held.turns[self._urgent], asyncio.timeout(self._clients.patience) as patience:
                 if parameters.get("Body") is not None:
                     parameters["Body"] = Watched(parameters["Body"], patience, self._clients.patience)
-                parsed = await getattr(client, operation)(Bucket=self._bucket, **parameters)
+                parsed = await getattr(held.client, operation)(Bucket=self._bucket, **parameters)
         except FAILURES as error:
             self._clients.check_open(error)
             raise translate(error, path) from error

@@ -6,7 +6,7 @@ import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from aiobotocore.config import AioConfig
@@ -14,9 +14,10 @@ from aiobotocore.session import AioSession
 from botocore.loaders import create_loader
 from botocore.parsers import DEFAULT_TIMESTAMP_PARSER
 
-from aiofs.backends.s3.wire import CONNECTIONS, connect
+from aiofs.backends.s3.wire import connect
 from aiofs.errors import AccessDenied
 from aiofs.loops import PerLoop
+from aiofs.sessions import lanes
 from aiofs.threads import hop
 
 if TYPE_CHECKING:
@@ -25,12 +26,18 @@ if TYPE_CHECKING:
     from aiofs.backends.s3.settings import Settings
     from aiofs.backends.s3.wire import Wire
 
+REQUESTS = 80
+"""So many wait for an answer at the same time; others wait for their turn, however long that takes."""
+CONNECTIONS = 10_000
+"""As good as any number: a reader that pauses in a large file keeps its own."""
+
 
 @dataclass
 class Held:
     """What there is for one event loop."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    turns: tuple[asyncio.Semaphore, asyncio.Semaphore] = field(default_factory=partial(lanes, REQUESTS))
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
     client: Any = None
     wire: Wire | None = None

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from aiofs.backends.s3.wire import Wire
+    from aiofs.backends.s3.clients import Held
 
 _METHODS = {
     "get_object": "GET",
@@ -68,10 +68,10 @@ class Direct(Sdk):
     async def send(self, operation: str, path: str | None, **parameters: Any) -> Answer:
         """As the SDK; its path is taken where the request, or the answer, is not plain."""
         request = plain(operation, parameters)
-        wire = await self._wire() if request else None
-        if wire is None or request is None:
+        held = await self._plain() if request else None
+        if held is None or request is None:
             return await super().send(operation, path, **parameters)
-        response = await _try(wire, request)
+        response = await self._try(held, request)
         answer = await _read(response, request.method, path) if response is not None else None
         if answer is not None:
             self._surprises = 0
@@ -82,11 +82,11 @@ class Direct(Sdk):
 
     async def page(self, *, cut: int = 0, **parameters: Any) -> Page:
         """As the SDK."""
-        wire = await self._wire()
-        if wire is None:
+        held = await self._plain()
+        if held is None:
             return await super().page(cut=cut, **parameters)
         query = {_LISTING[name]: str(value) for name, value in parameters.items()}
-        response = await _try(wire, Request("GET", "", {"list-type": "2", "encoding-type": "url", **query}, {}))
+        response = await self._try(held, Request("GET", "", {"list-type": "2", "encoding-type": "url", **query}, {}))
         found = await _read_page(response, cut) if response is not None else None
         if found is not None:
             self._surprises = 0
@@ -95,8 +95,19 @@ class Direct(Sdk):
         self._note(response)
         return found
 
-    async def _wire(self) -> Wire | None:
-        return (await self._clients.held()).wire if self._surprises < SURPRISES else None
+    async def _plain(self) -> Held | None:
+        """Return what there is for this loop, if plain requests may go over its wire."""
+        held = await self._clients.held()
+        return held if held.wire is not None and self._surprises < SURPRISES else None
+
+    async def _try(self, held: Held, request: Request) -> aiohttp.ClientResponse | None:
+        """Return the answer, `None` where there is none."""
+        assert held.wire is not None  # noqa: S101 -- or it would have been another's request
+        async with held.turns[self._urgent]:
+            try:
+                return await held.wire.send(request)
+            except FAILURES:
+                return None
 
     def _note(self, refusal: aiohttp.ClientResponse | None) -> None:
         """Count a refusal of what the SDK then got."""
@@ -138,14 +149,6 @@ def plain(operation: str, parameters: Mapping[str, Any]) -> Request | None:
         elif name not in {"Key", "Body"}:
             return None
     return Request(method, parameters["Key"], query, headers, parameters.get("Body"))
-
-
-async def _try(wire: Wire, request: Request) -> aiohttp.ClientResponse | None:
-    """Return the answer, `None` where there is none."""
-    try:
-        return await wire.send(request)
-    except FAILURES:
-        return None
 
 
 async def _read(response: aiohttp.ClientResponse, method: str, path: str | None) -> Answer | None:

@@ -30,6 +30,7 @@ from aiofs.shield import finish
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
+    from aiofs.backends.s3.calls import Sdk
     from aiofs.backends.s3.store import Store
     from aiofs.errors import Locked
 
@@ -67,8 +68,13 @@ class Found:
 class LockObjects:
     """The lock objects of a store."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, calls: Sdk | None = None) -> None:
         self._store = store
+        self._calls = calls or store.calls
+
+    def urgently(self) -> LockObjects:
+        """Return the same for renewals, which must not wait for their turn behind thousands of requests."""
+        return LockObjects(self._store, self._calls.urgently())
 
     async def lock(self, path: str) -> ObjectLease:
         """Create the lock object, or take over one whose time is up.
@@ -103,7 +109,7 @@ class LockObjects:
         """Yield the names below the prefix of all lock objects."""
         where: dict[str, Any] = {"Prefix": self._store.key(LOCKS)}
         while True:
-            page = await self._store.calls.page(cut=len(self._store.settings.prefix), **where)
+            page = await self._calls.page(cut=len(self._store.settings.prefix), **where)
             for entry in page.entries:
                 yield entry.path
             if page.more is None:
@@ -118,7 +124,7 @@ class LockObjects:
         """Return the lock object of that name below the prefix, which is for `path` if that is known."""
         store = self._store
         try:
-            stream = await open_stream(store.calls, store.key(name), path or name, 0, None, match=None, whole=False)
+            stream = await open_stream(self._calls, store.key(name), path or name, 0, None, match=None, whole=False)
         except NotFound:
             return None
         async with stream:
@@ -138,7 +144,7 @@ class LockObjects:
         traits = await self._store.traits()
         condition = traits.same(version) if traits.deletes else {}
         try:
-            await self._store.calls.send("delete_object", path, Key=self._store.key(lock_key(path)), **condition)
+            await self._calls.send("delete_object", path, Key=self._store.key(lock_key(path)), **condition)
         except NotFound:
             return True
         except Conflict:
@@ -148,7 +154,7 @@ class LockObjects:
     async def write(self, note: Mapping[str, Any], match: str) -> str:
         """Make `note` the lock object in place of `match`, and return its version."""
         traits = await self._store.traits()
-        answer = await self._store.calls.send(
+        answer = await self._calls.send(
             "put_object",
             note["path"],
             Key=self._store.key(lock_key(note["path"])),
@@ -194,6 +200,7 @@ class ObjectLease(RenewedLease):
 
     def __init__(self, objects: LockObjects, note: dict[str, Any], version: str, granted: float) -> None:
         self._objects = objects
+        self._urgent = objects.urgently()
         self._note = note
         self._version = version
         self._turn = asyncio.Lock()
@@ -206,12 +213,12 @@ class ObjectLease(RenewedLease):
         async with self._turn:
             self._note = {**self._note, "turn": self._note["turn"] + 1}
             try:
-                self._version = await self._objects.write(self._note, self._version)
+                self._version = await self._urgent.write(self._note, self._version)
             except UNCLEAR:
-                found = await self._ours()
+                found = await self._ours(self._urgent)
                 if found is None:
                     return False
-                self._version = await self._objects.write(self._note, found.version)
+                self._version = await self._urgent.write(self._note, found.version)
             return True
 
     async def _remove(self) -> None:
@@ -219,12 +226,12 @@ class ObjectLease(RenewedLease):
         async with self._turn:
             if not await self._objects.remove_checked(self.path, self._version):
                 # Renewed by a request whose answer was lost, or somebody else's, or the store does not check.
-                found = await self._ours()
+                found = await self._ours(self._objects)
                 if found is not None:
                     await self._objects.remove(self.path, found.version)
 
-    async def _ours(self) -> Found | None:
-        found = await self._objects.look(self.path)
+    async def _ours(self, objects: LockObjects) -> Found | None:
+        found = await objects.look(self.path)
         return found if found is not None and found.note.get("token") == self._note["token"] else None
 
 

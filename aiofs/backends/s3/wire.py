@@ -25,10 +25,6 @@ if TYPE_CHECKING:
     from aiofs.backends.s3.settings import Settings
     from aiofs.driver import Part
 
-REQUESTS = 64
-"""So many wait for an answer at the same time; others wait for their turn, however long that takes."""
-CONNECTIONS = 256
-"""More than that, since a reader that pauses in a large file keeps its own."""
 PIECE = 1 << 18
 """How much of a body is given to the connection at a time."""
 _SENT_BY_US = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
@@ -59,7 +55,6 @@ class Wire:
         self._signer = Signer(region)
         self._credentials = credentials
         self._timeout = timeout
-        self._turns = asyncio.Semaphore(REQUESTS)
 
     async def send(self, request: Request) -> aiohttp.ClientResponse:
         """Sign the request, send it, and return the answer once its headers are there."""
@@ -78,7 +73,7 @@ class Wire:
             request.method, path, query, headers, keys.access_key, keys.secret_key
         )
         url = URL(f"{self._origin}{path}?{query}" if query else self._origin + path, encoded=True)
-        async with self._turns, asyncio.timeout(self._timeout) as patience:
+        async with asyncio.timeout(self._timeout) as patience:
             body = request.body
             if body is not None:
                 headers["content-length"] = str(len(body))
@@ -121,7 +116,7 @@ async def connect(session: Any, client: Any, settings: Settings, stack: AsyncExi
     secure = where.scheme == "https"
     trust = await hop(_trust, settings.ca_bundle or session.get_config_variable("ca_bundle")) if secure else False
     http = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=CONNECTIONS, ssl=trust),
+        connector=aiohttp.TCPConnector(limit=0, ssl=trust),  # requests take turns, and who reads keeps a connection
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.timeout, sock_read=settings.timeout),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,

@@ -53,7 +53,9 @@ class Front:
         return [str(asked) for asked in self.asked]
 
     async def __aenter__(self) -> Self:
-        self._client = aiohttp.ClientSession(auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar())
+        self._client = aiohttp.ClientSession(
+            auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar(), skip_auto_headers=["Content-Type"]
+        )
         application = web.Application(client_max_size=1 << 30)
         application.router.add_route("*", "/{rest:(?s:.*)}", self._take)
         self._runner = web.AppRunner(application, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
@@ -97,7 +99,7 @@ class Front:
             told = {name: value for name, value in response.headers.items() if name.lower() not in NOT_PASSED_ON}
             told["Date"] = response.headers["Date"]
             if asked.method == "HEAD":
-                told["Content-Length"] = response.headers["Content-Length"]
+                told["Content-Length"] = response.headers.get("Content-Length", "0")
             return web.Response(status=response.status, headers=told, body=await response.read())
 
     def _break_off(self, request: web.Request) -> web.Response:
