@@ -209,6 +209,39 @@ async def test_a_folder(tmp_path: Path) -> None:
         assert caught.value.filename == str(tmp_path)
 
 
+@pytest.mark.usefixtures("_either_way")
+@pytest.mark.parametrize("mode", ["r", "rb"])
+async def test_a_path_that_becomes_something_else(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "file"
+    for _ in range(3):  # what it is was learned, and is believed for a while
+        path.write_bytes(b"file")
+        os.utime(path, (0, 0))
+        async with aiofiles.open(path, mode) as file:
+            assert len(await file.read()) == 4
+    path.unlink()
+    with pytest.raises(FileNotFoundError):
+        await aiofiles.open(path, mode)
+    path.mkdir()
+    with pytest.raises(IsADirectoryError):
+        await aiofiles.open(path, mode)
+    path.rmdir()
+    os.mkfifo(path)
+    with os.fdopen(os.open(path, os.O_RDWR), "wb", 0) as both_ends:
+        both_ends.write(b"through the pipe")
+        async with aiofiles.open(path, mode) as file:
+            both_ends.close()
+            assert len(await file.read()) == 16
+
+
+@pytest.mark.usefixtures("_either_way")
+async def test_the_descriptor_waits_like_any_other(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("text")
+    for _ in range(3):
+        async with aiofiles.open(tmp_path / "file") as file:
+            assert await file.read() == "text"
+            assert os.get_blocking(file.fileno())
+
+
 @pytest.mark.parametrize("mode", ["w", "wb"])
 async def test_a_full_disk(mode: str) -> None:
     data: Any = "x" * 100 if mode == "w" else b"x" * 100

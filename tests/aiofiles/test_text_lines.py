@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aiofs import aiofiles
-from aiofs.localio import devices
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.may_block
@@ -25,19 +23,6 @@ ENCODINGS = ("utf-8", "utf-8-sig", "latin-1", "shift_jis")
 ROUNDS = 4
 
 
-@pytest.fixture(params=["page cache", "thread"])
-def _place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[None]:
-    """Where the lines come from."""
-    number = tmp_path.stat().st_dev
-    known = devices._known.pop(number, None)
-    if request.param == "thread":
-        devices._known[number] = devices.Device(nowait=False, local=True)
-    yield
-    devices._known.pop(number, None)
-    if known is not None:
-        devices._known[number] = known
-
-
 def some_text(chance: random.Random) -> str:
     """Runs of lines that are alike, one run unlike the next."""
     runs = []
@@ -47,7 +32,7 @@ def some_text(chance: random.Random) -> str:
     return "".join(runs) + chance.choice(["", "no end", "half an end\r"])
 
 
-@pytest.mark.usefixtures("_place")
+@pytest.mark.usefixtures("_either_way")
 @pytest.mark.parametrize("newline", NEWLINES)
 @pytest.mark.parametrize("encoding", ENCODINGS)
 async def test_lines_mix_with_everything_else(tmp_path: Path, encoding: str, newline: str | None) -> None:
@@ -83,7 +68,7 @@ async def test_lines_mix_with_everything_else(tmp_path: Path, encoding: str, new
                 assert await anext(file, "the end") == "the end"
 
 
-@pytest.mark.usefixtures("_place")
+@pytest.mark.usefixtures("_either_way")
 @pytest.mark.parametrize("newline", NEWLINES)
 async def test_lines_go_on_where_the_file_grows_after_half_an_end(tmp_path: Path, newline: str | None) -> None:
     path = tmp_path / "file"
