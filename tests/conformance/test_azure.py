@@ -16,7 +16,7 @@ from aiofs.backends.azure.names import check_name
 from aiofs.filesystem import FileSystem
 from aiofs.stores import AzureFileSystem
 from aiofs.testing import Contract, Harness
-from servers.process import free_port
+from servers.process import NOBODY
 
 if TYPE_CHECKING:
     from servers.azurite.server import AzureAccount
@@ -57,7 +57,7 @@ class TestAzure(Contract):
         def paged(size: int) -> FileSystem:
             return FileSystem(AzureDriver(azurite.container, connection_string=azurite.connection_string, page=size))
 
-        away = azurite.through(free_port())
+        away = azurite.through(NOBODY)
         return Harness(
             connect=partial(connect, azurite),
             lease=LEASE,

@@ -13,7 +13,7 @@ from aiofs.backends.redis.names import PART, key_of
 from aiofs.filesystem import FileSystem
 from aiofs.stores import RedisFileSystem
 from aiofs.testing import Contract, Harness
-from servers.process import HOST, free_port
+from servers.process import HOST, NOBODY
 from servers.valkey import SECRET
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def harness_of(url: str, client: type[Redis | RedisCluster] = Redis, **settings:
         fenced=True,
         versions_differ=False,
         paged=lambda size: FileSystem(RedisDriver(url, page=size, **settings)),
-        unreachable=lambda: RedisFileSystem(f"redis://{HOST}:{free_port()}"),
+        unreachable=lambda: RedisFileSystem(f"redis://{HOST}:{NOBODY}"),
         secrets=[SECRET],
         meddle=meddle,
         residue=residue,

@@ -13,7 +13,7 @@ from aiofs.backends.s3.driver import S3Driver  # noqa: F401 -- loads the SDK bef
 from aiofs.driver import Capabilities
 from aiofs.stores import S3FileSystem
 from aiofs.testing import Contract, Harness
-from servers.process import free_port
+from servers.process import HOST, NOBODY
 
 if TYPE_CHECKING:
     from servers.moto import S3Server
@@ -50,7 +50,7 @@ def harness_of(server: S3Server, **settings: object) -> Harness:
         lease=LEASE,
         fenced=True,
         paged=lambda size: connect(server, page_size=size, **settings),
-        unreachable=lambda: connect(replace(server, endpoint_url=f"http://127.0.0.1:{free_port()}"), attempts=1),
+        unreachable=lambda: connect(replace(server, endpoint_url=f"http://{HOST}:{NOBODY}"), attempts=1),
         denied=lambda: connect(server.with_secret("wrong"), **settings),
         secrets=[server.secret_key],
         meddle=meddle,

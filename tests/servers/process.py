@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 LEASH = Path(__file__).with_name("leash.py")
 HOST = "127.0.0.1"
+NOBODY = 1
+"""A port where nobody listens: servers of tests get none below 1024, while one that is free may soon be somebody's."""
 PATIENCE = 60
 ATTEMPTS = 3
 
