@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from math import inf
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from aiofs.calls import Call, Calls
@@ -273,7 +274,7 @@ class FileSystem(FileLikeSystem):
         self._check(path)
         if method not in {"GET", "PUT"}:
             raise ValueError(f"a URL is for 'GET' or 'PUT', not {method!r}")
-        if not expires > 0:
+        if not 0 < expires < inf:
             raise ValueError(f"a URL is for some seconds, not {expires!r}")
         presigns = self._driver.offers(Presigns)
         if presigns is None:

@@ -184,7 +184,7 @@ async def test_the_words_of_a_url() -> None:
         wrong: Any = "POST"
         with pytest.raises(ValueError, match="'GET' or 'PUT'"):
             await fs.url("file", wrong)
-        for expires in (0, -1, float("nan")):
+        for expires in (0, -1, float("nan"), float("inf")):
             with pytest.raises(ValueError, match="some seconds"):
                 await fs.url("file", expires=expires)
         with pytest.raises(aiofs.Unsupported):

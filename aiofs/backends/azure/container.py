@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import math
 import random
 import time
@@ -18,6 +19,7 @@ from azure.storage.blob import BlobSasPermissions, generate_blob_sas
 from azure.storage.blob.aio import ContainerClient
 
 from aiofs.backends.azure.errors import FAILURES, failed
+from aiofs.backends.azure.names import check_container
 from aiofs.driver import MIB
 from aiofs.loops import PerLoop
 from aiofs.sessions import lanes
@@ -80,13 +82,18 @@ class Container:
     ) -> None:
         if (connection_string is None) is (account_url is None):
             raise ValueError("give either the connection_string of an account or its account_url")
+        check_container(name)
+        if not timeout > 0:
+            raise ValueError(f"timeout {timeout!r}: it must be more than nothing")
         self.name = name
         self._connection_string = connection_string
         self._account_url = account_url
         self._credential = credential
         self._timeout = timeout
         self._clients = PerLoop(self, self._new_clients, Clients.aclose)
-        self._where = self._new_client().primary_hostname  # which checks what was given, and connects nothing
+        client = self._new_client()  # which checks what was given, and connects nothing
+        _check_key(client)
+        self._where = client.primary_hostname
 
     def __reduce__(self) -> tuple[type[Container], tuple[object, ...]]:
         """Pickle without the clients: who opens it makes their own."""
@@ -185,3 +192,12 @@ class Container:
         if self._connection_string is not None:
             return ContainerClient.from_connection_string(self._connection_string, self.name, **settings)
         return ContainerClient(str(self._account_url), self.name, credential=self._credential, **settings)
+
+
+def _check_key(client: ContainerClient) -> None:
+    """Raise `ValueError` for a key that is none; the SDK would find that out when it signs."""
+    key = getattr(client.credential, "account_key", None)
+    try:
+        base64.b64decode(key or "", validate=True)
+    except ValueError:
+        raise ValueError("the key of the account: it is not in base64, as Azure gives it") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import replace
+from math import ceil
 from typing import TYPE_CHECKING, Any, Literal
 
 from azure.core import MatchConditions
@@ -52,8 +53,8 @@ class AzureDriver(Sweeper, Driver):
         timeout: float = 60,
         page: int = 5000,
     ) -> None:
-        if not SHORTEST <= lease <= LONGEST:
-            raise ValueError(f"Azure grants leases of {SHORTEST} to {LONGEST} seconds, not {lease}")
+        if not isinstance(lease, int) or not SHORTEST <= lease <= LONGEST:
+            raise ValueError(f"Azure grants leases of {SHORTEST} to {LONGEST} whole seconds, not {lease!r}")
         super().__init__(Container(container, connection_string, account_url, credential, timeout))
         self._lease = lease
         self._page = page
@@ -169,7 +170,10 @@ class AzureDriver(Sweeper, Driver):
     async def url(self, path: str, method: Literal["GET", "PUT"], expires: float) -> str:
         """Return a URL that carries a signature for this blob alone."""
         permission = BlobSasPermissions(read=True) if method == "GET" else BlobSasPermissions(create=True, write=True)
-        url = self._container.signed(path, permission, expires)
+        try:
+            url = self._container.signed(path, permission, ceil(expires))
+        except OverflowError as error:
+            raise ValueError(f"a URL cannot be good for {expires} seconds: that ends after all dates") from error
         if url is None:
             raise Unsupported.of(path, "only the key of the account can sign URLs, and it was not given")
         return url

@@ -16,7 +16,14 @@ MOST_SEGMENTS = 254
 _NOT_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ufffe\uffff]")
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PLAIN_VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
+_CONTAINER = re.compile(r"(?=.{3,63}\Z)[a-z0-9]+(?:-[a-z0-9]+)*|\$(?:root|web|logs)")
 _CODED = "aiofs_"
+
+
+def check_container(name: str) -> None:
+    """Raise `ValueError` for what cannot be the name of a container."""
+    if not isinstance(name, str) or not _CONTAINER.fullmatch(name):
+        raise ValueError(f"container {name!r}: Azure takes 3 to 63 lower-case letters, digits and single hyphens")
 
 
 def check_name(path: str) -> None:

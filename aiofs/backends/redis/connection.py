@@ -63,6 +63,8 @@ class Connection:
     """One Redis, or a cluster of them, reached by a URL or through a client that was lent."""
 
     def __init__(self, url: str | None, client: Client | None, timeout: float) -> None:
+        if client is not None:
+            _check_lent(url, client)
         pool: Any = _pool(_given(url)) if client is None else getattr(client, "connection_pool", None)
         settings = pool.connection_kwargs if client is None else client.get_connection_kwargs()
         if settings.get("decode_responses"):
@@ -238,3 +240,10 @@ def _given(url: str | None) -> str:
     if url is None:
         raise ValueError("give the URL of a Redis, or client=")
     return url
+
+
+def _check_lent(url: str | None, client: Client) -> None:
+    if url is not None:
+        raise ValueError("give the URL of a Redis or lend a client, not both")
+    if not isinstance(client, redis.Redis | redis.RedisCluster):
+        raise TypeError(f"client= takes a Redis or a RedisCluster of redis.asyncio, not {type(client)!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,8 +15,9 @@ from aiobotocore.session import AioSession
 from botocore.loaders import create_loader
 from botocore.parsers import DEFAULT_TIMESTAMP_PARSER
 
+from aiofs.backends.s3.errors import FAILURES, translate
 from aiofs.backends.s3.wire import connect
-from aiofs.errors import AccessDenied
+from aiofs.errors import AccessDenied, AiofsError
 from aiofs.loops import PerLoop
 from aiofs.sessions import lanes
 from aiofs.threads import hop
@@ -77,7 +79,7 @@ class Clients:
             async with held.lock:
                 self.check_open()
                 if held.client is None:
-                    held.client = await self._make(held)  # last, since it says that all is there
+                    held.client = await self._made(held)  # last, since it says that all is there
         return held
 
     def check_open(self, cause: BaseException | None = None) -> None:
@@ -88,8 +90,24 @@ class Clients:
         """Close what there is, of every loop that has not ended."""
         await self._held.aclose()
 
+    async def _made(self, held: Held) -> Any:
+        """Make a client.
+
+        :raises OSError: if the settings, here or in AWS's own files, do not allow for it.
+        """
+        try:
+            return await self._make(held)
+        except AiofsError:
+            raise
+        except FAILURES as error:
+            kind = type(translate(error, None))
+            bundle = f"; its certificates are to be in {self._settings.ca_bundle}" if self._settings.ca_bundle else ""
+            raise kind.of(None, f"no client can be made for {self._settings}: {error}{bundle}") from error
+
     async def _make(self, held: Held) -> Any:
         settings = self._settings
+        if settings.ca_bundle is not None:
+            await hop(os.stat, settings.ca_bundle)  # the SDK would say with each request that it cannot be made
         session = await hop(_session, settings)
         if await session.get_credentials() is None:  # asked here, where that may take the network; then they are known
             raise AccessDenied.of(settings.bucket, "no credentials: set them in the environment, or pass access_key=")

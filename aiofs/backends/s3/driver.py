@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakValueDictionary
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from aiofs.driver import Entry, Lease, Leftover, Power, ReadStream, WriteSession
 
 _TABLES: WeakValueDictionary[str, LockTable] = WeakValueDictionary()  # shared by all file systems of one place
+LONGEST_URL = 7 * 24 * 3600
 FEW = 8
 """Up to so many paths are looked up one by one; for more, all locks are listed."""
 
@@ -100,11 +102,16 @@ class S3Driver(Driver):
         return await copying.copy(self._store, source, target, lease, match)
 
     async def url(self, path: str, method: Literal["GET", "PUT"], expires: float) -> str:
-        """Return a URL that is good for `expires` seconds, seven days at most. A PUT by it takes no lock."""
+        """Return a URL that is good for `expires` seconds. A PUT by it takes no lock.
+
+        :raises ValueError: for more than seven days.
+        """
+        if expires > LONGEST_URL:
+            raise ValueError(f"S3 signs URLs for {LONGEST_URL} seconds at most, not {expires}")
         operation = "get_object" if method == "GET" else "put_object"
         where = {"Bucket": self._store.settings.bucket, "Key": self._store.key(path)}
         client = await self._store.clients.client()
-        url: str = await client.generate_presigned_url(operation, Params=where, ExpiresIn=int(expires))
+        url: str = await client.generate_presigned_url(operation, Params=where, ExpiresIn=ceil(expires))
         return url
 
     async def note(self, path: str, data: bytes) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Literal, TypedDict
+from typing import Literal, TypedDict, get_args
 from urllib.parse import urlsplit
 
 from aiofs.driver import MIB
@@ -12,7 +12,7 @@ from aiofs.driver import MIB
 Checksum = Literal["crc32", "sha1", "sha256"]
 Locking = Literal["lease", "commit"]
 Addressing = Literal["auto", "path", "virtual"]
-SMALLEST_PART = 5 * MIB
+SMALLEST_PART, LARGEST_PART = 5 * MIB, 5 * 1024 * MIB
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}|arn:.+")
 
 
@@ -83,10 +83,26 @@ class Settings:
             raise ValueError("access_key and secret_key go together")
         if self.part_size < SMALLEST_PART:
             raise ValueError(f"part_size {self.part_size}: S3 takes no parts below {SMALLEST_PART} bytes")
-        if self.locking not in {"lease", "commit"}:
-            raise ValueError(f"locking {self.locking!r}: use 'lease' or 'commit'")
-        if self.lease <= 0:
-            raise ValueError(f"lease {self.lease}: a lock must last longer than that")
+        if self.part_size > LARGEST_PART:
+            raise ValueError(f"part_size {self.part_size}: S3 takes no parts above {LARGEST_PART} bytes")
+        self._check_choices()
+        self._check_numbers()
+
+    def _check_choices(self) -> None:
+        for name, kind in {"locking": Locking, "addressing": Addressing, "checksum": Checksum}.items():
+            value = getattr(self, name)
+            if value is not None and value not in get_args(kind):
+                raise ValueError(f"{name} {value!r}: use {' or '.join(map(repr, get_args(kind)))}")
+
+    def _check_numbers(self) -> None:
+        for name in ("lease", "timeout"):
+            value = getattr(self, name)
+            if not value > 0:
+                raise ValueError(f"{name} {value!r}: it must be more than nothing")
+        for name in ("parallel", "page_size", "attempts"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} {value!r}: it must be a whole number, 1 at least")
 
     @property
     def place(self) -> str:

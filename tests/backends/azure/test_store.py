@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 import urllib.request
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
 
 import pytest
 from azure.core.credentials import AzureNamedKeyCredential
@@ -185,10 +188,39 @@ async def test_credentials(azurite: AzureAccount) -> None:
             shown += str(caught.value) + repr(caught.value)
             assert azurite.key not in shown
             assert "sig=" not in shown
-    with pytest.raises(ValueError, match="connection_string"):
-        AzureFileSystem("container")
-    with pytest.raises(ValueError, match="15 to 60"):
-        AzureFileSystem("container", connection_string=azurite.connection_string, lease=5)
+
+
+@pytest.mark.parametrize(
+    ("container", "settings", "words"),
+    [
+        ("container", {"connection_string": None}, "connection_string"),
+        ("container", {"lease": 5}, "15 to 60 whole seconds, not 5"),
+        ("container", {"lease": 30.0}, "15 to 60 whole seconds, not 30.0"),
+        ("container", {"timeout": 0}, "timeout 0: it must be more"),
+        ("No_pe!", {}, "container 'No_pe!': Azure takes"),
+        ("a--b", {}, "single hyphens"),
+        ("", {}, "container ''"),
+        (None, {}, "container None"),
+    ],
+)
+def test_settings_that_cannot_be(azurite: AzureAccount, container: str, settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        AzureFileSystem(container, **{"connection_string": azurite.connection_string, **settings})
+
+
+def test_a_key_that_is_none_is_refused_and_not_shown(azurite: AzureAccount) -> None:
+    for credential in ("no!key", AzureNamedKeyCredential(azurite.name, "no!key")):
+        with pytest.raises(ValueError, match="base64") as caught:
+            AzureFileSystem("container", account_url=azurite.url, credential=credential)
+        assert "no!key" not in "".join(traceback.format_exception(caught.value))
+
+
+async def test_urls_are_good_for_a_second_at_least(fs: AzureFileSystem) -> None:
+    before = datetime.now(UTC)
+    (end,) = parse_qs((await fs.url("file", expires=0.001)).partition("?")[2])["se"]
+    assert datetime.fromisoformat(end) > before
+    with pytest.raises(ValueError, match="after all dates"):
+        await fs.url("file", expires=1e15)
 
 
 async def test_a_missing_container_is_not_a_missing_file(azurite: AzureAccount) -> None:

@@ -332,6 +332,19 @@ def test_settings_that_make_no_sense(settings: dict[str, Any], words: str) -> No
 
 
 @pytest.mark.parametrize(
+    ("url", "client", "error", "words"),
+    [
+        (None, redis.Redis(), TypeError, "of redis.asyncio, not"),
+        (None, object(), TypeError, "of redis.asyncio, not"),
+        ("redis://localhost", redis.asyncio.Redis(), ValueError, "not both"),
+    ],
+)
+def test_clients_that_cannot_be_lent(url: str | None, client: Any, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        RedisFileSystem(url, client=client)
+
+
+@pytest.mark.parametrize(
     "url", ["redis://localhost/folder", "redis://localhost/1/2", "rediss://localhost/-1", "unix://"]
 )
 def test_urls_that_name_no_database(url: str) -> None:

@@ -18,7 +18,7 @@ from aiohttp import web
 
 from aiofs.backends.s3 import copying, writing
 from aiofs.driver import MIB
-from aiofs.errors import AccessDenied, NotFound, StoreMissing, TooLarge
+from aiofs.errors import AccessDenied, AiofsError, NotFound, StoreMissing, TooLarge
 from aiofs.stores import S3FileSystem
 
 if TYPE_CHECKING:
@@ -277,6 +277,13 @@ async def test_two_loops_one_after_the_other(s3_server: S3Server) -> None:
         ({"endpoint_url": "http://"}, "give http://"),
         ({"access_key": "only one"}, "go together"),
         ({"part_size": MIB}, "part_size"),
+        ({"part_size": 6 << 30}, "no parts above"),
+        ({"addressing": "virtually"}, "'auto' or 'path' or 'virtual'"),
+        ({"checksum": "md5"}, "'crc32' or 'sha1' or 'sha256'"),
+        ({"timeout": 0}, "timeout 0: it must be more"),
+        ({"attempts": 0}, "attempts 0: it must be a whole number"),
+        ({"parallel": 0}, "parallel 0"),
+        ({"page_size": 0.5}, "page_size 0.5"),
         ({"locking": "never"}, "'lease' or 'commit'"),
         ({"lease": 0}, "lease"),
         ({"prefix": "../up"}, r"'\.\.'"),
@@ -285,6 +292,33 @@ async def test_two_loops_one_after_the_other(s3_server: S3Server) -> None:
 def test_settings_that_cannot_be(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         S3FileSystem(**{"bucket": "bucket", **settings})
+
+
+async def test_urls_are_good_for_a_second_at_least_and_for_seven_days_at_most(fs: S3FileSystem) -> None:
+    """What is signed for less is good for nothing, and S3 refuses what is signed for more."""
+    assert "X-Amz-Expires=1&" in await fs.url("file", expires=0.1)
+    assert "X-Amz-Expires=604800&" in await fs.url("file", expires=7 * 24 * 3600)
+    with pytest.raises(ValueError, match="604800 seconds at most, not 604801"):
+        await fs.url("file", expires=604801)
+
+
+@pytest.mark.may_block  # the SDK looks into files
+@pytest.mark.parametrize("direct", [True, False])
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [({"region": "no region!"}, "no region!"), ({"ca_bundle": "/there/is/none.pem"}, "/there/is/none.pem")],
+)
+async def test_settings_that_allow_for_no_client_do_not_look_like_missing_files(
+    settings: dict[str, Any], words: str, direct: bool
+) -> None:
+    keys = {"endpoint_url": "https://127.0.0.1:1", "access_key": "key", "secret_key": "hidden"}
+    async with S3FileSystem(**{"bucket": "bucket", "direct": direct, **keys, **settings}) as fs:
+        for use in (fs.exists, fs.stat, fs.read_bytes):
+            with pytest.raises(AiofsError, match=words) as caught:
+                await use("file")
+            assert not isinstance(caught.value, FileNotFoundError)
+            assert caught.value.__cause__ is not None
+            assert "hidden" not in str(caught.value)
 
 
 @pytest.mark.may_block  # the SDK looks for credentials in files
