@@ -60,17 +60,26 @@ async def test_redis_that_was_lent(valkey_url: str) -> None:
             pickle.dumps(fs)
 
 
+def s3_file_system(server: S3Server, locking: Locking) -> S3FileSystem:
+    return S3FileSystem(
+        server.bucket,
+        endpoint_url=server.endpoint_url,
+        access_key=server.access_key,
+        secret_key=server.secret_key,
+        locking=locking,
+    )
+
+
 @pytest.mark.parametrize("locking", ["lease", "commit"])
 async def test_s3(s3_server: S3Server, locking: Locking) -> None:
-    await check(
-        S3FileSystem(
-            s3_server.bucket,
-            endpoint_url=s3_server.endpoint_url,
-            access_key=s3_server.access_key,
-            secret_key=s3_server.secret_key,
-            locking=locking,
-        )
-    )
+    await check(s3_file_system(s3_server, locking))
+
+
+async def test_s3_without_lock_objects_excludes_the_writers_of_all_copies_in_a_process(s3_server: S3Server) -> None:
+    fs = s3_file_system(s3_server, "commit")
+    async with fs, pickle.loads(pickle.dumps(fs)) as copy, fs.open("file", "w"):
+        with pytest.raises(BlockingIOError):
+            await copy.write_bytes("file", b"at the same time")
 
 
 @pytest.mark.may_block  # the SDK does in its client

@@ -61,10 +61,6 @@ class Clients:
         self.patience: float = settings.attempts * settings.timeout + 2.0 ** (settings.attempts - 1)
         self._held = PerLoop(settings, Held, Held.aclose)
 
-    def __reduce__(self) -> tuple[type[Clients], tuple[Settings]]:
-        """Pickle without the clients: who opens it makes their own."""
-        return Clients, (self._settings,)
-
     async def client(self) -> Any:
         """Return the SDK's client."""
         return (await self.held()).client

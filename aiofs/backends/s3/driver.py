@@ -49,6 +49,10 @@ class S3Driver(Driver):
         self._objects = LockObjects(self._store)
         self._table = _TABLES.setdefault(settings.place, LockTable())
 
+    def __reduce__(self) -> tuple[type[S3Driver], tuple[Settings, Driver | None]]:
+        """Pickle as the settings: what is unpickled shares its locks with all of its process."""
+        return S3Driver, (self._store.settings, self._elsewhere)
+
     def check_name(self, path: str) -> None:
         """Raise `ValueError` for a path whose key would be longer than 1024 bytes."""
         self._store.check_name(path)
