@@ -20,10 +20,14 @@ class Calls:
         """Pickle as none: what is under way goes on where it is."""
         return Calls, ()
 
+    def leave_out(self, task: asyncio.Task[object] | None) -> None:
+        """Take out those of a task that closes what it is itself in the middle of."""
+        self.under_way -= {call for call in self.under_way if call.task is task}
+
     async def ended(self) -> None:
-        """Return when no other task of this loop is in a call."""
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
-        while any(call.task is not task and call.belongs_to(loop) for call in self.under_way):
+        """Return when there are none in this loop."""
+        loop = asyncio.get_running_loop()
+        while any(call.belongs_to(loop) for call in self.under_way):
             waiting = loop.create_future()
             self._waiting.add(waiting)
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from math import inf
@@ -302,19 +303,24 @@ class FileSystem(FileLikeSystem):
     async def aclose(self) -> None:
         """Close the clients that the store made. Harmless when done twice; any other use is a ValueError then.
 
-        Calls that are under way end first. Files that are still open are let go of: what was written to them is not
-        published, and closing them says so; transactions that are not being committed yet are rolled back.
+        Calls that are under way end first, and a cancellation waits for that. Files that are still open are let go of:
+        what was written to them is not published, and closing them says so; transactions that are not being committed
+        yet are rolled back.
         """
         self._closed = True
+        self._calls.leave_out(asyncio.current_task())
+        await finish(self._let_go())
+
+    async def __aenter__(self) -> Self:
+        self._check_open()
+        return self
+
+    async def _let_go(self) -> None:
         try:
             await self._dependents.forsake()
         finally:
             if self._owner:
                 await self._close_store()
-
-    async def __aenter__(self) -> Self:
-        self._check_open()
-        return self
 
     async def _close_store(self) -> None:
         try:

@@ -10,7 +10,7 @@ from aiofs.errors import Locked
 from aiofs.transactions.images import BEFORE
 from aiofs.transactions.journal import FOLDER, Journal, last
 from aiofs.transactions.recovery import recover_units
-from aiofs.transactions.system import parties
+from aiofs.transactions.system import at_work, hosts_of, parties
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -53,7 +53,11 @@ async def fsck(
     The stores and the journal are given as they were to `transaction`: a prepared write whose journal is elsewhere
     cannot be told from one that nobody needs. What is alive is reported, and never touched.
     """
-    drivers, kept_by = parties(stores, journal)
+    with at_work(hosts_of(stores, journal)):
+        return await _check(*parties(stores, journal), fix=fix)
+
+
+async def _check(drivers: Mapping[str, Driver], kept_by: Driver, *, fix: bool) -> list[Finding]:
     findings: list[Finding] = []
     left = {name: await _leftovers(driver) for name, driver in drivers.items()}  # before the journal is looked at
     ledger = Journal(kept_by)

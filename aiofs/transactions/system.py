@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Self, overload
 from weakref import WeakKeyDictionary
 
+from aiofs.calls import Call
 from aiofs.driver import Driver
 from aiofs.filesystem import FileSystem
 from aiofs.system import FileLikeSystem
@@ -170,7 +172,8 @@ async def recover(
     :raises ExceptionGroup: if some could not be recovered; they stay in the journal. The others are.
     """
     drivers, kept_by = parties(stores, journal)
-    report = await recover_units(drivers, Journal(kept_by))
+    with at_work(hosts_of(stores, journal)):
+        report = await recover_units(drivers, Journal(kept_by))
     if report.failed:
         raise ExceptionGroup("unfinished transactions could not be recovered", report.failed)
     return report
@@ -326,3 +329,11 @@ def hosts_of(stores: FileLikeSystem | Mapping[str, FileLikeSystem], journal: Fil
     systems: dict[str | None, FileLikeSystem | None] = {None: journal}
     systems.update(stores if isinstance(stores, Mapping) else {"": stores})
     return {name: system for name, system in systems.items() if isinstance(system, FileSystem)}
+
+
+def at_work(hosts: Hosts) -> ExitStack:
+    """Return a block that is a call on each of the file systems: closing one of them waits for its end."""
+    block = ExitStack()
+    for host in hosts.values():
+        block.enter_context(Call(host._calls))  # noqa: SLF001 -- as its own methods do
+    return block

@@ -112,7 +112,11 @@ class Unit:
 
     async def diff(self) -> list[Change]:
         """Return what committing would do."""
-        self.check_open()
+        async with self._ending:
+            self.check_open()
+            return await self._changes()
+
+    async def _changes(self) -> list[Change]:
         changes: list[Change] = []
         for driver in self.drivers.values():
             for path, staged in sorted(driver.staged.items()):
