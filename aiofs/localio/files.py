@@ -39,7 +39,7 @@ class LocalFile(io.FileIO):
     """Whether what is gathered has to be brought to the file before there is more."""
     sealed = False
     """Whether there is nothing beyond `ahead`."""
-    ended = False
+    ended: bool = False
     """Whether more was asked for than that."""
     ahead: bytes = b""
     """Bytes from the current position on that the next operation will find, and beyond which it must not ask."""

@@ -36,7 +36,7 @@ class How:
 
     def __init__(self, flags: int, resolve: int = 0) -> None:
         how = struct.pack("=QQQ", flags | os.O_CLOEXEC, 0, resolve | RESOLVE_CACHED)
-        self.reference = byref(create_string_buffer(how, len(how)))
+        self.reference: object = byref(create_string_buffer(how, len(how)))
         self.size: int = len(how)
 
 
@@ -78,7 +78,7 @@ class _Answers(threading.local):
 
     def __init__(self) -> None:
         self.buffer = create_string_buffer(256)
-        self.reference = byref(self.buffer)
+        self.reference: object = byref(self.buffer)
 
 
 def type_of_file_system(descriptor: int) -> int | None:
