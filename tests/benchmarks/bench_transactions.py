@@ -101,8 +101,15 @@ async def local(folder: str) -> None:
             return fs
 
         say(f"{FILES} small files, new, durable={durable}", await compared(WRITING, fresh))
+
+        async def used() -> aiofs.FileSystem:
+            fs = await filled()
+            async with aiofs.transaction(fs):
+                return fs
+
         say(f"{FILES} small files, overwritten, durable={durable}", await compared(WRITING, filled))
-    say(f"reading {FILES} small files", await compared(READING, filled))
+    say(f"reading {FILES} small files", await compared(READING, used))
+    say(f"reading {FILES} small files, the first transaction of a file system", await compared(READING, filled))
 
 
 async def memory() -> None:
