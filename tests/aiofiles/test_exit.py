@@ -54,6 +54,7 @@ async def main():
             for _ in range(1000):
                 await file.write(b"0123456789")
             signal.raise_signal(signal.SIGINT)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have started the tests to ignore it
 asyncio.run(main())
 """
 
