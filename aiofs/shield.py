@@ -16,13 +16,23 @@ async def finish(work: Coroutine[Any, Any, T]) -> T:
 
     A cancellation that arrives is kept and raised once the work has ended; an error of the work then is its cause.
     """
-    task = asyncio.ensure_future(work)
+    begun = False
+
+    async def begin() -> T:
+        nonlocal begun
+        begun = True
+        return await work
+
     cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError as error:
-            cancelled = error
+    while True:
+        task = asyncio.ensure_future(begin())
+        while not task.done():
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if begun:
+            break  # a loop that ends cancels all its tasks, those too that it was just given
     if cancelled is None:
         return task.result()
     if task.cancelled():

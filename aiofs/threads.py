@@ -11,12 +11,10 @@ import atexit
 import os
 import threading
 from collections import deque
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, TypeVarTuple
 from weakref import WeakKeyDictionary
-
-from aiofs.shield import finish
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,8 +35,7 @@ async def hop(function: Callable[[*Ts], T], *args: *Ts) -> T:
     try:
         return await call.future
     except asyncio.CancelledError as cancelled:
-        if not call.landed:
-            await finish(call.landing())
+        await call.landing()
         raise cancelled from call.error
 
 
@@ -141,7 +138,7 @@ class Call(Generic[T]):
         elif not self.future.done():
             self.future.set_exception(self.error)
         del self.future
-        if self._over is not None:
+        if self._over is not None and not self._over.done():
             self._over.set_result(None)
 
     def abandon(self, discard: Callable[[T], object]) -> None:
@@ -151,10 +148,11 @@ class Call(Generic[T]):
             launch(discard, self._made)
 
     async def landing(self) -> None:
-        """Wait until the call has ended, without a word about how."""
-        if not self.landed:  # it may have by the time this is run
+        """Wait until the call has ended, without a word about how, and whatever cancels that."""
+        while not self.landed:
             self._over = self._loop.create_future()
-            await self._over
+            with suppress(asyncio.CancelledError):
+                await self._over
 
 
 class Homeward:

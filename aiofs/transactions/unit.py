@@ -8,7 +8,7 @@ import socket
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal, NoReturn
+from typing import TYPE_CHECKING, Literal, NoReturn, TypeVar
 
 from aiofs.driver import ABSENT
 from aiofs.errors import Conflict, Locked
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 State = Literal["new", "open", "committing", "committed", "rolled back", "unfinished"]
 Mark = dict[str, dict[str, "Staged"]]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class Unit:
         self._log: Log | None = None
         self._opening = asyncio.Lock()
         self._ending = asyncio.Lock()
+        self._ended = False
         self._failure: BaseException | None = None
         # Where its paths stay locked to the end, they tell well enough that the transaction is alive.
         self._locks_log = not all(driver.offers(Notes) for driver in (journal, *stores.values()))
@@ -149,7 +151,7 @@ class Unit:
         async with self._ending:
             if self.state != "committed":
                 self.check_open()
-                await self._commit()
+                await self._to_its_end(self._commit())
 
     async def _commit(self) -> None:
         self.state = "committing"
@@ -180,7 +182,7 @@ class Unit:
     async def _roll_back(self) -> None:
         if self.state in {"new", "open"}:
             self.state = "rolled back"
-            failures = await finish(self._end(erase=True))
+            failures = await self._to_its_end(finish(self._end(erase=True)))
             if failures:
                 raise ExceptionGroup("traces of a transaction that was rolled back could not be removed", failures)
 
@@ -245,14 +247,32 @@ class Unit:
         self.vault.close()
         leases = [lease for driver in self.drivers.values() for lease in driver.leases.values()]
         for driver in self.drivers.values():
-            driver.leases = {}
             driver.staged = {}
         failures = await _collect(each(leases, _release))
+        for driver in self.drivers.values():
+            driver.leases = {}
         async with self._opening:
-            log, self._log = self._log, None
+            log = self._log
         if log is not None and not log.ended:
             failures += await _collect(log.end() if erase else log.release())
+        self._log = None
+        self._ended = True
         return failures
+
+    async def _to_its_end(self, ending: Awaitable[T]) -> T:
+        """Await an end. One that is cut off still lets go of everything, and leaves the rest to `recover`.
+
+        A loop that ends cancels all its tasks, those too that nobody else can cancel.
+        """
+        try:
+            return await ending
+        except BaseException as error:
+            if self._ended:
+                raise
+            if self.state == "committing":
+                self.state = "unfinished"
+            failures = await finish(self._end(erase=self.state == "rolled back"))
+            fail("a transaction was cut off, and could not let go of everything", error, failures)
 
     async def _opened(self) -> Log:
         """Return the log, begun and locked."""
