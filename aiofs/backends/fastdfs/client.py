@@ -53,7 +53,7 @@ class FastDFSClient:
     `append` takes back what others appended meanwhile; a *slave* has a name that derives from its master's.
 
     Failures leave as `OSError` (see `aiofs.errors`) with the id as `filename`. Each event loop has connections of its
-    own; `async with` or `aclose` closes those of the loop it runs in, and the client.
+    own, which end with it; `async with` or `aclose` closes them before, those of all loops, and the client.
     """
 
     def __init__(

@@ -10,6 +10,7 @@ from aiofs.backends.fastdfs import wire
 from aiofs.backends.fastdfs.answers import ProtocolError
 from aiofs.backends.fastdfs.connection import BrokenError, Connection, StalledError
 from aiofs.errors import AiofsError, Damaged, TimedOut, Unreachable
+from aiofs.loops import PerLoop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -217,8 +218,7 @@ class Network:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._servers: dict[asyncio.AbstractEventLoop, dict[Address, Server]] = {}
-        self._closed = False
+        self._servers: PerLoop[dict[Address, Server]] = PerLoop("FastDFS", dict, _close)
 
     def __reduce__(self) -> tuple[type[Network], tuple[Limits]]:
         """Pickle without the connections: who opens it makes their own."""
@@ -229,23 +229,17 @@ class Network:
 
         :raises ValueError: if the client is closed.
         """
-        if self._closed:
-            raise ValueError("the client is closed")
-        loop = asyncio.get_running_loop()
-        servers = self._servers.get(loop)
-        if servers is None:
-            for ended in [other for other in self._servers if other.is_closed()]:
-                del self._servers[ended]
-            servers = self._servers[loop] = {}
+        servers = self._servers.get()
         server = servers.get(address)
         if server is None:
             server = servers[address] = Server(address, self._limits)
         return server
 
     async def aclose(self) -> None:
-        """Close for good, with the connections of this loop; those of others can only be let go."""
-        self._closed = True
-        ours = self._servers.pop(asyncio.get_running_loop(), {})
-        self._servers.clear()
-        for server in ours.values():
-            await server.aclose()
+        """Close for good, with the connections of every loop that has not ended."""
+        await self._servers.aclose()
+
+
+async def _close(servers: dict[Address, Server]) -> None:
+    for server in servers.values():
+        await server.aclose()

@@ -43,7 +43,6 @@ async def test_one_connection_serves_many_requests(client: FastDFSClient, cluste
     assert (cluster.tracker.connections, cluster.storage.connections) == (1, 1)
 
 
-@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # what a loop leaves open that ended first
 async def test_each_loop_has_connections_of_its_own(client: FastDFSClient) -> None:
     """One loop after another, and several at once; closing is for good in all of them."""
     stored = await client.upload(b"bytes")
@@ -60,6 +59,13 @@ async def test_each_loop_has_connections_of_its_own(client: FastDFSClient) -> No
     with pytest.raises(ValueError, match="closed"):
         await asyncio.to_thread(asyncio.run, work())
     gc.collect()  # while what was left open may warn
+
+
+async def test_connections_are_closed_with_their_loop(client: FastDFSClient, cluster: Cluster) -> None:
+    for _ in range(2):
+        await asyncio.to_thread(asyncio.run, client.upload(b"bytes"))
+        await closed(cluster.tracker)
+        await closed(cluster.storage)
 
 
 @pytest.mark.both_loops
