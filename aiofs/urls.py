@@ -14,22 +14,21 @@ Credentials come from the environment or the store's own chain, never from the U
 
 from __future__ import annotations
 
-import asyncio
 import os
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 from urllib.request import url2pathname
-from weakref import WeakKeyDictionary
 
 from aiofs import stores
 from aiofs.layers.prefix import Prefix
+from aiofs.loops import PerLoop
 from aiofs.modes import parse_mode
 from aiofs.opening import Opening
 from aiofs.paths import check_folder, check_path, under
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping
+    from collections.abc import Callable, Mapping
 
     from aiofs.filesystem import FileSystem
 
@@ -69,7 +68,7 @@ def open_url(
     check_path(path)
 
     async def opened() -> Any:
-        system = _shared_memory() if parts.scheme == "memory" else await _shared(urlunsplit(base))
+        system = _shared_memory() if parts.scheme == "memory" else _shared(urlunsplit(base))
         return await system.open(path, mode, encoding=encoding, errors=errors, newline=newline)
 
     return Opening(opened)
@@ -87,40 +86,20 @@ class Scheme(NamedTuple):
     """Whether a name and password may stand in the URL."""
 
 
-class Connected:
-    """The file systems of one event loop, closed with it."""
-
-    def __init__(self) -> None:
-        self._systems: dict[str, FileSystem] = {}
-        self._closer = self._close_with_loop()
-
-    async def start(self) -> None:
-        """Register with the loop: it ends its asynchronous generators before it closes."""
-        await anext(self._closer)
-
-    def system(self, url: str) -> FileSystem:
-        """Return the one for `url`."""
-        if url not in self._systems:
-            self._systems[url] = connect(url)
-        return self._systems[url]
-
-    async def _close_with_loop(self) -> AsyncGenerator[None]:
-        try:
-            yield
-        finally:
-            for system in self._systems.values():
-                await system.aclose()
+async def _close(systems: dict[str, FileSystem]) -> None:
+    for system in systems.values():
+        await system.aclose()
 
 
-_connected: WeakKeyDictionary[asyncio.AbstractEventLoop, Connected] = WeakKeyDictionary()
+_connected: PerLoop[dict[str, FileSystem]] = PerLoop("opened by URL", dict, _close)
 
 
-async def _shared(url: str) -> FileSystem:
-    loop = asyncio.get_running_loop()
-    if loop not in _connected:
-        _connected[loop] = Connected()
-        await _connected[loop].start()
-    return _connected[loop].system(url)
+def _shared(url: str) -> FileSystem:
+    """Return the file system of `url`, one for all of the running loop, which closes it at its end."""
+    systems = _connected.get()
+    if url not in systems:
+        systems[url] = connect(url)
+    return systems[url]
 
 
 @cache
