@@ -22,7 +22,7 @@ from aiofs.backends.azure.streams import SMALLEST_RANGE, open_stream, whole_part
 from aiofs.backends.azure.sweeping import Sweeper, locks
 from aiofs.driver import ABSENT, MIB, Capabilities, Driver, Entry, Lease, ReadStream, WriteSession
 from aiofs.errors import Conflict, NotFound, Unsupported
-from aiofs.sessions import EndedSession
+from aiofs.sessions import EndedSession, together
 from aiofs.shield import finish
 
 if TYPE_CHECKING:
@@ -253,10 +253,7 @@ class AzureDriver(Sweeper, Driver):
         if len(paths) == 1:
             await work(paths[0])
             return
-        outcomes = await asyncio.gather(*map(one, paths), return_exceptions=True)
-        for outcome in outcomes:
-            if outcome is not None:
-                raise outcome
+        await together(map(one, paths))
 
 
 def _own(lease: Lease) -> AzureLease:

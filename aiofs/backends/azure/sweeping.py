@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from aiofs.backends.azure.conditions import matching, version_of
 from aiofs.backends.azure.listing import pages
-from aiofs.backends.azure.locks import acquire, is_held, read_note
+from aiofs.backends.azure.locks import SHORTEST, acquire, is_held, read_note
 from aiofs.backends.azure.names import HIDDEN, LOCKS
 from aiofs.driver import Leftover
 from aiofs.errors import Conflict, Locked, NotFound
@@ -41,7 +41,7 @@ class Sweeper:
                 held[path] = holder
             if path.startswith(prefix):
                 yield Leftover(path, "lock", since, holder, live=path in held, token=lock.name)
-        committed = self._names(None)
+        committed = self._names()
         last = await anext(committed, None)
         async for blob in self._blobs(["uncommittedblobs"]):
             while last is not None and _order(last) < _order(blob.name):
@@ -57,7 +57,7 @@ class Sweeper:
         if leftover.token.startswith(LOCKS):
             return await self._sweep_lock(leftover)
         try:
-            lease = await acquire(self._container, leftover.path, 15)
+            lease = await acquire(self._container, leftover.path, SHORTEST)
         except Locked:
             return False
         blob = self._container.blob(leftover.path)
@@ -83,13 +83,13 @@ class Sweeper:
             return False  # somebody took it just then
         return True
 
-    async def _blobs(self, include: list[str] | None) -> AsyncGenerator[BlobProperties]:
+    async def _blobs(self, include: list[str] | None = None) -> AsyncGenerator[BlobProperties]:
         async for page in pages(self._container, "", None, PAGE, include):
             for blob in page:
                 yield blob
 
-    async def _names(self, include: list[str] | None) -> AsyncGenerator[str]:
-        async for blob in self._blobs(include):
+    async def _names(self) -> AsyncGenerator[str]:
+        async for blob in self._blobs():
             yield blob.name
 
 
