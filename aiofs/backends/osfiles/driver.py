@@ -103,9 +103,6 @@ class OSDriver(Driver):
         """Remove the files, and the folders that have no file left."""
         await hop(self._delete, paths, {lease.path for lease in leases}, match, missing_ok)
         for lease in leases:
-            if lease.path in paths:  # its staging file keeps the folder; both go together
-                self._stage_of(lease).place.made = parents_of(lease.path)
-        for lease in leases:
             self._vacate(lease)
 
     async def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry]:
@@ -204,7 +201,7 @@ class OSDriver(Driver):
 
     def _vacate(self, lease: Lease) -> None:
         """Let the folders of a file that went away go with its lock, which still is in them, if they are empty then."""
-        self._stage_of(lease).place.made[:] = parents_of(lease.path)
+        self._stage_of(lease).place.made = parents_of(lease.path)
 
     def _told(self, path: str, work: Callable[[], T]) -> T:
         with told_of(path):
