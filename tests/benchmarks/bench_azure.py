@@ -11,14 +11,13 @@ import sys
 import tempfile
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-import obstore
 import opendal
 from adlfs import AzureBlobFileSystem
 from azure.storage.blob.aio import ContainerClient
 from obstore.store import AzureStore
-from turns import Operation, take_turns
+from rivals import by_obstore, by_opendal
+from turns import LARGE, SMALL, Operations, compare, through
 
 from aiofs.stores import AzureFileSystem
 
@@ -27,19 +26,16 @@ from servers.azurite.install import NODE, install
 from servers.azurite.server import ACCOUNT, KEY, OPTIONS, AzureAccount
 from servers.process import HOST, running
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterable
-
 CONTAINER = "benchmark"
-SMALL = bytes(1024)
-LARGE = bytes(64 << 20)
-Operations = dict[str, Operation]
-
-
-async def through(listing: AsyncIterable[Any]) -> None:
-    """Go through a listing."""
-    async for _ in listing:
-        pass
+PLAN = (
+    ("GET 1 KiB", 1, 64),
+    ("GET 1 KiB", 32, 64),
+    ("HEAD", 1, 64),
+    ("PUT 1 KiB", 1, 32),
+    ("LIST 1000", 1, 1),
+    ("GET 64 MiB", 1, 1),
+    ("PUT 64 MiB", 1, 1),
+)
 
 
 async def by_sdk(account: AzureAccount, stack: AsyncExitStack) -> Operations:
@@ -57,7 +53,7 @@ async def by_sdk(account: AzureAccount, stack: AsyncExitStack) -> Operations:
         "PUT 1 KiB": lambda: client.upload_blob("new", SMALL, overwrite=True),
         "LIST 1000": lambda: through(client.list_blobs("many/")),
         "GET 64 MiB": lambda: get("large"),
-        "PUT 64 MiB": lambda: client.upload_blob("large", LARGE, overwrite=True, max_concurrency=4),
+        "PUT 64 MiB": lambda: client.upload_blob("new", LARGE, overwrite=True, max_concurrency=4),
     }
 
 
@@ -76,50 +72,16 @@ async def by_adlfs(account: AzureAccount, stack: AsyncExitStack) -> Operations:
         "PUT 1 KiB": lambda: fs._pipe_file(f"{CONTAINER}/new", SMALL),
         "LIST 1000": listed,
         "GET 64 MiB": lambda: fs._cat_file(f"{CONTAINER}/large"),
-        "PUT 64 MiB": lambda: fs._pipe_file(f"{CONTAINER}/large", LARGE),
+        "PUT 64 MiB": lambda: fs._pipe_file(f"{CONTAINER}/new", LARGE),
     }
 
 
-async def by_obstore(account: AzureAccount, _: AsyncExitStack) -> Operations:
-    """obstore, in Rust."""
-    store = AzureStore(
-        CONTAINER,
-        account_name=account.name,
-        account_key=account.key,
-        endpoint=account.url,
-        client_options={"allow_http": True},
-    )
-
-    async def get(name: str) -> None:
-        await (await obstore.get_async(store, name)).bytes_async()
-
-    return {
-        "GET 1 KiB": lambda: get("small"),
-        "HEAD": lambda: obstore.head_async(store, "small"),
-        "PUT 1 KiB": lambda: obstore.put_async(store, "new", SMALL),
-        "LIST 1000": lambda: through(store.list("many/")),
-        "GET 64 MiB": lambda: get("large"),
-        "PUT 64 MiB": lambda: obstore.put_async(store, "large", LARGE),
-    }
-
-
-async def by_opendal(account: AzureAccount, _: AsyncExitStack) -> Operations:
-    """opendal, in Rust."""
-    operator = opendal.AsyncOperator(
-        "azblob", container=CONTAINER, endpoint=account.url, account_name=account.name, account_key=account.key
-    )
-
-    async def listed() -> None:
-        await through(await operator.list("many/"))
-
-    return {
-        "GET 1 KiB": lambda: operator.read("small"),
-        "HEAD": lambda: operator.stat("small"),
-        "PUT 1 KiB": lambda: operator.write("new", SMALL),
-        "LIST 1000": listed,
-        "GET 64 MiB": lambda: operator.read("large"),
-        "PUT 64 MiB": lambda: operator.write("large", LARGE),
-    }
+def by_rust(account: AzureAccount) -> dict[str, Operations]:
+    """obstore and opendal."""
+    keys = {"account_name": account.name, "account_key": account.key, "endpoint": account.url}
+    store = AzureStore(CONTAINER, **keys, client_options={"allow_http": True})
+    operator = opendal.AsyncOperator("azblob", container=CONTAINER, **keys)
+    return {"obstore": by_obstore(store), "opendal": by_opendal(operator)}
 
 
 async def by_aiofs(account: AzureAccount, stack: AsyncExitStack) -> Operations:
@@ -131,7 +93,7 @@ async def by_aiofs(account: AzureAccount, stack: AsyncExitStack) -> Operations:
         "PUT 1 KiB": lambda: fs.write_bytes("new", SMALL),
         "LIST 1000": lambda: through(fs.scan("many")),
         "GET 64 MiB": lambda: fs.read_bytes("large"),
-        "PUT 64 MiB": lambda: fs.write_bytes("large", LARGE),
+        "PUT 64 MiB": lambda: fs.write_bytes("new", LARGE),
     }
 
 
@@ -152,21 +114,10 @@ async def measure(account: AzureAccount) -> None:
         contenders = {
             "SDK": await by_sdk(account, stack),
             "adlfs": await by_adlfs(account, stack),
-            "obstore": await by_obstore(account, stack),
-            "opendal": await by_opendal(account, stack),
+            **by_rust(account),
             "aiofs": await by_aiofs(account, stack),
         }
-        for what, width, count in (
-            ("GET 1 KiB", 1, 64),
-            ("GET 1 KiB", 32, 64),
-            ("HEAD", 1, 64),
-            ("PUT 1 KiB", 1, 32),
-            ("LIST 1000", 1, 1),
-            ("GET 64 MiB", 1, 1),
-            ("PUT 64 MiB", 1, 1),
-        ):
-            able = {name: operations[what] for name, operations in contenders.items()}
-            await take_turns(what, able, width=width, count=count)
+        await compare(contenders, PLAN)
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from turns import take_turns
+from turns import LARGE, SMALL, take_turns, through
 
 from aiofs.backends.fastdfs import FastDFSClient, FileId, wire
 from aiofs.stores import FastDFSFileSystem, MemoryFileSystem
@@ -22,8 +22,6 @@ sys.path.insert(0, str(TESTS))
 from servers.process import HOST, running  # noqa: E402
 
 OPERATIONS = 320
-SMALL = bytes(1024)
-LARGE = bytes(64 << 20)
 
 
 class Bare:
@@ -79,8 +77,7 @@ async def measure(port: int) -> None:
 
         async def streamed() -> None:
             async with await client.download(str(large)) as download:
-                async for _ in download:
-                    pass
+                await through(download)
 
         infos = {"bare": lambda: storage.ask(look), "client": lambda: client.info(str(small))}
         await take_turns("info", infos, count=OPERATIONS)

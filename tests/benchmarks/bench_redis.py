@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 import redis.asyncio
-from turns import take_turns
+from turns import LARGE, SMALL, take_turns, through
 
 from aiofs.stores import RedisFileSystem
 
@@ -20,8 +20,6 @@ from servers.process import running
 from servers.valkey import command
 
 OPERATIONS = 320
-SMALL = bytes(1024)
-LARGE = bytes(64 << 20)
 
 
 async def measure(url: str) -> None:
@@ -34,14 +32,6 @@ async def measure(url: str) -> None:
             async with fs.open("small") as file:
                 await file.read()
 
-        async def listed() -> None:
-            async for _ in fs.ls("many"):
-                pass
-
-        async def scanned() -> None:
-            async for _ in raw.scan_iter(match="many:*", count=1000):
-                pass
-
         reads = {
             "redis-py": lambda: raw.get("small"),
             "aiofs": lambda: fs.read_bytes("small"),
@@ -53,7 +43,11 @@ async def measure(url: str) -> None:
         await take_turns("SET 1 KiB", writes, count=OPERATIONS)
         looks = {"redis-py": lambda: raw.strlen("small"), "aiofs": lambda: fs.stat("small")}
         await take_turns("STRLEN, stat", looks, count=OPERATIONS)
-        await take_turns("1000 keys", {"redis-py": scanned, "aiofs": listed}, count=10)
+        listings = {
+            "redis-py": lambda: through(raw.scan_iter(match="many:*", count=1000)),
+            "aiofs": lambda: through(fs.ls("many")),
+        }
+        await take_turns("1000 keys", listings, count=10)
         large = {"redis-py": lambda: raw.set("large", LARGE), "aiofs": lambda: fs.write_bytes("large", LARGE)}
         await take_turns("SET 64 MiB", large)
         large = {"redis-py": lambda: raw.get("large"), "aiofs": lambda: fs.read_bytes("large")}

@@ -11,23 +11,29 @@ import tempfile
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-import obstore
 import opendal
 import s3fs
 from aiobotocore.session import AioSession
 from obstore.store import S3Store
-from turns import Operation, take_turns
+from rivals import STEP, by_obstore, by_opendal
+from turns import LARGE, SMALL, Operations, compare, through
 
 from aiofs.stores import S3FileSystem
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from servers.process import HOST, running
 
-SMALL = bytes(1 << 10)
-LARGE = bytes(1 << 26)
-STEP = 1 << 20
 KEYS = {"aws_access_key_id": "key", "aws_secret_access_key": "secret"}
-Operations = dict[str, Operation]
+PLAN = (
+    ("GET 1 KiB", 1, 128),
+    ("GET 1 KiB", 32, 256),
+    ("HEAD", 1, 128),
+    ("PUT 1 KiB", 1, 128),
+    ("LIST 1000", 1, 8),
+    ("GET 64 MiB", 1, 1),
+    ("PUT 64 MiB", 1, 1),
+    ("stream 256 MiB", 1, 1),
+)
 
 
 async def by_aiobotocore(url: str, stack: AsyncExitStack) -> Operations:
@@ -79,64 +85,12 @@ async def by_s3fs(url: str, stack: AsyncExitStack) -> Operations:
     }
 
 
-async def by_obstore(url: str, _: AsyncExitStack) -> Operations:
-    """obstore, in Rust."""
-    store = S3Store(
-        "bucket",
-        endpoint=url,
-        access_key_id="key",
-        secret_access_key="secret",
-        region="us-east-1",
-        virtual_hosted_style_request=False,
-        client_options={"allow_http": True},
-    )
-
-    async def get(key: str = "small") -> None:
-        await (await obstore.get_async(store, key)).bytes_async()
-
-    async def stream() -> None:
-        async for _ in (await obstore.get_async(store, "huge")).stream(min_chunk_size=STEP):
-            pass
-
-    async def listed() -> None:
-        async for _ in obstore.list(store, "many"):
-            pass
-
-    return {
-        "GET 1 KiB": get,
-        "HEAD": lambda: obstore.head_async(store, "small"),
-        "PUT 1 KiB": lambda: obstore.put_async(store, "new", SMALL, use_multipart=False),
-        "LIST 1000": listed,
-        "GET 64 MiB": lambda: get("large"),
-        "PUT 64 MiB": lambda: obstore.put_async(store, "new", LARGE),
-        "stream 256 MiB": stream,
-    }
-
-
-async def by_opendal(url: str, _: AsyncExitStack) -> Operations:
-    """opendal, in Rust."""
-    operator = opendal.AsyncOperator(
-        "s3", bucket="bucket", endpoint=url, region="us-east-1", access_key_id="key", secret_access_key="secret"
-    )
-
-    async def listed() -> None:
-        async for _ in await operator.list("many/"):
-            pass
-
-    async def stream() -> None:
-        async with await operator.open("huge", "rb") as file:
-            while await file.read(STEP):
-                pass
-
-    return {
-        "GET 1 KiB": lambda: operator.read("small"),
-        "HEAD": lambda: operator.stat("small"),
-        "PUT 1 KiB": lambda: operator.write("new", SMALL),
-        "LIST 1000": listed,
-        "GET 64 MiB": lambda: operator.read("large"),
-        "PUT 64 MiB": lambda: operator.write("new", LARGE),
-        "stream 256 MiB": stream,
-    }
+def by_rust(url: str) -> dict[str, Operations]:
+    """obstore and opendal."""
+    place = {"bucket": "bucket", "endpoint": url, "region": "us-east-1"}
+    keys = {"access_key_id": "key", "secret_access_key": "secret"}
+    store = S3Store(**place, **keys, virtual_hosted_style_request=False, client_options={"allow_http": True})
+    return {"obstore": by_obstore(store), "opendal": by_opendal(opendal.AsyncOperator("s3", **place, **keys))}
 
 
 async def by_aiofs(url: str, stack: AsyncExitStack, *, locking: str = "commit") -> Operations:
@@ -146,10 +100,6 @@ async def by_aiofs(url: str, stack: AsyncExitStack, *, locking: str = "commit") 
             "bucket", endpoint_url=url, access_key="key", secret_key="secret", region="us-east-1", locking=locking
         )  # type: ignore[arg-type]
     )
-
-    async def listed() -> None:
-        async for _ in fs.scan("many"):
-            pass
 
     async def opened() -> None:
         async with fs.open("small") as file:
@@ -170,7 +120,7 @@ async def by_aiofs(url: str, stack: AsyncExitStack, *, locking: str = "commit") 
         **writes,
         "GET 1 KiB": lambda: fs.read_bytes("small"),
         "HEAD": lambda: fs.stat("small"),
-        "LIST 1000": listed,
+        "LIST 1000": lambda: through(fs.scan("many")),
         "GET 64 MiB": lambda: fs.read_bytes("large"),
         "stream 256 MiB": stream,
     }
@@ -182,23 +132,11 @@ async def measure(url: str) -> None:
         contenders = {
             "aiobotocore": await by_aiobotocore(url, stack),
             "s3fs": await by_s3fs(url, stack),
-            "obstore": await by_obstore(url, stack),
-            "opendal": await by_opendal(url, stack),
+            **by_rust(url),
             "aiofs": await by_aiofs(url, stack),
             "aiofs, open or lock": await by_aiofs(url, stack, locking="lease"),
         }
-        for what, width, count in (
-            ("GET 1 KiB", 1, 128),
-            ("GET 1 KiB", 32, 256),
-            ("HEAD", 1, 128),
-            ("PUT 1 KiB", 1, 128),
-            ("LIST 1000", 1, 8),
-            ("GET 64 MiB", 1, 1),
-            ("PUT 64 MiB", 1, 1),
-            ("stream 256 MiB", 1, 1),
-        ):
-            able = {name: operations[what] for name, operations in contenders.items() if what in operations}
-            await take_turns(what, able, width=width, count=count)
+        await compare(contenders, PLAN)
 
 
 def main() -> None:

@@ -6,11 +6,27 @@ import asyncio
 import gc
 import statistics
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 ROUNDS = 15
+SMALL = bytes(1 << 10)
+LARGE = bytes(64 << 20)
 Operation = Callable[[], Awaitable[Any]]
+Operations = Mapping[str, Operation]
+
+
+async def compare(contenders: Mapping[str, Operations], plan: Iterable[tuple[str, int, int]]) -> None:
+    """Have all who can take turns at one operation after another: its name, its width and its count."""
+    for what, width, count in plan:
+        able = {name: operations[what] for name, operations in contenders.items() if what in operations}
+        await take_turns(what, able, width=width, count=count)
+
+
+async def through(items: AsyncIterable[Any]) -> None:
+    """Go through a listing, or another iterable, to its end."""
+    async for _ in items:
+        pass
 
 
 async def take_turns(what: str, contenders: Mapping[str, Operation], *, width: int = 1, count: int = 1) -> None:
