@@ -215,6 +215,7 @@ class FileSystem(FileLikeSystem):
     async def read_bytes(self, path: str, start: int = 0, stop: int | None = None) -> bytes:
         """Return the bytes of the file from `start` to `stop`, fewer only where it ends, with one request.
 
+        :raises ValueError: for a range that begins before the file.
         :raises NotFound: if there is no such file.
         """
         self._check(path)
@@ -270,6 +271,7 @@ class FileSystem(FileLikeSystem):
     async def url(self, path: str, method: Literal["GET", "PUT"] = "GET", *, expires: float = 3600) -> str:
         """Return a URL that lets its bearer read or write the file for `expires` seconds.
 
+        :raises ValueError: for another method, or a time that no such URL can be good for.
         :raises Unsupported: if the store has no such URLs.
         """
         self._check(path)

@@ -76,6 +76,7 @@ class FileLikeSystem(ABC):
     async def read_bytes(self, path: str, start: int = 0, stop: int | None = None) -> bytes:
         """Return the bytes of the file from `start` to `stop`, fewer only where it ends.
 
+        :raises ValueError: for a range that begins before the file.
         :raises FileNotFoundError: if there is no such file.
         """
         check_range(start, stop)

@@ -1,4 +1,4 @@
-"""Lines that many at a time are taken beside the stream, which follows when anything else is asked of the handle."""
+"""Lines, taken many at a time beside the stream, which follows when anything else is asked of the handle."""
 
 from __future__ import annotations
 

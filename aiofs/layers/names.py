@@ -25,7 +25,7 @@ _SHARDS_AT_ONCE = 32
 class Percent(Mapped):
     """Writes names with letters, digits, `-`, `_`, `.` and `~` only; all else is percent-encoded UTF-8, as in a URL.
 
-    What Windows does not hold, devices as `CON` and a dot at the end, is encoded too. Names that are in the store
+    What Windows does not hold, such as `CON` and a dot at the end, is encoded too. Names that are in the store
     and would not be written so are no files of this layer's. Listings sort one folder at a time in memory.
     """
 

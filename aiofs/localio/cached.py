@@ -147,7 +147,7 @@ class CachedOpener:
 
 
 def _spelled(path: str | bytes) -> bytes:
-    """Return `path` as the system takes it; no path at all, where a thread tells what is wrong with it."""
+    """Return `path` as the system takes it; b"" for what is no path, of which a thread tells what is wrong."""
     with suppress(ValueError):
         name = os.fsencode(path)
         if b"\0" not in name:

@@ -22,7 +22,7 @@ class Prefix(NamedTuple):
 
     @classmethod
     def of(cls, descriptor: int, status: os.stat_result) -> Self | None:
-        """Read the beginning of the file, in a thread; None where it changed so lately that it might unseen."""
+        """Read the beginning of the file, in a thread; None where it changed so lately that it might again, unseen."""
         modified, changed = status.st_mtime_ns, status.st_ctime_ns
         if time_ns() - max(modified, changed) < SETTLED:
             return None

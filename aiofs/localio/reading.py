@@ -14,7 +14,7 @@ NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)
 
 
 async def pread(fd: int, size: int, offset: int) -> bytes:
-    """Up to `size` bytes of `fd` from `offset`; b"" only at the end of the file.
+    """Return up to `size` bytes of `fd` from `offset`; b"" only at the end of the file.
 
     Cancelled, it raises when nothing is in flight any more: the descriptor may be closed then.
     """
@@ -28,7 +28,7 @@ async def pread(fd: int, size: int, offset: int) -> bytes:
 
 
 def pread_now(fd: int, size: int, offset: int, scratch: memoryview) -> bytes | None:
-    """Up to `size` bytes without waiting; b"" only at the end of the file; None where only a thread can tell."""
+    """Return up to `size` bytes without waiting; b"" only at the end of the file; None where only a thread can tell."""
     try:
         count = os.preadv(fd, [scratch[:size]], offset, NOWAIT)
     except BlockingIOError:
@@ -41,7 +41,7 @@ def pread_now(fd: int, size: int, offset: int, scratch: memoryview) -> bytes | N
 
 
 def rest_now(fd: int, device: Device, scratch: memoryview) -> bytes | None:
-    """All that is left from the position on, if it is little and in the page cache; else None, and nothing moved."""
+    """Return all that is left from the position on, if it is little and in the page cache; else None, nothing moved."""
     if not device.nowait:
         return None
     count = 0

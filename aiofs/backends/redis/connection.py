@@ -191,7 +191,7 @@ class Connection:
 
     async def _new_client(self) -> Client:
         url = _given(self._url)
-        settings = {**WHO, "socket_timeout": None, "socket_connect_timeout": None}  # `_deadline` does that, cheaper
+        settings = {**WHO, "socket_timeout": None, "socket_connect_timeout": None}  # `Deadline` does that, cheaper
         single = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **settings)
         try:
             if not await _is_node(single):
