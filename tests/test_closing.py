@@ -337,7 +337,7 @@ async def test_a_store_that_is_closed_by_one_of_its_own_calls() -> None:
 async def test_a_transaction_whose_store_is_closed_is_rolled_back(closed: str) -> None:
     systems = {"store": aiofs.MemoryFileSystem(), "journal": aiofs.MemoryFileSystem()}
     store, journal = systems.values()
-    with pytest.raises(ValueError, match="rolled back: a file system of its was closed"):
+    with pytest.raises(ValueError, match="rolled back: one of its file systems was closed"):
         async with aiofs.transaction({"data": store}, journal=journal) as tx:
             await tx["data"].write_bytes("file", b"new")
             await systems[closed].aclose()

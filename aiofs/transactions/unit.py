@@ -73,7 +73,7 @@ class Unit:
     def check_open(self) -> None:
         """Raise `ValueError` unless the transaction is under way."""
         if self.state != "open":
-            why = ": a file system of its was closed before it ended" if self.forsaken else ""
+            why = ": one of its file systems was closed before it ended" if self.forsaken else ""
             raise ValueError(f"this transaction is {self.state}{why}")
 
     def spoil(self, error: BaseException) -> None:
