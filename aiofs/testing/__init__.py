@@ -24,7 +24,11 @@ from aiofs.testing.contract import Contract, TransactionContract  # noqa: E402
 from aiofs.testing.contract.suite import nursery  # noqa: E402
 from aiofs.testing.harness import Harness, until  # noqa: E402
 from aiofs.testing.needs import Need, needs  # noqa: E402
-from aiofs.testing.plugin import pytest_collection_modifyitems, pytest_terminal_summary  # noqa: E402
+from aiofs.testing.plugin import (  # noqa: E402
+    pytest_collection_modifyitems,
+    pytest_configure,
+    pytest_terminal_summary,
+)
 from aiofs.transactions.stepped import Stepped, Steps  # noqa: E402
 
 __all__ = [
@@ -39,6 +43,7 @@ __all__ = [
     "needs",
     "nursery",
     "pytest_collection_modifyitems",
+    "pytest_configure",
     "pytest_terminal_summary",
     "until",
 ]

@@ -6,14 +6,19 @@ from collections import defaultdict
 
 import pytest
 
+from aiofs.testing.explaining import Explains, Listens
 from aiofs.testing.needs import number_of, reason_against
 
 Left = defaultdict[tuple[str, str], set[int]]
 LEFT_OUT = pytest.StashKey[Left]()
 """The numbers that were left out, by suite and reason."""
 SUITE = "is_aiofs_suite"
-LARGE = 10_000
-"""From how many bytes on pytest would take minutes to say what differs."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have it said where large bytes differ."""
+    for hook in (Explains(), Listens()):
+        config.pluginmanager.register(hook)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -42,18 +47,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.section("behaviours left out")
     for (numbers_left, reason), names in suites.items():
         terminalreporter.line(f"{numbers_left}: {reason} ({', '.join(names)})")
-
-
-def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
-    """Say where large bytes begin to differ, in place of all that does."""
-    if op != "==" or not isinstance(left, bytes) or not isinstance(right, bytes) or len(left) + len(right) < LARGE:
-        return None
-    at = next((at for at, (one, other) in enumerate(zip(left, right, strict=False)) if one != other), None)
-    at = min(len(left), len(right)) if at is None else at
-    return [
-        f"{len(left)} bytes == {len(right)} bytes",
-        f"they differ from byte {at} on: {left[at : at + 20]!r} != {right[at : at + 20]!r}",
-    ]
 
 
 def _reason_against(item: pytest.Item) -> str | None:
