@@ -22,18 +22,22 @@ class Calls:
 
     def leave_out(self, task: asyncio.Task[object] | None) -> None:
         """Take out those of a task that closes what it is itself in the middle of."""
-        self.under_way -= {call for call in self.under_way if call.task is task}
+        self.under_way -= {call for call in self._now() if call.task is task}
 
     async def ended(self) -> None:
         """Return when there are none in this loop."""
         loop = asyncio.get_running_loop()
-        while any(call.belongs_to(loop) for call in self.under_way):
+        while any(call.belongs_to(loop) for call in self._now()):
             waiting = loop.create_future()
             self._waiting.add(waiting)
             try:
                 await waiting
             finally:
                 self._waiting.discard(waiting)
+
+    def _now(self) -> set[Call]:
+        """Return those of this moment: other threads have theirs begin and end meanwhile."""
+        return self.under_way.copy()
 
     def end(self, call: Call) -> None:
         """Take a call out, and tell those who wait for that."""

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 
 from aiofs.errors import AiofsError
 from aiofs.file import FileLike
-from aiofs.loops import at_home
+from aiofs.loops import at_home, home
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -120,11 +120,13 @@ class Dependents:
 
     def add(self, dependent: Dependent) -> None:
         """Remember one for as long as somebody else holds it."""
-        self._loops[dependent] = asyncio.get_running_loop()
+        self._loops[dependent] = home()
 
     async def forsake(self) -> None:
         """Have all let go, however much of that fails; the first failure is raised at the end."""
-        letting_go = [at_home(loop, dependent.forsake) for dependent, loop in list(self._loops.items())]
+        references = self._loops.keyrefs()  # at once, as other threads may add theirs
+        dependents = [dependent for reference in references if (dependent := reference()) is not None]
+        letting_go = [at_home(self._loops[dependent], dependent.forsake) for dependent in dependents]
         for outcome in await asyncio.gather(*letting_go, return_exceptions=True):
             if outcome is not None:
                 raise outcome

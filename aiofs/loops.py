@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 
 T = TypeVar("T")
 
+_homes: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_homes.clear)  # those of the parent look as if they ran on, and never do
+
+
+def home() -> asyncio.AbstractEventLoop:
+    """Return the running loop, which `at_home` may be asked for."""
+    loop = asyncio.get_running_loop()
+    _homes.add(loop)
+    return loop
+
 
 async def at_home(loop: asyncio.AbstractEventLoop, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
-    """Do `work` in the loop that it belongs to, if need be in that one's thread; nothing if that loop has ended."""
+    """Do `work` in its `home`, if need be in that one's thread; nothing if it has ended or is another process's."""
     if loop is asyncio.get_running_loop():
         await work()
-    elif loop.is_running():
+    elif loop in _homes and loop.is_running():
         there = asyncio.run_coroutine_threadsafe(work(), loop)
         try:
             await asyncio.wrap_future(there)
@@ -70,7 +82,7 @@ class PerLoop(Generic[T]):
         :raises ValueError: once they are closed.
         """
         self.check_open()
-        loop = asyncio.get_running_loop()
+        loop = home()
         held = self._held.get(loop)
         if held is None:
             held = self._held[loop] = Held(self._make(), self._close)
@@ -82,11 +94,13 @@ class PerLoop(Generic[T]):
             raise ValueError(f"I/O operation on closed file system {self._owner}") from cause
 
     async def aclose(self) -> None:
-        """Close all of them. Harmless when done twice."""
+        """Close all of them. Harmless when done twice; those that came with a fork stay, as they are the parent's."""
         self._closed = True
-        while self._held:
-            loop, held = self._held.popitem()
-            await at_home(loop, held.aclose)
+        references = self._held.keyrefs()  # at once, as other threads may add theirs
+        for loop in [loop for reference in references if (loop := reference()) is not None and loop in _homes]:
+            held = self._held.pop(loop, None)
+            if held is not None:
+                await at_home(loop, held.aclose)
 
 
 def _step(work: Awaitable[object]) -> None:
