@@ -96,7 +96,7 @@ class S3Driver(Driver):
     async def lock(self, path: str) -> Lease:
         """Get the right to write: from the store `locks=`, from a lock object, or within this process only."""
         if self._elsewhere is not None:
-            return await self._elsewhere.lock(self._name_elsewhere(path))
+            return await self._elsewhere.lock(self._store.name_elsewhere(path))
         if self._store.settings.locking == "commit":
             return self._table.acquire(path)
         return await self._objects.lock(path)
@@ -143,14 +143,11 @@ class S3Driver(Driver):
         return await sweeping.sweep(self._store, self._objects, leftover)
 
     async def aclose(self) -> None:
-        """Close the clients of the running loop. The store of the locks was lent, and stays open."""
+        """Close the clients, of every loop that has not ended. The store of the locks was lent, and stays open."""
         await self._store.clients.aclose()
 
     def __str__(self) -> str:
         return str(self._store.settings)
-
-    def _name_elsewhere(self, path: str) -> str:
-        return f"{self._store.settings.bucket}/{self._store.key(path)}"
 
     async def _refuse_locked(self, paths: Sequence[str], leases: Sequence[Lease]) -> None:
         """Raise `Locked` for a path that somebody is writing under a lease that is not given.
@@ -163,10 +160,10 @@ class S3Driver(Driver):
         held = {lease.path for lease in leases}
         free = [path for path in paths if path not in held]
         if self._elsewhere is not None:
-            ours = {self._name_elsewhere(path) for path in paths} & held
+            ours = {self._store.name_elsewhere(path) for path in paths} & held
             for path in free:
-                if self._name_elsewhere(path) not in ours:
-                    lease = await self._elsewhere.lock(self._name_elsewhere(path))
+                if self._store.name_elsewhere(path) not in ours:
+                    lease = await self._elsewhere.lock(self._store.name_elsewhere(path))
                     await lease.release()
         elif self._store.settings.locking == "commit":
             for path in free:

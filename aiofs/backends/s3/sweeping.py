@@ -32,7 +32,7 @@ async def leftovers(store: Store, locks: LockObjects, elsewhere: Driver | None, 
             live = found is not None and found.live
             holder = found.holder if found is not None else None
         else:
-            live = await _is_live(path, begun, elsewhere)
+            live = await _is_live(store.name_elsewhere(path), begun, elsewhere)
             holder = None
         yield Leftover(path, UPLOAD, begun, holder, live, json.dumps({"upload": upload}))
     async for name in locks.names():
@@ -58,12 +58,12 @@ async def sweep(store: Store, locks: LockObjects, leftover: Leftover) -> bool:
     return await locks.remove(leftover.path, found.version)
 
 
-async def _is_live(path: str, begun: datetime | None, elsewhere: Driver | None) -> bool:
-    """Whether somebody has the lock where locks are kept elsewhere; without locks, whether the upload is young."""
+async def _is_live(name: str, begun: datetime | None, elsewhere: Driver | None) -> bool:
+    """Whether somebody has the lock `name` of a store elsewhere; without locks, whether the upload is young."""
     if elsewhere is None:
         return begun is None or datetime.now(UTC) - begun < FORGOTTEN
     try:
-        lease = await elsewhere.lock(path)
+        lease = await elsewhere.lock(name)
     except Locked:
         return True
     await lease.release()

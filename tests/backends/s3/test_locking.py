@@ -58,7 +58,7 @@ async def test_a_lock_says_who_holds_it_and_goes_with_its_writer(fs: S3FileSyste
 
 
 async def test_a_lock_is_renewed_for_as_long_as_it_is_held(connect: Connect, s3_server: S3Server) -> None:
-    lease = await connect(s3_server, lease=0.6).driver.lock("file")
+    lease = await connect(s3_server, lease=5).driver.lock("file")
     (first,) = await asyncio.to_thread(lock_objects, s3_server)
     while (note := (await asyncio.to_thread(lock_objects, s3_server))[0])["turn"] < first["turn"] + 3:
         assert not lease.lost
@@ -219,7 +219,7 @@ async def test_a_store_that_takes_etags_without_quotes_is_served(
         return None
 
     before.meddle = like_ceph
-    fs = connect(server, lease=0.6)
+    fs = connect(server, lease=5)
     await fs.write_bytes("file", b"old")
     async with fs.open("file", "r+") as file:
         await file.write(b"new")
@@ -327,10 +327,10 @@ async def test_locking_at_commit_finds_conflicts_there(connect: Connect, s3_serv
 async def test_a_prepared_write_is_finished_by_another_once_its_writer_is_gone(
     connect: Connect, s3_server: S3Server
 ) -> None:
-    fs = connect(s3_server, lease=1.0)
+    fs = connect(s3_server)
     session = await _fed(fs, b"prepared")
     token = json.loads(json.dumps(await session.prepare()))
-    second = connect(s3_server, lease=1.0).driver
+    second = connect(s3_server).driver
     with pytest.raises(Locked):
         await second.resume(token)
     await session._publication._lease.release()
@@ -361,7 +361,7 @@ async def test_a_prepared_write_does_not_overwrite_what_came_between(connect: Co
 
 
 async def test_what_a_dead_writer_left_is_found_and_swept(connect: Connect, s3_server: S3Server) -> None:
-    fs = connect(s3_server, lease=1.0)
+    fs = connect(s3_server, lease=5)
     sweeper = connect(s3_server).driver
     session = await _fed(fs, b"x")
     await session.write(bytes(6 << 20))
@@ -390,3 +390,22 @@ async def test_lock_objects_are_skipped_by_one_request(front: Fronts, connect: C
     assert await fs.ls(recursive=False) == ["!before", "after", "folder/"]
     for lease in leases:
         await lease.release()
+
+
+async def test_what_locks_elsewhere_are_held_for_is_not_swept(connect: Connect, s3_server: S3Server) -> None:
+    async with MemoryFileSystem() as locks:
+        fs = connect(s3_server, prefix="folder", locks=locks)
+        sweeper = connect(s3_server, prefix="folder", locks=locks).driver
+        async with fs.open("file", "w") as file:
+            await file.write(bytes(17 << 20))
+            found = [left async for left in sweeper.leftovers()]
+            assert [(left.path, left.kind, left.live) for left in found] == [("file", "multipart upload", True)]
+            assert not await sweeper.sweep(found[0])
+        assert (await fs.stat("file")).size == 17 << 20
+        session = await _fed(fs, bytes(9 << 20))
+        await session.write(bytes(6 << 20))
+        await session._uploads.results()
+        session.abandon()
+        await session._publication._lease.release()
+        assert all([await sweeper.sweep(left) async for left in sweeper.leftovers()])
+        assert [left async for left in sweeper.leftovers()] == []
