@@ -219,16 +219,16 @@ async def test_what_was_staged_and_vanished_is_not_published(valkey_url: str, ra
 
 
 async def test_what_is_staged_lives_as_long_as_its_lock_is_renewed(valkey_url: str, raw: redis.Redis) -> None:
-    async with RedisFileSystem(valkey_url, lease=0.3) as fs:
+    async with RedisFileSystem(valkey_url, lease=5) as fs:
         file = await fs.open("file", "w")
         await file.write(NEW)
         (lock,), (part,) = raw.keys(".aiofs-lock*"), raw.keys(".aiofs-part*")
         renewals, left = 0, raw.pttl(lock)
-        while renewals < 8:  # more of them than fit into the life of what is staged
+        while renewals < 7:  # more of them than fit into the life of what is staged
             await asyncio.sleep(0.01)
             before, left = left, raw.pttl(lock)
             renewals += left > before
-            assert 0 < raw.pttl(part) <= 600
+            assert 0 < raw.pttl(part) <= 10_000
         await file.close()
         assert raw.keys("*") == [b"file"]
         assert raw.ttl("file") == -1
@@ -236,7 +236,7 @@ async def test_what_is_staged_lives_as_long_as_its_lock_is_renewed(valkey_url: s
 
 @pytest.mark.parametrize("size", [0, 10, 3 * MIB])
 async def test_a_prepared_write_is_finished_by_another_process(valkey_url: str, raw: redis.Redis, size: int) -> None:
-    async with RedisFileSystem(valkey_url, lease=0.3) as dying, RedisFileSystem(valkey_url, lease=0.3) as other:
+    async with RedisFileSystem(valkey_url, lease=5) as dying, RedisFileSystem(valkey_url, lease=5) as other:
         lease = await dying.driver.lock("file")
         assert isinstance(lease, RedisLease)
         written = await dying.driver.begin("file", lease)
@@ -262,7 +262,7 @@ async def test_a_prepared_write_is_finished_by_another_process(valkey_url: str, 
 
 
 async def test_sweeping_removes_what_is_dead_and_nothing_else(valkey_url: str, raw: redis.Redis) -> None:
-    connect = partial(RedisFileSystem, valkey_url, lease=0.3, chunked=True, chunk_size=MIB)
+    connect = partial(RedisFileSystem, valkey_url, lease=5, chunked=True, chunk_size=MIB)
     async with connect() as dying, connect() as other:
         await other.write_bytes("published", NEW)
         parts = len(raw.keys("*"))
