@@ -54,8 +54,8 @@ if TYPE_CHECKING:
     from aiofs.system import FileLikeSystem
     from aiofs.text import TextFile
     from aiofs.transactions.checking import Finding, fsck
-    from aiofs.transactions.contents import Binary, Content, Image, Json, Picture, Text
     from aiofs.transactions.errors import LeftBehind, Overtaken, Unfinished
+    from aiofs.transactions.kinds import Binary, Content, Image, Json, Picture, Text
     from aiofs.transactions.recovery import Recovered
     from aiofs.transactions.repositories import Repository, repository
     from aiofs.transactions.system import FileTransaction, Transaction, TransactionalFileSystem, recover, transaction
@@ -162,9 +162,9 @@ _ROOMS = {
     ),
     "aiofs.system": ("FileLikeSystem",),
     "aiofs.text": ("TextFile",),
-    "aiofs.transactions.contents": ("Binary", "Content", "Image", "Json", "Picture", "Text"),
-    "aiofs.transactions.errors": ("LeftBehind", "Overtaken", "Unfinished"),
     "aiofs.transactions.checking": ("Finding", "fsck"),
+    "aiofs.transactions.errors": ("LeftBehind", "Overtaken", "Unfinished"),
+    "aiofs.transactions.kinds": ("Binary", "Content", "Image", "Json", "Picture", "Text"),
     "aiofs.transactions.recovery": ("Recovered",),
     "aiofs.transactions.repositories": ("Repository", "repository"),
     "aiofs.transactions.system": (

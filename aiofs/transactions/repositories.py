@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, get_args
 
 from aiofs.errors import AccessDenied
 from aiofs.paths import under
-from aiofs.transactions.contents import Binary, Content, ModelJson
+from aiofs.transactions.kinds import Binary, Content, ModelJson
 from aiofs.transactions.templates import PathTemplate
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from aiofs.filesystem import FileSystem
     from aiofs.opening import Opening
     from aiofs.system import FileLikeSystem
-    from aiofs.transactions.contents import M
+    from aiofs.transactions.kinds import M
     from aiofs.transactions.uow import UnitOfWork
 
 Action = Literal["put", "create", "get", "delete", "list", "url"]

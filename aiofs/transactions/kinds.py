@@ -1,4 +1,4 @@
-"""Typed contents: what the values of a repository are, and how they become bytes.
+"""Kinds of values: what a repository holds, and how it becomes bytes.
 
 The name of a file is never changed, and its media type is advice: nothing is guessed from bytes but whether an image
 is one.
