@@ -7,7 +7,7 @@ import sys
 import warnings
 from contextlib import suppress
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from aiofs.errors import AiofsError
@@ -53,6 +53,10 @@ class Handle(FileLike):
         super().__init__(name, mode)
         self.turns: asyncio.Lock = asyncio.Lock()
         self._opened_at = caller()
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be copied or pickled: two would close one descriptor."""
+        raise TypeError(f"open file {self._name!r} cannot be copied or pickled: send its path and its file system")
 
     async def forsake(self) -> None:
         """Let go, as the file system is being closed: nothing is published, which `close` then says."""

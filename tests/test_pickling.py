@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 from typing import TYPE_CHECKING
 
 import pytest
 import redis.asyncio as redis
 
-from aiofs import AzureFileSystem, FastDFSFileSystem, MemoryFileSystem, OSFileSystem, RedisFileSystem, S3FileSystem
+from aiofs import (
+    AzureFileSystem,
+    FastDFSFileSystem,
+    MemoryFileSystem,
+    OSFileSystem,
+    RedisFileSystem,
+    S3FileSystem,
+    TransactionalFileSystem,
+    transaction,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,9 +32,9 @@ if TYPE_CHECKING:
 async def check(fs: FileSystem) -> None:
     """Write, before and after it was pickled, and read through the copies."""
     for copied in range(2):
-        copy = pickle.loads(pickle.dumps(fs))
-        async with copy:
-            await copy.write_bytes(f"folder/{copied}", b"copy")
+        there = pickle.loads(pickle.dumps(fs))
+        async with there:
+            await there.write_bytes(f"folder/{copied}", b"copy")
         assert not fs.closed
         assert await fs.read_bytes(f"folder/{copied}") == b"copy"
         async with fs.open("folder/0", "r+") as file:
@@ -39,15 +49,52 @@ async def test_memory() -> None:
     fs = MemoryFileSystem()
     await fs.write_bytes("file", b"before")
     async with fs.open("file", "r+") as file:
-        copy = pickle.loads(pickle.dumps(fs))
+        there = pickle.loads(pickle.dumps(fs))
         await file.write(b"change")
-    await copy.write_bytes("other", b"free")
-    assert await copy.read_bytes("file") == b"before"
+    await there.write_bytes("other", b"free")
+    assert await there.read_bytes("file") == b"before"
     assert await fs.ls() == ["file"]
 
 
 async def test_local_files(tmp_path: Path) -> None:
     await check(OSFileSystem(tmp_path))
+
+
+async def test_a_file_system_with_transactions(tmp_path: Path) -> None:
+    fs = TransactionalFileSystem(OSFileSystem(tmp_path))
+    async with fs.transaction():
+        await fs.write_bytes("file", b"new")
+        copied = pickle.loads(pickle.dumps(fs))
+        assert await copied.ls() == []
+    async with copied.transaction():
+        assert await copied.read_bytes("file") == b"new"
+        await copied.rm("file")
+    assert await fs.ls() == []
+
+
+@pytest.mark.parametrize("mode", ["r", "r+", "w", "rt", "wt"])
+async def test_open_files_do_not_go(tmp_path: Path, mode: str) -> None:
+    fs = OSFileSystem(tmp_path)
+    await fs.write_bytes("file", b"bytes")
+    async with fs.open("file", mode) as file:
+        with pytest.raises(TypeError, match="'file' cannot be copied or pickled"):
+            pickle.dumps(file)
+
+
+async def test_open_files_are_not_copied(tmp_path: Path) -> None:
+    fs = OSFileSystem(tmp_path)
+    await fs.write_bytes("file", b"bytes")
+    async with fs.open("file") as file:
+        with pytest.raises(TypeError, match="'file' cannot be copied or pickled"):
+            copy.copy(file)
+
+
+async def test_transactions_do_not_go() -> None:
+    fs = MemoryFileSystem()
+    for begun in (transaction(fs), transaction({"one": fs})):
+        async with begun:
+            with pytest.raises(TypeError, match="begin one where the work is done"):
+                pickle.dumps(begun)
 
 
 async def test_redis(valkey_url: str) -> None:
@@ -77,9 +124,9 @@ async def test_s3(s3_server: S3Server, locking: Locking) -> None:
 
 async def test_s3_without_lock_objects_excludes_the_writers_of_all_copies_in_a_process(s3_server: S3Server) -> None:
     fs = s3_file_system(s3_server, "commit")
-    async with fs, pickle.loads(pickle.dumps(fs)) as copy, fs.open("file", "w"):
+    async with fs, pickle.loads(pickle.dumps(fs)) as there, fs.open("file", "w"):
         with pytest.raises(BlockingIOError):
-            await copy.write_bytes("file", b"at the same time")
+            await there.write_bytes("file", b"at the same time")
 
 
 @pytest.mark.may_block  # the SDK does in its client

@@ -239,6 +239,10 @@ class AmbientDriver(Driver):
         self.part_size: int = base.part_size
         self.window: int | None = base.window
 
+    def __reduce__(self) -> tuple[type[AmbientDriver], tuple[Driver]]:
+        """Pickle as outside of a transaction: one that is under way goes on where it is."""
+        return AmbientDriver, (self._base,)
+
     @property
     def capabilities(self) -> Capabilities:  # type: ignore[override]
         """Of the one that works now."""

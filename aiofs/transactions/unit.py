@@ -62,6 +62,10 @@ class Unit:
         # Where its paths stay locked to the end, they tell well enough that the transaction is alive.
         self._locks_log = not all(driver.offers(Notes) for driver in (journal, *stores.values()))
 
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be copied or pickled: its locks are here."""
+        raise TypeError("a transaction cannot be copied or pickled: begin one where the work is done")
+
     async def begin(self) -> None:
         """Recover what was left unfinished, once per journal and process."""
         async with self._ending:
