@@ -82,10 +82,9 @@ class PerLoop(Generic[T]):
         :raises ValueError: once they are closed.
         """
         self.check_open()
-        loop = home()
-        held = self._held.get(loop)
+        held = self._held.get(asyncio.get_running_loop())
         if held is None:
-            held = self._held[loop] = Held(self._make(), self._close)
+            held = self._held[home()] = Held(self._make(), self._close)
         return held.thing
 
     def check_open(self, cause: BaseException | None = None) -> None:
