@@ -1,1 +1,1 @@
-"""A FastDFS cluster for the tests: trackers and storages that behave as PROTOCOL and its recordings say."""
+"""A double of FastDFS for the tests: trackers and storages that behave as those did whose answers were recorded."""
