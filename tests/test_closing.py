@@ -135,15 +135,9 @@ async def leftovers(driver: Driver) -> list[Any]:
     return [leftover async for leftover in sweeps.leftovers()]
 
 
-async def all_closed(proxy: FaultProxy) -> None:
-    """Return when no connection is left, which the proxy learns a little later than we."""
-    while proxy.open:  # noqa: ASYNC110 -- it tells nobody
-        await asyncio.sleep(0.001)
-
-
 async def nothing_held(store: Store, proxy: FaultProxy) -> None:
     """Check that no connection, lock or upload is left, and that all files can be written at once."""
-    await all_closed(proxy)
+    await proxy.idle.wait()  # it learns that connections are closed a little later than we
     async with store.directly() as fs:
         assert await leftovers(fs.driver) == []
         for name in ("large", "small", "new"):
@@ -235,7 +229,7 @@ async def test_loops_that_take_turns_keep_their_own_connections(store: Store, pr
             connections.append(proxy.connections)
         assert connections[0] == connections[-1]
         await fs.aclose()
-        await all_closed(proxy)
+        await proxy.idle.wait()
 
 
 @pytest.mark.parametrize("store", PLACES, indirect=True)
@@ -248,10 +242,10 @@ async def test_connections_are_closed_with_their_loop(store: Store, proxy: Fault
 
     for _ in range(2):
         assert await asyncio.to_thread(asyncio.run, read()) == b"small"
-        await all_closed(proxy)
+        await proxy.idle.wait()
     assert await read() == b"small"
     await fs.aclose()
-    await all_closed(proxy)
+    await proxy.idle.wait()
 
 
 async def test_what_was_opened_by_url_is_closed_with_its_loop_and_without_a_word(
@@ -267,7 +261,7 @@ async def test_what_was_opened_by_url_is_closed_with_its_loop_and_without_a_word
 
     for _ in range(5):
         await asyncio.to_thread(asyncio.run, write())
-        await all_closed(proxy)
+        await proxy.idle.wait()
     assert not caplog.records
 
 

@@ -117,6 +117,8 @@ class FaultProxy:
         self.garbage: bytes | None = None  # what every new connection is answered, instead of the server
         self.connections = 0  # taken so far, refused ones included
         self.port = 0
+        self.idle = asyncio.Event()  # set while no client has a connection
+        self.idle.set()
         self._tls = tls
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -156,6 +158,7 @@ class FaultProxy:
         self._tasks.add(task)
         self._writers.add(writer)
         self.connections += 1
+        self.idle.clear()
         try:
             # A client may reset too, and a test ends with connections open: both are this proxy's daily life.
             with contextlib.suppress(OSError, asyncio.CancelledError):
@@ -164,6 +167,8 @@ class FaultProxy:
             await _close(writer)
             self._writers.discard(writer)
             self._tasks.discard(task)
+            if not self._tasks:
+                self.idle.set()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.refusing:
