@@ -27,6 +27,7 @@ until the transaction ends; never credentials, which drivers keep to themselves.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import re
@@ -94,6 +95,7 @@ class Log:
         self._torn = False
         self._decision: str | None = None
         self._lease: Lease | None = None
+        self._turn = asyncio.Lock()
         self.ended: bool = False
 
     def name(self, what: str) -> str:
@@ -127,6 +129,10 @@ class Log:
 
         :raises AlreadyExists: if somebody else wrote a line in the meantime.
         """
+        async with self._turn:
+            await self._write(record, durable=durable)
+
+    async def _write(self, record: Record, *, durable: bool) -> None:
         line = encode({**record, "mends": True} if self._torn else record)
         self._torn = False
         name = self.name("log" if self._appends else f"{self._number + 1:06}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Self, overload
 from weakref import WeakKeyDictionary
@@ -38,7 +38,10 @@ class Savepoint:
         self._mark: Mark = unit.mark()
 
     def rollback(self) -> None:
-        """Forget what was done since. Locks are kept."""
+        """Forget what was done since, later savepoints included. Locks are kept.
+
+        :raises ValueError: if the transaction ended, or went back to an earlier savepoint.
+        """
         self._unit.back_to(self._mark)
 
     async def __aenter__(self) -> Self:
@@ -226,7 +229,8 @@ class AmbientTransaction(FileTransaction):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._before is not None:
-            self._ambient.current.reset(self._before)
+            with suppress(ValueError):  # a task that did not enter it has nothing to reset
+                self._ambient.current.reset(self._before)
         await super().__aexit__(kind, error, trace)
 
 

@@ -8,6 +8,7 @@ import socket
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count
 from typing import TYPE_CHECKING, Literal, NoReturn, TypeVar
 
 from aiofs.driver import ABSENT
@@ -29,8 +30,15 @@ if TYPE_CHECKING:
     from aiofs.transactions.staging import Staged
 
 State = Literal["new", "open", "committing", "committed", "rolled back", "unfinished"]
-Mark = dict[str, dict[str, "Staged"]]
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What was staged at a moment; numbers tell moments apart."""
+
+    number: int
+    staged: dict[str, dict[str, Staged]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +67,8 @@ class Unit:
         self._ending = asyncio.Lock()
         self._ended = False
         self._failure: BaseException | None = None
+        self._numbers = count()
+        self._marks: list[int] = []  # what can be gone back to, in order
         # Where its paths stay locked to the end, they tell well enough that the transaction is alive.
         self._locks_log = not all(driver.offers(Notes) for driver in (journal, *stores.values()))
 
@@ -77,7 +87,8 @@ class Unit:
     def check_open(self) -> None:
         """Raise `ValueError` unless the transaction is under way."""
         if self.state != "open":
-            why = ": one of its file systems was closed before it ended" if self.forsaken else ""
+            why = ": it begins with its 'async with' block" if self.state == "new" else ""
+            why = ": one of its file systems was closed before it ended" if self.forsaken else why
             raise ValueError(f"this transaction is {self.state}{why}")
 
     def spoil(self, error: BaseException) -> None:
@@ -137,12 +148,16 @@ class Unit:
     def mark(self) -> Mark:
         """Return what is staged, for `back_to`."""
         self.check_open()
-        return {name: dict(driver.staged) for name, driver in self.drivers.items()}
+        self._marks.append(next(self._numbers))
+        return Mark(self._marks[-1], {name: dict(driver.staged) for name, driver in self.drivers.items()})
 
     def back_to(self, mark: Mark) -> None:
-        """Forget what was staged after `mark`. Locks are kept."""
+        """Forget what was staged after `mark`, and later marks. Locks are kept."""
         self.check_open()
-        for name, staged in mark.items():
+        if mark.number not in self._marks:
+            raise ValueError("this savepoint is gone: the transaction went back to an earlier one")
+        del self._marks[self._marks.index(mark.number) + 1 :]
+        for name, staged in mark.staged.items():
             self.drivers[name].staged = dict(staged)
 
     async def commit(self) -> None:
