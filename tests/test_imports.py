@@ -48,7 +48,7 @@ KNOWS: dict[str, frozenset[str]] = {
 # What a room may know only while it runs, so that importing it does not bring the other one along.
 LATER: dict[str, frozenset[str]] = {"aiofiles": frozenset({"stores"}), "filesystem": frozenset({"layers"})}
 
-SDKS = {"aiobotocore", "aiohttp", "azure", "botocore", "hiredis", "redis"}
+SDKS = {"aiobotocore", "aiohttp", "azure", "botocore", "fsspec", "hiredis", "redis", "starlette", "yaml"}
 SLOW_STDLIB = {
     "email",
     "http",
@@ -202,6 +202,8 @@ print(json.dumps(silent))
         ("s3", "aiobotocore"),
         ("azure", "azure"),
         ("testing", "pytest"),
+        ("yaml", "yaml"),
+        ("web", "starlette"),
     ],
 )
 def test_no_module_needs_an_extra_that_is_not_its_own(extra: str, sdk: str) -> None:

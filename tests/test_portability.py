@@ -17,8 +17,8 @@ MODULES = [
 BEFORE = """
 import asyncio, concurrent.futures.thread, ctypes.util, http.client, importlib.metadata, json, logging.config
 import multiprocessing, os, signal, socket, sqlite3, ssl, subprocess, sys, tempfile, types, zipfile
-import aiobotocore.session, aiofiles, aiohttp, azure.storage.blob.aio, hypothesis.stateful, pytest
-import redis.asyncio
+import aiobotocore.session, aiofiles, aiohttp, azure.storage.blob.aio, fsspec, hypothesis.stateful, pytest
+import redis.asyncio, starlette.requests, starlette.responses, yaml
 """
 WITHOUT_POSIX = """
 for name in ("fcntl", "grp", "posix", "pwd", "resource", "termios", "tty"):
