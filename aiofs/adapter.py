@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from aiofs.system import FileLikeSystem
 
 STEP = 1 << 18
+_KEPT = "_aiofs_driver"
+"""The attribute in which a system keeps its driver: it need not be hashable for that, and both go together."""
 
 
 class BareDriver(Driver):
@@ -28,6 +30,10 @@ class BareDriver(Driver):
     def __init__(self, system: FileLikeSystem) -> None:
         self._system = system
         self._locks = LockTable()
+
+    def drives(self, system: FileLikeSystem) -> bool:
+        """Whether it makes a driver of this very system, not of one that this is a copy of."""
+        return self._system is system
 
     async def stat(self, path: str) -> Entry:
         """Describe the file, which takes reading it.
@@ -110,6 +116,15 @@ class BareDriver(Driver):
 
     def __str__(self) -> str:
         return type(self._system).__name__
+
+
+def driver_of(system: FileLikeSystem) -> BareDriver:
+    """Return the driver of a system, the same one each time, so that its locks are shared."""
+    kept = vars(system)
+    driver: BareDriver = kept.setdefault(_KEPT, BareDriver(system))
+    if not driver.drives(system):
+        driver = kept[_KEPT] = BareDriver(system)
+    return driver
 
 
 class BareStream(ReadStream):

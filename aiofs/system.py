@@ -165,10 +165,10 @@ class FileLikeSystem(ABC):
         return self.at(folder)
 
     def _portable(self) -> FileSystem:
-        from aiofs.adapter import BareDriver  # noqa: PLC0415 -- they stand on this module
+        from aiofs.adapter import driver_of  # noqa: PLC0415 -- they stand on this module
         from aiofs.filesystem import FileSystem  # noqa: PLC0415
 
-        return FileSystem(BareDriver(self))
+        return FileSystem(driver_of(self))
 
     async def _scan(self, path: str) -> AsyncIterator[Entry]:
         async for name in self.ls(path):

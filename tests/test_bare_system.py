@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import gc
+import weakref
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +14,7 @@ import pytest
 import aiofs
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from _typeshed import ReadableBuffer
 
@@ -139,6 +143,44 @@ async def test_folder_of_a_bare_system_is_a_whole_file_system(pages: Pages) -> N
     await folder.rm("one.txt")
     with pytest.raises(FileNotFoundError):
         await folder.rm("one.txt")
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda pages: pages.at("a"),
+        lambda pages: pages.over().at("a"),
+        lambda pages: aiofs.TransactionalFileSystem(pages) / "a",
+    ],
+    ids=["at", "over", "transactional"],
+)
+async def test_all_that_is_made_of_a_system_has_the_same_locks(
+    pages: Pages, made: Callable[[Pages], aiofs.FileSystem]
+) -> None:
+    async with pages.at("a").open("one.txt", "w") as file:
+        await file.write(b"alone")
+        with pytest.raises(BlockingIOError):
+            await made(pages).write_bytes("one.txt", b"at the same time")
+    assert pages.pages["a/one.txt"] == b"alone"
+    copied = copy.copy(pages)
+    copied.pages = {}
+    await copied.at("a").write_bytes("one.txt", b"elsewhere")
+    assert pages.pages["a/one.txt"] == b"alone"
+
+
+async def test_a_system_that_cannot_be_hashed_goes_when_nobody_holds_it() -> None:
+    @dataclass
+    class Book(Pages):
+        pages: dict[str, bytes]
+
+    book = Book({})
+    async with aiofs.transaction(book) as tx:
+        await tx.write_bytes("new", b"new")
+    assert await (book / "folder").ls() == []
+    gone = weakref.ref(book)
+    del book, tx
+    gc.collect()
+    assert gone() is None
 
 
 @pytest.mark.parametrize("bad", ["", "/a", "a/../b"])

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Self, overload
-from weakref import WeakKeyDictionary
 
 from aiofs.calls import Call
 from aiofs.driver import Driver
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from aiofs.transactions.unit import Mark
 
 Hosts = Mapping[str | None, FileSystem]
-_drivers: WeakKeyDictionary[FileLikeSystem, Driver] = WeakKeyDictionary()
 
 
 class Savepoint:
@@ -305,17 +303,14 @@ class AmbientDriver(Driver):
 
 
 def driver_of(system: FileLikeSystem) -> Driver:
-    """Return the driver of a system, the same one each time, so that its locks are shared."""
+    """Return the driver of a system: the same one each time, so that its locks are shared."""
     if not isinstance(system, FileLikeSystem):
         raise TypeError(f"a transaction is over file systems, not over {system!r}: give an aiofs.FileLikeSystem")
     if isinstance(system, FileSystem):
         if system.closed:
             raise ValueError(f"I/O operation on closed file system {system.driver}")
         return system.driver
-    driver = _drivers.get(system)
-    if driver is None:
-        driver = _drivers[system] = system.over().driver
-    return driver
+    return system.over().driver
 
 
 def parties(
