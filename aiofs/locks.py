@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiofs.driver import Lease
 from aiofs.errors import Conflict, Locked
 from aiofs.shield import finish
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
-
+AnyLease = TypeVar("AnyLease", bound=Lease)
 _fences = itertools.count(1)
 
 
@@ -144,11 +145,28 @@ class RenewedLease(Lease):
                 self._gone = True
 
 
+async def granted(asking: Coroutine[Any, Any, AnyLease]) -> AnyLease:
+    """Return the lease that a store is asked for; cancelled meanwhile, give back what it may have granted already."""
+    answer = asyncio.ensure_future(asking)
+    try:
+        return await asyncio.shield(answer)
+    except asyncio.CancelledError:
+        await finish(_give_back(answer))
+        raise
+
+
 def locked(path: str, holder: str | None = None, since: datetime | None = None) -> Locked:
     """Return the error that names the path and, where known, who writes it and since when."""
     by = f" by {holder}" if holder else ""
     when = f" since {since:%Y-%m-%d %H:%M:%S} UTC" if since else ""
     return Locked.of(path, f"another writer has this file open{by}{when}")
+
+
+async def _give_back(answer: asyncio.Future[AnyLease]) -> None:
+    await asyncio.wait([answer])
+    if not answer.cancelled() and answer.exception() is None:
+        with suppress(OSError):  # it expires by itself
+            await answer.result().release()
 
 
 def _current_task() -> str | None:

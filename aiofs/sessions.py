@@ -12,7 +12,7 @@ from aiofs.shield import finish
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Coroutine, Iterable
 
-    from aiofs.driver import Driver, Entry, Part
+    from aiofs.driver import Driver, Entry, Lease, Part, ReadStream
 
 T = TypeVar("T")
 
@@ -39,6 +39,30 @@ def lanes(at_once: int) -> tuple[asyncio.Semaphore, asyncio.Semaphore]:
     urgent = max(1, at_once // 5)
     ordinary = asyncio.Semaphore(max(1, at_once - urgent))
     return ordinary, asyncio.Semaphore(urgent) if at_once > 1 else ordinary
+
+
+async def carry(driver: Driver, source: str, lease: Lease, match: str | None) -> Entry:
+    """Copy a file to the path of the lease through this process, where the store cannot do it by itself."""
+    stream = await driver.read(source)
+    try:
+        session = await driver.begin(lease.path, lease, match=match, metadata=stream.entry.metadata)
+        try:
+            while part := await whole_part(stream, driver.part_size):
+                await session.write(part)
+            return await session.commit()
+        finally:
+            await finish(session.abort())
+    finally:
+        await finish(stream.aclose())
+
+
+async def whole_part(stream: ReadStream, size: int) -> bytes:
+    """Return the next `size` bytes of a stream, fewer only at its end."""
+    pieces: list[bytes] = []
+    while size and (piece := await stream.chunk(size)):
+        pieces.append(piece)
+        size -= len(piece)
+    return b"".join(pieces)
 
 
 class Uploads(Generic[T]):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from aiofs.backends.azure.container import PART
-from aiofs.backends.azure.streams import open_stream, whole_part
+from aiofs.backends.azure.streams import open_stream
 from aiofs.errors import Conflict, NotFound
+from aiofs.sessions import whole_part
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,7 +74,7 @@ class Base:
         """Return the bytes of a piece."""
         stream = await open_stream(self._container, self._path, piece.start, piece.stop, self._version)
         try:
-            return await whole_part(stream)
+            return await whole_part(stream, PART)
         finally:
             await stream.aclose()
 

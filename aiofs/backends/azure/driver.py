@@ -18,21 +18,23 @@ from aiofs.backends.azure.listing import entries
 from aiofs.backends.azure.locks import LONGEST, SHORTEST, AzureLease, acquire, check_free, is_held, lock_name, refusal
 from aiofs.backends.azure.names import check_name, to_headers
 from aiofs.backends.azure.session import AzureSession, settings_for
-from aiofs.backends.azure.streams import SMALLEST_RANGE, open_stream, whole_part
+from aiofs.backends.azure.streams import SMALLEST_RANGE, open_stream
 from aiofs.backends.azure.sweeping import Sweeper, locks
 from aiofs.driver import ABSENT, MIB, Capabilities, Driver, Entry, Lease, ReadStream, WriteSession
 from aiofs.errors import Conflict, NotFound, Unsupported
-from aiofs.sessions import EndedSession, together
+from aiofs.sessions import EndedSession, carry, together, whole_part
 from aiofs.shield import finish
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 
 AT_ONCE = 16
+"""How many requests for one call are under way at the same time."""
 FEW = 8
 """Up to so many locks are looked at one by one, more are listed."""
 LARGEST_COPY = 256 * MIB
 COPY_SECONDS = 600.0
+"""For how long the service may read the source of a copy by the URL that it is given."""
 
 
 class AzureDriver(Sweeper, Driver):
@@ -148,7 +150,7 @@ class AzureDriver(Sweeper, Driver):
         found = await self.stat(source)
         url = self._container.signed(source, BlobSasPermissions(read=True), COPY_SECONDS)
         if url is None or (found.size or 0) > LARGEST_COPY:
-            return await self._carry(source, own, match)
+            return await carry(self, source, own, match)
         blob = self._container.blob(target)
 
         async def start() -> Entry:
@@ -191,7 +193,7 @@ class AzureDriver(Sweeper, Driver):
                 stream = await self.read(path)
             except NotFound:
                 return None
-            return await whole_part(stream) == data or None
+            return await whole_part(stream, PART) == data or None
 
         await self._container.ask(path, create, settled=created)
 
@@ -217,20 +219,6 @@ class AzureDriver(Sweeper, Driver):
             return (await self.stat(path)).version or ABSENT
         except NotFound:
             return ABSENT
-
-    async def _carry(self, source: str, lease: AzureLease, match: str) -> Entry:
-        """Copy through this process."""
-        stream = await self.read(source)
-        try:
-            session = await self.begin(lease.path, lease, match=match, metadata=stream.entry.metadata)
-            try:
-                while data := await whole_part(stream):
-                    await session.write(data)
-                return await session.commit()
-            finally:
-                await finish(session.abort())
-        finally:
-            await finish(stream.aclose())
 
     async def _check_free(self, paths: Sequence[str]) -> None:
         """Raise `Locked` if somebody is writing one of the blobs."""

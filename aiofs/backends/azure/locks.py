@@ -8,7 +8,6 @@ would give, that nobody publishes without it, the conditions of publishing give:
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import os
 import socket
@@ -25,8 +24,7 @@ from aiofs.backends.azure.conditions import matching
 from aiofs.backends.azure.names import LOCKS
 from aiofs.driver import ABSENT
 from aiofs.errors import AlreadyExists, Conflict, Locked, NotFound
-from aiofs.locks import RenewedLease, locked
-from aiofs.shield import finish
+from aiofs.locks import RenewedLease, granted, locked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,12 +66,7 @@ async def acquire(container: Container, path: str, ttl: int) -> AzureLease:
 
     :raises Locked: if somebody else has it, naming who and since when.
     """
-    asking = asyncio.ensure_future(_ask_for(container, path, ttl))
-    try:
-        return await asyncio.shield(asking)
-    except asyncio.CancelledError:
-        await finish(_undo(asking))  # the service may have granted it already
-        raise
+    return await granted(_ask_for(container, path, ttl))
 
 
 async def check_free(container: Container, path: str) -> None:
@@ -132,11 +125,6 @@ async def _ask_for(container: Container, path: str, ttl: int) -> AzureLease:
             await container.ask(path, lambda: blob.set_blob_metadata(note, lease=fence))
         return lease
     raise locked(path)
-
-
-async def _undo(asking: asyncio.Future[AzureLease]) -> None:
-    with suppress(OSError):
-        await (await asking).release()
 
 
 async def _look(container: Container, path: str) -> BlobProperties | None:

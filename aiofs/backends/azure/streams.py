@@ -124,16 +124,6 @@ async def _bytes_of(answer: StorageStreamDownloader[bytes]) -> bytes:
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-async def whole_part(stream: ReadStream) -> bytes:
-    """Return the next part of a stream, of full size unless it is the last."""
-    pieces: list[bytes] = []
-    missing = PART
-    while missing and (piece := await stream.chunk(missing)):
-        pieces.append(piece)
-        missing -= len(piece)
-    return b"".join(pieces)
-
-
 async def _without_bytes(container: Container, path: str, start: int, match: str | None) -> ReadStream:
     """Open what has no bytes to ask for: the file is empty, or the range is."""
     blob = container.blob(path)

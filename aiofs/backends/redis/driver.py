@@ -18,15 +18,15 @@ from aiofs.backends.redis.streams import PIN_LIFE, PartsStream, PinnedStream, Wh
 from aiofs.backends.redis.sweeping import Sweeper
 from aiofs.driver import MIB, Capabilities, Driver, Entry, Lease, ReadStream, WriteSession
 from aiofs.errors import AlreadyExists, Conflict, NotFound
-from aiofs.sessions import EndedSession
-from aiofs.shield import finish
+from aiofs.sessions import EndedSession, carry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
 
 LARGEST_WHOLE = 1 * MIB
 """Up to this size a value comes whole with the answer to the first request."""
-PART = 64 * MIB
+CHUNK = 64 * MIB
+"""How much of a file that has several keys goes into each of them."""
 SIZES_AT_ONCE = 1000
 
 
@@ -45,7 +45,7 @@ class RedisDriver(Sweeper, Driver):
         lease: float = 30,
         timeout: float = 30,
         chunked: bool = False,
-        chunk_size: int = PART,
+        chunk_size: int = CHUNK,
         page: int = 50_000,
     ) -> None:
         for name, value in {"ttl": ttl, "lease": lease, "timeout": timeout, "chunk_size": chunk_size}.items():
@@ -152,7 +152,7 @@ class RedisDriver(Sweeper, Driver):
         own = _own(lease)
         key = key_of(source)
         if slot_of(key) != slot_of(own.key) and await self._connection.is_cluster():
-            return await self._carry(source, own, match)
+            return await carry(self, source, own, match)
         args = (own.fence, own.next_session(), _spelled(match), self._ttl, own.tail)
         answer = await self._connection.run(target, scripts.COPY, (key, own.key, own.lock_key), *args)
         check_answer(answer, source if answer[0] == b"missing" else target)
@@ -162,7 +162,7 @@ class RedisDriver(Sweeper, Driver):
         """Let the server rename. Between nodes of a cluster: copy, then remove."""
         old, new = map(_own, leases)
         if slot_of(old.key) != slot_of(new.key) and await self._connection.is_cluster():
-            entry = await self._carry(source, new, None)
+            entry = await carry(self, source, new, None)
             await self.delete([source], leases=[old])
             return entry
         args = (old.fence, new.fence, new.next_session(), new.tail)
@@ -236,19 +236,6 @@ class RedisDriver(Sweeper, Driver):
             if answer[0] == b"locked":
                 raise held_by(path, answer[2])
             check_answer(answer, path)
-
-    async def _carry(self, source: str, lease: RedisLease, match: str | None) -> Entry:
-        stream = await self.read(source)
-        try:
-            session = await self.begin(lease.path, lease, match=match)
-            try:
-                while data := await stream.chunk(self.part_size):
-                    await session.write(data)
-                return await session.commit()
-            finally:
-                await finish(session.abort())
-        finally:
-            await finish(stream.aclose())
 
 
 def _own(lease: Lease) -> RedisLease:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import secrets
 import socket
@@ -13,8 +12,7 @@ from typing import TYPE_CHECKING
 
 from aiofs.backends.redis import scripts
 from aiofs.backends.redis.names import LOCK, key_of, tail_of
-from aiofs.locks import RenewedLease, locked
-from aiofs.shield import finish
+from aiofs.locks import RenewedLease, granted, locked
 
 if TYPE_CHECKING:
     from aiofs.backends.redis.connection import Connection
@@ -66,12 +64,7 @@ async def acquire(connection: Connection, path: str, ttl: float) -> RedisLease:
 
     :raises Locked: if somebody else has it, naming who and since when.
     """
-    asking = asyncio.ensure_future(_ask_for(connection, path, ttl))
-    try:
-        return await asyncio.shield(asking)
-    except asyncio.CancelledError:
-        await finish(_undo(asking))  # the server may have granted it already
-        raise
+    return await granted(_ask_for(connection, path, ttl))
 
 
 async def _ask_for(connection: Connection, path: str, ttl: float) -> RedisLease:
@@ -84,11 +77,6 @@ async def _ask_for(connection: Connection, path: str, ttl: float) -> RedisLease:
     if holder is not None:
         raise held_by(path, holder)
     return RedisLease(path, token, ttl, connection, asked)
-
-
-async def _undo(asking: asyncio.Future[RedisLease]) -> None:
-    with suppress(OSError):
-        await (await asking).release()
 
 
 def held_by(path: str, value: bytes) -> Locked:

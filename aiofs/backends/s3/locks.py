@@ -23,9 +23,8 @@ from aiofs.backends.s3.reading import open_stream
 from aiofs.backends.s3.store import LOCKS
 from aiofs.driver import ABSENT
 from aiofs.errors import Conflict, NotFound, Unsupported
-from aiofs.locks import RenewedLease, locked
+from aiofs.locks import RenewedLease, granted, locked
 from aiofs.sessions import together
-from aiofs.shield import finish
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -89,12 +88,7 @@ class LockObjects:
                 f"locks cannot be kept in {self._store.settings}, because {fault}: give locks=, another file system "
                 "that keeps them (a RedisFileSystem, say)",
             )
-        acquiring = asyncio.ensure_future(self._acquire(path))
-        try:
-            return await asyncio.shield(acquiring)
-        except asyncio.CancelledError:
-            await finish(_undo(acquiring))
-            raise
+        return await granted(self._acquire(path))
 
     async def refuse(self, paths: Sequence[str], *, few: int) -> None:
         """Raise `Locked` if one of `paths` is taken; more than `few` of them are compared with a list of all locks."""
@@ -238,10 +232,3 @@ class ObjectLease(RenewedLease):
 def lock_key(path: str) -> str:
     """Return the name of a path's lock object, of bounded length whatever the path."""
     return f"{LOCKS}{hashlib.sha256(path.encode()).hexdigest()[:40]}"
-
-
-async def _undo(acquiring: asyncio.Task[ObjectLease]) -> None:
-    """Give back what was acquired for somebody who no longer waits for it."""
-    await asyncio.wait([acquiring])
-    if acquiring.exception() is None:
-        await acquiring.result().release()
