@@ -30,8 +30,9 @@ class ByteLines(Linewise):
         position = self._lines_end - left
         self._piece = FIRST
         filled = local.tell()
-        if position > filled:
-            stream.seek(filled + (position - filled) // local.buffered * local.buffered)
+        beyond = max(position - filled, 0)
+        if beyond % local.buffered:
+            stream.seek(filled + beyond // local.buffered * local.buffered)
             stream.peek(1)
             self._starved()
         stream.seek(position)
@@ -71,7 +72,7 @@ class ByteLines(Linewise):
     def _read_beside(self) -> bytes | None:
         """Read some lines beside the stream, and return the first; None where no whole line is at hand."""
         local: Any = self._local
-        if self._busy or not self._may_try():
+        if self._busy or self._appends or not self._may_try():
             return None
         self._turn.spend()
         start = self._lines_end if self._beside else self._stream.tell()
@@ -80,7 +81,7 @@ class ByteLines(Linewise):
     async def _fetch_beside(self) -> bytes | None:
         """Have many lines brought from the disk, and return the first; None where there is no whole line so near."""
         local: Any = self._local
-        if local.device.answers_at_once:
+        if local.device.answers_at_once or self._appends:
             return None
         start = self._stream.tell()
         return self._whole_lines(await self._fly(local.fetch, MOST, start), start)

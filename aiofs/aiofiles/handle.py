@@ -44,6 +44,8 @@ class Handle(Unfolding):
     """The same for writes, after a first one that has seen to all that follows from it."""
     _dirty: bool
     """Whether something was written that may not have reached the file."""
+    _amid = False
+    """Whether it may lie in a buffer amid what was read: to bring that out goes to and fro in the file, in a thread."""
     _busy = False
     _flying = False
     _left = False
@@ -96,7 +98,8 @@ class Handle(Unfolding):
 
     def _open_way(self) -> None:
         if self._local is not None:
-            self._writes = ALLOWANCE if self._dirty and self._gathering and not self._local.full else 0
+            gathering = self._dirty and self._gathering and not (self._amid or self._local.full)
+            self._writes = ALLOWANCE if gathering else 0
             self._reads = ALLOWANCE if self._reading and not self._dirty else 0
 
     def _close_way(self) -> None:
@@ -191,10 +194,10 @@ class Handle(Unfolding):
         local = self._local
         if not self._dirty or not isinstance(local, UpdateFile):
             return await self._fly(function, *args, **kwargs)
-        written = local.writes
+        written, self._amid = local.writes, self._reading
         result = await self._fly(partial(_after_drain, local, function, *args, **kwargs))
         if local.writes != written and self._empties(function):
-            self._dirty = False
+            self._dirty = self._amid = False
         return result
 
     def _empties(self, function: Callable[..., object]) -> bool:
@@ -240,7 +243,7 @@ class Handle(Unfolding):
             if local.full:
                 await self._fly(local.drain)
             self._dirty = True
-            if size >= INLINE:
+            if size >= INLINE or self._amid:
                 return await self._fly(self._stream.write, data)
             local.turn.spend()
             written: int = self._stream.write(data)
@@ -266,11 +269,12 @@ class Handle(Unfolding):
         if self._local is None:
             return await self._call(self._stream.flush)
         if not (self._dirty or self._busy):
+            self._settle()
             return self._stream.flush()  # type: ignore[no-any-return]
         await self._enter()
         try:
             await self._finish(self._stream.flush)
-            self._dirty = False
+            self._dirty = self._amid = False
         finally:
             self._exit()
 

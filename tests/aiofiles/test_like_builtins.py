@@ -271,6 +271,23 @@ def test_text(tmp_path: Path, opened: Opened, steps: list[Step], cache: str) -> 
     compare(tmp_path, opened, steps, cache)
 
 
+@pytest.mark.parametrize("cache", ["whole", "absent, disk near", "absent, disk far", "memory"])
+@pytest.mark.parametrize("between", [("read", 10), ("readline", -1), ("lines", 1), ("seek", 12), ("readinto", 3)])
+@pytest.mark.parametrize("mode", ["r+b", "a+b"])
+def test_bytes_written_amid_what_was_read(tmp_path: Path, mode: str, between: Step, cache: str) -> None:
+    few, many = [("write", b"few")] * 5, [("write", b"many")] * 3000
+    for after in ([("write", BIG.encode())], many, [("read", 5)]):
+        steps = [("seek", 3), ("lines", 1), *few, between, ("tell",), *after, between, ("flush",), *few]
+        compare(tmp_path, Opened(mode, -1, piece=b"a line\n", times=100), steps, cache)
+
+
+@pytest.mark.parametrize("cache", ["whole", "memory"])
+@pytest.mark.parametrize("size", [2, 3, 4, 7])
+def test_one_read_after_lines_brings_as_much(tmp_path: Path, size: int, cache: str) -> None:
+    steps = [step for count in range(1, 9) for step in (("lines", count), ("read1", 9))]
+    compare(tmp_path, Opened("rb", size, piece=b"of8\n" * 2 + b"a line\n", times=100), steps, cache)
+
+
 ODD_ARGUMENTS: list[dict[str, Any]] = [
     *({"mode": mode} for mode in ("", "b", "+", "U", "rw", "rr", "rbt", "b+", "r\0", 3, None)),
     *({"mode": "rb", name: "x"} for name in ("encoding", "errors", "newline")),

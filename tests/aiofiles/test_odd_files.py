@@ -96,6 +96,17 @@ async def test_what_another_handle_wrote_is_seen_beyond_the_buffer(tmp_path: Pat
         assert await reader.read(4) == b"new!"
 
 
+@pytest.mark.usefixtures("_either_way")
+async def test_flushing_forgets_what_was_read_ahead(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"one\ntwo\n")
+    async with aiofiles.open(path, "r+b") as file:
+        assert await anext(file) == b"one\n"
+        path.write_bytes(b"ONE\nTWO\n")
+        await file.flush()
+        assert await file.readline() == b"TWO\n"
+
+
 async def test_flush_is_visible_at_once_and_the_rest_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "log"
     drained, loop, drain = asyncio.Event(), asyncio.get_running_loop(), UpdateFile.drain
