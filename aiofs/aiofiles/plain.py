@@ -19,6 +19,12 @@ KNOWN_ERRORS = {"strict", "replace", "ignore", "surrogateescape", "surrogatepass
 
 LINE = re.compile(r"[^\r\n]*(?:\r\n?|\n)")
 LINE_END = re.compile(rb"\r\n?|\n")
+MOST_KEPT = 4
+"""Bytes that the next can be."""
+KEPT_BACK = re.compile(rb"\r(?:[\x80-\xff].{0,2})?\Z", re.DOTALL)
+r"""A "\r" that the text layer may keep back: what follows is not there, or may not be all of a character."""
+BLURRED = re.compile(rb"\r[\x80-\xff]")
+r"""A "\r" that may turn out to stand before a "\n", where what cannot be decoded is left out."""
 OTHER_SEPARATORS = "\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
 """What str.splitlines() takes for a line's end, beside the one that is in every text."""
 
@@ -32,24 +38,30 @@ def plain_encoding(encoding: str, errors: str) -> str | None:
     return None
 
 
+def kept_back(piece: bytes) -> int:
+    r"""Return how many bytes at the end of `piece` do not tell yet whether a "\r" is half of an end."""
+    kept = KEPT_BACK.search(piece, max(len(piece) - MOST_KEPT, 0))
+    return len(kept[0]) if kept else 0
+
+
 def has_line_end(piece: bytes, newline: str | None) -> bool:
     """Whether a line ends in `piece` for certain, for `newline` as in `open`."""
     if newline:
         return newline.encode("ascii") in piece
-    return b"\n" in piece or piece.find(b"\r", 0, -1) >= 0  # a last "\r" may be half of an end
+    return b"\n" in piece or piece.find(b"\r", 0, len(piece) - kept_back(piece)) >= 0
 
 
 def lines_after_first(before: bytes, taken: bytes, newline: str | None) -> bytes:
-    """Return the whole lines of `taken` after the first that ends there. `before` is the byte that came before it."""
+    """Return the whole lines of `taken` after the first that ends there. `before` is what came before it."""
     if newline:
         end = newline.encode("ascii")
-        if end == b"\r\n" and before == b"\r":
-            taken = before + taken
+        if end == b"\r\n" and before.endswith(b"\r"):
+            taken = b"\r" + taken
         return taken[taken.find(end) + len(end) : taken.rfind(end) + len(end)]
-    if before == b"\r":
-        taken = before + taken
+    if before.endswith(b"\r"):
+        taken = b"\r" + taken
     first = LINE_END.search(taken)
-    last = max(taken.rfind(b"\n"), taken.rfind(b"\r", 0, -1)) + 1
+    last = max(taken.rfind(b"\n"), taken.rfind(b"\r", 0, len(taken) - kept_back(taken))) + 1
     return taken[first.end() : last] if first else b""
 
 

@@ -11,7 +11,16 @@ from operator import length_hint
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from aiofs.aiofiles.linewise import LINES, Linewise
-from aiofs.aiofiles.plain import decoded, has_line_end, lines_after_first, plain_encoding, split
+from aiofs.aiofiles.plain import (
+    BLURRED,
+    MOST_KEPT,
+    decoded,
+    has_line_end,
+    kept_back,
+    lines_after_first,
+    plain_encoding,
+    split,
+)
 from aiofs.localio.files import LocalFile, UpdateFile
 from aiofs.localio.turns import INLINE
 
@@ -34,7 +43,7 @@ class TextLines(Linewise):
     _piece = PIECE
     """Bytes that are brought at once: more and more, while nothing but lines is asked for."""
     _last: bytes | None = b""
-    r"""The last byte that the text layer took and may still wait with: a b"\r" is half of an end. None if unknown."""
+    r"""The last bytes that the text layer took and may still wait with: a b"\r" is half of an end. None if unknown."""
 
     def _begin(self, file: Any) -> None:
         super()._begin(file)
@@ -43,6 +52,7 @@ class TextLines(Linewise):
         if type(raw) in {LocalFile, UpdateFile} and not raw.waits:
             self._newline = raw.newline
             self._encoding = plain_encoding(file.encoding, file.errors)
+            self._blurs = file.errors == "ignore" and raw.newline in {None, "", "\r\n"}
             self._settle_in(raw)
 
     def _may_try(self) -> bool:
@@ -79,8 +89,14 @@ class TextLines(Linewise):
             local.sealed = False
             left, local.ahead = local.ahead, b""
         taken = ahead[: len(ahead) - len(left)] if left else ahead
-        self._last = b"" if local.ended else taken[-1:] or last
+        if local.ended:
+            self._last = b""
+        elif last is not None or len(taken) >= MOST_KEPT:
+            self._last = ((last or b"") + taken[-MOST_KEPT:])[-MOST_KEPT:]
         return text, taken
+
+    def _has_line_end(self, piece: bytes) -> bool:
+        return has_line_end(piece, self._newline) and not (self._blurs and BLURRED.search(piece))
 
     async def _next_line(self, size: int) -> str:
         """Return a line where none is in memory."""
@@ -111,7 +127,7 @@ class TextLines(Linewise):
             return None
         self._turn.spend()
         piece = local.ahead or local.load(self._piece)
-        if piece is None or (piece and not has_line_end(piece, self._newline)):
+        if piece is None or (piece and not self._has_line_end(piece)):
             return None
         line = self._line_of_many(local, piece) if len(piece) > PIECE else self._line(local)
         self._open_way()
@@ -137,10 +153,15 @@ class TextLines(Linewise):
             piece = local.load(PIECE)
             if piece is None:
                 piece = await self._fly(local.load, INLINE)
-            if not piece or has_line_end(piece, self._newline):
+            if not piece or self._has_line_end(piece):
                 return True
         local.ahead = b""
         return False
+
+    def _lines_after_first(self, before: bytes, taken: bytes) -> bytes:
+        if kept_back(before) > 1 or (self._blurs and BLURRED.search(before + taken)):
+            return b""
+        return lines_after_first(before, taken, self._newline)
 
     def _line(self, local: LocalFile) -> str:
         """Take a line that was brought, and beside the stream the whole lines that came with it."""
@@ -148,7 +169,7 @@ class TextLines(Linewise):
         line, taken = self._sealed(local, self._readline)
         if not (local.device.answers_at_once or isinstance(local, UpdateFile)):
             local.ahead = ahead[len(taken) :]
-        if last is not None and (rest := lines_after_first(last, taken, self._newline)):
+        if last is not None and (rest := self._lines_after_first(last, taken)):
             text = decoded(rest, cast("str", self._encoding), self._under.errors, self._newline)
             lines = split(text, self._newline)
             fitting = len(taken) * LINES // len(lines) // PIECE * PIECE

@@ -124,10 +124,15 @@ class LocalFile(io.FileIO):
         self.turn.end()
 
     def load(self, size: int) -> bytes | None:
-        """Add up to `size` bytes to `ahead` and return them: b"" at the end, None where that would mean waiting."""
+        """Add `size` bytes to `ahead`, fewer only at the end, and return them; None where that would mean waiting.
+
+        Where the layers above then stand depends on how many they got: that must not be what happened to be at hand.
+        """
         offset = self.tell() + len(self.ahead)
         piece = self.fetch(size, offset) if self.waits else self.look(size, offset)
         if piece:
+            if not self.waits and len(piece) < size and self.look(1, offset + len(piece)) != b"":
+                return None
             self.ahead = self.ahead + piece if self.ahead else piece
         return piece
 

@@ -81,3 +81,30 @@ async def test_lines_go_on_where_the_file_grows_after_half_an_end(tmp_path: Path
                 assert await file.tell() == theirs.tell()
                 growing.write(more)
             assert [line async for line in file] == list(iter(theirs.readline, ""))
+
+
+@pytest.mark.usefixtures("_either_way")
+@pytest.mark.parametrize("before", [b"", b"line\r", b"line\n"])
+@pytest.mark.parametrize("newline", [None, ""])
+async def test_half_a_character_may_keep_an_end_back(tmp_path: Path, newline: str | None, before: bytes) -> None:
+    path = tmp_path / "file"
+    for character in "é表😀":
+        for size in range(8192 - 5, 8192 + 1):
+            begun = before * 100 + b"x" * (size - 100 * len(before))
+            path.write_bytes(begun + f"\r{character * 2}\r\n{character}\nend\r".encode() * 3000)
+            with builtins.open(path, newline=newline) as theirs:
+                async with aiofiles.open(path, newline=newline) as file:
+                    assert [await anext(file) for _ in range(102)] == [theirs.readline() for _ in range(102)]
+                    assert await file.tell() == theirs.tell()
+                    assert [line async for line in file] == theirs.readlines()
+
+
+@pytest.mark.usefixtures("_either_way")
+@pytest.mark.parametrize("newline", NEWLINES)
+async def test_the_two_halves_of_an_end_may_meet_where_bytes_are_left_out(tmp_path: Path, newline: str | None) -> None:
+    path = tmp_path / "file"
+    for middle in (b"\xff", b"\xff" * 9, b"\xff" * 9000, b"\xff" * 20 + b"x"):
+        path.write_bytes((b"one\r" + middle + b"\ntwo\r\nthree\r" + middle) * (3000 // len(middle) + 2))
+        with builtins.open(path, errors="ignore", newline=newline) as theirs:
+            async with aiofiles.open(path, errors="ignore", newline=newline) as file:
+                assert [line async for line in file] == theirs.readlines()
