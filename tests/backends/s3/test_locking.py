@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aiofs.backends.s3 import store
-from aiofs.driver import ABSENT
 from aiofs.errors import AlreadyExists, Conflict, Locked, Unavailable, Unsupported
 from aiofs.stores import MemoryFileSystem
 from backends.s3.front import Asked, refusal
+from backends.s3.sessions import fed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -75,7 +75,7 @@ async def test_what_the_next_holder_published_is_not_overwritten_by_a_writer_tha
     """The worst moment: the writer has looked, and knows its lease to hold, when it falls asleep."""
     fs = connect(s3_server)
     await fs.write_bytes("file", b"old")
-    session = await _fed(fs, b"the sleeper's")
+    session = await fed(fs, b"the sleeper's")
     publication = session._publication
     looked = asyncio.Event()
     awake = asyncio.Event()
@@ -100,13 +100,6 @@ async def test_what_the_next_holder_published_is_not_overwritten_by_a_writer_tha
     await publication._lease.release()
 
 
-async def _fed(fs: S3FileSystem, data: bytes) -> Any:
-    lease = await fs.driver.lock("file")
-    session = await fs.driver.begin("file", lease)
-    await session.write(data)
-    return session
-
-
 async def _steal(server: S3Server, path: str, data: bytes) -> None:
     """Take the lock over and publish, as another machine does when a lease has run out."""
 
@@ -124,7 +117,7 @@ async def test_a_writer_whose_lock_was_taken_over_leaves_the_new_one_alone(
     connect: Connect, s3_server: S3Server
 ) -> None:
     fs = connect(s3_server)
-    session = await _fed(fs, b"late")
+    session = await fed(fs, b"late")
     await _steal(s3_server, "other", b"")
     await session.abort()
     await session._publication._lease.release()
@@ -135,7 +128,7 @@ async def test_writing_over_what_a_foreign_program_writes_meanwhile_succeeds(
     connect: Connect, s3_server: S3Server
 ) -> None:
     fs = connect(s3_server)
-    session = await _fed(fs, b"ours")
+    session = await fed(fs, b"ours")
     base = session._publication.base
     looks = 0
 
@@ -324,60 +317,6 @@ async def test_locking_at_commit_finds_conflicts_there(connect: Connect, s3_serv
     assert await asyncio.to_thread(lock_objects, s3_server) == []
 
 
-async def test_a_prepared_write_is_finished_by_another_once_its_writer_is_gone(
-    connect: Connect, s3_server: S3Server
-) -> None:
-    fs = connect(s3_server)
-    session = await _fed(fs, b"prepared")
-    token = json.loads(json.dumps(await session.prepare()))
-    second = connect(s3_server).driver
-    with pytest.raises(Locked):
-        await second.resume(token)
-    await session._publication._lease.release()
-    for _ in range(2):  # doing it again is harmless
-        resumed = await second.resume(token)
-        assert (await resumed.commit()).size == len(b"prepared")
-    assert await fs.read_bytes("file") == b"prepared"
-    await fs.write_bytes("file", b"written since")
-    await (await second.resume(token)).commit()
-    assert await fs.read_bytes("file") == b"written since"
-    await (await second.resume(token)).abort()
-    assert [left async for left in fs.driver.leftovers()] == []
-
-
-async def test_a_prepared_write_does_not_overwrite_what_came_between(connect: Connect, s3_server: S3Server) -> None:
-    fs = connect(s3_server)
-    session = await _fed(fs, b"prepared")
-    token = await session.prepare()
-    assert token["match"] == ABSENT
-    await session._publication._lease.release()
-    await fs.write_bytes("file", b"came between")
-    resumed = await fs.driver.resume(token)
-    with pytest.raises(AlreadyExists):
-        await resumed.commit()
-    await resumed.abort()
-    assert await fs.read_bytes("file") == b"came between"
-    assert [left async for left in fs.driver.leftovers()] == []
-
-
-async def test_what_a_dead_writer_left_is_found_and_swept(connect: Connect, s3_server: S3Server) -> None:
-    fs = connect(s3_server, lease=5)
-    sweeper = connect(s3_server).driver
-    session = await _fed(fs, b"x")
-    await session.write(bytes(6 << 20))
-    await session._uploads.results()
-    found = {left.kind: left async for left in sweeper.leftovers()}
-    assert set(found) == {"multipart upload", "lock object"}
-    assert all(left.path == "file" and left.live and left.holder for left in found.values())
-    assert not any([await sweeper.sweep(left) for left in found.values()])
-    session.abandon()
-    session._publication._lease.abandon()
-    while any([left.live async for left in sweeper.leftovers()]):  # looking takes its time: no need to wait besides
-        pass
-    assert all([await sweeper.sweep(left) async for left in sweeper.leftovers()])
-    assert [left async for left in sweeper.leftovers()] == []
-
-
 async def test_lock_objects_are_skipped_by_one_request(front: Fronts, connect: Connect, s3_server: S3Server) -> None:
     before, server = await front(s3_server)
     fs = connect(server, page_size=5)
@@ -390,22 +329,3 @@ async def test_lock_objects_are_skipped_by_one_request(front: Fronts, connect: C
     assert await fs.ls(recursive=False) == ["!before", "after", "folder/"]
     for lease in leases:
         await lease.release()
-
-
-async def test_what_locks_elsewhere_are_held_for_is_not_swept(connect: Connect, s3_server: S3Server) -> None:
-    async with MemoryFileSystem() as locks:
-        fs = connect(s3_server, prefix="folder", locks=locks)
-        sweeper = connect(s3_server, prefix="folder", locks=locks).driver
-        async with fs.open("file", "w") as file:
-            await file.write(bytes(17 << 20))
-            found = [left async for left in sweeper.leftovers()]
-            assert [(left.path, left.kind, left.live) for left in found] == [("file", "multipart upload", True)]
-            assert not await sweeper.sweep(found[0])
-        assert (await fs.stat("file")).size == 17 << 20
-        session = await _fed(fs, bytes(9 << 20))
-        await session.write(bytes(6 << 20))
-        await session._uploads.results()
-        session.abandon()
-        await session._publication._lease.release()
-        assert all([await sweeper.sweep(left) async for left in sweeper.leftovers()])
-        assert [left async for left in sweeper.leftovers()] == []
