@@ -124,15 +124,10 @@ class LocalFile(io.FileIO):
         self.turn.end()
 
     def load(self, size: int) -> bytes | None:
-        """Add `size` bytes to `ahead`, fewer only at the end, and return them; None where that would mean waiting.
-
-        Where the layers above then stand depends on how many they got: that must not be what happened to be at hand.
-        """
+        """Add up to `size` bytes to `ahead` and return them: b"" at the end, None where that would mean waiting."""
         offset = self.tell() + len(self.ahead)
         piece = self.fetch(size, offset) if self.waits else self.look(size, offset)
         if piece:
-            if not self.waits and len(piece) < size and self.look(1, offset + len(piece)) != b"":
-                return None
             self.ahead = self.ahead + piece if self.ahead else piece
         return piece
 
@@ -199,6 +194,15 @@ class UpdateFile(LocalFile):
         self.pending += data
         self.full = len(self.pending) >= GATHERED
         return len(memoryview(data))
+
+    def load(self, size: int) -> bytes | None:
+        """Add `size` bytes to `ahead`, fewer only at the end: text is written where the layer above has read to."""
+        before = self.ahead
+        piece = super().load(size)
+        if piece and len(piece) < size and not self.waits and self.look(1, self.tell() + len(self.ahead)) != b"":
+            self.ahead = before
+            return None
+        return piece
 
     def settle_out(self) -> None:
         """Wait from here on like any other file, with nothing gathered."""
