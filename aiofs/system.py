@@ -86,8 +86,12 @@ class FileLikeSystem(ABC):
                 left -= len(data)
             if left:
                 return b""
-            data = await file.read(-1 if stop is None else max(0, stop - start))
-            return bytes(data)
+            if stop is None:
+                return bytes(await file.read(-1))
+            found = bytearray()
+            while len(found) < stop - start and (data := await file.read(stop - start - len(found))):
+                found += data
+            return bytes(found)
 
     async def write_bytes(self, path: str, data: ReadableBuffer) -> None:
         """Make `data` the file's bytes.

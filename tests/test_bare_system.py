@@ -92,6 +92,20 @@ async def test_reading_and_describing(pages: Pages) -> None:
     assert not await pages.exists("four")
 
 
+async def test_files_that_give_less_than_asked_for_are_asked_again(
+    pages: Pages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Page.read
+
+    async def read(page: Page, size: int | None = -1) -> bytes:
+        return await whole(page, size if size is None else min(size, 3))
+
+    monkeypatch.setattr(Page, "read", read)
+    assert await pages.read_bytes("a/one.txt", 4, 11) == b"t\nsecon"
+    assert await pages.read_bytes("a/one.txt", 4, 100) == b"t\nsecond"
+    assert await pages.read_bytes("a/one.txt", 4, 2) == b""
+
+
 async def test_listing(pages: Pages) -> None:
     assert [name async for name in pages.glob("a/**")] == ["a/b/two.txt", "a/one.txt"]
     assert await pages.glob("*") == ["three"]
