@@ -6,6 +6,7 @@ import asyncio
 import locale
 import os
 import re
+from functools import partial
 from typing import IO, TYPE_CHECKING, Any
 
 from aiofs.aiofiles.base import AiofilesContextManager
@@ -17,6 +18,7 @@ from aiofs.localio.turns import turn_of
 from aiofs.threads import hop_or_discard
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from concurrent.futures import Executor, Future
 
     from aiofs.aiofiles.base import AsyncBase
@@ -58,6 +60,21 @@ async def _open(request: Request, loop: asyncio.AbstractEventLoop | None, execut
     else:
         opened = await hop_or_discard(_close, open_fresh, request, turn)
     return handle_of_fresh(opened, request, loop) if isinstance(opened, Fresh) else handle_of(opened, loop, None)
+
+
+async def open_by(
+    sync_open: Callable[..., IO[Any]],
+    request: Request,
+    loop: asyncio.AbstractEventLoop | None,
+    executor: Executor | None,
+) -> AsyncBase:
+    """Open with what a program, or its tests, put in the place of the builtin."""
+    loop = loop or asyncio.get_running_loop()
+    arguments = {name: getattr(request, name) for name in Request.__slots__}
+    work = partial(sync_open, arguments.pop("file"), **arguments)
+    if executor is not None:
+        return handle_of(await loop.run_in_executor(executor, work), loop, executor)
+    return handle_of(await hop_or_discard(_close, work), loop, None)
 
 
 async def _open_in(executor: Executor, request: Request, turn: Turn) -> IO[Any]:

@@ -325,6 +325,22 @@ async def test_wrapping_what_is_open(tmp_path: Path) -> None:
         wrap(5)
 
 
+@pytest.mark.parametrize("own_executor", [False, True])
+async def test_tests_may_replace_what_opens(own_executor: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def sync_open(*arguments: Any, **options: Any) -> io.StringIO:
+        asked.append((*arguments, options["mode"], options["encoding"]))
+        return io.StringIO("not from a disk")
+
+    monkeypatch.setattr("aiofs.aiofiles.threadpool.sync_open", sync_open)
+    with ThreadPoolExecutor(1) as executor:
+        options: dict[str, Any] = {"executor": executor} if own_executor else {}
+        async with aiofiles.open("no such file", "r", encoding="utf-8", **options) as file:
+            assert await file.read() == "not from a disk"
+    assert asked == [("no such file", "r", "utf-8")]
+
+
 # Elsewhere
 
 

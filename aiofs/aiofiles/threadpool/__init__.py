@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from aiofiles.threadpool import stderr, stderr_bytes, stdin, stdin_bytes, stdout, stdout_bytes
 
-from aiofs.aiofiles.base import AiofilesContextManager as AiofilesContextManager  # noqa: TC001 - programs find it here
-from aiofs.aiofiles.opening import open_anything
+from aiofs.aiofiles import theirs
+from aiofs.aiofiles.base import AiofilesContextManager as AiofilesContextManager
+from aiofs.aiofiles.opening import open_anything, open_by
 from aiofs.aiofiles.theirs import sync_open as sync_open
 from aiofs.aiofiles.threadpool.binary import AsyncBufferedIOBase as AsyncBufferedIOBase  # noqa: TC001 - programs find it here
 from aiofs.aiofiles.threadpool.binary import AsyncBufferedReader as AsyncBufferedReader  # noqa: TC001 - programs find it here
@@ -172,4 +173,6 @@ def open(
     :raises ValueError: on entering, for arguments that do not go together.
     """
     request = Request(file, mode, buffering, encoding, errors, newline, closefd, opener)
+    if sync_open is not theirs.sync_open:
+        return AiofilesContextManager(open_by(sync_open, request, loop, executor))
     return open_anything(request, loop, executor, atomic=atomic, lock=lock)
