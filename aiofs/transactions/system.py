@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Self, overload
+from weakref import WeakKeyDictionary
 
 from aiofs.calls import Call
 from aiofs.driver import Driver
@@ -238,6 +239,7 @@ class AmbientDriver(Driver):
     def __init__(self, base: Driver) -> None:
         self.current: ContextVar[UnitDriver | None] = ContextVar("transaction", default=None)
         self._base = base
+        self._givers: WeakKeyDictionary[Lease, Driver] = WeakKeyDictionary()
         self.part_size: int = base.part_size
         self.window: int | None = base.window
 
@@ -269,8 +271,8 @@ class AmbientDriver(Driver):
     async def begin(
         self, path: str, lease: Lease, *, match: str | None = None, metadata: Mapping[str, str] | None = None
     ) -> WriteSession:
-        """As the one that works now."""
-        return await self._now.begin(path, lease, match=match, metadata=metadata)
+        """As the one that gave the lease: a file stays in the transaction that it was opened in, or outside."""
+        return await self._givers.get(lease, self._now).begin(path, lease, match=match, metadata=metadata)
 
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:
         """As the store."""
@@ -288,7 +290,10 @@ class AmbientDriver(Driver):
 
     async def lock(self, path: str) -> Lease:
         """As the one that works now."""
-        return await self._now.lock(path)
+        now = self._now
+        lease = await now.lock(path)
+        self._givers[lease] = now
+        return lease
 
     async def aclose(self) -> None:
         """As the store."""

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@pytest.fixture(params=["memory", "local files"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> aiofs.FileSystem:
+    return aiofs.MemoryFileSystem() if request.param == "memory" else aiofs.OSFileSystem(tmp_path)
+
+
 @pytest.mark.parametrize("error", [None, RuntimeError()], ids=["committed", "rolled back"])
 async def test_one_task_enters_and_another_leaves(error: RuntimeError | None) -> None:
     store = aiofs.MemoryFileSystem()
@@ -32,6 +37,48 @@ async def test_one_task_enters_and_another_leaves(error: RuntimeError | None) ->
     assert await store.ls() == ([] if error else ["new"])
     assert await aiofs.fsck(store) == []
     await store.write_bytes("new", b"unlocked")
+
+
+async def test_a_file_that_was_opened_before_a_transaction_is_none_of_it(store: aiofs.FileSystem) -> None:
+    fs = aiofs.TransactionalFileSystem(store)
+    await fs.write_bytes("file", b"old")
+    file = await fs.open("file", "r+")
+    async with fs.transaction() as tx:
+        await file.write(b"new")
+        await file.close()
+        assert await store.read_bytes("file") == b"new"
+        await tx.rollback()
+    assert await store.read_bytes("file") == b"new"
+
+
+async def test_a_file_that_was_opened_in_a_transaction_stays_in_it(store: aiofs.FileSystem) -> None:
+    fs = aiofs.TransactionalFileSystem(store)
+    await fs.write_bytes("file", b"old")
+    given: asyncio.Future[aiofs.FileLike] = asyncio.get_running_loop().create_future()
+
+    async def close() -> None:
+        await (await given).close()
+
+    closing = asyncio.create_task(close())  # so that it is outside
+    async with fs.transaction():
+        file = await fs.open("file", "r+")
+        await file.write(b"new")
+        given.set_result(file)
+        await closing
+        assert await store.read_bytes("file") == b"old"
+    assert await store.read_bytes("file") == b"new"
+
+
+async def test_a_file_that_outlasts_its_transaction_is_not_published(store: aiofs.FileSystem) -> None:
+    fs = aiofs.TransactionalFileSystem(store)
+    await fs.write_bytes("file", b"old")
+    async with fs.transaction() as tx:
+        file = await fs.open("file", "r+")
+        await file.write(b"new")
+        await tx.rollback()
+    with pytest.raises(ValueError, match="this transaction is rolled back"):
+        await file.close()
+    assert await store.read_bytes("file") == b"old"
 
 
 async def test_many_locks_are_written_down_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
