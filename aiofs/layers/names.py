@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
 from aiofs.layers.mapped import Mapped
-from aiofs.paths import is_reserved
+from aiofs.paths import RESERVED, is_reserved
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -94,7 +94,7 @@ class HashPrefix(Mapped):
         async with AsyncExitStack() as stack:
             streams = [
                 await stack.enter_async_context(aclosing(self._shard(shard, prefix, after, delimiter)))
-                for shard in await self._shards()
+                for shard in await self._shards(prefix)
             ]
             last = ""
             async with aclosing(merged(streams)) as entries:
@@ -111,11 +111,18 @@ class HashPrefix(Mapped):
                 if ours is not None:
                     yield ours
 
-    async def _shards(self) -> Sequence[str]:
+    async def _shards(self, prefix: str) -> Sequence[str]:
+        """Return the folders that may have such names. That of journals is one, though no listing of folders shows it."""
+        journals = f"{self._hash(RESERVED)}/"
+        if prefix.startswith(RESERVED):
+            return [journals]
         async with aclosing(self.base.list(delimiter="/")) as entries:
-            return [entry.path async for entry in entries if len(entry.path) == self._length + 1 and entry.is_folder]
+            found = {entry.path async for entry in entries if entry.is_folder and len(entry.path) == len(journals)}
+        return sorted({*found, journals})
 
     def _hash(self, path: str) -> str:
+        if path.startswith(RESERVED):
+            return "0" * self._length
         return hashlib.sha256(path.encode()).hexdigest()[: self._length]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,12 @@ from aiofs.backends.memory import MemoryDriver
 from aiofs.filesystem import FileSystem
 from aiofs.layers import HashPrefix, Percent
 from aiofs.paths import check_path
+from aiofs.stores import OSFileSystem
+from aiofs.transactions.checking import fsck
+from aiofs.transactions.system import transaction
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SAFE = re.compile(r"[A-Za-z0-9._~%/-]+")
 WINDOWS_REFUSES = re.compile(r"(?i)(^|/)(con|nul|com1)(\.[^/]*)?(/|$)|\.(/|$)")
@@ -95,6 +102,17 @@ async def test_hash_prefix_leaves_out_names_in_the_wrong_place() -> None:
     for name in ("00/other", "zz/other", "other", "0/x"):
         await store.write_bytes(name, b"")
     assert await store.over(HashPrefix()).ls() == ["mine"]
+
+
+@pytest.mark.timeout(20)
+async def test_hash_prefix_finds_journals_where_listings_leave_folders_without_files_out(tmp_path: Path) -> None:
+    fs = OSFileSystem(tmp_path).over(HashPrefix())
+    async with transaction(fs) as tx:
+        await tx.write_bytes("file", b"new")
+        under_way = await fsck(fs)
+    assert ("unfinished transaction", True) in [(finding.kind, finding.live) for finding in under_way]
+    assert await fs.ls() == ["file"]
+    assert await fsck(fs) == []
 
 
 @pytest.mark.parametrize("length", [0, 5])
