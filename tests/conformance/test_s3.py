@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from servers.moto import S3Server
 
 LEASE = 6.0  # long enough for a hundred writers at once on a busy machine
+SLOWER_LEASE = 12.0  # and where each request takes twice the time
 pytestmark = pytest.mark.timeout(180)  # every call is several requests to a server that takes its time
 
 
@@ -34,7 +35,7 @@ def connect(server: S3Server, **settings: object) -> S3FileSystem:
     )
 
 
-def harness_of(server: S3Server, **settings: object) -> Harness:
+def harness_of(server: S3Server, lease: float = LEASE, **settings: object) -> Harness:
     """What the suite must know of the server."""
 
     async def meddle(path: str, data: bytes) -> None:
@@ -46,8 +47,8 @@ def harness_of(server: S3Server, **settings: object) -> Harness:
         client.close()
 
     return Harness(
-        connect=partial(connect, server, lease=LEASE, **settings),
-        lease=LEASE,
+        connect=partial(connect, server, lease=lease, **settings),
+        lease=lease,
         fenced=True,
         paged=lambda size: connect(server, page_size=size, **settings),
         unreachable=lambda: connect(replace(server, endpoint_url=f"http://{HOST}:{NOBODY}"), attempts=1),
@@ -79,7 +80,7 @@ class TestS3Signed(Contract):
 
     @pytest.fixture
     def harness(self, s3_auth_server: S3Server) -> Harness:
-        return harness_of(s3_auth_server)
+        return harness_of(s3_auth_server, SLOWER_LEASE)
 
 
 class TestS3BySdk(Contract):
@@ -90,7 +91,7 @@ class TestS3BySdk(Contract):
 
     @pytest.fixture
     def harness(self, s3_server: S3Server) -> Harness:
-        return harness_of(s3_server, prefix="a folder/", direct=False, checksum="crc32")
+        return harness_of(s3_server, SLOWER_LEASE, prefix="a folder/", direct=False, checksum="crc32")
 
 
 class TestS3LocksAtCommit(Contract):
