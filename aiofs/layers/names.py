@@ -112,7 +112,7 @@ class HashPrefix(Mapped):
                     yield ours
 
     async def _shards(self, prefix: str) -> Sequence[str]:
-        """Return the folders that may have such names. That of journals is one, though no listing of folders shows it."""
+        """Return the folders that may have such names, that of journals too: no listing of folders need show it."""
         journals = f"{self._hash(RESERVED)}/"
         if prefix.startswith(RESERVED):
             return [journals]
