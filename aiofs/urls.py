@@ -122,7 +122,11 @@ def _scheme(parts: SplitResult) -> Scheme:
 
 def _settings(parts: SplitResult, scheme: Scheme) -> dict[str, Any]:
     settings: dict[str, Any] = {}
-    for name, value in parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)):
+    try:
+        parameters = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+    except ValueError:
+        raise ValueError(f"{parts.scheme} URL has a parameter without a value: write ?name=value&name=value") from None
+    for name, value in parameters:
         read = scheme.settings.get(name)
         if read is None:
             known = ", ".join(sorted(scheme.settings)) or "none"

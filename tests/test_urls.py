@@ -32,6 +32,7 @@ async def test_each_memory_url_is_a_store_of_its_own() -> None:
     [
         ("gopher://host/x", "scheme 'gopher' is unknown: use one of"),
         ("no url at all", "scheme '' is unknown"),
+        ("file:///tmp?durable", "file URL has a parameter without a value: write ?name=value"),
         ("file:///tmp?fast=yes", "unknown parameter 'fast'; known: durable"),
         ("file:///tmp?durable=perhaps", "file URL has durable=perhaps: neither true nor false"),
         ("s3://bucket?lease=long", "s3 URL has lease=long: could not convert"),
