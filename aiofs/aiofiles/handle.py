@@ -187,6 +187,8 @@ class Handle(Unfolding):
             self._left = False
             if self._local is not None:
                 self._local.ahead = b""
+                if self._local.closed:
+                    self._retire()
             self._next()
 
     async def _finish(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -302,7 +304,8 @@ class Handle(Unfolding):
         try:
             await self._fly(self._stream.close)
         finally:
-            self._retire()
+            if not self._flying:  # else it is still being closed, and whoever closes it again waits for that
+                self._retire()
             self._exit()
 
     async def _leave(

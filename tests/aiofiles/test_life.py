@@ -16,6 +16,7 @@ import pytest
 import aiofs
 from aiofs import aiofiles, threads
 from aiofs.aiofiles.threadpool import binary, text, wrap
+from aiofs.localio.files import UpdateFile
 from aiofs.localio.turns import turn_of
 
 if TYPE_CHECKING:
@@ -101,6 +102,38 @@ async def test_what_is_cancelled_while_the_loop_has_its_turn_is_closed(tmp_path:
             await task
         turn.over = False
     assert file.closed
+    assert str(path) not in descriptors()
+
+
+async def test_closing_again_waits_for_a_close_that_was_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    begun, go_on, close = threading.Event(), threading.Event(), UpdateFile.close
+
+    def close_slowly(file: UpdateFile) -> None:
+        begun.set()
+        assert go_on.wait(10)
+        close(file)
+
+    monkeypatch.setattr(UpdateFile, "close", close_slowly)
+    with Witness() as executor:
+        file = await aiofiles.open(path, "w", executor=executor)
+        await file.write("text")
+        closing = asyncio.create_task(file.close())
+        assert await asyncio.to_thread(begun.wait, 10)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        calls = executor.calls
+        again = asyncio.create_task(file.close())
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert executor.calls == calls
+        go_on.set()
+        await again
+    assert file.closed
+    assert path.read_text() == "text"
     assert str(path) not in descriptors()
 
 
@@ -323,22 +356,6 @@ async def test_wrapping_what_is_open(tmp_path: Path) -> None:
         assert await wrap(memory_text).readline() == "in memory"
     with pytest.raises(TypeError, match="Unsupported io type"):
         wrap(5)
-
-
-@pytest.mark.parametrize("own_executor", [False, True])
-async def test_tests_may_replace_what_opens(own_executor: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Any] = []
-
-    def sync_open(*arguments: Any, **options: Any) -> io.StringIO:
-        asked.append((*arguments, options["mode"], options["encoding"]))
-        return io.StringIO("not from a disk")
-
-    monkeypatch.setattr("aiofs.aiofiles.threadpool.sync_open", sync_open)
-    with ThreadPoolExecutor(1) as executor:
-        options: dict[str, Any] = {"executor": executor} if own_executor else {}
-        async with aiofiles.open("no such file", "r", encoding="utf-8", **options) as file:
-            assert await file.read() == "not from a disk"
-    assert asked == [("no such file", "r", "utf-8")]
 
 
 # Elsewhere

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import io
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -110,3 +112,19 @@ async def test_handles(tmp_path: Any, mode: str, buffering: int) -> None:
         assert isinstance(our_file._file, type(their_file._file))
         assert repr(our_file).endswith(repr(our_file._file))
     assert our_file.closed
+
+
+@pytest.mark.parametrize("own_executor", [False, True])
+async def test_tests_may_replace_what_opens(own_executor: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def sync_open(*arguments: Any, **options: Any) -> io.StringIO:
+        asked.append((*arguments, options["mode"], options["encoding"]))
+        return io.StringIO("not from a disk")
+
+    monkeypatch.setattr("aiofs.aiofiles.threadpool.sync_open", sync_open)
+    with ThreadPoolExecutor(1) as executor:
+        options: dict[str, Any] = {"executor": executor} if own_executor else {}
+        async with ours.open("no such file", "r", encoding="utf-8", **options) as file:
+            assert await file.read() == "not from a disk"
+    assert asked == [("no such file", "r", "utf-8")]
