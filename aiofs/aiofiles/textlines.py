@@ -167,13 +167,15 @@ class TextLines(Linewise):
         """Take a line that was brought, and beside the stream the whole lines that came with it."""
         last, ahead = self._last, local.ahead
         line, taken = self._sealed(local, self._readline)
-        if not (local.device.answers_at_once or isinstance(local, UpdateFile)):
+        only_read = not isinstance(local, UpdateFile)  # else text is written where the layer has read to
+        if only_read and not local.device.answers_at_once:
             local.ahead = ahead[len(taken) :]
         if last is not None and (rest := self._lines_after_first(last, taken)):
             text = decoded(rest, cast("str", self._encoding), self._under.errors, self._newline)
             lines = split(text, self._newline)
-            fitting = len(taken) * LINES // len(lines) // PIECE * PIECE
-            self._piece = max(min(self._piece * 2, fitting, INLINE), PIECE)
+            if only_read:
+                fitting = len(taken) * LINES // len(lines) // PIECE * PIECE
+                self._piece = max(min(self._piece * 2, fitting, INLINE), PIECE)
             self._count, self._characters = len(lines), len(text)
             self._give_out(lines)
         return line

@@ -281,6 +281,15 @@ def test_bytes_written_amid_what_was_read(tmp_path: Path, mode: str, between: St
         compare(tmp_path, Opened(mode, -1, piece=b"a line\n", times=100), steps, cache)
 
 
+@pytest.mark.parametrize("cache", ["whole", "absent, disk near", "absent, disk far", "memory"])
+@pytest.mark.parametrize("last", [("write", "here\n"), ("truncate", None)])
+@pytest.mark.parametrize("count", [1, 300, 2000])
+def test_text_written_where_lines_were_read_to(tmp_path: Path, count: int, last: Step, cache: str) -> None:
+    for mode in ("r+", "a+"):
+        steps = [("seek", 0), ("lines", count), last, ("flush",), ("lines", 3), ("tell",)]
+        compare(tmp_path, Opened(mode, -1, piece=b"a line of some length, not a short one\n", times=9000), steps, cache)
+
+
 @pytest.mark.parametrize("cache", ["whole", "memory"])
 @pytest.mark.parametrize("size", [2, 3, 4, 7])
 def test_one_read_after_lines_brings_as_much(tmp_path: Path, size: int, cache: str) -> None:
