@@ -94,13 +94,13 @@ class FileLike:
         return bytes(line)
 
     async def readlines(self, hint: int | None = -1) -> list[bytes]:
-        """Return the lines that are left, or whole lines until `hint` bytes are passed."""
+        """Return the lines that are left, or whole lines until there are more bytes than `hint`."""
         lines: list[bytes] = []
         total = 0
         while line := await self.readline():
             lines.append(line)
             total += len(line)
-            if hint is not None and 0 < hint <= total:
+            if hint is not None and 0 < hint < total:
                 break
         return lines
 

@@ -116,12 +116,12 @@ class TextFile:
             return line
 
     async def readlines(self, hint: int | None = -1) -> list[str]:
-        """Return the lines that are left, or whole lines until `hint` characters are passed."""
+        """Return the lines that are left, or whole lines until there are more characters than `hint`."""
         if hint is None or hint <= 0:
             return self._form.lines(await self.read())
         lines: list[str] = []
         total = 0
-        while total < hint and (line := await self.readline()):
+        while total <= hint and (line := await self.readline()):
             lines.append(line)
             total += len(line)
         return lines

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -82,6 +84,13 @@ async def test_a_line_longer_than_many_chunks() -> None:
     assert await file.readline() == text[: 5 * CHUNK + 1]
     assert await file.tell() == 10 * CHUNK + 1
     assert await file.readline() == "z" * CHUNK
+
+
+async def test_as_many_lines_as_builtins_return_for_a_hint() -> None:
+    data = b"one\ntwo\nthree\n"
+    for hint in range(-1, len(data) + 2):
+        theirs = io.TextIOWrapper(io.BytesIO(data), "utf-8")
+        assert await TextFile(BytesFile(data), "utf-8").readlines(hint) == theirs.readlines(hint)
 
 
 @pytest.mark.parametrize("errors", ["replace", "ignore", "surrogateescape", "backslashreplace"])

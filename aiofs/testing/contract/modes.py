@@ -136,9 +136,10 @@ class Modes:
             assert await file.peek(1) == b""
             assert await file.read1(1) == b""
             assert await file.readinto(buffer) == 0
-        async with store.fs.open("file") as file:
-            lines = await file.readlines(1000)
-            assert lines == io.BytesIO(data).readlines(1000)
+        for hint in (1, 11, 267, 1000):
+            async with store.fs.open("file") as file:
+                lines = await file.readlines(hint)
+                assert lines == io.BufferedReader(io.BytesIO(data)).readlines(hint)
 
     @needs("writable")
     async def test_102_str_on_binary(self, store: Harness) -> None:
