@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import io
 import itertools
 import random
 from typing import TYPE_CHECKING
@@ -108,3 +109,17 @@ async def test_the_two_halves_of_an_end_may_meet_where_bytes_are_left_out(tmp_pa
         with builtins.open(path, errors="ignore", newline=newline) as theirs:
             async with aiofiles.open(path, errors="ignore", newline=newline) as file:
                 assert [line async for line in file] == theirs.readlines()
+
+
+@pytest.mark.usefixtures("_either_way")
+@pytest.mark.parametrize("newline", [None, ""])
+async def test_a_seek_that_fails_loses_no_line(tmp_path: Path, newline: str | None) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"a\rb\r" * 20_000)
+    with builtins.open(path, newline=newline) as theirs:
+        async with aiofiles.open(path, newline=newline) as file:
+            for _ in range(20):
+                assert [await anext(file) for _ in range(1500)] == [theirs.readline() for _ in range(1500)]
+                with pytest.raises(io.UnsupportedOperation):
+                    await file.seek(10, 2)
+            assert [line async for line in file] == theirs.readlines()

@@ -128,9 +128,11 @@ class AsyncTextIOWrapper(TextLines, theirs.TextIOWrapper):
             and (0 <= cookie < PLAIN_COOKIE if whence == 0 else whence == os.SEEK_END)
         ):
             self._reads -= 1
-            self._piece, self._last = PIECE, b""
+            self._piece, self._last = PIECE, None
             cast("LocalFile", self._local).ahead = b""
-            return self._under.seek(cookie, whence)  # type: ignore[no-any-return]
+            place: int = self._under.seek(cookie, whence)
+            self._last = b""  # not where that failed, and all is as it was
+            return place
         return await self._alone(self._stream.seek, cookie, whence)
 
     async def tell(self) -> int:
