@@ -12,7 +12,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Literal, NoReturn, TypeVar
 
 from aiofs.driver import ABSENT
-from aiofs.errors import Conflict, Locked
+from aiofs.errors import Conflict, Locked, Unsupported
 from aiofs.powers import Notes
 from aiofs.shield import finish
 from aiofs.transactions.content import Vault
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 State = Literal["new", "open", "committing", "committed", "rolled back", "unfinished"]
 T = TypeVar("T")
+
+TRIES = 10
+"""As often a log that was just begun may be taken for that of a dead process, and removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +107,10 @@ class Unit:
         touched = {"do": "touch", "store": driver.name, "path": path}
         if log.grows:
             await log.write(touched, durable=False)
+            return await self._lock(driver, path)
+        # What is not in the store before the next line that lasts may tell what is so, not what may be.
         lease = await self._lock(driver, path)
-        if (
-            not log.grows
-        ):  # what is not in the store before the next line that lasts may tell what is so, not what may be
-            await log.write(touched, durable=False)
+        await log.write(touched, durable=False)
         return lease
 
     async def tell_held(self, driver: UnitDriver, path: str, lease: Lease) -> None:
@@ -297,8 +299,12 @@ class Unit:
         """Return the log, begun and locked."""
         async with self._opening:
             self.check_open()
+            tries = 0
             while self._log is None:
                 log = self._journal.log(uuid.uuid4().hex)
+                tries += 1
+                if tries > TRIES:
+                    raise Unsupported.of(log.name(""), "no log that is written there can be found again")
                 who = f"process {os.getpid()} on {socket.gethostname()}"
                 stores = {name: str(driver) for name, driver in self._stores.items()}
                 begun = datetime.now(UTC).isoformat()

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import aiofs
+from aiofs.powers import Appends
 from aiofs.transactions.journal import FOLDER, Journal, decode, encode
 from aiofs.transactions.publishing import Publication
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable
     from pathlib import Path
 
     from aiofs.driver import Lease
@@ -164,3 +165,24 @@ async def test_what_another_transaction_prepared_is_left_alone(tmp_path: Path, m
     assert report.undone == ["0" * 32]
     assert len(report.finished) == 1
     assert await fs.ls() == ["a", "b"]
+
+
+class Hiding(aiofs.Layer):
+    """Leaves out of listings what has a name with a dot in front."""
+
+    forwarded = (Appends,)
+
+    async def list(
+        self, prefix: str = "", *, after: str = "", delimiter: str | None = None
+    ) -> AsyncGenerator[aiofs.Entry]:
+        async for entry in self.base.list(prefix, after=after, delimiter=delimiter):
+            if not entry.path.startswith("."):
+                yield entry
+
+
+async def test_a_journal_that_cannot_be_found_again_is_refused(tmp_path: Path) -> None:
+    async with aiofs.OSFileSystem(tmp_path).over(Hiding()) as fs:
+        with pytest.raises(aiofs.Unsupported, match=FOLDER):
+            async with aiofs.transaction(fs) as tx:
+                await tx.write_bytes("file", b"new")
+        assert await fs.ls() == []
