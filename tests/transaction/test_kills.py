@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from aiofs.transactions.recovery import Recovered
 
 FULL = bool(os.environ.get("AIOFS_TEST_FULL"))
-pytestmark = pytest.mark.timeout(3600 if FULL else 120)
+pytestmark = pytest.mark.timeout(3 * 3600 if FULL else 120)
 
 
 @dataclass(frozen=True)
