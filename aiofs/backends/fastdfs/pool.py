@@ -67,6 +67,7 @@ class Server:
         self._free = asyncio.Semaphore(limits.connections)
         self._all: set[Connection] = set()
         self._idle: list[Connection] = []
+        self._closed = False
 
     async def call(
         self, request: Request[T], payload: AsyncGenerator[memoryview] | None = None, *, patience: float | None = None
@@ -136,7 +137,8 @@ class Server:
         return Damaged.of(None, f"{self.address} does not keep to the protocol: {error}")
 
     async def aclose(self) -> None:
-        """Close all connections; exchanges that go on break."""
+        """Close all connections, for good; exchanges that go on break."""
+        self._closed = True
         self._idle.clear()
         while self._all:
             await self._all.pop().aclose()
@@ -195,14 +197,22 @@ class Server:
         return True
 
     async def _connect(self) -> Connection:
+        self._check_open()
         host, port = self.address
         try:
             async with asyncio.timeout(self.limits.connect_timeout):
                 _, connection = await asyncio.get_running_loop().create_connection(Connection, host, port)
         except OSError as error:
             raise NotConnected.of(None, f"{self.address} cannot be reached: {error or 'no answer'}") from error
+        if self._closed:  # meanwhile
+            await connection.aclose()
+            self._check_open()
         self._all.add(connection)
         return connection
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise NotConnected.of(None, f"{self.address}: the connections were closed meanwhile")
 
     def _drop(self, connection: Connection) -> None:
         connection.abort()

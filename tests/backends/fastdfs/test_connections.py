@@ -86,6 +86,31 @@ async def test_busy_connections_are_waited_for_only_so_long(cluster: Cluster, co
     assert (await client.info(stored)).size == len(MEGABYTE)
 
 
+@pytest.mark.both_loops
+async def test_closing_ends_what_is_under_way(cluster: Cluster, connect: Connects) -> None:
+    """Neither who waits for a connection nor who could ask again goes on with a new one."""
+    client = connect(cluster, connections=1)
+    stored = await client.upload(b"x", appender=True)
+    cluster.storage.fault = Fault("stall", "answer", 0)
+    tasks = [asyncio.create_task(client.info(stored)) for _ in range(3)]
+    await cluster.storage.was_hurt.wait()
+    await client.aclose()
+    for task in tasks:
+        with pytest.raises((Unreachable, ValueError), match="closed"):
+            await task
+    assert (cluster.tracker.connections, cluster.storage.connections) == (1, 1)
+
+
+@pytest.mark.both_loops
+async def test_connection_that_opens_while_its_client_closes_is_closed(client: FastDFSClient, cluster: Cluster) -> None:
+    task = asyncio.create_task(client.groups())
+    await asyncio.sleep(0)  # it begins to connect
+    await client.aclose()
+    with pytest.raises((Unreachable, ValueError), match="closed"):
+        await task
+    await closed(cluster.tracker)
+
+
 async def test_dead_connection_is_replaced_where_that_does_no_harm(client: FastDFSClient, cluster: Cluster) -> None:
     stored = await client.upload(b"x", appender=True)
     for repeatable in (client.read, client.info, client.metadata, client.query_fetch):
