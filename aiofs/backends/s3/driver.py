@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakValueDictionary
 
 from aiofs.backends.s3 import copying, listing, removing, sweeping
-from aiofs.backends.s3.locks import LockObjects
+from aiofs.backends.s3.locks import LeaseElsewhere, LockObjects
 from aiofs.backends.s3.reading import open_stream
 from aiofs.backends.s3.store import Store
 from aiofs.backends.s3.writing import Resumed, S3Write
@@ -96,7 +96,7 @@ class S3Driver(Driver):
     async def lock(self, path: str) -> Lease:
         """Get the right to write: from the store `locks=`, from a lock object, or within this process only."""
         if self._elsewhere is not None:
-            return await self._elsewhere.lock(self._store.name_elsewhere(path))
+            return LeaseElsewhere(path, await self._elsewhere.lock(self._store.name_elsewhere(path)))
         if self._store.settings.locking == "commit":
             return self._table.acquire(path)
         return await self._objects.lock(path)
@@ -160,11 +160,9 @@ class S3Driver(Driver):
         held = {lease.path for lease in leases}
         free = [path for path in paths if path not in held]
         if self._elsewhere is not None:
-            ours = {self._store.name_elsewhere(path) for path in paths} & held
             for path in free:
-                if self._store.name_elsewhere(path) not in ours:
-                    lease = await self._elsewhere.lock(self._store.name_elsewhere(path))
-                    await lease.release()
+                lease = await self._elsewhere.lock(self._store.name_elsewhere(path))
+                await lease.release()
         elif self._store.settings.locking == "commit":
             for path in free:
                 self._table.refuse(path, list(leases))

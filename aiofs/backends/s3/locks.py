@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from aiofs.backends.s3.errors import UNCLEAR
 from aiofs.backends.s3.reading import open_stream
 from aiofs.backends.s3.store import LOCKS
-from aiofs.driver import ABSENT
+from aiofs.driver import ABSENT, Lease
 from aiofs.errors import Conflict, NotFound, Unsupported
 from aiofs.locks import RenewedLease, granted, locked
 from aiofs.sessions import together
@@ -232,3 +232,25 @@ class ObjectLease(RenewedLease):
 def lock_key(path: str) -> str:
     """Return the name of a path's lock object, of bounded length whatever the path."""
     return f"{LOCKS}{hashlib.sha256(path.encode()).hexdigest()[:40]}"
+
+
+class LeaseElsewhere(Lease):
+    """A lock that another store keeps, under a name of its own, for `path` here."""
+
+    def __init__(self, path: str, lease: Lease) -> None:
+        self.path = path
+        self.fence = lease.fence
+        self._lease = lease
+
+    @property
+    def lost(self) -> bool:
+        """Whether somebody else may hold the lock by now."""
+        return self._lease.lost
+
+    async def release(self) -> None:
+        """Give the lock back."""
+        await self._lease.release()
+
+    def abandon(self) -> None:
+        """Let go without awaiting."""
+        self._lease.abandon()

@@ -257,6 +257,23 @@ async def test_locks_elsewhere_serve_a_store_without_conditions(
         assert await fs.ls() == []
 
 
+async def test_files_are_moved_and_removed_under_locks_in_a_folder_elsewhere(
+    connect: Connect, s3_server: S3Server
+) -> None:
+    async with MemoryFileSystem() as locks:
+        fs = connect(s3_server, prefix="prefix", locks=locks.at("folder"))
+        await fs.write_bytes("file", b"bytes")
+        await fs.move("file", "moved")
+        assert await fs.ls() == ["moved"]
+        async with fs.open("moved", "r+"):
+            with pytest.raises(Locked):
+                await fs.rm("moved")
+            with pytest.raises(Locked):
+                await fs.move("moved", "file")
+        await fs.rm("moved")
+        assert await fs.ls() == []
+
+
 @pytest.mark.parametrize("knows", [True, False])
 async def test_a_large_file_does_not_overwrite_what_a_foreign_program_wrote(
     knows: bool, front: Fronts, connect: Connect, s3_server: S3Server
