@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from aiofs.backends.fastdfs.ids import FileId, looks_like_id
 from aiofs.backends.fastdfs.images import Images
@@ -27,6 +28,14 @@ if TYPE_CHECKING:
     from aiofs.driver import Leftover, Power
 
 
+class Paths(WeakKeyDictionary[Lease, str]):
+    """The paths that leases are for. What they call them is the index's affair: one in a folder adds that in front."""
+
+    def __reduce__(self) -> tuple[type[Paths], tuple[()]]:
+        """Pickle as none: what is held is held here."""
+        return Paths, ()
+
+
 class FastDFSDriver(Driver):
     """The storages choose the ids of files; the index leads from our names to those, and gives the locks.
 
@@ -45,6 +54,7 @@ class FastDFSDriver(Driver):
         self._index = None if index is None else Index(index)
         self._close_index = close_index
         self._locks = LockTable()
+        self._paths = Paths()
         self.capabilities: Capabilities = capabilities_over(None if index is None else index.capabilities)
 
     @property
@@ -116,7 +126,7 @@ class FastDFSDriver(Driver):
         self, paths: Sequence[str], *, leases: Sequence[Lease] = (), match: str | None = None, missing_ok: bool = False
     ) -> None:
         """Remove names with their files, and files by their ids."""
-        ours = {lease.path: lease for lease in leases}
+        ours = {self._paths[lease]: lease for lease in leases}
         async with AsyncExitStack() as held:
             for path in sorted(set(paths) - ours.keys()):
                 ours[path] = await self.lock(path)
@@ -143,7 +153,9 @@ class FastDFSDriver(Driver):
 
     async def lock(self, path: str) -> Lease:
         """Get the right to write the path, wherever the index does."""
-        return self._locks.acquire(path) if self._index is None else await self._index.driver.lock(path)
+        lease = self._locks.acquire(path) if self._index is None else await self._index.driver.lock(path)
+        self._paths[lease] = path
+        return lease
 
     async def move(self, source: str, target: str, leases: tuple[Lease, Lease]) -> Entry:
         """Rename in the index; the file stays as it is."""

@@ -12,11 +12,13 @@ from aiofs import (
     Conflict,
     Damaged,
     FastDFSFileSystem,
+    Locked,
     MemoryFileSystem,
     NotFound,
     OSFileSystem,
     Unreachable,
     Unsupported,
+    transaction,
 )
 from aiofs.backends.fastdfs import FileId
 from aiofs.driver import MIB, Layer
@@ -74,6 +76,22 @@ async def test_rename_leaves_the_file_where_it_is(cluster: Cluster, tmp_path: Pa
         assert await leftovers(fs) == []
         with pytest.raises(Unsupported):
             await fs.move(await fs.create(b"x"), "name")
+
+
+async def test_an_index_in_a_folder_of_another_system(cluster: Cluster) -> None:
+    async with MemoryFileSystem() as memory, over(cluster, memory.at("index")) as fs:
+        await fs.write_bytes("old", b"data")
+        await fs.write_bytes("gone", b"data")
+        await fs.move("old", "new")
+        async with transaction(fs) as tx:
+            await tx.rm("gone")
+            await tx.move("new", "newest")
+        assert await fs.ls() == ["newest"]
+        async with fs.open("newest", "r+"):
+            with pytest.raises(Locked):
+                await fs.rm("newest")
+        await fs.rm("newest")
+        assert stored(cluster) == []
 
 
 async def test_index_that_leads_nowhere(fs: FastDFSFileSystem, cluster: Cluster) -> None:
