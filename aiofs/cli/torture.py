@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import sys
 import time
 import uuid
@@ -16,6 +17,7 @@ from collections import Counter
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
 
 from aiofs.layers.prefix import Prefix
 from aiofs.transactions.kills import Nursery, orphans_of, seed, state_of
@@ -40,21 +42,22 @@ class Place:
     folder: str
 
     def __call__(self) -> dict[str, FileSystem]:
-        """Open the folder in each store."""
-        names = [""] if len(self.urls) == 1 else [f"store {number}" for number in range(1, len(self.urls) + 1)]
-        return {name: connect(url).over(Prefix(f"{self.folder}/")) for name, url in zip(names, self.urls, strict=True)}
+        """Open a folder in each store, of its own even where two are the same."""
+        numbered = {f"store {number}": url for number, url in enumerate(self.urls, start=1)}
+        stores = numbered if len(numbered) > 1 else {"": self.urls[0]}
+        return {name: connect(url).over(Prefix(f"{self.folder}/{name or 'store'}/")) for name, url in stores.items()}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Take one URL or two, and how much is wanted."""
     parser.add_argument("url", nargs="+", type=_store, help="as for aiofs.connect; two for transactions over both")
     parser.add_argument("--kills", type=_count, metavar="N", help="take N steps instead of all")
-    parser.add_argument("--patience", type=float, default=90, metavar="SECONDS", help="wait so long for dead locks")
+    parser.add_argument("--patience", type=_seconds, default=90, metavar="SECONDS", help="wait so long for dead locks")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Torture the store. The status is 1 if what was found is neither before nor after, 2 if nothing could be done."""
-    if any(url.startswith("memory:") for url in arguments.url):
+    if any(urlsplit(url).scheme == "memory" for url in arguments.url):
         _say("memory ends with its process: there is nothing to recover")
         return 2
     place = Place(tuple(arguments.url), f"torture-{uuid.uuid4().hex[:12]}")
@@ -83,6 +86,16 @@ def _count(word: str) -> int:
     if not word.isdecimal() or not int(word):
         raise argparse.ArgumentTypeError(f"{word!r} is no number of steps")
     return int(word)
+
+
+def _seconds(word: str) -> float:
+    try:
+        seconds = float(word)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{word!r} is no number of seconds")
+    return seconds
 
 
 def _torture(place: Place, before: State, kills: int | None, patience: float) -> int:

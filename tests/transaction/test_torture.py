@@ -17,9 +17,9 @@ def torture(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=50)
 
 
-@pytest.mark.parametrize("stores", [1, 2])
-def test_a_table_of_befores_and_afters(stores: int, tmp_path: Path) -> None:
-    urls = [f"file://{tmp_path}/{number}" for number in range(stores)]
+@pytest.mark.parametrize("stores", [("one",), ("one", "other"), ("same", "same")])
+def test_a_table_of_befores_and_afters(stores: tuple[str, ...], tmp_path: Path) -> None:
+    urls = [f"file://{tmp_path}/{name}" for name in stores]
     result = torture(*urls, "--kills", "5")
     assert result.returncode == 0, result.stdout + result.stderr
     assert "x after" in result.stdout
@@ -29,7 +29,18 @@ def test_a_table_of_befores_and_afters(stores: int, tmp_path: Path) -> None:
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_memory_cannot_be_recovered() -> None:
-    result = torture("memory://")
+@pytest.mark.parametrize("url", ["memory://", "MEMORY://"])
+def test_memory_cannot_be_recovered(url: str) -> None:
+    result = torture(url)
     assert result.returncode == 2
     assert "memory ends with its process" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("option", "word"), [("--kills", "0"), ("--patience", "nan"), ("--patience", "-1"), ("--patience", "soon")]
+)
+def test_numbers_that_are_none_are_named(option: str, word: str, tmp_path: Path) -> None:
+    result = torture(f"file://{tmp_path}/store", f"{option}={word}")
+    assert result.returncode == 2
+    assert f"{word!r} is no number of" in result.stderr
+    assert list(tmp_path.iterdir()) == []
