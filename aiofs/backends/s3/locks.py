@@ -238,8 +238,8 @@ class LeaseElsewhere(Lease):
     """A lock that another store keeps, under a name of its own, for `path` here."""
 
     def __init__(self, path: str, lease: Lease) -> None:
-        self.path = path
-        self.fence = lease.fence
+        self.path: str = path
+        self.fence: str = lease.fence
         self._lease = lease
 
     @property
