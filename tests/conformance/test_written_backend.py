@@ -6,23 +6,37 @@ import asyncio
 import os
 import re
 import sys
+import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MEMORY = Path("/dev/shm")
 PAGE = Path(__file__).parents[2] / "docs" / "write-a-backend.md"
 FILE = re.compile(r'^```py title="(?P<name>[\w.]+)"\n(?P<text>.*?)^```$', re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.timeout(120)
-async def test_it_passes(tmp_path: Path) -> None:
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder in memory where the system has one: the page's database waits for the disk some five thousand times."""
+    with tempfile.TemporaryDirectory(dir=MEMORY if os.access(MEMORY, os.W_OK) else None) as folder:
+        yield Path(folder)
+
+
+@pytest.mark.timeout(300)
+async def test_it_passes(folder: Path) -> None:
     for file in FILE.finditer(PAGE.read_text("utf-8")):
-        (tmp_path / file["name"]).write_text(file["text"], "utf-8")
-    assert {path.name for path in tmp_path.iterdir()} == {"table.py", "conftest.py", "test_table.py"}
+        (folder / file["name"]).write_text(file["text"], "utf-8")
+    assert {path.name for path in folder.iterdir()} == {"table.py", "conftest.py", "test_table.py"}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider"),
-        *("-o", "asyncio_default_fixture_loop_scope=function"),
-        cwd=tmp_path,
+        *("-o", "asyncio_default_fixture_loop_scope=function", "--timeout", "120"),
+        *("--basetemp", "tmp", "-o", "tmp_path_retention_policy=none"),
+        cwd=folder,
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
