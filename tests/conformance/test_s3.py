@@ -11,11 +11,13 @@ import pytest
 
 from aiofs.backends.s3.driver import S3Driver  # noqa: F401 -- loads the SDK before a loop runs
 from aiofs.driver import Capabilities
-from aiofs.stores import S3FileSystem
+from aiofs.stores import OSFileSystem, S3FileSystem
 from aiofs.testing import Contract, Harness
 from servers.process import HOST, NOBODY
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from servers.moto import S3Server
 
 LEASE = 6.0  # long enough for a hundred writers at once on a busy machine
@@ -103,3 +105,15 @@ class TestS3LocksAtCommit(Contract):
     @pytest.fixture
     def harness(self, s3_server: S3Server) -> Harness:
         return replace(harness_of(s3_server, locking="commit"), lease=0.0, fenced=False)
+
+
+class TestS3LocksElsewhere(Contract):
+    """Another store has the locks, in a folder of it: they hold for all processes, and end with their holder."""
+
+    declares = Capabilities(locks="shared", resume=True, metadata=True)
+    server = True
+
+    @pytest.fixture
+    def harness(self, s3_server: S3Server, tmp_path: Path) -> Harness:
+        locks = OSFileSystem(tmp_path).at("locks")
+        return replace(harness_of(s3_server, prefix="a folder/", locks=locks), lease=0.0, fenced=False)

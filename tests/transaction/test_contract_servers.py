@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from aiofs.backends.redis.driver import RedisDriver
 from aiofs.backends.s3.driver import S3Driver  # noqa: F401 -- loads the SDK before a loop runs
 from aiofs.driver import Capabilities
-from aiofs.stores import RedisFileSystem, S3FileSystem
+from aiofs.stores import OSFileSystem, RedisFileSystem, S3FileSystem
 from aiofs.testing import Harness, TransactionContract
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from servers.moto import S3Server
 
 LEASE = 5.0
@@ -27,18 +29,30 @@ class TestRedis(TransactionContract):
         return Harness(connect=partial(RedisFileSystem, valkey_url, lease=LEASE), lease=LEASE, fenced=True)
 
 
+def s3_by(server: S3Server, **settings: Any) -> partial[S3FileSystem]:
+    """What connects to the server's bucket."""
+    return partial(
+        S3FileSystem,
+        server.bucket,
+        endpoint_url=server.endpoint_url,
+        access_key=server.access_key,
+        secret_key=server.secret_key,
+        region=server.region,
+        **settings,
+    )
+
+
 class TestS3(TransactionContract):
     declares = Capabilities(locks="shared", resume=True, metadata=True)
 
     @pytest.fixture
     def harness(self, s3_server: S3Server) -> Harness:
-        connect = partial(
-            S3FileSystem,
-            s3_server.bucket,
-            endpoint_url=s3_server.endpoint_url,
-            access_key=s3_server.access_key,
-            secret_key=s3_server.secret_key,
-            region=s3_server.region,
-            lease=LEASE,
-        )
-        return Harness(connect=connect, lease=LEASE, fenced=True)
+        return Harness(connect=s3_by(s3_server, lease=LEASE), lease=LEASE, fenced=True)
+
+
+class TestS3LocksElsewhere(TransactionContract):
+    declares = Capabilities(locks="shared", resume=True, metadata=True)
+
+    @pytest.fixture
+    def harness(self, s3_server: S3Server, tmp_path: Path) -> Harness:
+        return Harness(connect=s3_by(s3_server, locks=OSFileSystem(tmp_path).at("locks")))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakValueDictionary
 
 from aiofs.backends.s3 import copying, listing, removing, sweeping
-from aiofs.backends.s3.locks import LeaseElsewhere, LockObjects
+from aiofs.backends.s3.locks import LockObjects, LocksElsewhere
 from aiofs.backends.s3.reading import open_stream
 from aiofs.backends.s3.store import Store
 from aiofs.backends.s3.writing import Resumed, S3Write
@@ -45,13 +45,13 @@ class S3Driver(Driver):
         )
         self.part_size: int = settings.part_size
         self._store = Store(settings)
-        self._elsewhere = locks
+        self._elsewhere = None if locks is None else LocksElsewhere(locks, self._store)
         self._objects = LockObjects(self._store)
         self._table = _TABLES.setdefault(settings.place, LockTable())
 
     def __reduce__(self) -> tuple[type[S3Driver], tuple[Settings, Driver | None]]:
         """Pickle as the settings: what is unpickled shares its locks with all of its process."""
-        return S3Driver, (self._store.settings, self._elsewhere)
+        return S3Driver, (self._store.settings, None if self._elsewhere is None else self._elsewhere.keeper)
 
     def check_name(self, path: str) -> None:
         """Raise `ValueError` for a path whose key would be longer than 1024 bytes."""
@@ -96,7 +96,7 @@ class S3Driver(Driver):
     async def lock(self, path: str) -> Lease:
         """Get the right to write: from the store `locks=`, from a lock object, or within this process only."""
         if self._elsewhere is not None:
-            return LeaseElsewhere(path, await self._elsewhere.lock(self._store.name_elsewhere(path)))
+            return await self._elsewhere.lock(path)
         if self._store.settings.locking == "commit":
             return self._table.acquire(path)
         return await self._objects.lock(path)
@@ -161,7 +161,7 @@ class S3Driver(Driver):
         free = [path for path in paths if path not in held]
         if self._elsewhere is not None:
             for path in free:
-                lease = await self._elsewhere.lock(self._store.name_elsewhere(path))
+                lease = await self._elsewhere.lock(path)
                 await lease.release()
         elif self._store.settings.locking == "commit":
             for path in free:

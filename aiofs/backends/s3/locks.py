@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from aiofs.backends.s3.calls import Sdk
     from aiofs.backends.s3.store import Store
+    from aiofs.driver import Driver
     from aiofs.errors import Locked
 
 ROUNDS = 4
@@ -231,7 +232,32 @@ class ObjectLease(RenewedLease):
 
 def lock_key(path: str) -> str:
     """Return the name of a path's lock object, of bounded length whatever the path."""
-    return f"{LOCKS}{hashlib.sha256(path.encode()).hexdigest()[:40]}"
+    return f"{LOCKS}{_digest(path)}"
+
+
+def _digest(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()[:40]
+
+
+class LocksElsewhere:
+    """Locks that another store keeps, which may keep those of several buckets."""
+
+    def __init__(self, keeper: Driver, store: Store) -> None:
+        self.keeper = keeper
+        self._store = store
+
+    async def lock(self, path: str) -> Lease:
+        """Get the right to write the path.
+
+        :raises Locked: if somebody else has it.
+        """
+        # A digest, as the keeper may not take every key: to it, what has a slash may be in a folder of what has none.
+        name = f"{self._store.settings.bucket}/{_digest(self._store.key(path))}"
+        try:
+            return LeaseElsewhere(path, await self.keeper.lock(name))
+        except OSError as error:
+            error.filename = path  # the keeper says what it calls the lock
+            raise
 
 
 class LeaseElsewhere(Lease):

@@ -33,10 +33,6 @@ class Store:
         """Return the key of a path."""
         return self.settings.prefix + path
 
-    def name_elsewhere(self, path: str) -> str:
-        """Return what is locked for a path in another store, which may keep the locks of several buckets."""
-        return f"{self.settings.bucket}/{self.key(path)}"
-
     def check_name(self, path: str) -> None:
         """Raise `ValueError` for a path whose key is too long."""
         length = len(self.key(path).encode())

@@ -15,8 +15,8 @@ from aiofs.errors import Locked
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from aiofs.backends.s3.locks import LocksElsewhere
     from aiofs.backends.s3.store import Store
-    from aiofs.driver import Driver
 
 UPLOAD = "multipart upload"
 LOCK = "lock object"
@@ -24,15 +24,17 @@ FORGOTTEN = timedelta(days=1)
 """How old an upload must be to be taken for abandoned where no lock tells."""
 
 
-async def leftovers(store: Store, locks: LockObjects, elsewhere: Driver | None, prefix: str) -> AsyncIterator[Leftover]:
-    """Yield the uploads, then the locks; `elsewhere` is what keeps the locks if not this store."""
+async def leftovers(
+    store: Store, locks: LockObjects, elsewhere: LocksElsewhere | None, prefix: str
+) -> AsyncIterator[Leftover]:
+    """Yield the uploads, then the locks; `elsewhere` has the locks if not this store."""
     async for path, upload, begun in _uploads(store, prefix):
         if store.settings.locking == "lease" and elsewhere is None:
             found = await locks.look(path)
             live = found is not None and found.live
             holder = found.holder if found is not None else None
         else:
-            live = await _is_live(store.name_elsewhere(path), begun, elsewhere)
+            live = await _is_live(path, begun, elsewhere)
             holder = None
         yield Leftover(path, UPLOAD, begun, holder, live, json.dumps({"upload": upload}))
     async for name in locks.names():
@@ -58,12 +60,12 @@ async def sweep(store: Store, locks: LockObjects, leftover: Leftover) -> bool:
     return await locks.remove(leftover.path, found.version)
 
 
-async def _is_live(name: str, begun: datetime | None, elsewhere: Driver | None) -> bool:
-    """Whether somebody has the lock `name` of a store elsewhere; without locks, whether the upload is young."""
+async def _is_live(path: str, begun: datetime | None, elsewhere: LocksElsewhere | None) -> bool:
+    """Whether somebody has the path's lock in the store elsewhere; without locks, whether the upload is young."""
     if elsewhere is None:
         return begun is None or datetime.now(UTC) - begun < FORGOTTEN
     try:
-        lease = await elsewhere.lock(name)
+        lease = await elsewhere.lock(path)
     except Locked:
         return True
     await lease.release()

@@ -10,12 +10,13 @@ import pytest
 
 from aiofs.backends.s3 import store
 from aiofs.errors import AlreadyExists, Conflict, Locked, Unavailable, Unsupported
-from aiofs.stores import MemoryFileSystem
+from aiofs.stores import MemoryFileSystem, OSFileSystem
 from backends.s3.front import Asked, refusal
 from backends.s3.sessions import fed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
+    from pathlib import Path
 
     from aiohttp import web
 
@@ -272,6 +273,21 @@ async def test_files_are_moved_and_removed_under_locks_in_a_folder_elsewhere(
                 await fs.move("moved", "file")
         await fs.rm("moved")
         assert await fs.ls() == []
+
+
+async def test_a_file_and_what_is_below_its_name_are_locked_in_folders_elsewhere(
+    connect: Connect, s3_server: S3Server, tmp_path: Path
+) -> None:
+    """To S3 a slash is a letter, and a segment may be longer than a folder's name."""
+    long = "n" * 800
+    async with OSFileSystem(tmp_path) as locks:
+        fs = connect(s3_server, locks=locks)
+        async with fs.open("name/below", "w"), fs.open("name", "w"), fs.open(long, "w"):
+            for path in ("name", "name/below", long):
+                with pytest.raises(Locked) as caught:
+                    await fs.rm(path)
+                assert caught.value.filename == path
+        assert await fs.ls() == sorted(["name", "name/below", long])
 
 
 @pytest.mark.parametrize("knows", [True, False])
