@@ -248,6 +248,8 @@ def _reset(writer: asyncio.StreamWriter) -> None:
 
 def _end(writer: asyncio.StreamWriter) -> None:
     """Say that no more comes, while the other direction goes on; TLS has no half-closed connections."""
+    if writer.is_closing():
+        return  # it was cut; uvloop would not hear of it any more
     if writer.can_write_eof():
         writer.write_eof()
     else:

@@ -20,7 +20,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 
 from aiofs.backends.redis.deadlines import Deadline
-from aiofs.backends.redis.errors import failed, raised_by_asyncio
+from aiofs.backends.redis.errors import failed, raised_by_the_loop
 from aiofs.loops import PerLoop
 from aiofs.sessions import lanes
 
@@ -161,8 +161,8 @@ class Connection:
                     deadline = min(deadline, time.monotonic() + self._timeout)
                     with local.deadline:  # it sees to cancellation too, which redis-py may lose as an answer comes
                         return await send(await self._connected(local))
-            except (*_FAILURES, TypeError) as error:
-                if isinstance(error, TypeError) and not raised_by_asyncio(error):
+            except (*_FAILURES, TypeError, RuntimeError) as error:
+                if isinstance(error, TypeError | RuntimeError) and not raised_by_the_loop(error):
                     raise
                 self._locals.check_open(error)
                 failure = failed(error, path)

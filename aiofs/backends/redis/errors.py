@@ -25,7 +25,8 @@ _BY_KIND: tuple[tuple[type[Exception], type[AiofsError]], ...] = (
     (exceptions.RedisClusterException, Unreachable),
     (TimeoutError, TimedOut),
     (OSError, Unreachable),
-    (TypeError, Unreachable),  # only as below
+    (TypeError, Unreachable),  # these only as below
+    (RuntimeError, Unreachable),
 )
 _BY_CODE: dict[str, type[AiofsError]] = {
     "ACL": AccessDenied,  # within a script
@@ -54,9 +55,13 @@ def failed(error: Exception, path: str | None) -> AiofsError:
     return kind.of(path, f"Redis: {words or 'no answer in time'}")
 
 
-def raised_by_asyncio(error: TypeError) -> bool:
-    """Return whether a connection was lost: asyncio of some Pythons says so when it is to send several buffers."""
+def raised_by_the_loop(error: TypeError | RuntimeError) -> bool:
+    """Return whether a connection was lost.
+
+    asyncio of some Pythons says so by a `TypeError` when it is to send several buffers, uvloop by a `RuntimeError`.
+    """
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    return trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("asyncio.")
+    loop = "asyncio." if isinstance(error, TypeError) else "uvloop."
+    return trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith(loop)

@@ -159,6 +159,17 @@ async def test_a_lost_connection_that_asyncio_calls_a_type_error(valkey_url: str
         await fs.write_bytes("file", b"new")
 
 
+@pytest.mark.both_loops
+async def test_connections_that_were_reset_while_nobody_used_them(proxy: FaultProxy, valkey_url: str) -> None:
+    async with RedisFileSystem(proxy.before(valkey_url)) as fs:
+        await fs.write_bytes("file", b"x")
+        for turns in range(20):  # of the loop, until it has heard of it
+            proxy.cut()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            assert await fs.read_bytes("file") == b"x"
+
+
 async def test_an_answer_that_is_lost_does_not_take_the_step_twice(
     proxy: FaultProxy, valkey_url: str, raw: redis.Redis
 ) -> None:
