@@ -25,6 +25,7 @@ from aiofs.backends.azure.names import LOCKS
 from aiofs.driver import ABSENT
 from aiofs.errors import AlreadyExists, Conflict, Locked, NotFound
 from aiofs.locks import RenewedLease, granted, locked
+from aiofs.shield import finish
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -122,7 +123,11 @@ async def _ask_for(container: Container, path: str, ttl: int) -> AzureLease:
             raise locked(path) if found is None else refusal(path, found) from None
         lease = AzureLease(path, fence, ttl, container, asked)
         if not made:
-            await container.ask(path, lambda: blob.set_blob_metadata(note, lease=fence))
+            try:
+                await container.ask(path, lambda: blob.set_blob_metadata(note, lease=fence))
+            except BaseException:
+                await finish(lease.release())
+                raise
         return lease
     raise locked(path)
 
