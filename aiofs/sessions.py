@@ -46,14 +46,19 @@ async def carry(driver: Driver, source: str, lease: Lease, match: str | None) ->
     stream = await driver.read(source)
     try:
         session = await driver.begin(lease.path, lease, match=match, metadata=stream.entry.metadata)
-        try:
-            while part := await whole_part(stream, driver.part_size):
-                await session.write(part)
-            return await session.commit()
-        finally:
-            await finish(session.abort())
+        return await pour(stream, session, driver.part_size)
     finally:
         await finish(stream.aclose())
+
+
+async def pour(stream: ReadStream, session: WriteSession, part_size: int) -> Entry:
+    """Write and publish what is left of a stream."""
+    try:
+        while part := await whole_part(stream, part_size):
+            await session.write(part)
+        return await session.commit()
+    finally:
+        await finish(session.abort())
 
 
 async def whole_part(stream: ReadStream, size: int) -> bytes:

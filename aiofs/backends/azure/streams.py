@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiofs.backends.azure.conditions import entry_of, matching
 from aiofs.backends.azure.container import PART
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from aiofs.backends.azure.container import Container
 
 SMALLEST_RANGE = 1 * MIB
+_AS_STORED: dict[str, Any] = {"max_concurrency": 1, "decompress": False}  # or a Content-Encoding would be undone
 
 
 class AzureStream(ReadStream):
@@ -83,7 +84,7 @@ class AzureStream(ReadStream):
         blob = self._container.blob(path)
 
         async def get() -> bytes:
-            answer = await blob.download_blob(start, count, max_concurrency=1, **matching(self.entry.version))
+            answer = await blob.download_blob(start, count, **_AS_STORED, **matching(self.entry.version))
             return await _bytes_of(answer)
 
         try:
@@ -103,7 +104,7 @@ async def open_stream(container: Container, path: str, start: int, stop: int | N
         return await _without_bytes(container, path, start, match)
 
     async def get() -> tuple[Entry, bytes]:
-        answer = await blob.download_blob(start, count, max_concurrency=1, **matching(match))
+        answer = await blob.download_blob(start, count, **_AS_STORED, **matching(match))
         data = await _bytes_of(answer)
         whole = answer.properties.content_range
         size = int(whole.rpartition("/")[2]) if whole else answer.properties.size

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import random
 import traceback
 import urllib.request
 from datetime import UTC, datetime
@@ -11,7 +13,13 @@ from urllib.parse import parse_qs
 
 import pytest
 from azure.core.credentials import AzureNamedKeyCredential
-from azure.storage.blob import BlobClient, ContainerClient, ContainerSasPermissions, generate_container_sas
+from azure.storage.blob import (
+    BlobClient,
+    ContainerClient,
+    ContainerSasPermissions,
+    ContentSettings,
+    generate_container_sas,
+)
 
 from aiofs.backends.azure.container import PART
 from aiofs.backends.azure.driver import AzureDriver
@@ -104,6 +112,48 @@ async def test_the_type_of_the_content_survives_editing(fs: AzureFileSystem, raw
     async with fs.open("page.html", "a") as file:
         await file.write(b"</p>")
     assert raw.get_blob_client("page.html").get_blob_properties().content_settings.content_type == "text/html"
+
+
+async def test_what_is_stored_encoded_is_read_as_it_is_stored(fs: AzureFileSystem, raw: ContainerClient) -> None:
+    body = gzip.compress(random.Random(1).randbytes(PART + 10))
+    raw.upload_blob("page.html", body, content_settings=ContentSettings(content_encoding="gzip"))
+    assert await fs.read_bytes("page.html") == body
+    async with fs.open("page.html", "a") as file:
+        await file.write(b"more")
+    assert await fs.read_bytes("page.html") == body + b"more"
+    assert raw.get_blob_client("page.html").get_blob_properties().content_settings.content_encoding == "gzip"
+
+
+@pytest.mark.parametrize("signs", [True, False])
+async def test_a_copy_says_of_its_content_what_the_source_says(
+    azurite: AzureAccount, raw: ContainerClient, signs: bool
+) -> None:
+    def told(name: str) -> list[str | None]:
+        said = raw.get_blob_client(name).get_blob_properties().content_settings
+        return [said.content_type, said.content_encoding, said.content_language, said.cache_control]
+
+    settings = ContentSettings("text/x-own", "br", "de", cache_control="no-cache")
+    raw.upload_blob("a.bin", bytes(PART + 1), content_settings=settings)
+    credential = azurite.key if signs else everything_in(azurite)
+    async with AzureFileSystem(azurite.container, account_url=azurite.url, credential=credential) as fs:
+        await fs.write_bytes("there.txt", b"other bytes")
+        for name in ("new.bin", "there.txt"):
+            await fs.copy("a.bin", name)
+            assert await fs.read_bytes(name) == bytes(PART + 1)
+            assert told(name) == ["text/x-own", "br", "de", "no-cache"]
+        await fs.move("new.bin", "moved")
+        assert told("moved") == told("a.bin")
+
+
+def everything_in(account: AzureAccount) -> str:
+    """Return a signature that allows for everything in the container, and signs nothing itself."""
+    return generate_container_sas(
+        account.name,
+        account.container,
+        account_key=account.key,
+        permission=ContainerSasPermissions(read=True, write=True, delete=True, list=True),
+        expiry="2099-01-01T00:00:00Z",
+    )
 
 
 async def test_a_reader_never_mixes_versions(fs: AzureFileSystem, raw: ContainerClient) -> None:
