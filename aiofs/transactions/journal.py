@@ -35,7 +35,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from aiofs.driver import ABSENT
-from aiofs.errors import Damaged, NotFound, Unsupported
+from aiofs.errors import Conflict, Damaged, NotFound, Unsupported
 from aiofs.paths import RESERVED
 from aiofs.powers import Appends, Notes
 from aiofs.shield import finish
@@ -119,6 +119,11 @@ class Log:
         lease, self._lease = self._lease, None
         if lease is not None:
             await lease.release()
+
+    def check_held(self) -> None:
+        """Raise `Conflict` if the right to write this log was lost: then somebody else ends the transaction, or did."""
+        if self._lease is not None and self._lease.lost:
+            raise Conflict.of(self.name("log"), "the lock on this transaction was lost; whoever recovers it ends it")
 
     async def is_there(self) -> bool:
         """Whether there is anything of this transaction."""

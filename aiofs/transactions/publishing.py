@@ -182,6 +182,7 @@ class Publication:
         published = {str(number): work.published for number, work in enumerate(self._works)}
         try:
             await self._log.write({"do": "undo", "published": published})
+            self._log.check_held()  # or somebody may have published everything, and others have gone on from there
         except Exception as error:
             raise await self._unfinished(cause, [error]) from None
         try:
