@@ -22,7 +22,7 @@ from aiofs.backends.s3.errors import UNCLEAR
 from aiofs.backends.s3.reading import open_stream
 from aiofs.backends.s3.store import LOCKS
 from aiofs.driver import ABSENT, Lease
-from aiofs.errors import Conflict, NotFound, Unsupported
+from aiofs.errors import Conflict, Damaged, NotFound, Unsupported
 from aiofs.locks import RenewedLease, granted, locked
 from aiofs.sessions import together
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     from aiofs.backends.s3.calls import Sdk
+    from aiofs.backends.s3.facts import Facts
     from aiofs.backends.s3.store import Store
     from aiofs.driver import Driver
     from aiofs.errors import Locked
@@ -123,12 +124,11 @@ class LockObjects:
         except NotFound:
             return None
         async with stream:
-            note = json.loads(await stream.rest())
+            note = _read_note(await stream.rest(), path or name)
         facts = stream.facts
         now = facts.now or datetime.now(UTC)
-        modified = facts.modified or now
-        ttl = timedelta(seconds=float(note.get("ttl", 0)))
-        return Found(note, facts.version, modified, now - modified < ttl + _CLOCK_STEP)
+        live = is_young(facts, float(note.get("ttl", 0)))
+        return Found(note, facts.version, facts.modified or now, live)
 
     async def remove_checked(self, path: str, version: str) -> bool:
         """Remove a lock object if the store checks by itself that it still is `version`; return whether it is gone."""
@@ -228,6 +228,27 @@ class ObjectLease(RenewedLease):
     async def _ours(self, objects: LockObjects) -> Found | None:
         found = await objects.look(self.path)
         return found if found is not None and found.note.get("token") == self._note["token"] else None
+
+
+def is_young(facts: Facts, seconds: float) -> bool:
+    """Return whether an object was written no longer ago than that, by the store's own clock."""
+    if facts.modified is None:
+        return True
+    return (facts.now or datetime.now(UTC)) - facts.modified < timedelta(seconds=seconds) + _CLOCK_STEP
+
+
+def _read_note(data: bytes, path: str) -> dict[str, Any]:
+    """Return what a lock object says.
+
+    :raises Damaged: if somebody else has put something else there.
+    """
+    try:
+        note = json.loads(data)
+    except ValueError as error:
+        raise Damaged.of(path, "the object that is its lock is none of this package's") from error
+    if not isinstance(note, dict):
+        raise Damaged.of(path, "the object that is its lock is none of this package's")
+    return note
 
 
 def lock_key(path: str) -> str:

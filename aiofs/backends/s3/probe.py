@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from aiofs.backends.s3.calls import Sdk
 
 RACERS = 16
+NAME = "probe-"
+"""What the name of the object begins with, which is tried with and then removed."""
 _STALE = "0" * 32
 _LOST = (Conflict, NotFound, Unavailable)
 """How stores answer to the losers of a race."""
@@ -47,7 +49,7 @@ AWS = Traits()
 
 async def probe(calls: Sdk, folder: str) -> Traits:
     """Try conditional writes on an object of its own in `folder`, some of them at the same time."""
-    key = f"{folder}probe-{uuid.uuid4().hex}"
+    key = f"{folder}{NAME}{uuid.uuid4().hex}"
     try:
         return await _Probe(calls, key).traits()
     finally:

@@ -1,4 +1,4 @@
-"""What unfinished writers left in the bucket: multipart uploads and lock objects."""
+"""What processes that died left in the bucket: multipart uploads, lock objects, and what conditions were tried with."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 
-from aiofs.backends.s3.locks import LockObjects, lock_key
+from aiofs.backends.s3.locks import LockObjects, is_young, lock_key
+from aiofs.backends.s3.probe import NAME
+from aiofs.backends.s3.removing import remove
+from aiofs.backends.s3.store import LOCKS
 from aiofs.backends.s3.writing import abort_upload
 from aiofs.driver import Leftover
 from aiofs.errors import Locked
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 
 UPLOAD = "multipart upload"
 LOCK = "lock object"
+PROBE = "probe"
 FORGOTTEN = timedelta(days=1)
 """How old an upload must be to be taken for abandoned where no lock tells."""
 
@@ -27,7 +31,7 @@ FORGOTTEN = timedelta(days=1)
 async def leftovers(
     store: Store, locks: LockObjects, elsewhere: LocksElsewhere | None, prefix: str
 ) -> AsyncIterator[Leftover]:
-    """Yield the uploads, then the locks; `elsewhere` has the locks if not this store."""
+    """Yield the uploads, then the locks and probes; `elsewhere` has the locks if not this store."""
     async for path, upload, begun in _uploads(store, prefix):
         if store.settings.locking == "lease" and elsewhere is None:
             found = await locks.look(path)
@@ -38,6 +42,12 @@ async def leftovers(
             holder = None
         yield Leftover(path, UPLOAD, begun, holder, live, json.dumps({"upload": upload}))
     async for name in locks.names():
+        if name.startswith(LOCKS + NAME):
+            facts = await store.look(name)
+            if facts is not None and not prefix:
+                live = is_young(facts, store.settings.lease)
+                yield Leftover(name, PROBE, facts.modified, None, live, json.dumps({"probe": facts.version}))
+            continue
         found = await locks.read(name)
         if found is not None and found.path.startswith(prefix) and lock_key(found.path) == name:
             token = json.dumps({"lock": found.version})
@@ -51,6 +61,9 @@ async def sweep(store: Store, locks: LockObjects, leftover: Leftover) -> bool:
     token: dict[str, Any] = json.loads(leftover.token)
     if "upload" in token:
         await abort_upload(store, leftover.path, token["upload"])
+        return True
+    if "probe" in token:
+        await remove(store, [leftover.path])
         return True
     found = await locks.look(leftover.path)
     if found is None:
