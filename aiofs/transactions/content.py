@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from aiofs.driver import Driver, Part, WriteSession
 
+UNKNOWN = -1
+"""Where a stream is of which that cannot be told."""
+
 
 class Vault:
     """The bytes of all files that one transaction writes: a few MiB in memory, beyond that in a temporary file."""
@@ -133,7 +136,8 @@ class ContentReader:
         self._store = store
         self._stream: ReadStream | None = None
         self._source: tuple[str, str | None] | None = None
-        self._position = 0
+        self._position = UNKNOWN  # of what is taken from the stream next, or is in `_ahead`
+        self._ahead = b""
 
     async def read(self, offset: int, size: int) -> bytes:
         """Return `size` bytes from `offset`, fewer only at the end.
@@ -171,14 +175,18 @@ class ContentReader:
             await self.aclose()
             self._stream = await self._store.read(segment.path, segment.start, match=segment.version)
             self._source = source
+            self._ahead = b""
         elif self._position != segment.start:
+            self._position, self._ahead = UNKNOWN, b""
             await self._stream.seek(segment.start)
         pieces: list[bytes] = []
         left = segment.size
         while left:
-            data = (await self._stream.chunk(left))[:left]
+            self._position = UNKNOWN  # a chunk that is cancelled may have moved the stream
+            data = self._ahead or await self._stream.chunk(left)
             if not data:
                 raise Conflict.of(segment.path, "the file was cut meanwhile")
+            data, self._ahead = data[:left], data[left:]  # a store may give more than it is asked for
             pieces.append(data)
             left -= len(data)
             self._position = segment.start + segment.size - left
