@@ -114,14 +114,14 @@ class HashPrefix(Mapped):
     async def _shards(self, prefix: str) -> Sequence[str]:
         """Return the folders that may have such names, that of journals too: no listing of folders need show it."""
         journals = f"{self._hash(RESERVED)}/"
-        if prefix.startswith(RESERVED):
+        if is_reserved(prefix):
             return [journals]
         async with aclosing(self.base.list(delimiter="/")) as entries:
             found = {entry.path async for entry in entries if entry.is_folder and len(entry.path) == len(journals)}
         return sorted({*found, journals})
 
     def _hash(self, path: str) -> str:
-        if path.startswith(RESERVED):
+        if is_reserved(path):
             return "0" * self._length
         return hashlib.sha256(path.encode()).hexdigest()[: self._length]
 
@@ -131,8 +131,9 @@ async def merged(streams: list[AsyncGenerator[Entry]]) -> AsyncGenerator[Entry]:
     heads: list[tuple[str, int, Entry]] = []
     for start in range(0, len(streams), _SHARDS_AT_ONCE):
         some = streams[start : start + _SHARDS_AT_ONCE]
-        firsts = await asyncio.gather(*(anext(stream, None) for stream in some))
-        heads += [(entry.path, start + place, entry) for place, entry in enumerate(firsts) if entry is not None]
+        for place, entry in enumerate(await _firsts(some)):
+            if entry is not None:
+                heads.append((entry.path, start + place, entry))
     heapq.heapify(heads)
     while heads:
         _, place, entry = heads[0]
@@ -142,6 +143,17 @@ async def merged(streams: list[AsyncGenerator[Entry]]) -> AsyncGenerator[Entry]:
             heapq.heappop(heads)
         else:
             heapq.heapreplace(heads, (following.path, place, following))
+
+
+async def _firsts(streams: list[AsyncGenerator[Entry]]) -> list[Entry | None]:
+    """Return the first entry of each. Also when this raises all have answered, so that they can be closed."""
+    answers = await asyncio.gather(*(anext(stream, None) for stream in streams), return_exceptions=True)
+    firsts: list[Entry | None] = []
+    for answer in answers:
+        if isinstance(answer, BaseException):
+            raise answer
+        firsts.append(answer)
+    return firsts
 
 
 def _encode(segment: str) -> str:

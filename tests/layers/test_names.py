@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,10 @@ from aiofs.transactions.checking import fsck
 from aiofs.transactions.system import transaction
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
     from pathlib import Path
+
+    from aiofs.driver import Entry
 
 SAFE = re.compile(r"[A-Za-z0-9._~%/-]+")
 WINDOWS_REFUSES = re.compile(r"(?i)(^|/)(con|nul|com1)(\.[^/]*)?(/|$)|\.(/|$)")
@@ -113,6 +117,53 @@ async def test_hash_prefix_finds_journals_where_listings_leave_folders_without_f
     assert ("unfinished transaction", True) in [(finding.kind, finding.live) for finding in under_way]
     assert await fs.ls() == ["file"]
     assert await fsck(fs) == []
+
+
+@pytest.mark.timeout(20)
+async def test_hash_prefix_finds_journals_of_a_folder(tmp_path: Path) -> None:
+    spread = OSFileSystem(tmp_path).over(HashPrefix())
+    fs = spread.at("folder")
+    async with transaction(fs) as tx:
+        await tx.write_bytes("file", b"new")
+        under_way = await fsck(fs)
+    assert ("unfinished transaction", True) in [(finding.kind, finding.live) for finding in under_way]
+    assert await spread.ls() == ["folder/file"]
+    assert await fsck(fs) == []
+
+
+class Unhurried(MemoryDriver):
+    """Does not come to list a folder, and takes longer for one than for another to stop trying."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = asyncio.Event()
+
+    async def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry]:
+        if prefix:
+            self.asked.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                for _ in range(int(prefix[0], 16)):
+                    await asyncio.sleep(0)
+        async for entry in super().list(prefix, after=after, delimiter=delimiter):
+            yield entry
+
+
+async def test_a_listing_of_hash_prefix_can_be_cancelled() -> None:
+    driver = Unhurried()
+    fs = FileSystem(driver).over(HashPrefix(1))
+    for number in range(40):
+        await fs.write_bytes(f"{number}", b"")
+
+    async def listed() -> list[str]:
+        return await fs.ls()
+
+    listing = asyncio.create_task(listed())
+    await driver.asked.wait()
+    listing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await listing
 
 
 @pytest.mark.parametrize("length", [0, 5])
