@@ -110,16 +110,25 @@ class Connection:
                 raise
         return await self.ask(path, "EVAL", script.source, len(keys), *keys, *args, urgent=urgent)
 
-    async def ask_each(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
-        """Send many commands at once and return their answers, a server's refusal of one in its place."""
+    async def ask_each(self, commands: Sequence[Sequence[Any]], path: str | None = None) -> list[Any]:
+        """Send many commands at once and return their answers, a server's refusal of one in its place.
+
+        Where they are about one `path`, a refusal is raised.
+
+        :raises OSError: as the table of `errors` says.
+        """
 
         async def send(client: Client) -> list[Any]:
             async with client.pipeline(transaction=False) as pipeline:
                 for command in commands:
                     pipeline.execute_command(*command)
-                return await pipeline.execute(raise_on_error=False)
+                answers = await pipeline.execute(raise_on_error=False)
+            for refusal in answers if path is not None else ():
+                if isinstance(refusal, Exception):
+                    raise refusal  # not by redis-py, whose message would repeat the bytes that were sent
+            return answers
 
-        return await self._try(None, send)
+        return await self._try(path, send)
 
     async def keys(self, pattern: str) -> AsyncGenerator[str]:
         """Yield all keys that are text and fit the glob, on every node; some perhaps twice, in no order."""

@@ -227,7 +227,12 @@ class RedisSession(WriteSession):
                     self._path, "SET", self._staged[number], piece, "PX", self._lease.staged_life
                 )
             else:
-                await self._connection.ask(self._path, "SETRANGE", self._staged[number], start, piece)
+                key = self._staged[number]
+                staged, _ = await self._connection.ask_each(
+                    [("STRLEN", key), ("SETRANGE", key, start, piece)], self._path
+                )
+                if staged < start:  # a server that forgot what it was told last would fill the gap with zeros
+                    check_answer([b"gone"], self._path)
             offset += len(piece)
             view = view[len(piece) :]
             if not view:

@@ -229,6 +229,22 @@ async def test_what_was_staged_and_vanished_is_not_published(valkey_url: str, ra
         assert raw.keys("*") == [b"file"]
 
 
+async def test_a_server_that_forgot_the_end_of_what_was_staged(valkey_url: str, raw: redis.Redis) -> None:
+    async with RedisFileSystem(valkey_url) as fs:
+        await fs.write_bytes("file", b"old")
+        file = await fs.open("file", "w")
+        await file.write(NEW)
+        (part,) = raw.keys(".aiofs-part*")
+        raw.set(part, NEW[:MIB], keepttl=True)  # as when it came back with what it had saved a moment ago
+        with pytest.raises(Damaged) as caught:
+            await file.write(NEW)
+        assert caught.value.filename == "file"
+        with pytest.raises(OSError, match="nothing was published"):
+            await file.close()
+        assert raw.get("file") == b"old"
+        assert raw.keys("*") == [b"file"]
+
+
 async def test_what_is_staged_lives_as_long_as_its_lock_is_renewed(valkey_url: str, raw: redis.Redis) -> None:
     async with RedisFileSystem(valkey_url, lease=5) as fs:
         file = await fs.open("file", "w")
