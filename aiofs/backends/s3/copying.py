@@ -29,6 +29,8 @@ async def copy(store: Store, source: str, target: str, lease: Lease, match: str 
         return await _copy_in_parts(session, store.key(source), source, facts)
     writer = uuid.uuid4().hex
     options = write_options(store.settings, target, facts.described(), writer)
+    if store.settings.checksum:  # of the whole, computed by the store
+        options["ChecksumAlgorithm"] = store.settings.checksum.upper()
 
     async def send(condition: dict[str, str]) -> str:
         answer = await store.calls.send(

@@ -64,8 +64,17 @@ class S3Driver(Driver):
     async def read(self, path: str, start: int = 0, stop: int | None = None, *, match: str | None = None) -> ReadStream:
         """Open the file for reading, by one ranged GET."""
         store = self._store
-        whole = store.settings.checksum is not None
-        return await open_stream(store.calls, store.key(path), path, start, stop, match=match, whole=whole)
+        settings = store.settings
+        return await open_stream(
+            store.calls,
+            store.key(path),
+            path,
+            start,
+            stop,
+            match=match,
+            whole=settings.checksum is not None,
+            usual_type=settings.content_type,
+        )
 
     async def begin(
         self, path: str, lease: Lease, *, match: str | None = None, metadata: Mapping[str, str] | None = None

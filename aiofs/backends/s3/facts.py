@@ -65,11 +65,11 @@ class Facts:
         return Entry(path, self.size, self.modified, self.version, self.metadata)
 
 
-def read_facts(headers: Mapping[str, str], path: str) -> Facts:
-    """Read the headers, in lower case, of an answer to HEAD or GET."""
+def read_facts(headers: Mapping[str, str], path: str, usual_type: str | None = None) -> Facts:
+    """Read the headers, in lower case, of an answer to HEAD or GET; a `usual_type` is one that all new files have."""
     whole = headers.get("content-range")
     size = int(whole.rpartition("/")[2]) if whole else int(headers.get("content-length", 0))
-    metadata, writer = _read_metadata(headers, path)
+    metadata, writer = _read_metadata(headers, path, usual_type)
     modified = http_time(headers.get("last-modified"))
     return Facts(
         size,
@@ -128,15 +128,18 @@ def write_options(settings: Settings, path: str, metadata: Mapping[str, str] | N
     return options
 
 
-def _read_metadata(headers: Mapping[str, str], path: str) -> tuple[Mapping[str, str], str | None]:
+def _read_metadata(
+    headers: Mapping[str, str], path: str, usual_type: str | None
+) -> tuple[Mapping[str, str], str | None]:
     found = {key[len(_PREFIX) :]: value for key, value in headers.items() if key.startswith(_PREFIX)}
     writer = found.pop(WRITER, None)
     for name, value in found.items():
         if value.startswith("=?"):
             found[name] = str(make_header(decode_header(value)))
+    untold = {usual_type} if usual_type else {_guess(path), *_SAYS_NOTHING}
     for name in _OWN_HEADERS:
         own = headers.get(name)
-        if own is not None and not (name == "content-type" and (own in _SAYS_NOTHING or own == _guess(path))):
+        if own is not None and not (name == "content-type" and own in untold):
             found[name] = own
     return (MappingProxyType(found) if found else _NOTHING), writer
 

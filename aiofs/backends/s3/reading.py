@@ -189,7 +189,15 @@ def checksum(name: str, part: bytes | bytearray | memoryview) -> str:
 
 
 async def open_stream(
-    calls: Sdk, key: str, path: str, start: int, stop: int | None, *, match: str | None, whole: bool
+    calls: Sdk,
+    key: str,
+    path: str,
+    start: int,
+    stop: int | None,
+    *,
+    match: str | None,
+    whole: bool,
+    usual_type: str | None = None,
 ) -> S3Stream:
     """Make the first request of a stream: for the range, or with `whole` for all from the beginning of the file.
 
@@ -198,7 +206,7 @@ async def open_stream(
     """
     condition: dict[str, str] = {"IfMatch": f'"{match}"'} if match else {}
     if stop is not None and stop <= start:
-        return await _empty(calls, key, path, match)
+        return await _empty(calls, key, path, match, usual_type)
     if whole and start == 0:
         condition["ChecksumMode"] = "ENABLED"
     elif start or stop is not None:
@@ -206,14 +214,15 @@ async def open_stream(
     try:
         answer = await calls.send("get_object", path, Key=key, **condition)
     except NoSuchRange:
-        return await _empty(calls, key, path, match)
-    return S3Stream(calls, key, read_facts(answer.headers, path), path).attach(answer, start, stop)
+        return await _empty(calls, key, path, match, usual_type)
+    facts = read_facts(answer.headers, path, usual_type)
+    return S3Stream(calls, key, facts, path).attach(answer, start, stop)
 
 
-async def _empty(calls: Sdk, key: str, path: str, match: str | None) -> S3Stream:
+async def _empty(calls: Sdk, key: str, path: str, match: str | None, usual_type: str | None) -> S3Stream:
     """Return a stream that is at its end, of a file that ends before the range begins."""
     answer = await calls.send("head_object", path, Key=key)
-    facts = read_facts(answer.headers, path)
+    facts = read_facts(answer.headers, path, usual_type)
     if match and facts.version != match:
         raise Conflict.of(path, "this version of the file is not there any more")
     return S3Stream(calls, key, facts, path)

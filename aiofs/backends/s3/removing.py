@@ -33,9 +33,9 @@ async def each(paths: Sequence[str], look: Callable[[str], Awaitable[Any]]) -> N
 async def remove(store: Store, paths: Sequence[str]) -> None:
     """Remove objects, whether they are there or not."""
     # XML has no control characters, so keys that hold some go one by one; so does a key that is alone.
-    odd = paths if len(paths) == 1 else [path for path in paths if not path.isprintable()]
+    plain = [path for path in paths if store.key(path).isprintable()] if len(paths) > 1 else []
+    odd = [path for path in paths if not store.key(path).isprintable()] if plain else paths
     await each(odd, lambda path: store.calls.send("delete_object", path, Key=store.key(path)))
-    plain = [path for path in paths if path.isprintable()] if len(paths) > 1 else []
     for page in _batches(plain, PAGE):
         named = {store.key(path): path for path in page}
         objects = {"Objects": [{"Key": key} for key in named], "Quiet": True}

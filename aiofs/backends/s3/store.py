@@ -50,7 +50,7 @@ class Store:
         except NotFound:
             await self._check_bucket(path)
             raise
-        return read_facts(answer.headers, path)
+        return read_facts(answer.headers, path, self.settings.content_type)
 
     async def look(self, path: str) -> Facts | None:
         """Ask for an object's facts; `None` if there is none."""

@@ -17,6 +17,7 @@ import pytest
 from aiohttp import web
 
 from aiofs.backends.s3 import copying, writing
+from aiofs.backends.s3.reading import checksum
 from aiofs.driver import MIB
 from aiofs.errors import AccessDenied, AiofsError, NotFound, StoreMissing, TooLarge
 from aiofs.stores import S3FileSystem
@@ -69,6 +70,14 @@ async def test_below_a_prefix_the_rest_of_the_bucket_does_not_exist(connect: Con
     assert await inner.ls(recursive=False) == ["file"]
 
 
+async def test_many_are_removed_below_a_prefix_that_xml_cannot_name(connect: Connect, s3_server: S3Server) -> None:
+    fs = connect(s3_server, prefix="a\x01folder")
+    await fs.write_bytes("one", b"")
+    await fs.write_bytes("two", b"")
+    await fs.rm("one", "two")
+    assert await fs.ls() == []
+
+
 async def test_a_key_that_would_be_too_long_is_refused(connect: Connect, s3_server: S3Server) -> None:
     fs = connect(s3_server, prefix="p" * 100)
     await fs.write_bytes("é" * 450, b"")
@@ -113,6 +122,19 @@ async def test_the_content_type_is_guessed_set_and_kept(connect: Connect, s3_ser
     assert (await by_client(s3_server, "head_object", Key="page.html"))["ContentType"] == "image/x-any"
 
 
+@pytest.mark.parametrize("told", ["text/html", "application/octet-stream", "image/x-any"])
+async def test_a_content_type_that_is_not_the_one_of_new_files_is_kept(
+    told: str, connect: Connect, s3_server: S3Server
+) -> None:
+    fs = connect(s3_server, content_type="image/x-any", checksum="sha256")
+    await fs.write_bytes("new.html", b"", metadata={"kind": "page"})
+    assert (await fs.stat("new.html")).metadata == {"kind": "page"}
+    await by_client(s3_server, "put_object", Key="page.html", Body=b"<p>", ContentType=told)
+    async with fs.open("page.html", "a") as file:
+        await file.write(b"more")
+    assert (await by_client(s3_server, "head_object", Key="page.html"))["ContentType"] == told
+
+
 async def test_the_storage_class_is_passed_on(connect: Connect, s3_server: S3Server) -> None:
     fs = connect(s3_server, storage_class="STANDARD_IA")
     await fs.write_bytes("small", b"x")
@@ -137,6 +159,10 @@ async def test_checksums_are_offered(direct: bool, connect: Connect, s3_server: 
         assert seen[f"Checksum{name.upper()}"] == base64.b64encode(digest).decode()
         await fs.write_bytes("large", bytes(9 * MIB))
         assert await fs.read_bytes("large") == bytes(9 * MIB)
+        await fs.copy("large", "copy")  # which is of one piece
+        seen = await by_client(s3_server, "head_object", Key="copy", ChecksumMode="ENABLED")
+        assert seen[f"Checksum{name.upper()}"] == checksum(name, bytes(9 * MIB))
+        assert await fs.read_bytes("copy") == bytes(9 * MIB)
 
 
 async def test_large_files_are_copied_in_pieces(
