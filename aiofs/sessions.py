@@ -64,7 +64,7 @@ async def pour(stream: ReadStream, session: WriteSession, part_size: int) -> Ent
 async def whole_part(stream: ReadStream, size: int) -> bytes:
     """Return the next `size` bytes of a stream, fewer only at its end."""
     pieces: list[bytes] = []
-    while size and (piece := await stream.chunk(size)):
+    while size > 0 and (piece := await stream.chunk(size)):
         pieces.append(piece)
         size -= len(piece)
     return b"".join(pieces)
