@@ -131,6 +131,8 @@ def _settings(parts: SplitResult, scheme: Scheme) -> dict[str, Any]:
         if read is None:
             known = ", ".join(sorted(scheme.settings)) or "none"
             raise ValueError(f"{parts.scheme} URL has an unknown parameter {name!r}; known: {known}")
+        if name in settings:
+            raise ValueError(f"{parts.scheme} URL has the parameter {name!r} twice")
         try:
             settings[name] = read(value)
         except ValueError as error:

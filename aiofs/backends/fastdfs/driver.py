@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from aiofs.backends.fastdfs.checks import check_group
 from aiofs.backends.fastdfs.ids import FileId, looks_like_id
 from aiofs.backends.fastdfs.images import Images
 from aiofs.backends.fastdfs.index import IDENTITY, Index, Record, check_match, entry_of
@@ -48,7 +49,7 @@ class FastDFSDriver(Driver):
         self, client: FastDFSClient, index: Driver | None, *, group: str | None = None, close_index: bool = False
     ) -> None:
         self.client = client
-        self.group = group
+        self.group = None if group is None else check_group(group)
         self.images: Images = Images(self)
         self.recovery: Recovery = Recovery(self)
         self._index = None if index is None else Index(index)

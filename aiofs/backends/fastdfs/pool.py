@@ -48,6 +48,18 @@ class Limits:
     idle_check: float = 60.0
     """A connection that was idle for longer is tested before it is used."""
 
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        :raises ValueError: for one that cannot be meant.
+        """
+        for name in ("connect_timeout", "network_timeout", "pool_timeout"):
+            value = getattr(self, name)
+            if not value > 0:
+                raise ValueError(f"{name} {value!r}: it must be more than nothing")
+        if not isinstance(self.connections, int) or self.connections < 1:
+            raise ValueError(f"connections {self.connections!r}: it must be a whole number, 1 at least")
+
 
 class LimitOptions(TypedDict, total=False):
     """The fields of `Limits` that a client can be given."""

@@ -230,11 +230,13 @@ async def _is_node(client: redis.Redis) -> bool:
 def _pool(url: str) -> redis.ConnectionPool:
     """Return what a client would be made of; it connects nothing.
 
-    :raises ValueError: for another scheme, a path that is no database, or a parameter that redis-py does not know.
+    :raises ValueError: for another scheme, a path that is no database, or a parameter that redis-py does not take.
     """
     parts = urlsplit(url)
     if parts.scheme == "unix" and not parts.path:
         raise ValueError("the URL of a Redis: unix:// names no socket")
+    if parts.scheme == "unix" and parts.hostname:
+        raise ValueError(f"the URL of a Redis: unix:// names a host, {parts.hostname!r}: write unix:///the/whole/path")
     if parts.scheme != "unix" and not parts.path.removeprefix("/").isdecimal() and parts.path not in {"", "/"}:
         raise ValueError(f"the URL of a Redis: {parts.path!r} is no number of a database; at() gives a folder")
     pool = redis.ConnectionPool.from_url(url, **WHO)
@@ -242,6 +244,8 @@ def _pool(url: str) -> redis.ConnectionPool:
         pool.make_connection()  # which connects nothing yet
     except TypeError as error:
         raise ValueError(f"the URL of a Redis: {str(error).rpartition(') ')[2]}") from None
+    except exceptions.RedisError as error:
+        raise ValueError(f"the URL of a Redis: {error}") from None
     return pool
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from contextlib import AsyncExitStack, suppress
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from aiofs.backends.redis import scripts
@@ -48,9 +49,9 @@ class RedisDriver(Sweeper, Driver):
         chunk_size: int = CHUNK,
         page: int = 50_000,
     ) -> None:
-        for name, value in {"ttl": ttl, "lease": lease, "timeout": timeout, "chunk_size": chunk_size}.items():
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} {value!r}: it must be more than nothing")
+        _check_settings(ttl=ttl, lease=lease, timeout=timeout, chunk_size=chunk_size)
+        if chunked and chunk_size > LARGEST_VALUE:
+            raise ValueError(f"chunk_size {chunk_size!r}: a value of Redis holds {LARGEST_VALUE} bytes at most")
         super().__init__(Connection(url, client, timeout))
         self._ttl = 0 if ttl is None else milliseconds(ttl)
         self._lease = lease
@@ -236,6 +237,17 @@ class RedisDriver(Sweeper, Driver):
             if answer[0] == b"locked":
                 raise held_by(path, answer[2])
             check_answer(answer, path)
+
+
+def _check_settings(*, ttl: float | None, lease: float, timeout: float, chunk_size: int) -> None:
+    for name, value in {"ttl": ttl, "lease": lease, "timeout": timeout, "chunk_size": chunk_size}.items():
+        if value is not None and not value > 0:
+            raise ValueError(f"{name} {value!r}: it must be more than nothing")
+    for name, value in {"ttl": ttl, "lease": lease}.items():
+        if value == inf:
+            raise ValueError(f"{name} {value!r}: Redis counts it, so it must end")
+    if not isinstance(chunk_size, int):
+        raise ValueError(f"chunk_size {chunk_size!r}: it must be a whole number")  # noqa: TRY004 -- as other settings
 
 
 def _own(lease: Lease) -> RedisLease:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from aiofs.errors import TooLarge, Unsupported
+from aiofs.stores import FastDFSFileSystem
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -67,6 +68,23 @@ async def test_extensions(client: FastDFSClient, extension: str) -> None:
         await client.upload(b"x", extension=extension)
     with pytest.raises(ValueError, match="extension"):
         await client.upload_slave(NORMAL, "_s", b"x", extension=extension)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"group": "no group"},
+        {"connections": 0},
+        {"connections": 1.5},
+        {"connect_timeout": 0},
+        {"network_timeout": float("nan")},
+        {"pool_timeout": -1},
+    ],
+    ids=str,
+)
+def test_settings_that_make_no_sense(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(settings))):
+        FastDFSFileSystem("localhost", index=None, **settings)
 
 
 @pytest.mark.parametrize("group", ["", "a/b", "g" * 17, "gruppe-1", "ä"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import tracemalloc
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -324,6 +325,10 @@ async def test_thousands_at_once_wait_for_their_turn(most: int | None, valkey_ur
         ({"timeout": -1}, "timeout -1"),
         ({"ttl": 0}, "ttl 0"),
         ({"chunk_size": 0}, "chunk_size 0"),
+        ({"ttl": inf}, "ttl inf: Redis counts it"),
+        ({"lease": inf}, "lease inf: Redis counts it"),
+        ({"chunk_size": 1.5}, r"chunk_size 1\.5: it must be a whole number"),
+        ({"chunk_size": 1 << 30, "chunked": True}, "chunk_size 1073741824: a value of Redis holds 536870912 bytes"),
     ],
 )
 def test_settings_that_make_no_sense(settings: dict[str, Any], words: str) -> None:
@@ -342,6 +347,19 @@ def test_settings_that_make_no_sense(settings: dict[str, Any], words: str) -> No
 def test_clients_that_cannot_be_lent(url: str | None, client: Any, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         RedisFileSystem(url, client=client)
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("redis://localhost/0?protocol=9", "protocol"),
+        ("rediss://localhost/0?ssl_cert_reqs=perhaps", "perhaps"),
+        ("unix://run/redis.sock", "unix:// names a host, 'run'"),
+    ],
+)
+def test_urls_that_redis_py_does_not_take(url: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        RedisFileSystem(url)
 
 
 @pytest.mark.parametrize(
