@@ -44,8 +44,10 @@ async def _lines(connection: Connection, patience: float) -> AsyncIterator[bytes
     total = 0
     while data := await _more(connection, patience):
         total += len(data)
-        *lines, rest = (rest + data).split(b"\n")
-        if len(rest) > _LONGEST_LINE:
+        rest += data
+        *lines, begun = rest[:-_TRAILER].split(b"\n")  # which is a byte of some lengths, too
+        rest = begun + rest[-_TRAILER:]
+        if len(begun) > _LONGEST_LINE:
             raise ProtocolError("a log of names that has no lines")
         for line in lines:
             yield line

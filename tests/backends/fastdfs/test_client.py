@@ -298,6 +298,17 @@ async def test_names(client: FastDFSClient, cluster: Cluster) -> None:
         await anext(client.names("group1"))
 
 
+async def test_names_in_a_log_whose_length_has_the_byte_of_a_line_break(
+    client: FastDFSClient, cluster: Cluster
+) -> None:
+    await client.upload(b"data")
+    (line,) = cluster.storages[0].log
+    length = len("{} {} {}\n".format(*line))
+    count = next(count for count in range(1, 1000) if b"\n" in (count * length).to_bytes(8))
+    cluster.storages[0].log = [line] * count
+    assert len([logged async for logged in client.names("group1")]) == count
+
+
 async def test_names_of_another_group_are_refused(client: FastDFSClient) -> None:
     with pytest.raises(AiofsError) as caught:
         await anext(client.names("group2", storage="10.0.1.1"))
