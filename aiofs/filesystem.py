@@ -192,16 +192,16 @@ class FileSystem(FileLikeSystem):
 
     async def walk(self, path: str = "") -> AsyncIterator[tuple[str, list[str], list[str]]]:
         """Yield `(folder, folders in it, files in it)` from `path` downwards, as `os.walk` does."""
-        folder = check_folder(path)
-        cut = len(under(folder))
-        entries = await self.ls(folder, recursive=False)
-        if folder and not entries:
-            return  # a folder is there as long as a file is
-        folders = [name[cut:-1] for name in entries if name.endswith("/")]
-        yield folder, folders, [name[cut:] for name in entries if not name.endswith("/")]
-        for child in folders:
-            async for level in self.walk(under(folder) + child):
-                yield level
+        todo = [check_folder(path)]
+        while todo:
+            folder = todo.pop()
+            cut = len(under(folder))
+            entries = await self.ls(folder, recursive=False)
+            if folder and not entries:
+                continue  # a folder is there as long as a file is
+            folders = [name[cut:-1] for name in entries if name.endswith("/")]
+            yield folder, folders, [name[cut:] for name in entries if not name.endswith("/")]
+            todo += [under(folder) + child for child in reversed(folders)]
 
     async def stat(self, path: str) -> Entry:
         """Describe the file: size, time of its last change, version, metadata.

@@ -264,3 +264,15 @@ def test_a_prefix_is_text(prefix: Any) -> None:
 def test_a_prefix_that_no_name_begins_with(prefix: str) -> None:
     with pytest.raises(ValueError, match="path"):
         Prefix(prefix)
+
+
+async def test_a_walk_goes_as_deep_as_names_do_and_can_be_pruned() -> None:
+    fs = aiofs.MemoryFileSystem()
+    for name in ("a/" * 1500 + "file", "b/c/file", "b/file"):
+        await fs.write_bytes(name, b"")
+    assert len(await listed(fs)) == 1503
+    seen = []
+    async for folder, folders, _ in fs.walk():
+        seen.append(folder)
+        folders[:] = [name for name in folders if name != "a"]
+    assert seen == ["", "b", "b/c"]
