@@ -32,6 +32,8 @@ REQUESTS = 80
 """So many wait for an answer at the same time; others wait for their turn, however long that takes."""
 CONNECTIONS = 10_000
 """As good as any number: a reader that pauses in a large file keeps its own."""
+LONGEST_WAIT = 20
+"""For how many seconds the SDK waits between two attempts at most."""
 
 
 @dataclass
@@ -58,7 +60,8 @@ class Clients:
         self._settings = settings
         # The SDK's own timeouts do not see a server that takes no more of a body. All its attempts, and the waits
         # between them, fit in here.
-        self.patience: float = settings.attempts * settings.timeout + 2.0 ** (settings.attempts - 1)
+        waits = min(2 ** (settings.attempts - 1), settings.attempts * LONGEST_WAIT)
+        self.patience: float = settings.attempts * settings.timeout + waits
         self._held = PerLoop(settings, Held, Held.aclose)
 
     async def client(self) -> Any:

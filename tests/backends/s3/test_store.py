@@ -78,6 +78,12 @@ async def test_many_are_removed_below_a_prefix_that_xml_cannot_name(connect: Con
     assert await fs.ls() == []
 
 
+async def test_a_request_may_be_tried_as_often_as_one_likes(connect: Connect, s3_server: S3Server) -> None:
+    fs = connect(s3_server, attempts=5000)
+    await fs.write_bytes("file", b"bytes")
+    assert await fs.read_bytes("file") == b"bytes"
+
+
 async def test_a_key_that_would_be_too_long_is_refused(connect: Connect, s3_server: S3Server) -> None:
     fs = connect(s3_server, prefix="p" * 100)
     await fs.write_bytes("é" * 450, b"")
