@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from aiofs.driver import ABSENT, Driver, Entry, Lease, WriteSession
-from aiofs.errors import NotFound, place
+from aiofs.errors import AiofsError, NotFound, place
+from aiofs.sessions import EndedSession
 from aiofs.shield import finish
 from aiofs.transactions.errors import LeftBehind, Overtaken, Unfinished, one_of
 from aiofs.transactions.steps import Rewrite, Source, Step
@@ -71,6 +72,12 @@ class Work:
             return True
         return entry is not None and isinstance(self.session, Rewrite) and await self.session.is_done(entry)
 
+    async def waits(self) -> bool:
+        """Whether the step may still have to be done: nobody did it, or nobody can tell."""
+        if isinstance(self.session, EndedSession) or await self.is_done():
+            return False
+        return await self.present() in {self.step.base, None}
+
     async def _was_done(self) -> bool:
         try:
             return await self.is_done()
@@ -83,9 +90,7 @@ class Work:
         :raises Overtaken: if somebody else changed the file since.
         """
         path, base = self.step.path, self.step.base
-        await self.session.abort()
-        if self.lease is not None:
-            await self.lease.release()
+        await self.let_go()
         lease = await self.driver.lock(path)
         try:
             version = await self.present()
@@ -102,6 +107,12 @@ class Work:
                 await self.images.restore(path, self.step.tag, lease, match=version)
         finally:
             await finish(lease.release())
+
+    async def let_go(self) -> None:
+        """Let go of what is staged, and of the lock."""
+        await self.session.abort()
+        if self.lease is not None:
+            await self.lease.release()
 
     async def leave(self) -> None:
         """Let the step wait for whoever recovers it."""
@@ -122,7 +133,8 @@ class Publication:
     def __init__(self, works: Sequence[Work], log: Log) -> None:
         self._works = works
         self._log = log
-        self._overtaken: list[Overtaken] = []
+        self.overtaken: list[Overtaken] = []
+        """What somebody else changed since, and is as they left it."""
 
     async def run(self) -> None:
         """Publish everything.
@@ -138,6 +150,21 @@ class Publication:
             await self._give_up(cause)
         await self.clear()
 
+    async def resume(self) -> None:
+        """Publish what a process that is gone had decided.
+
+        It may have published everything, and said so, before others went on from there. So this is undone only if
+        something that was not published is refused; and a store that is away is a reason to wait.
+        """
+        try:
+            await self._publish()
+        except Exception as cause:
+            if _may_pass(cause):
+                raise await self._unfinished(cause, []) from None
+            if not await self._was_published(cause):
+                await self._give_up(cause)
+        await self.clear()
+
     async def undo(self) -> None:
         """Put everything back.
 
@@ -149,14 +176,14 @@ class Publication:
             try:
                 await work.undo()
             except Overtaken as error:
-                self._overtaken.append(error)
+                self.overtaken.append(error)
             except Exception as error:
                 failures.append(_told(error, work))
         if failures:
             raise ExceptionGroup("not everything could be put back; recover() will go on", failures)
         await self.clear()
-        if self._overtaken:
-            raise one_of("files that somebody else changed since were not put back", [*self._overtaken])
+        if self.overtaken:
+            raise one_of("files that somebody else changed since were not put back", [*self.overtaken])
 
     async def clear(self) -> None:
         """Remove the before-images and the log.
@@ -177,6 +204,21 @@ class Publication:
             await each(self._works, Work.keep_image)
         await each([work for work in self._works if not work.step.removes], Work.publish)
         await each([work for work in self._works if work.step.removes], Work.publish)
+
+    async def _was_published(self, cause: Exception) -> bool:
+        """Whether no step waits to be done any more; then all of them are let go of."""
+        try:
+            for work in self._works:
+                if await work.waits():
+                    return False
+            for work in self._works:
+                await work.let_go()
+                if not await work.is_done():
+                    reason = "somebody else changed this file since it was published; it stays as they left it"
+                    self.overtaken.append(Overtaken.of(work.step.path, reason))
+        except Exception as error:
+            raise await self._unfinished(cause, [error]) from None
+        return True
 
     async def _give_up(self, cause: Exception) -> NoReturn:
         published = {str(number): work.published for number, work in enumerate(self._works)}
@@ -237,6 +279,13 @@ async def each(items: Iterable[Item], do: Callable[[Item], Awaitable[Any]]) -> N
             group.create_task(work())
     if failures:
         raise one_of("several steps failed", failures)
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the store may not refuse the same at another time."""
+    if isinstance(error, ExceptionGroup):
+        return any(_may_pass(one) for one in error.exceptions)
+    return isinstance(error, AiofsError) and error.retryable
 
 
 def _told(error: Exception, item: object) -> Exception:

@@ -34,7 +34,7 @@ class Recovered:
     """What `recover` found: the numbers of transactions, by what became of them."""
 
     finished: list[str] = field(default_factory=list)
-    """Decided before; all of it is published now."""
+    """Decided before; all of it is published now, or was before somebody else changed it."""
     undone: list[str] = field(default_factory=list)
     """Not decided, or refused by a store; everything is as it was before."""
     live: list[str] = field(default_factory=list)
@@ -44,7 +44,7 @@ class Recovered:
     failed: list[Exception] = field(default_factory=list)
     """What went wrong; what it concerns stays in the journal."""
     overtaken: list[Exception] = field(default_factory=list)
-    """Files that could not be put back because somebody else had changed them since; they are as they left them."""
+    """Files that somebody else changed since they were published; they are as they left them."""
 
     @property
     def ended(self) -> bool:
@@ -76,6 +76,11 @@ async def recover_once(stores: Mapping[str, Driver], journal: Journal) -> None:
         if report.failed:
             raise ExceptionGroup("unfinished transactions could not be recovered", report.failed)
         _recovered.add(journal.driver)
+
+
+def look_again(journal: Journal) -> None:
+    """Have the next transaction of this process recover: a part of one that ended is left."""
+    _recovered.discard(journal.driver)
 
 
 async def _sweep_locks(journal: Journal) -> None:
@@ -205,8 +210,9 @@ async def _end_decided(
     publication = Publication(works, log)
     try:
         if undo is None:
-            await publication.run()
+            await publication.resume()
             report.finished.append(log.unit)
+            report.overtaken += publication.overtaken
             await _tidy(works)
             return
         for number, version in undo["published"].items():

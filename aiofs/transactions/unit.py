@@ -20,7 +20,7 @@ from aiofs.transactions.errors import LeftBehind, Spoiled, Unfinished, fail, one
 from aiofs.transactions.journal import Journal, Log, last
 from aiofs.transactions.preparing import Preparation, abort_all, version_of
 from aiofs.transactions.publishing import Publication, Work, each, leave_all
-from aiofs.transactions.recovery import recover_once, recover_units
+from aiofs.transactions.recovery import look_again, recover_once, recover_units
 from aiofs.transactions.staging import UnitDriver
 
 if TYPE_CHECKING:
@@ -226,6 +226,7 @@ class Unit:
                 trouble += await self._write_decision(self._log, works)
                 await Publication(works, self._log).run()
             except LeftBehind as error:
+                look_again(self._journal)
                 trouble.append(error)
             except Exception as error:
                 self.state = "unfinished" if _is_unfinished(error) else "rolled back"

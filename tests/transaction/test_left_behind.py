@@ -1,0 +1,133 @@
+"""A transaction that is committed, and said so, while its journal could not be removed: others go on from there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aiofs.driver import Layer
+from aiofs.errors import Unreachable
+from aiofs.paths import is_reserved
+from aiofs.stores import MemoryFileSystem, RedisFileSystem
+from aiofs.testing import Chaos
+from aiofs.transactions.errors import LeftBehind, Unfinished
+from aiofs.transactions.system import recover, transaction
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from aiofs.filesystem import FileSystem
+    from aiofs.transactions.recovery import Recovered
+
+OLD = {"changed": b"old", "kept": b"old", "gone": b"old"}
+NEW = {"changed": b"new", "kept": b"new", "made": b"new"}
+
+
+class Bare(Layer):
+    """Hides all powers of a store, so that what is written to a journal is a file for each line."""
+
+
+class Traces:
+    """Stores in which a committed transaction left its journal."""
+
+    def __init__(self, data: FileSystem) -> None:
+        self.data = data
+        self.away = Chaos()
+        self.journal = MemoryFileSystem().over(Bare(), self.away)
+
+    async def commit(self) -> None:
+        """Commit, while the journal cannot be removed."""
+        self.away.fail("delete", Unreachable.of(None, "the journal is away"))
+        with pytest.raises(LeftBehind, match="is committed, all of it is there"):
+            await self.change()
+        assert await self.files() == NEW
+
+    async def change(self, data: FileSystem | None = None) -> None:
+        """Make the new files of the old ones, in a transaction."""
+        for path, content in OLD.items():
+            await self.data.write_bytes(path, content)
+        async with transaction({"data": data or self.data}, journal=self.journal) as tx:
+            for path, content in NEW.items():
+                await tx["data"].write_bytes(path, content)
+            await tx["data"].rm("gone")
+
+    async def recover(self, data: FileSystem | None = None) -> Recovered:
+        return await recover({"data": data or self.data}, journal=self.journal)
+
+    async def files(self) -> dict[str, bytes]:
+        return {path: await self.data.read_bytes(path) for path in await self.data.ls()}
+
+    async def left(self) -> list[str]:
+        """Return what is left of the journal, and staged beside the data."""
+        drivers = self.data.driver, self.journal.driver
+        return [entry.path for driver in drivers async for entry in driver.list() if is_reserved(entry.path)]
+
+
+@pytest.fixture
+async def traces(valkey_url: str) -> AsyncIterator[Traces]:
+    async with RedisFileSystem(valkey_url) as data:
+        yield Traces(data)
+
+
+async def test_what_others_changed_since_is_theirs_and_the_rest_stays_published(traces: Traces) -> None:
+    await traces.commit()
+    await traces.data.write_bytes("changed", b"since")
+    await traces.data.write_bytes("gone", b"again")
+    report = await traces.recover()
+    assert (len(report.finished), report.undone, report.failed) == (1, [], [])
+    assert {error.filename for error in report.overtaken if isinstance(error, OSError)} == {"changed", "gone"}
+    assert await traces.files() == {**NEW, "changed": b"since", "gone": b"again"}
+    assert await traces.left() == []
+
+
+async def test_what_others_removed_since_stays_removed(traces: Traces) -> None:
+    await traces.commit()
+    await traces.data.rm("changed")
+    report = await traces.recover()
+    assert (len(report.finished), report.undone, report.failed) == (1, [], [])
+    assert await traces.files() == {path: data for path, data in NEW.items() if path != "changed"}
+    assert await traces.left() == []
+
+
+async def test_a_store_that_is_away_is_waited_for(traces: Traces) -> None:
+    await traces.commit()
+    await traces.data.write_bytes("changed", b"since")
+    away = Chaos()
+    for nth in range(1, 20):
+        away.fail("stat", Unreachable.of(None, "the store is away"), nth=nth)
+    with pytest.raises(ExceptionGroup) as caught:
+        await traces.recover(traces.data.over(away))
+    assert caught.group_contains(Unfinished)
+    assert await traces.files() == {**NEW, "changed": b"since"}
+    assert len((await traces.recover()).finished) == 1
+    assert await traces.files() == {**NEW, "changed": b"since"}
+    assert await traces.left() == []
+
+
+async def test_the_next_transaction_of_the_process_removes_the_journal(traces: Traces) -> None:
+    async with transaction({"data": traces.data}, journal=traces.journal):
+        pass
+    await traces.commit()
+    assert await traces.left()
+    async with transaction({"data": traces.data}, journal=traces.journal) as tx:
+        assert await traces.left() == []
+        await tx["data"].write_bytes("kept", b"newer")
+    assert await traces.files() == {**NEW, "kept": b"newer"}
+
+
+async def test_what_was_published_is_undone_where_the_rest_is_refused(traces: Traces) -> None:
+    """Nobody was told that it is committed: it ended with one file published, when neither store could be reached."""
+    away = Chaos()
+    for nth in range(2, 20):
+        away.fail("commit", Unreachable.of(None, "the store is away"), nth=nth)
+    traces.away.fail("begin", Unreachable.of(None, "the journal is away"), nth=2)
+    with pytest.raises(ExceptionGroup) as caught:
+        await traces.change(traces.data.over(away))
+    assert caught.group_contains(Unfinished)
+    assert (await traces.files())["changed"] == b"new"
+    await traces.data.write_bytes("kept", b"since")
+    report = await traces.recover()
+    assert (report.finished, len(report.undone), report.failed) == ([], 1, [])
+    assert await traces.files() == {**OLD, "kept": b"since"}
+    assert await traces.left() == []
