@@ -61,21 +61,25 @@ async def walk_names(names: AsyncIterable[str], top: str) -> AsyncIterator[tuple
     levels: dict[str, tuple[dict[str, None], list[str]]] = {top: ({}, [])}
     async for name in names:
         folder, _, leaf = name.rpartition("/")
-        _level(levels, folder, top)[1].append(leaf)
+        _make(levels, folder)
+        levels[folder][1].append(leaf)
     todo = [top] if not top or any(levels[top]) else []
     while todo:
         folder = todo.pop()
-        folders, files = levels[folder]
-        yield folder, list(folders), files
-        todo += [f"{folder}/{child}" if folder else child for child in reversed(folders)]
+        if folder in levels:
+            found, files = levels[folder]
+            folders = list(found)
+            yield folder, folders, files
+            todo += [f"{folder}/{child}" if folder else child for child in reversed(folders)]
 
 
-def _level(
-    levels: dict[str, tuple[dict[str, None], list[str]]], folder: str, top: str
-) -> tuple[dict[str, None], list[str]]:
-    """Return the level of `folder`, made and entered in its parents where it is new."""
-    if folder not in levels and folder != top:
-        parent, _, leaf = folder.rpartition("/")
-        _level(levels, parent, top)[0][leaf] = None
+def _make(levels: dict[str, tuple[dict[str, None], list[str]]], folder: str) -> None:
+    """Make the level of `folder`, and those above it, where they are new; each is entered in its parent."""
+    made = []
+    while folder not in levels:
         levels[folder] = ({}, [])
-    return levels[folder]
+        made.append(folder)
+        folder = folder.rpartition("/")[0]
+    for folder in made:
+        above, _, leaf = folder.rpartition("/")
+        levels[above][0][leaf] = None

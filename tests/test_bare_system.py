@@ -118,6 +118,16 @@ async def test_listing(pages: Pages) -> None:
     assert [level async for level in pages.walk("a")] == [("a", ["b"], ["one.txt"]), ("a/b", [], ["two.txt"])]
 
 
+async def test_a_walk_goes_as_deep_as_names_do_and_can_be_pruned(pages: Pages) -> None:
+    await pages.write_bytes("d/" * 1500 + "file", b"")
+    assert len([folder async for folder, _, _ in pages.walk()]) == 1503
+    seen = []
+    async for folder, folders, _ in pages.walk():
+        seen.append(folder)
+        folders[:] = ["not there", *(name for name in folders if name != "d")]
+    assert seen == ["", "a", "a/b"]
+
+
 async def test_copying_and_moving(pages: Pages) -> None:
     await pages.copy("three", "four")
     await pages.move("three", "five")
