@@ -69,7 +69,7 @@ class RedisSession(WriteSession):
         self._base = base
         self._identity = identity or lease.next_session()
         self._size = 0
-        self._first: Part | None = None
+        self._first: memoryview | None = None
         self._staged: list[str] = []
         self._hash: Any = hashlib.sha1(usedforsecurity=False)
         self._adopted = False
@@ -84,7 +84,7 @@ class RedisSession(WriteSession):
         if self._hash is not None:
             self._hash.update(part)
         if not self._size and not self._staged and len(part) <= self._part_size:
-            self._first = part
+            self._first = memoryview(part)  # some versions of redis-py send no bytearray
         else:
             await self._stage_first()
             await self._put(self._size, part)
