@@ -10,8 +10,9 @@ import hashlib
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
+from aiofs.backends.fastdfs.ids import FileId, looks_like_id
 from aiofs.backends.fastdfs.index import check_match
-from aiofs.errors import NotFound
+from aiofs.errors import NotFound, Unsupported
 from aiofs.shield import finish
 
 if TYPE_CHECKING:
@@ -43,7 +44,12 @@ class Images:
                 yield entry.path, str((await index.find(entry.path)).file)
 
     async def keep(self, path: str, tag: str) -> None:
-        """Keep the file as it is now, unless something is kept under this tag already."""
+        """Keep the file as it is now, unless something is kept under this tag already.
+
+        :raises Unsupported: for an appender, which stays the same file when it changes.
+        """
+        if looks_like_id(path) and FileId.parse(path).kind == "appender":
+            raise Unsupported.of(path, "what an appender was cannot be kept: change it outside of the transaction")
         index, image = self._driver.index, _image(path, tag)
         record = await index.get(path)
         if record is None:

@@ -10,7 +10,7 @@ from aiofs.backends.fastdfs.index import check_match
 from aiofs.backends.fastdfs.labels import label
 from aiofs.backends.fastdfs.streams import about
 from aiofs.driver import MIB, Entry, WriteSession
-from aiofs.errors import Conflict
+from aiofs.errors import Conflict, Unsupported
 from aiofs.shield import finish
 from aiofs.spool import Spool
 
@@ -155,6 +155,10 @@ class AppenderSession(WriteSession):
     async def copy_range(self, start: int, stop: int) -> None:
         """Leave bytes as they are."""
         self._size += stop - start
+
+    async def prepare(self) -> dict[str, Any]:
+        """Refuse: until they are published, the changes are here alone."""
+        raise Unsupported.of(self._file, "a large appender cannot be written in a transaction: change it outside of it")
 
     async def commit(self) -> Entry:
         """Change the file."""

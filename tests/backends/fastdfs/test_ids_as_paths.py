@@ -11,6 +11,8 @@ from aiofs import (
     FastDFSFileSystem,
     Locked,
     Unsupported,
+    fsck,
+    transaction,
 )
 from aiofs.backends.fastdfs import FileId
 from aiofs.driver import MIB
@@ -111,6 +113,35 @@ async def test_appender_that_was_changed_meanwhile(bare: FastDFSFileSystem, clus
     with pytest.raises(Conflict):
         await handle.close()
     assert await bare.read_bytes(log) == b"old theirs"
+
+
+@pytest.mark.parametrize("size", [10, 2 * MIB])
+async def test_a_transaction_refuses_a_large_appender(fs: FastDFSFileSystem, size: int) -> None:
+    log = await fs.create(bytes(2 * MIB), appender=True)
+
+    async def change() -> None:
+        async with transaction(fs) as tx:
+            await tx.write_bytes("name", b"new")
+            async with tx.open(log, "r+") as handle:
+                await handle.write(b"changed")
+                await handle.truncate(size)
+
+    with pytest.raises(Unsupported) as caught:
+        await change()
+    assert caught.value.filename == log
+    assert await fs.read_bytes(log) == bytes(2 * MIB)
+    assert not await fs.exists("name")
+    assert await fsck(fs) == []
+
+
+async def test_a_transaction_changes_a_small_appender(fs: FastDFSFileSystem) -> None:
+    log = await fs.create(b"old", appender=True)
+    async with transaction(fs) as tx:
+        await tx.copy(log, "before")
+        async with tx.open(log, "a") as handle:
+            await handle.write(b" and new")
+    assert await fs.read_bytes(log) == b"old and new"
+    assert await fs.read_bytes("before") == b"old"
 
 
 async def test_writers_of_an_appender_exclude_each_other(fs: FastDFSFileSystem, bare: FastDFSFileSystem) -> None:
