@@ -11,7 +11,7 @@ from aiofs.errors import AiofsError, NotFound, place
 from aiofs.sessions import EndedSession
 from aiofs.shield import finish
 from aiofs.transactions.errors import LeftBehind, Overtaken, Unfinished, one_of
-from aiofs.transactions.steps import Rewrite, Source, Step
+from aiofs.transactions.steps import Rewrite, Source, Step, Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -76,7 +76,14 @@ class Work:
         """Whether the step may still have to be done: nobody did it, or nobody can tell."""
         if isinstance(self.session, EndedSession) or await self.is_done():
             return False
+        if isinstance(self.session, Waiting) and not await self.session.is_there():
+            return False
         return await self.present() in {self.step.base, None}
+
+    @property
+    def may_have_gone(self) -> bool:
+        """Whether a file that is not there may have been published, and removed by somebody else since."""
+        return self.step.base == ABSENT and not self.driver.capabilities.holds
 
     async def _was_done(self) -> bool:
         try:
@@ -145,7 +152,7 @@ class Publication:
         :raises LeftBehind: if everything is published and only traces are left.
         """
         try:
-            await self._publish()
+            await self._publish(self._works)
         except Exception as cause:
             await self._give_up(cause)
         await self.clear()
@@ -154,15 +161,24 @@ class Publication:
         """Publish what a process that is gone had decided.
 
         It may have published everything, and said so, before others went on from there. So this is undone only if
-        something that was not published is refused; and a store that is away is a reason to wait.
+        something still waits to be published; and a store that is away is a reason to wait. Nothing of that is
+        published before it is known what became of the rest: afterwards nobody could tell that it had waited.
         """
         try:
-            await self._publish()
+            waiting = [work for work in self._works if await work.waits()]
+        except Exception as error:
+            raise await self._unfinished(error, []) from None
+        settled = [work for work in self._works if work not in waiting]
+        refused = await self._refused(settled)
+        if refused and (settled == [*refused] or not all(work.may_have_gone for work in waiting)) and waiting:
+            await self._give_up(one_of("files were changed before they were published", [*refused.values()]))
+        try:
+            await self._publish(waiting)
         except Exception as cause:
             if _may_pass(cause):
                 raise await self._unfinished(cause, []) from None
-            if not await self._was_published(cause):
-                await self._give_up(cause)
+            await self._give_up(cause)
+        await self._pass_over([*refused])
         await self.clear()
 
     async def undo(self) -> None:
@@ -199,26 +215,43 @@ class Publication:
                 self._log.name("log"), "the transaction has ended, but not all traces of it could be removed"
             ) from error
 
-    async def _publish(self) -> None:
+    async def _publish(self, works: Sequence[Work]) -> None:
         if len(self._works) > 1:  # of a single step there is nothing to put back
-            await each(self._works, Work.keep_image)
-        await each([work for work in self._works if not work.step.removes], Work.publish)
-        await each([work for work in self._works if work.step.removes], Work.publish)
+            await each(works, Work.keep_image)
+        await each([work for work in works if not work.step.removes], Work.publish)
+        await each([work for work in works if work.step.removes], Work.publish)
 
-    async def _was_published(self, cause: Exception) -> bool:
-        """Whether no step waits to be done any more; then all of them are let go of."""
+    async def _refused(self, settled: Sequence[Work]) -> dict[Work, Exception]:
+        """Return which of the steps that do not wait were not done, or were and have been changed since; and why.
+
+        Asking the store to publish them tells, and changes nothing: none of them finds the version that it replaces.
+        """
+        refused: dict[Work, Exception] = {}
+
+        async def ask(work: Work) -> None:
+            try:
+                await work.publish()
+            except OSError as error:
+                refused[work] = _told(error, work)
+
         try:
-            for work in self._works:
-                if await work.waits():
-                    return False
-            for work in self._works:
-                await work.let_go()
-                if not await work.is_done():
-                    reason = "somebody else changed this file since it was published; it stays as they left it"
-                    self.overtaken.append(Overtaken.of(work.step.path, reason))
+            await each(settled, ask)
         except Exception as error:
-            raise await self._unfinished(cause, [error]) from None
-        return True
+            raise await self._unfinished(error, []) from None
+        passing = [error for error in refused.values() if _may_pass(error)]
+        if passing:
+            raise await self._unfinished(passing[0], passing[1:])
+        return {work: refused[work] for work in settled if work in refused}
+
+    async def _pass_over(self, refused: Sequence[Work]) -> None:
+        """Let go of steps that somebody else went on from."""
+        try:
+            for work in refused:
+                await work.let_go()
+                reason = "somebody else changed this file since it was published; it stays as they left it"
+                self.overtaken.append(Overtaken.of(work.step.path, reason))
+        except Exception as error:
+            raise await self._unfinished(error, []) from None
 
     async def _give_up(self, cause: Exception) -> NoReturn:
         published = {str(number): work.published for number, work in enumerate(self._works)}

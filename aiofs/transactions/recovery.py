@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 from aiofs.driver import Sweeps
 from aiofs.errors import AlreadyExists, Locked
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from aiofs.transactions.journal import Journal, Log, Record
 
 _recovered: WeakSet[Driver] = WeakSet()
+_left: WeakKeyDictionary[Driver, set[str]] = WeakKeyDictionary()
+"""What transactions of this process left in their journals, and nobody recovered yet."""
 
 
 @dataclass(slots=True)
@@ -67,20 +69,23 @@ async def recover_units(stores: Mapping[str, Driver], journal: Journal) -> Recov
 
 
 async def recover_once(stores: Mapping[str, Driver], journal: Journal) -> None:
-    """Recover, if this process did not look at this journal before.
+    """Recover, if this process did not look at this journal before, or left something in it since.
 
     :raises ExceptionGroup: of what went wrong.
     """
-    if journal.driver not in _recovered:
+    left = _left.setdefault(journal.driver, set())
+    if left or journal.driver not in _recovered:
+        before = set(left)
         report = await recover_units(stores, journal)
         if report.failed:
             raise ExceptionGroup("unfinished transactions could not be recovered", report.failed)
+        left -= before.difference(report.live, report.foreign)
         _recovered.add(journal.driver)
 
 
-def look_again(journal: Journal) -> None:
-    """Have the next transaction of this process recover: a part of one that ended is left."""
-    _recovered.discard(journal.driver)
+def look_again(journal: Journal, unit: str) -> None:
+    """Have the next transaction of this process recover one that has ended, and left its log."""
+    _left.setdefault(journal.driver, set()).add(unit)
 
 
 async def _sweep_locks(journal: Journal) -> None:

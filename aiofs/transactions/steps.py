@@ -100,6 +100,12 @@ class Waiting(WriteSession):
         """Refuse: it was prepared."""
         raise Conflict.of(self._token["path"], f"{len(part)} bytes more for a step that was prepared")
 
+    async def is_there(self) -> bool:
+        """Whether the store still keeps it: it was neither published nor aborted."""
+        session = await self._driver.resume(self._token)
+        await session.leave()
+        return not isinstance(session, EndedSession)
+
     async def commit(self) -> Entry:
         """Have the store publish it."""
         session = await self._driver.resume(self._token)

@@ -226,7 +226,6 @@ class Unit:
                 trouble += await self._write_decision(self._log, works)
                 await Publication(works, self._log).run()
             except LeftBehind as error:
-                look_again(self._journal)
                 trouble.append(error)
             except Exception as error:
                 self.state = "unfinished" if _is_unfinished(error) else "rolled back"
@@ -277,6 +276,8 @@ class Unit:
             log = self._log
         if log is not None and not log.ended:
             failures += await _collect(log.end() if erase else log.release())
+            if not log.ended:  # others may come first, but not this process
+                look_again(self._journal, log.unit)
         self._log = None
         self._ended = True
         return failures

@@ -131,3 +131,63 @@ async def test_what_was_published_is_undone_where_the_rest_is_refused(traces: Tr
     assert (report.finished, len(report.undone), report.failed) == ([], 1, [])
     assert await traces.files() == {**OLD, "kept": b"since"}
     assert await traces.left() == []
+
+
+async def test_what_still_waits_is_not_published_where_the_rest_is_refused(traces: Traces) -> None:
+    """It ended before anything was published; afterwards nobody could tell that a file had waited."""
+    with pytest.raises(ExceptionGroup) as caught:
+        await give(traces, published=0)
+    assert caught.group_contains(Unfinished)
+    await traces.data.write_bytes("bob", b"since")
+    report = await traces.recover()
+    assert (report.finished, len(report.undone), report.failed) == ([], 1, [])
+    assert await traces.files() == {"ann": b"100", "bob": b"since"}
+    assert await traces.left() == []
+
+
+async def test_what_a_store_that_holds_writes_published_does_not_wait(traces: Traces) -> None:
+    """Somebody removed the file that was made there, and another went on from one in the store that does not hold."""
+    memory = MemoryFileSystem()
+    stores = {"data": traces.data, "memory": memory}
+    for path in "ann", "bob":
+        await traces.data.write_bytes(path, b"100")
+    traces.away.fail("delete", Unreachable.of(None, "the journal is away"))
+    with pytest.raises(LeftBehind):
+        async with transaction(stores, journal=traces.journal) as tx:
+            await tx["data"].write_bytes("ann", b"70")
+            await tx["data"].write_bytes("bob", b"130")
+            await tx["memory"].write_bytes("made", b"new")
+    await traces.data.write_bytes("bob", b"since")
+    await memory.rm("made")
+    report = await recover(stores, journal=traces.journal)
+    assert (len(report.finished), report.undone, report.failed) == (1, [], [])
+    assert await traces.files() == {"ann": b"70", "bob": b"since"}
+    assert await memory.ls() == []
+    assert await traces.left() == []
+
+
+async def test_the_next_transaction_of_the_process_does_not_overtake_an_unfinished_one(traces: Traces) -> None:
+    async with transaction({"data": traces.data}, journal=traces.journal):
+        pass
+    with pytest.raises(ExceptionGroup) as caught:
+        await give(traces, published=1)
+    assert caught.group_contains(Unfinished)
+    assert await traces.files() == {"ann": b"70", "bob": b"100"}
+    async with transaction({"data": traces.data}, journal=traces.journal) as tx:
+        assert await traces.left() == []
+        assert await tx["data"].read_bytes("bob") == b"130"
+        await tx["data"].write_bytes("bob", b"120")
+    assert await traces.files() == {"ann": b"70", "bob": b"120"}
+
+
+async def give(traces: Traces, *, published: int) -> None:
+    """Have ann give 30 to bob, while the data goes away after some files were published, and the journal too."""
+    away = Chaos()
+    for path in "ann", "bob":
+        await traces.data.write_bytes(path, b"100")
+    for nth in range(published + 1, 20):
+        away.fail("commit", Unreachable.of(None, "the store is away"), nth=nth)
+    traces.away.fail("begin", Unreachable.of(None, "the journal is away"), nth=2)
+    async with transaction({"data": traces.data.over(away)}, journal=traces.journal) as tx:
+        await tx["data"].write_bytes("ann", b"70")
+        await tx["data"].write_bytes("bob", b"130")
