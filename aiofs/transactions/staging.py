@@ -99,7 +99,7 @@ class UnitDriver(Driver):
         self.capabilities: Capabilities = replace(base.capabilities, resume=False, holds=False, rewrite=True)
         self.part_size: int = base.part_size
         self.window: int | None = base.window
-        self._seen: dict[str, str | None] = {}
+        self._seen: dict[str, str | None] = {}  # the versions that were there when it first looked
         self._versions = 0
 
     def check_name(self, path: str) -> None:
@@ -122,7 +122,7 @@ class UnitDriver(Driver):
         staged = self.staged.get(path)
         if staged is None:
             stream = await self.base.read(path, start, stop, match=match)
-            self._seen[path] = stream.entry.version
+            self._seen.setdefault(path, stream.entry.version)
             return stream
         if staged.content is None:
             raise NotFound.of(path)
@@ -212,7 +212,7 @@ class UnitDriver(Driver):
             self._check_match(path, match, current.version)
             base = current.base
         else:
-            base = self._seen.get(path) if match is None else match
+            base = self._seen.get(path, match)
         self._versions += 1
         version = f"unit-{self._versions}"
         entry = Entry(path, content.size, datetime.now(UTC), version, None if metadata is None else dict(metadata))
@@ -237,9 +237,9 @@ class UnitDriver(Driver):
         try:
             entry = await self.base.stat(path)
         except NotFound:
-            self._seen[path] = ABSENT
+            self._seen.setdefault(path, ABSENT)
             raise
-        self._seen[path] = entry.version
+        self._seen.setdefault(path, entry.version)
         return entry
 
     async def _removal(self, path: str) -> Staged | None:
@@ -251,7 +251,7 @@ class UnitDriver(Driver):
             entry = await self._look(path)
         except NotFound:
             return None
-        return Staged(Entry(path), None, entry.version)
+        return Staged(Entry(path), None, self._seen.get(path, entry.version))
 
     async def _kept(self, lease: Lease, path: str) -> Lease:
         """Keep a lock for the transaction, unless that has ended meanwhile; leave it if too many are held already."""
