@@ -9,7 +9,7 @@ import pytest
 from aiofs.driver import Layer
 from aiofs.errors import Unreachable
 from aiofs.paths import is_reserved
-from aiofs.stores import MemoryFileSystem, RedisFileSystem
+from aiofs.stores import AzureFileSystem, MemoryFileSystem, RedisFileSystem, S3FileSystem
 from aiofs.testing import Chaos
 from aiofs.transactions.errors import LeftBehind, Unfinished
 from aiofs.transactions.system import recover, transaction
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from aiofs.filesystem import FileSystem
     from aiofs.transactions.recovery import Recovered
+    from servers.azurite.server import AzureAccount
+    from servers.moto import S3Server
 
 OLD = {"changed": b"old", "kept": b"old", "gone": b"old"}
 NEW = {"changed": b"new", "kept": b"new", "made": b"new"}
@@ -178,6 +180,36 @@ async def test_the_next_transaction_of_the_process_does_not_overtake_an_unfinish
         assert await tx["data"].read_bytes("bob") == b"130"
         await tx["data"].write_bytes("bob", b"120")
     assert await traces.files() == {"ann": b"70", "bob": b"120"}
+
+
+async def test_a_large_file_that_somebody_removed_since_undoes_nothing_on_s3(s3_server: S3Server) -> None:
+    async with S3FileSystem(
+        s3_server.bucket,
+        endpoint_url=s3_server.endpoint_url,
+        access_key=s3_server.access_key,
+        secret_key=s3_server.secret_key,
+        region=s3_server.region,
+    ) as data:
+        await check_removal(Traces(data))
+
+
+async def test_a_large_file_that_somebody_removed_since_undoes_nothing_on_azure(azurite: AzureAccount) -> None:
+    async with AzureFileSystem(azurite.container, connection_string=azurite.connection_string) as data:
+        await check_removal(Traces(data))
+
+
+async def check_removal(traces: Traces) -> None:
+    await traces.data.write_bytes("kept", b"old")
+    traces.away.fail("delete", Unreachable.of(None, "the journal is away"))
+    with pytest.raises(LeftBehind):
+        async with transaction({"data": traces.data}, journal=traces.journal) as tx:
+            await tx["data"].write_bytes("kept", b"new")
+            await tx["data"].write_bytes("made", bytes(1 << 17))
+    await traces.data.rm("made")
+    report = await traces.recover()
+    assert (len(report.finished), report.undone, report.failed) == (1, [], [])
+    assert await traces.files() == {"kept": b"new"}
+    assert await traces.left() == []
 
 
 async def give(traces: Traces, *, published: int) -> None:

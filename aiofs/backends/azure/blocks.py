@@ -81,12 +81,18 @@ class Base:
 
 async def committed_ids(container: Container, path: str) -> list[str]:
     """Return the ids of a blob's blocks, in order; none if there is no blob."""
+    committed, _ = await block_ids(container, path)
+    return committed
+
+
+async def block_ids(container: Container, path: str) -> tuple[list[str], list[str]]:
+    """Return the ids of a blob's blocks, in order, and of those that are staged; none if there is nothing."""
     blob = container.blob(path)
     try:
-        committed, _ = await container.ask(path, lambda: blob.get_block_list("committed"))
+        committed, staged = await container.ask(path, lambda: blob.get_block_list("all"))
     except NotFound:
-        return []
-    return [block.id for block in committed]
+        return [], []
+    return [block.id for block in committed], [block.id for block in staged]
 
 
 def _cut(start: int, stop: int) -> Iterator[Piece]:

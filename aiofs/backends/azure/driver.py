@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from azure.core import MatchConditions
 from azure.storage.blob import BlobSasPermissions, ContentSettings
 
-from aiofs.backends.azure.blocks import committed_ids
+from aiofs.backends.azure.blocks import block_ids
 from aiofs.backends.azure.conditions import entry_of, matching, version_of
 from aiofs.backends.azure.container import PART, Container, Credential
 from aiofs.backends.azure.listing import entries
@@ -96,7 +96,7 @@ class AzureDriver(Sweeper, Driver):
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:
         """Take over a prepared session."""
         path = token["path"]
-        if await self._is_published(token):
+        if await self._is_ended(token):
             return EndedSession(self, path)
         lease = await acquire(self._container, path, self._lease)
         settings = ContentSettings(**token["settings"])
@@ -214,11 +214,12 @@ class AzureDriver(Sweeper, Driver):
     def __str__(self) -> str:
         return str(self._container)
 
-    async def _is_published(self, token: Mapping[str, Any]) -> bool:
-        """Whether what was prepared is there."""
+    async def _is_ended(self, token: Mapping[str, Any]) -> bool:
+        """Whether what was prepared is there, or is neither there nor staged: somebody removed it since."""
         ids = [name for name, _ in token["blocks"]]
         if ids:
-            return await committed_ids(self._container, token["path"]) == ids
+            committed, staged = await block_ids(self._container, token["path"])
+            return committed == ids or (not (committed or staged) and await self._version_of(token["path"]) == ABSENT)
         try:
             there = await self.stat(token["path"])
         except NotFound:

@@ -15,11 +15,12 @@ from aiofs.backends.s3 import copying, listing, removing, sweeping
 from aiofs.backends.s3.locks import LockObjects, LocksElsewhere
 from aiofs.backends.s3.reading import open_stream
 from aiofs.backends.s3.store import Store
-from aiofs.backends.s3.writing import Resumed, S3Write
+from aiofs.backends.s3.writing import Resumed, S3Write, is_removed
 from aiofs.driver import ABSENT, Capabilities, Driver
 from aiofs.errors import Conflict
 from aiofs.locks import LockTable
 from aiofs.powers import Notes
+from aiofs.sessions import EndedSession
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
@@ -84,6 +85,8 @@ class S3Driver(Driver):
 
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:
         """Take over a prepared upload, and the lock of its path."""
+        if await is_removed(self._store, token):
+            return EndedSession(self, str(token["path"]))
         return Resumed(self._store, token, await self.lock(str(token["path"])))
 
     async def delete(

@@ -265,6 +265,12 @@ class Resumed(WriteSession):
         return not await upload_exists(self._store, self._path, self._token["upload"])
 
 
+async def is_removed(store: Store, token: Mapping[str, Any]) -> bool:
+    """Whether neither the upload is there nor its file: somebody removed it since, or the upload was aborted."""
+    path = str(token["path"])
+    return await store.look(path) is None and not await upload_exists(store, path, token["upload"])
+
+
 async def complete(store: Store, publication: Publication, token: Mapping[str, Any]) -> str:
     """Publish an upload, as it was prepared, and return the new version; `""` where the store does not tell.
 
