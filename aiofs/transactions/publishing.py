@@ -170,7 +170,8 @@ class Publication:
             raise await self._unfinished(error, []) from None
         settled = [work for work in self._works if work not in waiting]
         refused = await self._refused(settled)
-        if refused and (settled == [*refused] or not all(work.may_have_gone for work in waiting)) and waiting:
+        was_published = len(refused) < len(settled) and all(work.may_have_gone for work in waiting)
+        if waiting and refused and not was_published:
             await self._give_up(one_of("files were changed before they were published", [*refused.values()]))
         try:
             await self._publish(waiting)
