@@ -49,7 +49,7 @@ class FastDFSDriver(Driver):
         self, client: FastDFSClient, index: Driver | None, *, group: str | None = None, close_index: bool = False
     ) -> None:
         self.client = client
-        self.group = None if group is None else check_group(group)
+        self.group: str | None = None if group is None else check_group(group)
         self.images: Images = Images(self)
         self.recovery: Recovery = Recovery(self)
         self._index = None if index is None else Index(index)
