@@ -57,11 +57,8 @@ class Images:
         async with self._locked(image) as (lease, kept):
             if kept is None:
                 await index.put(image, str(record.file), record.metadata, lease, None)
-        file = str((kept or record).file)
-        async with self._locked(_mark(file)) as (lease, marked):
-            images = {} if marked is None else dict(marked.metadata)
-            if image not in images:
-                await index.put(_mark(file), file, {**images, image: path}, lease, marked)
+            # Under the lock of the image: whoever drops it now would leave a mark that nobody removes.
+            await self._mark(str((kept or record).file), image, path)
 
     async def restore(self, path: str, tag: str, lease: Lease, match: str) -> Entry:
         """Put the file that was kept behind the path again, and remove the one that is there."""
@@ -92,6 +89,12 @@ class Images:
                 if there is None or there.file != kept.file:
                     await self._driver.discard(str(kept.file))
                 await index.driver.delete([image], leases=[lease])  # last, so that whoever dies here is followed up
+
+    async def _mark(self, file: str, image: str, path: str) -> None:
+        async with self._locked(_mark(file)) as (lease, marked):
+            images = {} if marked is None else dict(marked.metadata)
+            if image not in images:
+                await self._driver.index.put(_mark(file), file, {**images, image: path}, lease, marked)
 
     async def _unmark(self, file: str, image: str) -> None:
         index, mark = self._driver.index, _mark(file)

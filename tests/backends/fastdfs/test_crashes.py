@@ -10,10 +10,12 @@ import pytest
 from aiofs import (
     Conflict,
     FastDFSFileSystem,
+    Locked,
     MemoryFileSystem,
     NotFound,
     Unreachable,
 )
+from aiofs.testing import Chaos
 from backends.fastdfs.systems import leftovers, over, prepared, stored, sweep
 from servers.fastdfs.cluster import Fault
 from servers.fastdfs.storage import framed
@@ -182,6 +184,23 @@ async def test_file_that_is_kept_twice_stays_until_both_are_dropped(fs: FastDFSF
     await fs.driver.drop("name", "tag-2")
     assert stored(cluster) == []
     assert [entry.path async for entry in fs.driver.list()] == []
+
+
+async def test_nobody_drops_what_is_about_to_be_kept(cluster: Cluster, index: MemoryFileSystem) -> None:
+    """Or there would be a mark of an image that is gone, and the file would stay for ever."""
+    chaos = Chaos()
+    async with over(cluster, index) as other, over(cluster, index.over(chaos)) as fs:
+
+        async def drop() -> None:
+            with pytest.raises(Locked):
+                await other.driver.drop("name", "tag")
+
+        await fs.write_bytes("name", b"old")
+        chaos.before("lock", drop, nth=2)  # the first is that of the image, the second that of the mark
+        await fs.driver.keep("name", "tag")
+        assert chaos.calls["lock"] > 1
+        await other.driver.drop("name", "tag")
+        assert [entry.path async for entry in fs.driver.list(".aiofs-before/")] == []
 
 
 async def test_before_images_are_swept_when_nobody_holds_them(fs: FastDFSFileSystem, cluster: Cluster) -> None:
