@@ -13,6 +13,8 @@ from aiofs.stores import AzureFileSystem, MemoryFileSystem, RedisFileSystem, S3F
 from aiofs.testing import Chaos
 from aiofs.transactions.errors import LeftBehind, Unfinished
 from aiofs.transactions.system import recover, transaction
+from backends.fastdfs.systems import over
+from servers.fastdfs.cluster import Cluster
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -195,6 +197,11 @@ async def test_a_large_file_that_somebody_removed_since_undoes_nothing_on_s3(s3_
 
 async def test_a_large_file_that_somebody_removed_since_undoes_nothing_on_azure(azurite: AzureAccount) -> None:
     async with AzureFileSystem(azurite.container, connection_string=azurite.connection_string) as data:
+        await check_removal(Traces(data))
+
+
+async def test_a_large_file_that_somebody_removed_since_undoes_nothing_on_fastdfs() -> None:
+    async with Cluster() as cluster, over(cluster, MemoryFileSystem()) as data:
         await check_removal(Traces(data))
 
 

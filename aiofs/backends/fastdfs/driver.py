@@ -20,6 +20,7 @@ from aiofs.errors import Conflict, Damaged, NotFound, Unsupported
 from aiofs.locks import LockTable
 from aiofs.paths import is_reserved
 from aiofs.powers import Appends
+from aiofs.sessions import EndedSession
 from aiofs.shield import finish
 
 if TYPE_CHECKING:
@@ -120,6 +121,8 @@ class FastDFSDriver(Driver):
         """Take over a file that was uploaded and is not in the index yet."""
         if (own := self._keeper_of(token["path"])) is not None:
             return await own.resume(token)
+        if await self.index.get(token["path"]) is None and not await self.client.exists(token["version"]):
+            return EndedSession(self, token["path"])  # it was published, and somebody removed it since
         lease = await self.lock(token["path"])
         return NamedSession.resumed(self, token, lease)
 
