@@ -20,7 +20,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 
 from aiofs.backends.redis.deadlines import Deadline
-from aiofs.backends.redis.errors import failed, raised_by_the_loop
+from aiofs.backends.redis.errors import OF_LOOPS, failed, raised_by_the_loop
 from aiofs.loops import PerLoop
 from aiofs.sessions import lanes
 
@@ -170,8 +170,8 @@ class Connection:
                     deadline = min(deadline, time.monotonic() + self._timeout)
                     with local.deadline:  # it sees to cancellation too, which redis-py may lose as an answer comes
                         return await send(await self._connected(local))
-            except (*_FAILURES, TypeError, RuntimeError) as error:
-                if isinstance(error, TypeError | RuntimeError) and not raised_by_the_loop(error):
+            except (*_FAILURES, *OF_LOOPS) as error:
+                if isinstance(error, OF_LOOPS) and not raised_by_the_loop(error):
                     raise
                 self._locals.check_open(error)
                 failure = failed(error, path)

@@ -11,6 +11,8 @@ class WrongType(AiofsError):
     """The key holds something else than the command is for."""
 
 
+OF_LOOPS = (TypeError, AttributeError, RuntimeError)
+"""What event loops may say of a lost connection, and bugs of all kinds too: `raised_by_the_loop` tells."""
 _BY_KIND: tuple[tuple[type[Exception], type[AiofsError]], ...] = (
     (exceptions.AuthenticationError, AccessDenied),
     (exceptions.AuthorizationError, AccessDenied),
@@ -25,8 +27,7 @@ _BY_KIND: tuple[tuple[type[Exception], type[AiofsError]], ...] = (
     (exceptions.RedisClusterException, Unreachable),
     (TimeoutError, TimedOut),
     (OSError, Unreachable),
-    (TypeError, Unreachable),  # these only as below
-    (RuntimeError, Unreachable),
+    *((kind, Unreachable) for kind in OF_LOOPS),  # only as below
 )
 _BY_CODE: dict[str, type[AiofsError]] = {
     "ACL": AccessDenied,  # within a script
@@ -55,13 +56,14 @@ def failed(error: Exception, path: str | None) -> AiofsError:
     return kind.of(path, f"Redis: {words or 'no answer in time'}")
 
 
-def raised_by_the_loop(error: TypeError | RuntimeError) -> bool:
+def raised_by_the_loop(error: Exception) -> bool:
     """Return whether a connection was lost.
 
-    asyncio of some Pythons says so by a `TypeError` when it is to send several buffers, uvloop by a `RuntimeError`.
+    asyncio of Python 3.13.0 says so by a `TypeError` or an `AttributeError` when it is to send several buffers, uvloop
+    by a `RuntimeError`.
     """
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    loop = "asyncio." if isinstance(error, TypeError) else "uvloop."
+    loop = "uvloop." if isinstance(error, RuntimeError) else "asyncio."
     return trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith(loop)
