@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 import re
+from collections import Counter
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 import redis
@@ -108,12 +109,15 @@ async def test_a_read_cut_anywhere(proxy: FaultProxy, valkey_url: str, raw: redi
 
 
 class Flaky(redis.asyncio.Redis):
-    """A client that loses one command in ten: half of them on the way there, half on the way back."""
+    """A client that loses one command in ten: half of them on the way there, half on the way back, few in a row."""
 
     dice = random.Random(7)
+    in_a_row: ClassVar[Counter[object]] = Counter()
 
     async def execute_command(self, *args: object, **options: object) -> object:
-        number = self.dice.randrange(20)
+        task = asyncio.current_task()
+        number = self.dice.randrange(20) if self.in_a_row[task] < 4 else 2
+        self.in_a_row[task] = self.in_a_row[task] + 1 if number < 2 else 0
         if number == 0:
             raise redis.ConnectionError("lost on the way there")
         answer = await super().execute_command(*args, **options)
