@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         AccessDenied,
         AiofsError,
         AlreadyExists,
+        Archived,
         Conflict,
         Damaged,
         IsAFolder,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     )
     from aiofs.file import FileLike
     from aiofs.filesystem import FileSystem
+    from aiofs.properties import Properties
     from aiofs.stores import (
         AzureFileSystem,
         FastDFSFileSystem,
@@ -67,6 +69,7 @@ __all__ = [
     "AccessDenied",
     "AiofsError",
     "AlreadyExists",
+    "Archived",
     "AzureFileSystem",
     "Binary",
     "Capabilities",
@@ -95,6 +98,7 @@ __all__ = [
     "Overtaken",
     "PathTemplate",
     "Picture",
+    "Properties",
     "Recovered",
     "RedisFileSystem",
     "Repository",
@@ -136,6 +140,7 @@ _ROOMS = {
         "AccessDenied",
         "AiofsError",
         "AlreadyExists",
+        "Archived",
         "Conflict",
         "Damaged",
         "IsAFolder",
@@ -152,6 +157,7 @@ _ROOMS = {
     ),
     "aiofs.file": ("FileLike",),
     "aiofs.filesystem": ("FileSystem",),
+    "aiofs.properties": ("Properties",),
     "aiofs.stores": (
         "AzureFileSystem",
         "FastDFSFileSystem",

@@ -35,7 +35,7 @@ async def move_file(driver: Driver, source: str, target: str, leases: tuple[Leas
 async def _copy_through(driver: Driver, source: str, target: str, lease: Lease) -> None:
     stream = await driver.read(source)
     try:
-        session = await driver.begin(target, lease, metadata=stream.entry.metadata)
+        session = await driver.begin(target, lease, metadata=stream.entry.kept(driver.capabilities))
         try:
             parts = Parts(session, driver.part_size)
             async for data in whole_chunks(stream):

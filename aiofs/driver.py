@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeVar, runtime_checkable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeVar, cast, runtime_checkable
 
 from aiofs.errors import Unsupported
+from aiofs.properties import join, part
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
     from datetime import datetime
+
+    from aiofs.properties import Properties
 
 MIB = 1 << 20
 ABSENT = ""
@@ -40,11 +43,32 @@ class Entry:
     modified: datetime | None = None
     version: str | None = None
     metadata: Mapping[str, str] | None = None
+    content_type: str | None = None
+    digest: str | None = None
+    """What the bytes hash to, with the algorithm: `md5:` and hexadecimal digits, for example."""
+    properties: Properties | None = None
+    """Other headers that the store keeps of the file: `cache_control`, `storage_class` ..."""
+    version_id: str | None = None
+    """How a store that keeps old versions (`FileSystem.history`) finds this one."""
 
     @property
     def is_folder(self) -> bool:
         """Whether this is a folder in a listing by level."""
         return self.path.endswith("/")
+
+    def described(self, metadata: Mapping[str, str] | None) -> Entry:
+        """Return this entry with the metadata and properties that are in the `metadata` of `Driver.begin`."""
+        own, properties = part(metadata)
+        content_type = properties.pop("content_type", None)
+        return replace(self, metadata=own, content_type=content_type, properties=properties or None)
+
+    def kept(self, capabilities: Capabilities) -> Mapping[str, str] | None:
+        """Return the `metadata` for `Driver.begin` of a new version that keeps what this one had, if the store can."""
+        properties = dict(self.properties or {})
+        if self.content_type is not None:
+            properties["content_type"] = self.content_type
+        known = {name: value for name, value in properties.items() if name in capabilities.properties}
+        return join(self.metadata if capabilities.metadata else None, cast("Properties", known))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +90,8 @@ class Capabilities:
     """`w` may seek back into parts that were already handed over."""
     metadata: bool = False
     """Entries carry the metadata that was written."""
+    properties: frozenset[str] = frozenset()
+    """The names of the properties (`aiofs.properties.Properties`) that are kept with a file."""
     listed_sizes: bool = True
     """Listings know sizes."""
     file_and_folder: bool = True
@@ -192,6 +218,7 @@ class Driver(ABC):
         """Begin new bytes for the path, under a lease that `lock` gave.
 
         `match` is the version to be replaced, `ABSENT` where there must be none, `None` for whatever is there.
+        `metadata` has the user's own keys, and the file's properties (`aiofs.properties.part` tells them apart).
         """
 
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:
@@ -265,6 +292,29 @@ class Presigns(Protocol):
 
     async def url(self, path: str, method: Literal["GET", "PUT"], expires: float) -> str:
         """Return a URL good for `expires` seconds."""
+        ...
+
+
+@runtime_checkable
+class KeepsHistory(Protocol):
+    """The store keeps old versions of a file, under ids of its own."""
+
+    def history(self, path: str) -> AsyncGenerator[Entry]:
+        """Yield the versions of the file that can be read, the newest first; each entry has its `version_id`."""
+        ...
+
+    async def read_kept(self, path: str, version_id: str, start: int = 0, stop: int | None = None) -> ReadStream:
+        """Open an old version for reading.
+
+        :raises NotFound: if there is no such version.
+        """
+        ...
+
+    async def restore_kept(self, path: str, version_id: str, lease: Lease) -> Entry:
+        """Make the file, locked by `lease`, again what that version was, in one atomic step.
+
+        :raises NotFound: if there is no such version.
+        """
         ...
 
 

@@ -270,7 +270,8 @@ class Editor(Handle):
     async def _publish(self) -> None:
         assert self._lease is not None  # noqa: S101 -- an open editor has one
         entry = self._entry
-        self._session = await self._driver.begin(self._name, self._lease, match=entry.version, metadata=entry.metadata)
+        metadata = entry.kept(self._driver.capabilities)
+        self._session = await self._driver.begin(self._name, self._lease, match=entry.version, metadata=metadata)
         await self._overlay.feed(self._session, self._driver.part_size)
         await commit(self._session, self._lease, self._name)
 

@@ -129,6 +129,13 @@ class Damaged(AiofsError):
     code: ClassVar[int] = errno.EIO
 
 
+class Archived(AiofsError):
+    """The bytes are in an archive, which the store must be asked to restore before they can be read."""
+
+    code: ClassVar[int] = errno.ENODATA
+    http_status: ClassVar[int] = 409
+
+
 class Unsupported(AiofsError):
     """The store, as it is set up, has no means of doing this."""
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from math import inf
-from typing import TYPE_CHECKING, Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
 from aiofs.calls import Call, Calls
 from aiofs.copying import copy_file, move_file
@@ -15,21 +14,23 @@ from aiofs.errors import Unsupported, place, placed
 from aiofs.handles import Dependents
 from aiofs.listing import Listing, Selection
 from aiofs.modes import BinaryMode, Mode, TextMode, parse_mode
-from aiofs.opening import Opening, open_file
+from aiofs.opening import Opening, history_of, open_file, open_kept
 from aiofs.paths import check_folder, check_path, check_prefix, under
 from aiofs.patterns import Pattern
+from aiofs.properties import check_metadata, check_properties, join
 from aiofs.reading import drain
 from aiofs.shield import finish
 from aiofs.system import FileLikeSystem, check_range
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from _typeshed import ReadableBuffer
 
     from aiofs.driver import Driver, Entry, Lease
     from aiofs.file import FileLike
     from aiofs.handles import Dependent, Handle
+    from aiofs.properties import Properties
     from aiofs.text import TextFile
 
 BULK = 1000
@@ -58,7 +59,13 @@ class FileSystem(FileLikeSystem):
 
     @overload
     def open(
-        self, path: str, mode: BinaryMode = "r", *, metadata: Mapping[str, str] | None = None
+        self,
+        path: str,
+        mode: BinaryMode = "r",
+        *,
+        metadata: Mapping[str, str] | None = None,
+        version_id: str | None = None,
+        **properties: Unpack[Properties],
     ) -> Opening[FileLike]: ...
     @overload
     def open(
@@ -70,6 +77,8 @@ class FileSystem(FileLikeSystem):
         errors: str | None = None,
         newline: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        version_id: str | None = None,
+        **properties: Unpack[Properties],
     ) -> Opening[TextFile]: ...
     @overload
     def open(
@@ -81,6 +90,8 @@ class FileSystem(FileLikeSystem):
         errors: str | None = None,
         newline: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        version_id: str | None = None,
+        **properties: Unpack[Properties],
     ) -> Opening[TextFile]: ...
     @overload
     def open(
@@ -92,6 +103,8 @@ class FileSystem(FileLikeSystem):
         errors: str | None = None,
         newline: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        version_id: str | None = None,
+        **properties: Unpack[Properties],
     ) -> Opening[Any]: ...
     def open(
         self,
@@ -102,11 +115,15 @@ class FileSystem(FileLikeSystem):
         errors: str | None = None,
         newline: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        version_id: str | None = None,
+        **properties: Unpack[Properties],
     ) -> Opening[Any]:
         """Open a file: `async with fs.open(path, "w") as f`, or `f = await fs.open(path)` and `await f.close()`.
 
         Modes are r (default), r+, w, x and a, for bytes; a `t`, or `encoding`, `errors` or `newline`, asks for text.
         What is written is published when the file is closed, in one step; by an exception, or `abort`, never.
+        A new file takes `metadata`, and `content_type`, `cache_control`, `tags` ... (`aiofs.Properties`) where the
+        store keeps them. `version_id` reads an old version, as `history` lists them.
 
         :raises ValueError: for a bad path, mode or option, before anything else happens.
         :raises NotFound: on entering, if there is no such file and the mode is r or r+.
@@ -115,17 +132,18 @@ class FileSystem(FileLikeSystem):
         """
         parsed = parse_mode(mode, encoding, errors, newline)
         self._check(path)
-        if metadata is not None:
-            self._check_metadata(path, parsed, metadata)
+        metadata = self._about(path, parsed, metadata, properties)
+        if version_id is not None and parsed.action != "r":
+            raise ValueError(f"version_id is for reading, not for mode {parsed.spelled!r}: restore() the version")
         if not parsed.text:
-            return Opening(lambda: self._open(path, parsed, metadata))
+            return Opening(lambda: self._open(path, parsed, metadata, version_id))
         from aiofs.text import TextFile  # noqa: PLC0415 -- loaded when text is used
         from aiofs.textformat import TextFormat  # noqa: PLC0415
 
         form = TextFormat.of(encoding or "utf-8", errors, newline)
 
         async def open_text() -> TextFile:
-            return TextFile(await self._open(path, parsed, metadata), form.encoding, form.errors, newline)
+            return TextFile(await self._open(path, parsed, metadata, version_id), form.encoding, form.errors, newline)
 
         return Opening(open_text)
 
@@ -230,12 +248,19 @@ class FileSystem(FileLikeSystem):
             finally:
                 await stream.aclose()
 
-    async def write_bytes(self, path: str, data: ReadableBuffer, *, metadata: Mapping[str, str] | None = None) -> None:
-        """Make `data` the file's bytes.
+    async def write_bytes(
+        self,
+        path: str,
+        data: ReadableBuffer,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        **properties: Unpack[Properties],
+    ) -> None:
+        """Make `data` the file's bytes; `metadata` and properties as for `open`.
 
         :raises Locked: if somebody else is writing the file.
         """
-        async with self.open(path, "w", metadata=metadata) as file:
+        async with self.open(path, "w", metadata=metadata, **properties) as file:
             await file.write(data)
 
     async def copy(self, source: str, target: str) -> None:
@@ -285,6 +310,37 @@ class FileSystem(FileLikeSystem):
         with Call(self._calls):
             return await presigns.url(path, method, expires)
 
+    def history(self, path: str) -> Listing[Entry]:
+        """List the versions of a file that the store still has, the newest first, each with its `version_id`.
+
+        :raises Unsupported: when it is read, if the store keeps no old versions.
+        """
+        self._check(path)
+
+        async def versions() -> AsyncIterator[Entry]:
+            with placed(path), Call(self._calls) as call:
+                async with aclosing(history_of(self._driver, path).history(path)) as entries:
+                    async for entry in entries:
+                        call.pause()
+                        yield entry
+                        self._check_open()
+                        call.go_on()
+
+        return Listing(versions)
+
+    async def restore(self, path: str, version_id: str) -> Entry:
+        """Make the file again what it was at that version, as `history` lists them, and return what it is now.
+
+        :raises NotFound: if there is no such version.
+        :raises Locked: if somebody else is writing the file.
+        :raises Unsupported: if the store keeps no old versions.
+        """
+        self._check(path)
+        keeps = history_of(self._driver, path)
+        with Call(self._calls), placed(path):
+            async with self._locked(path) as (lease,):
+                return await keeps.restore_kept(path, version_id, lease)
+
     def at(self, folder: str) -> FileSystem:
         """Return the folder as a file system of its own. Closing it leaves this one open, not the other way round."""
         self._check_open()
@@ -330,10 +386,13 @@ class FileSystem(FileLikeSystem):
         finally:
             await self._driver.aclose()
 
-    async def _open(self, path: str, mode: Mode, metadata: Mapping[str, str] | None) -> Handle:
+    async def _open(self, path: str, mode: Mode, metadata: Mapping[str, str] | None, version_id: str | None) -> Handle:
         self._check_open()
         with Call(self._calls):
-            handle = await open_file(self._driver, path, mode, metadata)
+            if version_id is None:
+                handle = await open_file(self._driver, path, mode, metadata)
+            else:
+                handle = await open_kept(self._driver, path, mode, version_id)
             if self.closed:  # while it was opened
                 await handle.forsake()
         self._remember(handle)
@@ -355,16 +414,21 @@ class FileSystem(FileLikeSystem):
         self._check_open()
         self._driver.check_name(check_path(path))
 
-    def _check_metadata(self, path: str, mode: Mode, metadata: Mapping[str, str]) -> None:
+    def _about(
+        self, path: str, mode: Mode, metadata: Mapping[str, str] | None, properties: Properties
+    ) -> Mapping[str, str] | None:
+        """Check what a new file is to have beside its bytes, and return it as drivers take it."""
+        if metadata is None and not properties:
+            return None
         if mode.action not in {"w", "x"}:
-            raise ValueError(f"metadata goes with a new file, not with mode {mode.spelled!r}")
-        if not isinstance(metadata, Mapping):
-            raise TypeError(f"metadata maps str to str, and is not {metadata!r}")
-        for key, value in metadata.items():
-            if not isinstance(key, str) or not isinstance(value, str):
-                raise TypeError(f"metadata maps str to str, not {key!r} to {value!r}")
-        if not self._driver.capabilities.metadata:
-            raise Unsupported.of(path, f"{self._driver} keeps no metadata")
+            given = "metadata" if metadata is not None else next(iter(properties))
+            raise ValueError(f"{given} goes with a new file, not with mode {mode.spelled!r}")
+        if metadata is not None:
+            check_metadata(metadata)
+            if not self._driver.capabilities.metadata:
+                raise Unsupported.of(path, f"{self._driver} keeps no metadata")
+        check_properties(properties, self._driver.capabilities.properties, str(self._driver), path)
+        return join(metadata, properties)
 
     @asynccontextmanager
     async def _locked(self, *paths: str) -> AsyncIterator[list[Lease]]:

@@ -6,9 +6,9 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from aiofs.driver import ABSENT
+from aiofs.driver import ABSENT, KeepsHistory
 from aiofs.editing import Editor
-from aiofs.errors import AlreadyExists, NotFound, StoreMissing, place
+from aiofs.errors import AlreadyExists, NotFound, StoreMissing, Unsupported, place, placed
 from aiofs.reading import Reader, measure
 from aiofs.shield import finish
 from aiofs.writing import Base, Writer
@@ -64,6 +64,29 @@ async def open_file(driver: Driver, path: str, mode: Mode, metadata: Mapping[str
         raise
 
 
+async def open_kept(driver: Driver, path: str, mode: Mode, version_id: str) -> Handle:
+    """Open an old version of the file for reading.
+
+    :raises NotFound: if there is no such version.
+    :raises Unsupported: if the store keeps no old versions.
+    """
+    keeps = history_of(driver, path)
+    with placed(path):
+        stream = await keeps.read_kept(path, version_id, 0, driver.window)
+    return Reader(path, mode.spelled, stream, driver.window)
+
+
+def history_of(driver: Driver, path: str) -> KeepsHistory:
+    """Return what lists, reads and restores old versions.
+
+    :raises Unsupported: if the store keeps none.
+    """
+    keeps = driver.offers(KeepsHistory)
+    if keeps is None:
+        raise Unsupported.of(path, f"{driver} keeps no old versions of files")
+    return keeps
+
+
 async def _open_to_write(driver: Driver, path: str, mode: Mode, metadata: Mapping[str, str] | None) -> Handle:
     lease = await driver.lock(path)
     try:
@@ -109,7 +132,7 @@ async def _append(driver: Driver, path: str, mode: Mode, lease: Lease) -> Writer
             size = await measure(stream)
         finally:
             await finish(stream.aclose())
-    session = await driver.begin(path, lease, match=entry.version, metadata=entry.metadata)
+    session = await driver.begin(path, lease, match=entry.version, metadata=entry.kept(driver.capabilities))
     base = Base(driver, replace(entry, path=path), size)
     return Writer(path, mode.spelled, lease, session, driver.part_size, base=base, appends=True)
 

@@ -45,7 +45,8 @@ async def carry(driver: Driver, source: str, lease: Lease, match: str | None) ->
     """Copy a file to the path of the lease through this process, where the store cannot do it by itself."""
     stream = await driver.read(source)
     try:
-        session = await driver.begin(lease.path, lease, match=match, metadata=stream.entry.metadata)
+        metadata = stream.entry.kept(driver.capabilities)
+        session = await driver.begin(lease.path, lease, match=match, metadata=metadata)
         return await pour(stream, session, driver.part_size)
     finally:
         await finish(stream.aclose())

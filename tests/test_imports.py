@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).parents[1] / "aiofs"
 EDGES = frozenset({"__main__", "cli"})
 
 STDLIB_ONLY = frozenset({"calls", "errors", "loops", "modes", "paths", "patterns", "shield", "textformat"})
-BELOW_A_STORE = STDLIB_ONLY | {"driver", "localio", "locks", "powers", "sessions", "spool", "threads"}
+BELOW_A_STORE = STDLIB_ONLY | {"driver", "localio", "locks", "powers", "properties", "sessions", "spool", "threads"}
 HANDLES = frozenset({"editing", "file", "handles", "reading", "text", "textahead", "writing"})
 SYSTEM = frozenset({"adapter", "copying", "filesystem", "listing", "opening", "system"})
 OVER_SYSTEMS = frozenset({"stores", "transactions", "urls"})
@@ -28,7 +28,8 @@ KNOWS: dict[str, frozenset[str]] = {
     **dict.fromkeys(STDLIB_ONLY, frozenset()),
     "threads": STDLIB_ONLY,
     "localio": STDLIB_ONLY | {"threads"},
-    "driver": STDLIB_ONLY,
+    "properties": STDLIB_ONLY,
+    "driver": STDLIB_ONLY | {"properties"},
     "powers": STDLIB_ONLY | {"driver"},
     "spool": STDLIB_ONLY | {"driver", "threads"},
     "locks": STDLIB_ONLY | {"driver"},

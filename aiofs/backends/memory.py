@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from aiofs.driver import ABSENT, Capabilities, Driver, Entry, Lease, Leftover, Part, ReadStream, WriteSession
 from aiofs.errors import AlreadyExists, Conflict, NotFound
 from aiofs.locks import LockTable, locked
+from aiofs.properties import NAMES
 from aiofs.sessions import EndedSession
 
 if TYPE_CHECKING:
@@ -25,7 +26,9 @@ class Stored(NamedTuple):
 class MemoryDriver(Driver):
     """A dictionary with the manners of a store."""
 
-    capabilities: Capabilities = Capabilities(resume=True, holds=True, pinned=True, rewrite=True, metadata=True)
+    capabilities: Capabilities = Capabilities(
+        resume=True, holds=True, pinned=True, rewrite=True, metadata=True, properties=NAMES - {"storage_class"}
+    )
 
     def __init__(self) -> None:
         self._files: dict[str, Stored] = {}
@@ -104,7 +107,7 @@ class MemoryDriver(Driver):
     async def copy(self, source: str, target: str, lease: Lease, *, match: str | None = None) -> Entry:
         """Make `target` the same as `source`."""
         stored = self._find(source)
-        return self.publish(target, stored.data, lease, match, stored.entry.metadata)
+        return self.publish(target, stored.data, lease, match, stored.entry.kept(self.capabilities))
 
     async def keep(self, path: str, tag: str) -> None:
         """Remember the file as it is."""
@@ -155,7 +158,8 @@ class MemoryDriver(Driver):
     ) -> Entry:
         """Make `data` the newest version of the path."""
         self._check(path, lease, match)
-        entry = Entry(path, len(data), datetime.now(UTC), version or self.next_version(), dict(metadata or {}))
+        new = Entry(path, len(data), datetime.now(UTC), version or self.next_version())
+        entry = new.described(metadata or {})
         self._files[path] = Stored(entry, data)
         return entry
 

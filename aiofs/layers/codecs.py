@@ -55,8 +55,8 @@ class Codec(Mapped, ABC):
         return replace(capabilities, listed_sizes=False, rewrite=False)
 
     def entry(self, entry: Entry) -> Entry | None:
-        """Leave out the size, which is the encoded one."""
-        return replace(entry, size=None)
+        """Leave out the size and the digest, which are those of the encoded bytes."""
+        return replace(entry, size=None, digest=None)
 
     async def stat(self, path: str) -> Entry:
         """Describe the file, with the size that a look into it gives."""
@@ -89,10 +89,12 @@ class Codec(Mapped, ABC):
     async def _open(self, path: str, match: str | None) -> ReadStream:
         base = await self.base.read(path, 0, self.base.window, match=match)
         try:
-            return await self.decoded(base)
+            stream = await self.decoded(base)
         except BaseException:
             await finish(base.aclose())
             raise
+        stream.entry = replace(stream.entry, digest=None)
+        return stream
 
 
 class Base64(Codec):

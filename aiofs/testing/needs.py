@@ -19,6 +19,7 @@ Need = Literal[
     "resume",
     "rewrite",
     "metadata",
+    "properties",
     "listed sizes",
     "server",
     "credentials",
@@ -34,6 +35,7 @@ _REASONS: dict[str, tuple[str, Callable[[Capabilities], bool]]] = {
     "resume": ("cannot hand a prepared write to another process", lambda can: can.resume),
     "rewrite": ("cannot change parts that were handed over", lambda can: can.rewrite),
     "metadata": ("keeps no metadata", lambda can: can.metadata),
+    "properties": ("keeps no properties such as a content type", lambda can: bool(can.properties)),
     "listed sizes": ("does not know sizes in listings", lambda can: can.listed_sizes),
 }
 

@@ -90,7 +90,7 @@ async def transfer(source: Driver, path: str, target: Driver, name: str, lease: 
     """Copy a file from one driver to another, in place of version `match`."""
     stream = await source.read(path)
     try:
-        metadata = stream.entry.metadata if target.capabilities.metadata else None
+        metadata = stream.entry.kept(target.capabilities)
         session = await target.begin(name, lease, match=match, metadata=metadata)
         return await publish(session, whole_chunks(stream), target.part_size)
     finally:

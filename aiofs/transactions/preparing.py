@@ -89,7 +89,7 @@ class Preparation:
             data = b"".join([chunk async for chunk in whole_chunks(stream)]) if small else b""
         finally:
             await finish(stream.aclose())
-        return _known(driver, entry), Source(data, entry.metadata).token() if small else None
+        return _known(driver, entry), Source(data, entry.kept(driver.capabilities)).token() if small else None
 
     async def _session(self, driver: UnitDriver, step: Step, staged: Staged) -> WriteSession:
         """Return a session that has all that is to be written."""
@@ -99,7 +99,7 @@ class Preparation:
             if removes is not None:
                 return await removes.begin_removal(path, lease, match=step.base)
             return Removal(base, path, lease, step.base)
-        metadata = staged.entry.metadata
+        metadata = staged.entry.kept(base.capabilities)
         reader = driver.reader(staged.content)
         try:
             if staged.content.size <= SMALL and not base.capabilities.holds:

@@ -193,14 +193,14 @@ class UnitDriver(Driver):
         if staged is not None:
             if staged.content is None:
                 raise NotFound.of(source)
-            return self.stage(target, staged.content, match, staged.entry.metadata)
+            return self.stage(target, staged.content, match, staged.entry.kept(self.capabilities))
         stream = await self.base.read(source, 0, 0)
         entry = stream.entry
         await stream.aclose()
         if entry.size is None:
             raise Damaged.of(source, "the store does not know the size of this file")
         content = Content().plus([Borrowed(source, entry.version, 0, entry.size)])
-        return self.stage(target, content, match, entry.metadata)
+        return self.stage(target, content, match, entry.kept(self.capabilities))
 
     def stage(self, path: str, content: Content, match: str | None, metadata: Mapping[str, str] | None) -> Entry:
         """Make `content` what the path will be.
@@ -215,7 +215,7 @@ class UnitDriver(Driver):
             base = self._seen.get(path, match)
         self._versions += 1
         version = f"unit-{self._versions}"
-        entry = Entry(path, content.size, datetime.now(UTC), version, None if metadata is None else dict(metadata))
+        entry = Entry(path, content.size, datetime.now(UTC), version).described(metadata)
         self.staged[path] = Staged(entry, content, base)
         return entry
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from aiofs.backends.memory import MemoryDriver, MemorySession, MemoryStream, Stored
 from aiofs.driver import Entry, Layer, Lease, Part, ReadStream, WriteSession
 from aiofs.errors import NotFound
+from aiofs.properties import part
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -363,3 +364,10 @@ class AbortsWhatWasCommitted(Faulty):
 
         async def abort(self) -> None:
             self._driver._files.pop(self._path, None)
+
+
+class ForgetsProperties(Faulty):
+    async def begin(
+        self, path: str, lease: Lease, *, match: str | None = None, metadata: Mapping[str, str] | None = None
+    ) -> WriteSession:
+        return await super().begin(path, lease, match=match, metadata=part(metadata)[0])

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import errno
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from aiofs.testing.needs import needs
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
+    from aiofs.driver import Entry
+    from aiofs.properties import Properties
     from aiofs.testing.harness import Harness
 
 
@@ -185,3 +187,34 @@ class Facts:
         assert dict((await store.fs.stat("copy")).metadata or {}) == about
         await store.put("file", b"new")
         assert not (await store.fs.stat("file")).metadata
+
+    @needs("writable", "properties")
+    async def test_130_properties(self, store: Harness) -> None:
+        """A content type and its kin are kept with the version they came with, through `r+`, `a` and `copy`."""
+        wanted = {name: value for name, value in _PROPERTIES.items() if name in store.driver.capabilities.properties}
+        properties = cast("Properties", wanted)
+        async with store.fs.open("file", "w", **properties) as file:
+            await file.write(b"text")
+        assert _properties_of(await store.fresh().stat("file"), wanted) == wanted
+        for mode in ("r+", "a"):
+            async with store.fs.open("file", mode) as file:
+                await file.write(b"more")
+            assert _properties_of(await store.fs.stat("file"), wanted) == wanted
+        await store.fs.copy("file", "copy")
+        assert _properties_of(await store.fs.stat("copy"), wanted) == wanted
+        await store.put("file", b"new")
+        anew = _properties_of(await store.fs.stat("file"), wanted)
+        assert not any(anew[name] == wanted[name] for name in wanted)
+
+
+_PROPERTIES = {
+    "content_type": "text/csv; charset=utf-8",
+    "cache_control": "max-age=60, private",
+    "content_disposition": 'attachment; filename="may.csv"',
+    "content_language": "de, en",
+}
+
+
+def _properties_of(entry: Entry, names: Iterable[str]) -> dict[str, object]:
+    known = {"content_type": entry.content_type, **(entry.properties or {})}
+    return {name: known.get(name) for name in names}
