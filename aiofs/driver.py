@@ -119,6 +119,9 @@ class ReadStream(ABC):
         A request that this needs may wait for the next `chunk`, which raises `Conflict` if the version is gone.
         """
 
+    def check_replaceable(self) -> None:
+        """Raise `Unsupported` if new bytes cannot take the place of this version: it is another kind of thing."""
+
     @abstractmethod
     async def aclose(self) -> None:
         """Let go of the connection or descriptor. Harmless when done twice."""
@@ -340,6 +343,15 @@ class CopiesRanges(Protocol):
 
         Comes where a part begins; `stop` is a multiple of `Driver.part_size` behind `start`, or the end of the file.
         """
+        ...
+
+
+@runtime_checkable
+class KeepsBase(Protocol):
+    """A session that can leave the version it replaces (its `match`) where it is, and add to its end."""
+
+    async def keep_base(self) -> None:
+        """Begin with all bytes of the replaced version. Comes before anything is written."""
         ...
 
 

@@ -140,6 +140,7 @@ async def _append(driver: Driver, path: str, mode: Mode, lease: Lease) -> Writer
 async def _edit(driver: Driver, path: str, mode: Mode, lease: Lease) -> Editor:
     stream = await driver.read(path, 0, driver.window)
     try:
+        stream.check_replaceable()
         size = stream.entry.size
         if size is None:
             size = await measure(stream)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-from aiofs.driver import CopiesRanges, RewritesParts
+from aiofs.driver import CopiesRanges, KeepsBase, RewritesParts
 from aiofs.errors import Conflict, Damaged, place
 from aiofs.file import as_bytes, whole_offset, whole_size
 from aiofs.handles import Handle, Spoiled, in_turn
@@ -93,6 +93,10 @@ class Parts:
 
     async def copy_base(self, base: Base) -> None:
         """Put the whole version that the session replaces before all else; the store copies it if it can."""
+        if isinstance(self._session, KeepsBase):
+            await self._session.keep_base()
+            self._sent = base.size
+            return
         if isinstance(self._session, CopiesRanges) and base.size >= self._part_size:
             whole = base.size - base.size % self._part_size
             await self._session.copy_range(0, whole)

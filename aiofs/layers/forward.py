@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from aiofs.driver import CopiesRanges, ReadStream, RewritesParts, WriteSession
+from aiofs.driver import CopiesRanges, KeepsBase, ReadStream, RewritesParts, WriteSession
 from aiofs.errors import Unsupported
 
 if TYPE_CHECKING:
@@ -31,6 +31,10 @@ class ForwardedStream(ReadStream):
     async def seek(self, start: int, stop: int | None = None) -> None:
         """As the base."""
         await self.base.seek(start, stop)
+
+    def check_replaceable(self) -> None:
+        """As the base."""
+        self.base.check_replaceable()
 
     async def aclose(self) -> None:
         """As the base."""
@@ -127,6 +131,14 @@ class _CopiesRanges(ForwardedSession):
             await self.base.copy_range(start, stop)
 
 
+class _KeepsBase(ForwardedSession):
+    async def keep_base(self) -> None:
+        """As the base."""
+        assert isinstance(self.base, KeepsBase)  # noqa: S101 -- why this class was chosen
+        with self.around():
+            await self.base.keep_base()
+
+
 def power_of(base: Driver, power: type[Power]) -> Power:
     """Return what exercises a power of the base.
 
@@ -145,6 +157,8 @@ def with_powers_of(base: WriteSession, kind: type[Session]) -> type[Session]:
         powers += (_Rewrites,)
     if isinstance(base, CopiesRanges):
         powers += (_CopiesRanges,)
+    if isinstance(base, KeepsBase):
+        powers += (_KeepsBase,)
     return _combined(kind, powers)
 
 

@@ -214,6 +214,11 @@ class MappedStream(ForwardedStream):
         with self._layer.named():
             await self.base.seek(start, stop)
 
+    def check_replaceable(self) -> None:
+        """As the base."""
+        with self._layer.named():
+            self.base.check_replaceable()
+
 
 class MappedSession(ForwardedSession):
     """A session whose entry and errors are said as the layer says them."""

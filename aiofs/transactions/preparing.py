@@ -84,6 +84,7 @@ class Preparation:
         except NotFound:
             return ABSENT, None
         try:
+            stream.check_replaceable()
             entry = stream.entry
             small = entry.size is not None and entry.size <= SMALL
             data = b"".join([chunk async for chunk in whole_chunks(stream)]) if small else b""

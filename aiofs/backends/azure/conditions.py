@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from azure.core import MatchConditions
 
+from aiofs.backends.azure.kinds import check_file
 from aiofs.backends.azure.names import from_headers
 from aiofs.driver import ABSENT, Entry
 
@@ -27,8 +28,11 @@ def version_of(etag: str | None) -> str:
     return (etag or "").strip('"')
 
 
-def entry_of(path: str, properties: BlobProperties, size: int | None = None) -> Entry:
-    """Return what a blob's properties say."""
-    size = properties.size if size is None else size
+def entry_of(path: str, properties: BlobProperties) -> Entry:
+    """Return what a blob's properties say.
+
+    :raises IsAFolder: if the blob only marks a folder.
+    """
+    check_file(path, properties)
     version = version_of(properties.etag)
-    return Entry(path, size, properties.last_modified, version, from_headers(properties.metadata))
+    return Entry(path, properties.size, properties.last_modified, version, from_headers(properties.metadata))

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from azure.core import MatchConditions
 from azure.storage.blob import BlobSasPermissions, ContentSettings
 
+from aiofs.backends.azure.appending import AppendSession
 from aiofs.backends.azure.blocks import block_ids
 from aiofs.backends.azure.conditions import entry_of, matching, version_of
 from aiofs.backends.azure.container import PART, Container, Credential
+from aiofs.backends.azure.kinds import check_copied, check_file, check_replaceable, is_append_blob
 from aiofs.backends.azure.listing import entries
 from aiofs.backends.azure.locks import LONGEST, SHORTEST, AzureLease, acquire, check_free, is_held, lock_name, refusal
 from aiofs.backends.azure.names import check_name, from_headers, to_headers
@@ -27,6 +29,8 @@ from aiofs.shield import finish
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+
+    from azure.storage.blob import BlobProperties
 
 AT_ONCE = 16
 """How many requests for one call are under way at the same time."""
@@ -86,6 +90,10 @@ class AzureDriver(Sweeper, Driver):
             except NotFound:
                 match = ABSENT if match is None else match
             else:
+                check_file(path, properties)
+                if match is not None and is_append_blob(properties):
+                    return AppendSession(self._container, _own(lease), match, properties)
+                check_replaceable(path, properties)
                 if match is None:
                     match = version_of(properties.etag)
                 else:
@@ -112,9 +120,16 @@ class AzureDriver(Sweeper, Driver):
         for lease in leases:
             if lease.lost:
                 raise Conflict.of(lease.path, "the lock on this file was lost; it was not removed")
-        await self._check_free([path for path in paths if path not in held])
-        if len(paths) > 1 and not missing_ok:
-            await self._side_by_side(self.stat, paths)
+        free = [path for path in paths if path not in held]
+
+        async def check(path: str) -> None:
+            try:
+                await self.stat(path)  # which tells folders from files
+            except NotFound:
+                if not missing_ok:
+                    raise
+
+        await together([self._check_free(free), self._side_by_side(check, free)])
 
         async def remove(path: str) -> None:
             blob = self._container.blob(path)
@@ -144,10 +159,15 @@ class AzureDriver(Sweeper, Driver):
     async def copy(self, source: str, target: str, lease: Lease, *, match: str | None = None) -> Entry:
         """Let the service copy, in one step; what is too large for that, or not ours to sign, is carried."""
         own = _own(lease)
+        there = await self._properties_of(target)
+        if there is not None:
+            check_file(target, there)
+            check_replaceable(target, there)
         if match is None:
-            match = await self._version_of(target)
+            match = ABSENT if there is None else version_of(there.etag)
         properties = await self._container.ask(source, self._container.blob(source).get_blob_properties)
         found = entry_of(source, properties)
+        check_copied(source, properties)
         url = self._container.signed(source, BlobSasPermissions(read=True), COPY_SECONDS)
         if url is None or (found.size or 0) > LARGEST_COPY:
             return await self._carry(found, own, match, properties.content_settings)
@@ -237,11 +257,15 @@ class AzureDriver(Sweeper, Driver):
         finally:
             await finish(stream.aclose())
 
-    async def _version_of(self, path: str) -> str:
+    async def _properties_of(self, path: str) -> BlobProperties | None:
         try:
-            return (await self.stat(path)).version or ABSENT
+            return await self._container.ask(path, self._container.blob(path).get_blob_properties)
         except NotFound:
-            return ABSENT
+            return None
+
+    async def _version_of(self, path: str) -> str:
+        properties = await self._properties_of(path)
+        return ABSENT if properties is None else version_of(properties.etag)
 
     async def _check_free(self, paths: Sequence[str]) -> None:
         """Raise `Locked` if somebody is writing one of the blobs."""

@@ -16,6 +16,7 @@ from aiofs.errors import (
     TooLarge,
     Unavailable,
     Unreachable,
+    Unsupported,
 )
 
 FAILURES = (exceptions.AzureError, OSError)
@@ -36,10 +37,12 @@ _BY_CODE: dict[str, type[AiofsError]] = {
     "CannotVerifyCopySource": NotFound,
     "ContainerNotFound": StoreMissing,
     "ContainerBeingDeleted": StoreMissing,
+    "AppendPositionConditionNotMet": Conflict,
     "ConditionNotMet": Conflict,
     "TargetConditionNotMet": Conflict,
     "SourceConditionNotMet": Conflict,
     "InvalidBlockList": BlocksGone,
+    "InvalidBlobType": Unsupported,
     "InvalidRange": InvalidRange,
     "LeaseAlreadyPresent": Locked,
     "LeaseIdMissing": Locked,

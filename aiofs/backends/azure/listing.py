@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from azure.storage.blob import BlobProperties
 
-from aiofs.backends.azure.conditions import version_of
+from aiofs.backends.azure.conditions import entry_of
+from aiofs.backends.azure.kinds import marks_folder
 from aiofs.driver import Entry
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     from aiofs.backends.azure.container import Container
 
+_NO_NAME = re.compile(r"(?:\A|/)\.{0,2}(?:/|\Z)")
+"""Other programs' names that are no paths: with a segment that is empty, `.` or `..`, or ending in `/`."""
 _BEYOND = re.compile("[\U00010000-\U0010ffff]")
 
 
@@ -63,10 +66,11 @@ async def pages(
         async def one(token: str | None = token) -> tuple[list[BlobProperties], str | None]:
             client = container.client
             listed: AsyncItemPaged[Any]
+            asked: dict[str, Any] = {"include": include, "results_per_page": page_size}
             if delimiter is None:
-                listed = client.list_blobs(prefix or None, include=include, results_per_page=page_size)
+                listed = client.list_blobs(prefix or None, **asked)
             else:
-                listed = client.walk_blobs(prefix or None, delimiter=delimiter, results_per_page=page_size)
+                listed = client.walk_blobs(prefix or None, delimiter=delimiter, **asked)
             paged = listed.by_page(token)
             page: list[Any] = [blob async for blob in await anext(paged)]
             following: str | None = paged.continuation_token  # type: ignore[attr-defined]
@@ -81,20 +85,27 @@ async def pages(
 async def entries(
     container: Container, prefix: str, after: str, delimiter: str | None, page_size: int
 ) -> AsyncGenerator[Entry]:
-    """Yield what begins with `prefix` and comes behind `after`, in the order of UTF-8 bytes."""
+    """Yield what begins with `prefix` and comes behind `after`, in the order of UTF-8 bytes.
+
+    Blobs that only mark a folder are left out: a folder is there as long as a file is.
+    """
     sorter = Sorter()
-    async for page in pages(container, prefix, delimiter, page_size):
+    async for page in pages(container, prefix, delimiter, page_size, ["metadata"]):
         page.sort(key=lambda blob: blob.name.encode("utf-16-be"))  # the service gives folders before files
-        for blob in page:
-            for entry in sorter.take(_entry(blob)):
-                if entry.path > after:
-                    yield entry
+        for entry in filter(None, map(_entry, page)):
+            for passing in sorter.take(entry):
+                if passing.path > after:
+                    yield passing
     for entry in sorter.rest():
         if entry.path > after:
             yield entry
 
 
-def _entry(blob: BlobProperties) -> Entry:
+def _entry(blob: BlobProperties) -> Entry | None:
+    """Return what to list; `None` for the mark of a folder, and for a name that is none."""
+    path: str = blob.name
     if not isinstance(blob, BlobProperties):
-        return Entry(blob.name)
-    return Entry(blob.name, blob.size, blob.last_modified, version_of(blob.etag))
+        return None if _NO_NAME.search(path[:-1]) else Entry(path)
+    if _NO_NAME.search(path) or marks_folder(blob.size, blob.metadata):
+        return None
+    return entry_of(path, blob)

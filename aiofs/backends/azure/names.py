@@ -18,6 +18,8 @@ _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PLAIN_VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 _CONTAINER = re.compile(r"(?=.{3,63}\Z)[a-z0-9]+(?:-[a-z0-9]+)*|\$(?:root|web|logs)")
 _CODED = "aiofs_"
+FOLDER = "hdi_isfolder"
+"""The metadata of an empty blob that only marks a folder, as Data Lake Storage and Hadoop write it."""
 
 
 def check_container(name: str) -> None:
@@ -54,7 +56,7 @@ def to_headers(metadata: Mapping[str, str]) -> dict[str, str]:
     taken: set[str] = set()
     for key, value in metadata.items():
         plain = _PLAIN_KEY.fullmatch(key) and _PLAIN_VALUE.fullmatch(value) and not key.startswith(_CODED)
-        if plain and key.lower() not in taken:
+        if plain and key.lower() not in {*taken, FOLDER}:
             headers[key] = value
             taken.add(key.lower())
         else:

@@ -36,7 +36,7 @@ MOST_BLOCKS = 50_000
 LARGEST_PUT = 1 * MIB
 """Up to this size a file goes with one request; the SDK would send a larger body in one piece, which holds the loop."""
 _TYPES = mimetypes.MimeTypes()  # Python's own table, the same on every machine
-_LOST = "the lock on this file was lost before it was published; nothing was overwritten"
+LOST = "the lock on this file was lost before it was published; nothing was overwritten"
 
 
 def settings_for(path: str) -> ContentSettings:
@@ -76,7 +76,7 @@ class AzureSession(WriteSession):
     async def write(self, part: Part) -> None:
         """Take the next part."""
         if self._lease.lost:
-            raise Conflict.of(self._path, _LOST)
+            raise Conflict.of(self._path, LOST)
         if self._size == 0:
             self._first = part
         else:
@@ -222,7 +222,7 @@ class AzureSession(WriteSession):
         self._add(BlobBlock(name, BlockState.UNCOMMITTED))
 
         async def upload() -> None:
-            await self._container.ask(self._path, lambda: self._blob.stage_block(name, _slices(part), length=len(part)))
+            await self._container.ask(self._path, lambda: self._blob.stage_block(name, slices(part), length=len(part)))
 
         await self._uploads.start(upload())
 
@@ -237,12 +237,13 @@ class AzureSession(WriteSession):
         return self._base
 
 
-def _slices(part: Part) -> Any:
-    """Return what the SDK sends of a part: slices, which cost half of what the whole does."""
+def slices(*parts: Part) -> Any:
+    """Return what the SDK sends of parts: slices, which cost half of what the whole does."""
 
-    async def slices() -> AsyncGenerator[memoryview]:
-        view = memoryview(part)
-        for start in range(0, len(view), SLICE):
-            yield view[start : start + SLICE]
+    async def cut() -> AsyncGenerator[memoryview]:
+        for part in parts:
+            view = memoryview(part)
+            for start in range(0, len(view), SLICE):
+                yield view[start : start + SLICE]
 
-    return slices()
+    return cut()

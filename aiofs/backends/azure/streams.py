@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 from aiofs.backends.azure.conditions import entry_of, matching
 from aiofs.backends.azure.container import PART
 from aiofs.backends.azure.errors import InvalidRange
-from aiofs.driver import MIB, Entry, ReadStream
+from aiofs.backends.azure.kinds import check_replaceable
+from aiofs.driver import MIB, ReadStream
 from aiofs.errors import Conflict, Damaged, NotFound
 
 if TYPE_CHECKING:
+    from azure.storage.blob import BlobProperties
     from azure.storage.blob.aio import StorageStreamDownloader
 
     from aiofs.backends.azure.container import Container
@@ -23,10 +25,13 @@ _AS_STORED: dict[str, Any] = {"max_concurrency": 1, "decompress": False}  # or a
 class AzureStream(ReadStream):
     """Bytes of one version; what follows the first range is asked for with its ETag."""
 
-    def __init__(self, container: Container, entry: Entry, data: bytes, start: int, stop: int | None) -> None:
-        self.entry = entry
+    def __init__(
+        self, container: Container, path: str, properties: BlobProperties, data: bytes, *, start: int, stop: int | None
+    ) -> None:
+        self.entry = entry_of(path, properties)
+        self._properties = properties
         self._container = container
-        self._size = entry.size or 0
+        self._size = self.entry.size or 0
         self._data = data
         self._offset = 0  # what of the data was given away
         self._position = start + len(data)  # where the next range begins
@@ -49,6 +54,10 @@ class AzureStream(ReadStream):
         self._data, self._offset = b"", 0
         self._position = start
         self._stop = self._size if stop is None else min(stop, self._size)
+
+    def check_replaceable(self) -> None:
+        """Raise `Unsupported` for an append blob or a page blob."""
+        check_replaceable(self.entry.path, self._properties)
 
     async def aclose(self) -> None:
         """Stop what is on its way."""
@@ -103,20 +112,22 @@ async def open_stream(container: Container, path: str, start: int, stop: int | N
     if count <= 0:
         return await _without_bytes(container, path, start, match)
 
-    async def get() -> tuple[Entry, bytes]:
+    async def get() -> tuple[BlobProperties, bytes]:
         answer = await blob.download_blob(start, count, **_AS_STORED, **matching(match))
         data = await _bytes_of(answer)
-        whole = answer.properties.content_range
-        size = int(whole.rpartition("/")[2]) if whole else answer.properties.size
-        return entry_of(path, answer.properties, size), data
+        properties = answer.properties
+        if properties.content_range:
+            properties.size = int(properties.content_range.rpartition("/")[2])
+        return properties, data
 
     try:
-        entry, data = await container.ask(path, get)
+        properties, data = await container.ask(path, get)
     except InvalidRange:
         return await _without_bytes(container, path, start, match)
-    if len(data) != min(count, max(0, (entry.size or 0) - start)):
-        raise Damaged.of(path, f"the bytes end after {start + len(data)} of {entry.size}")
-    return AzureStream(container, entry, data, start, stop)
+    stream = AzureStream(container, path, properties, data, start=start, stop=stop)
+    if len(data) != min(count, max(0, properties.size - start)):
+        raise Damaged.of(path, f"the bytes end after {start + len(data)} of {properties.size}")
+    return stream
 
 
 async def _bytes_of(answer: StorageStreamDownloader[bytes]) -> bytes:
@@ -129,4 +140,4 @@ async def _without_bytes(container: Container, path: str, start: int, match: str
     """Open what has no bytes to ask for: the file is empty, or the range is."""
     blob = container.blob(path)
     properties = await container.ask(path, lambda: blob.get_blob_properties(**matching(match)))
-    return AzureStream(container, entry_of(path, properties), b"", start, start)
+    return AzureStream(container, path, properties, b"", start=start, stop=start)

@@ -29,25 +29,13 @@ from aiofs.powers import Notes
 from aiofs.stores import AzureFileSystem
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
 
     from servers.azurite.server import AzureAccount
     from servers.proxy import FaultProxy
 
 LARGE = bytes(range(256)) * 4096 * 20  # 20 MiB
 pytestmark = pytest.mark.may_block  # the tests look from outside with a client that blocks
-
-
-@pytest.fixture
-async def fs(azurite: AzureAccount) -> AsyncIterator[AzureFileSystem]:
-    async with AzureFileSystem(azurite.container, connection_string=azurite.connection_string) as system:
-        yield system
-
-
-@pytest.fixture
-def raw(azurite: AzureAccount) -> Iterator[ContainerClient]:
-    with ContainerClient.from_connection_string(azurite.connection_string, azurite.container) as client:
-        yield client
 
 
 def blocks(blob: BlobClient) -> list[str]:
