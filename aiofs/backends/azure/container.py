@@ -90,6 +90,8 @@ class Container:
         self._account_url = account_url
         self._credential = credential
         self._timeout = timeout
+        self.may_remove = False
+        """Whether a blob was removed, or could have been: `removing` asks before it matters."""
         self._clients = PerLoop(self, self._new_clients, Clients.aclose)
         client = self._new_client()  # which checks what was given, and connects nothing
         _check_key(client)

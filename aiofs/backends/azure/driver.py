@@ -15,10 +15,13 @@ from aiofs.backends.azure.appending import AppendSession
 from aiofs.backends.azure.blocks import block_ids
 from aiofs.backends.azure.conditions import entry_of, matching, version_of
 from aiofs.backends.azure.container import PART, Container, Credential
+from aiofs.backends.azure.errors import NotPermitted
+from aiofs.backends.azure.formats import check_format
 from aiofs.backends.azure.kinds import check_copied, check_file, check_replaceable, is_append_blob
 from aiofs.backends.azure.listing import entries
-from aiofs.backends.azure.locks import LONGEST, SHORTEST, AzureLease, acquire, check_free, is_held, lock_name, refusal
+from aiofs.backends.azure.locks import LONGEST, SHORTEST, AzureLease, acquire, check_free, is_free, lock_name, refusal
 from aiofs.backends.azure.names import check_name, from_headers, to_headers
+from aiofs.backends.azure.removing import check_may_remove, remove
 from aiofs.backends.azure.session import AzureSession, settings_for
 from aiofs.backends.azure.streams import SMALLEST_RANGE, open_stream
 from aiofs.backends.azure.sweeping import Sweeper, locks
@@ -104,6 +107,7 @@ class AzureDriver(Sweeper, Driver):
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:
         """Take over a prepared session."""
         path = token["path"]
+        check_format(path, "what was prepared for this file", token)
         if await self._is_ended(token):
             return EndedSession(self, path)
         lease = await acquire(self._container, path, self._lease)
@@ -131,22 +135,14 @@ class AzureDriver(Sweeper, Driver):
 
         await together([self._check_free(free), self._side_by_side(check, free)])
 
-        async def remove(path: str) -> None:
-            blob = self._container.blob(path)
-            asked = 0
-
-            async def ask() -> None:
-                nonlocal asked
-                asked += 1
-                await blob.delete_blob(**matching(match))
-
+        async def one(path: str) -> None:
             try:
-                await self._container.ask(path, ask)
+                await remove(self._container, path, path, **matching(match))
             except NotFound:
-                if asked == 1 and not missing_ok:
-                    raise  # and if it was asked twice, the first time may have removed it
+                if not missing_ok:
+                    raise
 
-        await self._side_by_side(remove, paths)
+        await self._side_by_side(one, paths)
 
     def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry]:
         """Yield what the service lists, in the order of UTF-8 bytes."""
@@ -189,6 +185,13 @@ class AzureDriver(Sweeper, Driver):
 
         return await finish(self._container.ask(target, start, settled=copied))
 
+    async def move(self, source: str, target: str, leases: tuple[Lease, Lease]) -> Entry:
+        """Copy and remove, if the source may be removed."""
+        await check_may_remove(self._container, source, "moving a file")
+        entry = await self.copy(source, target, leases[1])
+        await self.delete([source], leases=[leases[0]])
+        return entry
+
     async def url(self, path: str, method: Literal["GET", "PUT"], expires: float) -> str:
         """Return a URL that carries a signature for this blob alone."""
         permission = BlobSasPermissions(read=True) if method == "GET" else BlobSasPermissions(create=True, write=True)
@@ -201,7 +204,8 @@ class AzureDriver(Sweeper, Driver):
         return url
 
     async def note(self, path: str, data: bytes) -> None:
-        """Create a small file without a lock."""
+        """Create a small file without a lock, if whoever does may remove it at the end."""
+        await check_may_remove(self._container, None, "a transaction, which removes its journal at the end,")
         blob = self._container.blob(path)
 
         async def create() -> bool:
@@ -220,12 +224,15 @@ class AzureDriver(Sweeper, Driver):
     async def erase(self, paths: Sequence[str]) -> None:
         """Remove small files, whoever may hold locks."""
 
-        async def remove(path: str) -> None:
-            blob = self._container.blob(path)
+        async def one(path: str) -> None:
             with suppress(NotFound):
-                await self._container.ask(path, blob.delete_blob)
+                try:
+                    await remove(self._container, path, path)
+                except NotPermitted:
+                    await self.stat(path)  # nothing has to be permitted to remove what is not there
+                    raise
 
-        await self._side_by_side(remove, paths)
+        await self._side_by_side(one, paths)
 
     async def aclose(self) -> None:
         """Close the clients."""
@@ -272,7 +279,7 @@ class AzureDriver(Sweeper, Driver):
         if len(paths) <= FEW:
             await self._side_by_side(lambda path: check_free(self._container, path), paths)
             return
-        held = {lock.name: lock async for lock in locks(self._container) if is_held(lock)}
+        held = {lock.name: lock async for lock in locks(self._container) if not is_free(lock)}
         for path in paths:
             if lock_name(path) in held:
                 raise refusal(path, held[lock_name(path)])

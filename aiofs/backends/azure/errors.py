@@ -30,6 +30,10 @@ class BlocksGone(Conflict):
     """Blocks that were staged are not there any more: another writer published."""
 
 
+class NotPermitted(AccessDenied):
+    """The credentials are good, but do not allow for this."""
+
+
 _BY_CODE: dict[str, type[AiofsError]] = {
     "BlobAlreadyExists": AlreadyExists,
     "BlobNotFound": NotFound,
@@ -38,6 +42,9 @@ _BY_CODE: dict[str, type[AiofsError]] = {
     "ContainerNotFound": StoreMissing,
     "ContainerBeingDeleted": StoreMissing,
     "AppendPositionConditionNotMet": Conflict,
+    "AuthorizationFailure": NotPermitted,
+    "AuthorizationPermissionMismatch": NotPermitted,
+    "AuthorizationResourceTypeMismatch": NotPermitted,
     "ConditionNotMet": Conflict,
     "TargetConditionNotMet": Conflict,
     "SourceConditionNotMet": Conflict,

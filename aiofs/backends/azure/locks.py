@@ -4,6 +4,8 @@ Why not the lease of the file's own blob? There is none before the file is first
 while a writer (a transaction, a move) may hold its lock through both; and an empty blob made to be leased would be seen
 by every reader. A blob beside it, named after the path, is the same lock all the time. What a lease of the file itself
 would give, that nobody publishes without it, the conditions of publishing give: see `session`.
+
+A lock that was given back is removed. Where that is not permitted its blob stays, without a lease: that is a free lock.
 """
 
 from __future__ import annotations
@@ -21,9 +23,11 @@ from urllib.parse import quote, unquote
 from azure.storage.blob.aio import BlobLeaseClient
 
 from aiofs.backends.azure.conditions import matching
+from aiofs.backends.azure.formats import FORMAT, check_format, is_known
 from aiofs.backends.azure.names import LOCKS
+from aiofs.backends.azure.removing import remove
 from aiofs.driver import ABSENT
-from aiofs.errors import AlreadyExists, Conflict, Locked, NotFound
+from aiofs.errors import AccessDenied, AlreadyExists, Conflict, Locked, NotFound
 from aiofs.locks import RenewedLease, granted, locked
 from aiofs.shield import finish
 
@@ -37,6 +41,7 @@ if TYPE_CHECKING:
 SHORTEST, LONGEST = 15, 60
 """How many seconds the service grants a lease for."""
 ROUNDS = 4
+_LOCK = "the lock of this file"
 _LEASED = "leased"
 
 
@@ -46,6 +51,8 @@ class AzureLease(RenewedLease):
     def __init__(self, path: str, fence: str, ttl: float, container: Container, granted: float) -> None:
         self._container = container
         self._lock = lock_name(path)
+        self.removed = True
+        """Whether the blob goes with the lock; else it stays, and is free."""
         super().__init__(path, fence, ttl, renew=self._prolong, release=self._free, granted=granted)
 
     async def _prolong(self) -> bool:
@@ -57,9 +64,15 @@ class AzureLease(RenewedLease):
         return True
 
     async def _free(self) -> None:
-        blob = self._container.blob(self._lock)
         with suppress(OSError):  # it expires by itself
-            await self._container.ask(self.path, lambda: blob.delete_blob(lease=self.fence))
+            if self.removed:
+                try:
+                    await remove(self._container, self._lock, self.path, lease=self.fence)
+                except AccessDenied:  # who may write need not be allowed to remove
+                    self.removed = False
+            if not self.removed:
+                lease = BlobLeaseClient(self._container.blob(self._lock), self.fence)
+                await self._container.ask(self.path, lease.release)
 
 
 async def acquire(container: Container, path: str, ttl: int) -> AzureLease:
@@ -73,7 +86,7 @@ async def acquire(container: Container, path: str, ttl: int) -> AzureLease:
 async def check_free(container: Container, path: str) -> None:
     """Raise `Locked` if somebody has the lock of `path`."""
     found = await _look(container, path)
-    if found is not None and is_held(found):
+    if found is not None and not is_free(found):
         raise refusal(path, found)
 
 
@@ -82,13 +95,17 @@ def lock_name(path: str) -> str:
     return LOCKS + hashlib.sha256(path.encode()).hexdigest()
 
 
-def is_held(lock: BlobProperties) -> bool:
-    """Whether the lock has a lease that did not expire."""
-    return bool(lock.lease.state == _LEASED)
+def is_free(lock: BlobProperties) -> bool:
+    """Whether the lock has no lease, or one that expired; of one in an unknown format nobody can say that."""
+    return is_known(lock.metadata) and lock.lease.state != _LEASED
 
 
 def refusal(path: str, lock: BlobProperties) -> Locked:
-    """Return the error that says what a lock says."""
+    """Return the error that says what a lock says.
+
+    :raises Unsupported: if it has an unknown format.
+    """
+    check_format(path, _LOCK, lock.metadata)
     _, holder, since = read_note(lock.metadata)
     return locked(path, holder, since)
 
@@ -104,7 +121,7 @@ async def _ask_for(container: Container, path: str, ttl: int) -> AzureLease:
     blob = container.blob(lock_name(path))
     fence = str(uuid.uuid4())
     since = datetime.now(UTC).isoformat(timespec="seconds")
-    note = {"path": quote(path), "holder": f"{socket.gethostname()}:{os.getpid()}", "since": since}
+    note = {"path": quote(path), "holder": f"{socket.gethostname()}:{os.getpid()}", "since": since, "format": FORMAT}
     for _ in range(ROUNDS):
         made = True
         try:
@@ -124,6 +141,9 @@ async def _ask_for(container: Container, path: str, ttl: int) -> AzureLease:
         lease = AzureLease(path, fence, ttl, container, asked)
         if not made:
             try:
+                there = await container.ask(path, blob.get_blob_properties)
+                lease.removed = is_known(there.metadata)
+                check_format(path, _LOCK, there.metadata)  # another may not be held by its lease alone
                 await container.ask(path, lambda: blob.set_blob_metadata(note, lease=fence))
             except BaseException:
                 await finish(lease.release())

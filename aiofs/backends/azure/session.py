@@ -18,6 +18,8 @@ from azure.storage.blob import BlobBlock, BlockState, ContentSettings
 from aiofs.backends.azure.blocks import ID_LENGTH, Base, committed_ids
 from aiofs.backends.azure.conditions import entry_of, matching, version_of
 from aiofs.backends.azure.container import SLICE, Container
+from aiofs.backends.azure.formats import FORMAT
+from aiofs.backends.azure.removing import remove
 from aiofs.driver import ABSENT, MIB, Entry, Part, WriteSession
 from aiofs.errors import Conflict, NotFound, TooLarge
 from aiofs.sessions import Uploads
@@ -101,6 +103,7 @@ class AzureSession(WriteSession):
         await self._uploads.results()
         self._listed = True
         return {
+            "format": FORMAT,
             "path": self._path,
             "match": self._match,
             "size": self._size,
@@ -207,7 +210,7 @@ class AzureSession(WriteSession):
             try:
                 await self._properties()
             except NotFound:
-                await self._container.ask(self._path, self._blob.delete_blob)
+                await remove(self._container, self._path, self._path)
 
     async def _stage_first(self) -> None:
         first, self._first = self._first, None

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from aiofs.backends.azure.conditions import matching, version_of
 from aiofs.backends.azure.listing import pages
-from aiofs.backends.azure.locks import SHORTEST, acquire, is_held, read_note
+from aiofs.backends.azure.locks import SHORTEST, acquire, is_free, read_note
 from aiofs.backends.azure.names import HIDDEN, LOCKS
+from aiofs.backends.azure.removing import remove
 from aiofs.driver import Leftover
 from aiofs.errors import Conflict, Locked, NotFound
 
@@ -37,7 +38,7 @@ class Sweeper:
         held: dict[str, str | None] = {}
         async for lock in locks(self._container):
             path, holder, since = read_note(lock.metadata)
-            if is_held(lock):
+            if not is_free(lock):
                 held[path] = holder
             if path.startswith(prefix):
                 yield Leftover(path, "lock", since, holder, live=path in held, token=lock.name)
@@ -64,7 +65,7 @@ class Sweeper:
         try:
             await self._container.ask(leftover.path, blob.get_blob_properties)
         except NotFound:
-            await self._container.ask(leftover.path, blob.delete_blob)
+            await remove(self._container, leftover.path, leftover.path)
         finally:
             await lease.release()
         return True
@@ -73,10 +74,9 @@ class Sweeper:
         blob = self._container.blob(leftover.token)
         try:
             lock = await self._container.ask(leftover.path, blob.get_blob_properties)
-            if is_held(lock):
+            if not is_free(lock):
                 return False
-            condition = matching(version_of(lock.etag))
-            await self._container.ask(leftover.path, lambda: blob.delete_blob(**condition))
+            await remove(self._container, lock.name, leftover.path, **matching(version_of(lock.etag)))
         except NotFound:
             return True
         except (Conflict, Locked):
