@@ -17,11 +17,12 @@ from aiofs.errors import Unsupported
 from aiofs.properties import join, part
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
     from datetime import datetime
 
     from aiofs.properties import Properties
 
+VerbName = Literal["stat", "read", "begin", "delete", "list", "lock"]
 MIB = 1 << 20
 ABSENT = ""
 """As `match`: there must be no file of this name."""
@@ -271,6 +272,35 @@ class Driver(ABC):
         return type(self).__name__
 
 
+_VERBS: dict[type, frozenset[str]] = {}
+
+
+def amounts_to(*verbs: VerbName) -> Callable[[type[Power]], type[Power]]:
+    """Declare which verbs of a driver a power does the work of: it does not go around a layer that overrides one."""
+
+    def declare(power: type[Power]) -> type[Power]:
+        _VERBS[power] = frozenset(verbs)
+        return power
+
+    return declare
+
+
+def verbs_of(power: type) -> frozenset[str]:
+    """Return the verbs that a power does the work of.
+
+    :raises TypeError: if it does not declare them.
+    """
+    if power not in _VERBS:
+        raise TypeError(f"power {power.__name__} does not say which verbs it amounts to: decorate it with amounts_to")
+    return _VERBS[power]
+
+
+def powers() -> tuple[type, ...]:
+    """Return all powers that are declared."""
+    return tuple(_VERBS)
+
+
+@amounts_to("read", "begin")
 @runtime_checkable
 class Copies(Protocol):
     """The store copies by itself."""
@@ -280,6 +310,7 @@ class Copies(Protocol):
         ...
 
 
+@amounts_to("begin", "delete")
 @runtime_checkable
 class Moves(Protocol):
     """The store renames by itself."""
@@ -289,6 +320,7 @@ class Moves(Protocol):
         ...
 
 
+@amounts_to("read", "begin")
 @runtime_checkable
 class Presigns(Protocol):
     """The store lets the bearer of a URL read or write one file for a while."""
@@ -298,6 +330,7 @@ class Presigns(Protocol):
         ...
 
 
+@amounts_to("read", "begin")
 @runtime_checkable
 class KeepsHistory(Protocol):
     """The store keeps old versions of a file, under ids of its own."""
@@ -370,6 +403,7 @@ class Leftover:
     """How the store finds it again."""
 
 
+@amounts_to("list", "delete")
 @runtime_checkable
 class Sweeps(Protocol):
     """The store can say what unfinished writers left behind, and remove it."""
@@ -387,12 +421,13 @@ class Layer(Driver):
     """A driver that forwards everything it does not change to the driver it is over.
 
     A layer is made as a plain value, `Gzip()`, and put over a driver by `bind`, which leaves the value as it was.
-    Powers are not forwarded unless a layer says so: one that changes bytes must not let the store copy around it.
+    A power of the base is passed on if the layer overrides none of the verbs that the power amounts to: a store must
+    not copy around a layer that changes what is read or written.
     """
 
     base: Driver
     forwarded: ClassVar[tuple[type, ...]] = ()
-    """The powers that mean the same through this layer."""
+    """The powers that mean the same through this layer although it overrides a verb that they amount to."""
 
     def bind(self, base: Driver) -> Self:
         """Return this layer over `base`."""
@@ -448,10 +483,11 @@ class Layer(Driver):
         await self.base.aclose()
 
     def offers(self, power: type[Power]) -> Power | None:
-        """Return the layer's own power, or the base's where it is forwarded."""
+        """Return the layer's own power, or the base's where it is passed on."""
         if isinstance(self, power):
             return self
-        return self.base.offers(power) if power in self.forwarded else None
+        around = any(getattr(type(self), verb) is not getattr(Layer, verb) for verb in verbs_of(power))
+        return None if around and power not in self.forwarded else self.base.offers(power)
 
     def __str__(self) -> str:
         return f"{type(self).__name__}({getattr(self, 'base', '')})"

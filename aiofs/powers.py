@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from aiofs.driver import amounts_to
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from aiofs.driver import Entry, Lease, WriteSession
 
 
+@amounts_to("delete")
 @runtime_checkable
 class Removes(Protocol):
     """A removal can be prepared, as new bytes can."""
@@ -26,6 +29,7 @@ class Removes(Protocol):
         ...
 
 
+@amounts_to("read", "begin")
 @runtime_checkable
 class Snapshots(Protocol):
     """The store can keep what a file is now, and put it back, without the client seeing the bytes.
@@ -52,6 +56,7 @@ class Snapshots(Protocol):
         ...
 
 
+@amounts_to("begin")
 @runtime_checkable
 class Appends(Protocol):
     """The store can add to the end of a file in place, at the cost of little more than the bytes: for journals."""
@@ -64,6 +69,7 @@ class Appends(Protocol):
         ...
 
 
+@amounts_to("lock")
 @runtime_checkable
 class Parks(Protocol):
     """To hold a lock takes something of which there is not much, like an open file; but a lock can be left, and kept.
@@ -85,6 +91,7 @@ class Parks(Protocol):
         ...
 
 
+@amounts_to("begin", "delete")
 @runtime_checkable
 class Notes(Protocol):
     """The store can create and remove small files of names that nobody else writes, one request each: for journals.

@@ -8,7 +8,7 @@ import pytest
 
 import aiofs
 from aiofs.backends.memory import MemoryDriver, MemoryStream, Stored
-from aiofs.layers import Base64, Gzip
+from aiofs.layers import Base64, Gzip, Log, Prefix, ReadOnly
 from aiofs.testing import Chaos
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ async def test_a_layer_that_changes_bytes_drops_their_digest(layer: aiofs.Layer)
     assert [entry.digest async for entry in fs.scan()] == [None]
 
 
-@pytest.mark.parametrize("layers", [()], ids=str)
+@pytest.mark.parametrize("layers", [(), (Prefix("folder/"),), (Gzip(), Log()), (Base64(), Prefix("a/"))], ids=["none", "prefix", "gzip", "base64"])
 async def test_old_versions(layers: tuple[aiofs.Layer, ...]) -> None:
     fs = aiofs.FileSystem(Digesting()).over(*layers)
     await fs.write_bytes("file", b"first")
@@ -121,6 +121,17 @@ async def test_old_versions(layers: tuple[aiofs.Layer, ...]) -> None:
     assert caught.value.filename == "file"
     with pytest.raises(ValueError, match=r"restore\(\) the version"):
         fs.open("file", "w", version_id=oldest.version_id)
+
+
+async def test_old_versions_of_a_read_only_system_are_read_only() -> None:
+    plain = aiofs.FileSystem(Digesting())
+    await plain.write_bytes("file", b"first")
+    fs = plain.over(ReadOnly())
+    (only,) = await fs.history("file")
+    async with fs.open("file", version_id=only.version_id) as file:
+        assert await file.read() == b"first"
+    with pytest.raises(aiofs.AccessDenied):
+        await fs.restore("file", only.version_id or "")
 
 
 async def test_a_store_that_keeps_none_says_so() -> None:

@@ -7,11 +7,11 @@ from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from aiofs.driver import Copies, Moves, Sweeps
+from aiofs.driver import Copies, KeepsHistory, Moves, Sweeps
 from aiofs.errors import Conflict, Damaged
-from aiofs.layers.forward import ForwardedStream, Packer, Taker, with_end
+from aiofs.layers.forward import ForwardedStream, Packer, Taker, power_of, with_end
 from aiofs.layers.mapped import Mapped, MappedSession
-from aiofs.powers import Removes, Snapshots
+from aiofs.powers import Parks, Removes, Snapshots
 from aiofs.shield import finish
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Codec(Mapped, ABC):
     A subclass says how, by `decoded` and `encoded`.
     """
 
-    powers: ClassVar[tuple[type, ...]] = (Copies, Moves, Sweeps, Removes, Snapshots)
+    powers: ClassVar[tuple[type, ...]] = (Copies, Moves, KeepsHistory, Sweeps, Removes, Snapshots, Parks)
     encoded_at_once: ClassVar[int]
     """The size of the parts that `encoded` sessions are fed."""
 
@@ -86,8 +86,20 @@ class Codec(Mapped, ABC):
         """Begin new bytes for the path."""
         return self.encoded(await self.base.begin(path, lease, match=match, metadata=metadata), path)
 
+    async def read_kept(self, path: str, version_id: str, start: int = 0, stop: int | None = None) -> ReadStream:
+        """Open an old version for reading.
+
+        :raises Damaged: if it holds anything else than this layer writes.
+        """
+        keeps = power_of(self.base, KeepsHistory)
+        stream = await self._decoded(await keeps.read_kept(path, version_id, 0, self.base.window))
+        await stream.seek(start, stop)
+        return stream
+
     async def _open(self, path: str, match: str | None) -> ReadStream:
-        base = await self.base.read(path, 0, self.base.window, match=match)
+        return await self._decoded(await self.base.read(path, 0, self.base.window, match=match))
+
+    async def _decoded(self, base: ReadStream) -> ReadStream:
         try:
             stream = await self.decoded(base)
         except BaseException:

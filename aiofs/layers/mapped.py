@@ -6,9 +6,9 @@ from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from aiofs.driver import Copies, Layer, Moves, Presigns, Sweeps
+from aiofs.driver import Copies, KeepsHistory, Layer, Moves, Presigns, Sweeps
 from aiofs.layers.forward import ForwardedSession, ForwardedStream, power_of, with_powers_of
-from aiofs.powers import Appends, Parks, Removes, Snapshots
+from aiofs.powers import Appends, Notes, Parks, Removes, Snapshots
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
@@ -23,7 +23,10 @@ class Mapped(Layer):
     A subclass overrides these two, and `list` where its names sort otherwise than the base's.
     """
 
-    powers: ClassVar[tuple[type, ...]] = (Copies, Moves, Presigns, Sweeps, Removes, Snapshots, Appends, Parks)
+    powers: ClassVar[tuple[type, ...]] = (
+        *(Copies, Moves, Presigns, KeepsHistory, Sweeps),
+        *(Removes, Snapshots, Appends, Parks, Notes),
+    )
     """Which powers of the base are offered."""
 
     def inward(self, path: str) -> str:
@@ -133,6 +136,34 @@ class Mapped(Layer):
         """Have the store add to the file in place."""
         with self.named():
             await power_of(self.base, Appends).append(self.inward(path), data, durable=durable)
+
+    async def note(self, path: str, data: bytes) -> None:
+        """Have the store create a small file."""
+        with self.named():
+            await power_of(self.base, Notes).note(self.inward(path), data)
+
+    async def erase(self, paths: Sequence[str]) -> None:
+        """Have the store remove such files."""
+        with self.named():
+            await power_of(self.base, Notes).erase([self.inward(path) for path in paths])
+
+    async def history(self, path: str) -> AsyncGenerator[Entry]:
+        """Yield the versions of the file."""
+        with self.named():
+            async with aclosing(power_of(self.base, KeepsHistory).history(self.inward(path))) as entries:
+                async for entry in entries:
+                    yield self.own(entry)
+
+    async def read_kept(self, path: str, version_id: str, start: int = 0, stop: int | None = None) -> ReadStream:
+        """Open an old version for reading."""
+        with self.named():
+            keeps = power_of(self.base, KeepsHistory)
+            return MappedStream(self, await keeps.read_kept(self.inward(path), version_id, start, stop))
+
+    async def restore_kept(self, path: str, version_id: str, lease: Lease) -> Entry:
+        """Have the store put back an old version."""
+        with self.named():
+            return self.own(await power_of(self.base, KeepsHistory).restore_kept(self.inward(path), version_id, lease))
 
     @property
     def most_locks(self) -> int:

@@ -9,10 +9,10 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from aiofs.driver import Copies, Layer, Moves, Presigns, Sweeps
+from aiofs.driver import Copies, KeepsHistory, Layer, Moves, Presigns, Sweeps
 from aiofs.layers.forward import ForwardedSession, ForwardedStream, power_of, with_powers_of
 from aiofs.paths import is_reserved
-from aiofs.powers import Appends, Removes, Snapshots
+from aiofs.powers import Appends, Notes, Removes, Snapshots
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -41,7 +41,7 @@ class Event:
 class Observed(Layer, ABC):
     """Tells `notice` of everything. What `notice` raises is raised to whoever did it: before, it prevents it."""
 
-    forwarded: ClassVar[tuple[type, ...]] = (Presigns, Sweeps, Removes, Snapshots, Appends)
+    forwarded: ClassVar[tuple[type, ...]] = (Presigns, Sweeps, Removes, Snapshots, Appends, Notes)
 
     @abstractmethod
     async def notice(self, event: Event) -> None:
@@ -100,6 +100,28 @@ class Observed(Layer, ABC):
         """Have the store rename."""
         async with self._during("move", source, target):
             return await power_of(self.base, Moves).move(source, target, leases)
+
+    async def history(self, path: str) -> AsyncGenerator[Entry]:
+        """As the base: a listing of one file's versions."""
+        listing = await self._start("list", path)
+        history = power_of(self.base, KeepsHistory).history(path)
+        async with listing.failing(), aclosing(history) as entries:
+            async for entry in entries:
+                listing.size += 1
+                yield entry
+        await listing.end("after")
+
+    async def read_kept(self, path: str, version_id: str, start: int = 0, stop: int | None = None) -> ReadStream:
+        """As the base. It is over when the stream is closed."""
+        reading = await self._start("read", path)
+        async with reading.failing():
+            stream = await power_of(self.base, KeepsHistory).read_kept(path, version_id, start, stop)
+        return _ObservedStream(stream, reading)
+
+    async def restore_kept(self, path: str, version_id: str, lease: Lease) -> Entry:
+        """Have the store put back an old version."""
+        async with self._during("write", path):
+            return await power_of(self.base, KeepsHistory).restore_kept(path, version_id, lease)
 
     def offers(self, power: type[Power]) -> Power | None:
         """Offer what the base offers."""

@@ -9,10 +9,10 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from aiofs.driver import Capabilities, Copies, Layer, Moves, Presigns, Sweeps
-from aiofs.errors import AccessDenied, TooLarge, Unsupported
-from aiofs.layers.forward import ForwardedSession
-from aiofs.powers import Appends, Removes, Snapshots
+from aiofs.driver import Capabilities, KeepsHistory, Layer, Moves, Presigns, Sweeps, verbs_of
+from aiofs.errors import AccessDenied, TooLarge
+from aiofs.layers.forward import ForwardedSession, power_of
+from aiofs.powers import Snapshots
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 Verb = Literal["read", "list", "write", "remove"]
 _VERBS = frozenset({"read", "list", "write", "remove"})
+_NEEDED: Mapping[str, Verb] = {"stat": "read", "read": "read", "list": "list", "begin": "write", "delete": "remove"}
+"""What must be allowed for a verb of drivers; `lock` looks for itself."""
 
 
 class Allow(Layer):
@@ -31,14 +33,6 @@ class Allow(Layer):
 
     reason: ClassVar[str] = "this file system does not allow that"
     code: ClassVar[int] = errno.EACCES
-    needed: ClassVar[Mapping[type, set[Verb]]] = {
-        Copies: {"read", "write"},
-        Moves: {"write", "remove"},
-        Sweeps: {"list", "remove"},
-        Removes: {"remove"},
-        Snapshots: {"read", "write", "remove"},
-        Appends: {"write"},
-    }
 
     def __init__(self, *verbs: Verb) -> None:
         if not _VERBS.issuperset(verbs):
@@ -94,17 +88,32 @@ class Allow(Layer):
     async def url(self, path: str, method: Literal["GET", "PUT"], expires: float) -> str:
         """Have the store give a URL."""
         self._need("read" if method == "GET" else "write", path)
-        presigns = self.base.offers(Presigns)
-        if presigns is None:
-            raise Unsupported.of(path, f"{self.base} has no presigned URLs")
-        return await presigns.url(path, method, expires)
+        return await power_of(self.base, Presigns).url(path, method, expires)
+
+    async def history(self, path: str) -> AsyncGenerator[Entry]:
+        """Yield the versions of the file: part of reading."""
+        self._need("read", path)
+        async with aclosing(power_of(self.base, KeepsHistory).history(path)) as entries:
+            async for entry in entries:
+                yield entry
+
+    async def read_kept(self, path: str, version_id: str, start: int = 0, stop: int | None = None) -> ReadStream:
+        """Open an old version for reading."""
+        self._need("read", path)
+        return await power_of(self.base, KeepsHistory).read_kept(path, version_id, start, stop)
+
+    async def restore_kept(self, path: str, version_id: str, lease: Lease) -> Entry:
+        """Have the store put back an old version."""
+        self._need("write", path)
+        return await power_of(self.base, KeepsHistory).restore_kept(path, version_id, lease)
 
     def offers(self, power: type[Power]) -> Power | None:
         """Offer the base's powers, where all is allowed that they need."""
         offered = self.base.offers(power)
-        if power is Presigns and offered is not None:
-            return super().offers(power)
-        return offered if power in self.needed and self.needed[power] <= self._verbs else None
+        if offered is not None and isinstance(self, power):  # its methods look for themselves
+            return self
+        needed = {_NEEDED[verb] for verb in verbs_of(power) if verb in _NEEDED}
+        return offered if needed <= self._verbs else None
 
     def _need(self, verb: Verb, path: str | None = None) -> None:
         if verb not in self._verbs:
@@ -136,7 +145,7 @@ class Limit(Layer):
     A copy is written too: its bytes come through here, also where the store could copy by itself.
     """
 
-    forwarded: ClassVar[tuple[type, ...]] = (Moves, Sweeps, Removes, Snapshots)
+    forwarded: ClassVar[tuple[type, ...]] = (Moves, KeepsHistory, Snapshots)  # these bytes were written before
 
     def __init__(self, size: int) -> None:
         if operator.index(size) < 0:
@@ -178,7 +187,7 @@ class Matching(Layer):
     Other names are a `ValueError` before anything happens, and are not listed.
     """
 
-    forwarded: ClassVar[tuple[type, ...]] = (Copies, Moves, Presigns, Sweeps, Removes, Snapshots, Appends)
+    forwarded: ClassVar[tuple[type, ...]] = (Sweeps,)
 
     def __init__(self, names: str | re.Pattern[str] | Callable[[str], bool]) -> None:
         self._names = names

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aiofs.backends.memory import MemoryDriver
-from aiofs.driver import Copies, Layer, Moves, Presigns, Sweeps
+from aiofs.driver import Layer
 from aiofs.errors import Conflict
 from aiofs.filesystem import FileSystem
 from aiofs.layers import Base64, Gzip
 from aiofs.layers.forward import ForwardedStream
-from aiofs.powers import Appends, Removes, Snapshots
 
 if TYPE_CHECKING:
     from aiofs.driver import ReadStream
@@ -72,10 +71,6 @@ async def test_the_store_copies_what_is_encoded(codec: Codec) -> None:
     await fs.copy("file", "copied")
     assert await store.read_bytes("file") == await store.read_bytes("copied")
     assert await fs.read_bytes("copied") == b"some bytes"
-    offered = {
-        power for power in (Copies, Moves, Presigns, Sweeps, Removes, Snapshots, Appends) if fs.driver.offers(power)
-    }
-    assert offered == {Copies, Sweeps, Removes, Snapshots}
 
 
 @codecs

@@ -11,30 +11,28 @@ import pytest
 
 from aiofs.backends.memory import MemoryDriver
 from aiofs.backends.osfiles import OSDriver
-from aiofs.driver import Capabilities, Layer, Sweeps
 from aiofs.filesystem import FileSystem
 from aiofs.layers import Prefix
 from aiofs.stores import OSFileSystem
 from aiofs.testing import Harness, TransactionContract
+from transaction.powerless import Powerless
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from aiofs.driver import Capabilities, Layer
 
-class Plain(Layer):
+
+class Plain(Powerless):
     """A store without powers, whose prepared writes nobody can resume: transactions see to everything by themselves."""
-
-    forwarded = (Sweeps,)
 
     def alter(self, capabilities: Capabilities) -> Capabilities:
         return replace(capabilities, resume=False, holds=False)
 
 
-class Loose(Layer):
+class Loose(Powerless):
     """A store that can resume, but whose prepared writes keep nobody out."""
-
-    forwarded = (Sweeps,)
 
     def alter(self, capabilities: Capabilities) -> Capabilities:
         return replace(capabilities, holds=False)

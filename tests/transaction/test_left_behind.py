@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aiofs.driver import Layer
 from aiofs.errors import Unreachable
 from aiofs.paths import is_reserved
 from aiofs.stores import AzureFileSystem, MemoryFileSystem, RedisFileSystem, S3FileSystem
@@ -15,6 +14,7 @@ from aiofs.transactions.errors import LeftBehind, Unfinished
 from aiofs.transactions.system import recover, transaction
 from backends.fastdfs.systems import over
 from servers.fastdfs.cluster import Cluster
+from transaction.powerless import Powerless
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -28,17 +28,13 @@ OLD = {"changed": b"old", "kept": b"old", "gone": b"old"}
 NEW = {"changed": b"new", "kept": b"new", "made": b"new"}
 
 
-class Bare(Layer):
-    """Hides all powers of a store, so that what is written to a journal is a file for each line."""
-
-
 class Traces:
     """Stores in which a committed transaction left its journal."""
 
     def __init__(self, data: FileSystem) -> None:
         self.data = data
         self.away = Chaos()
-        self.journal = MemoryFileSystem().over(Bare(), self.away)
+        self.journal = MemoryFileSystem().over(Powerless(), self.away)  # a file for each line
 
     async def commit(self) -> None:
         """Commit, while the journal cannot be removed."""

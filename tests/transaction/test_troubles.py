@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import random
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import pytest
 
 from aiofs.backends.memory import MemoryDriver
-from aiofs.driver import Capabilities, Layer, Sweeps
+from aiofs.driver import Capabilities, Sweeps
 from aiofs.filesystem import FileSystem
 from aiofs.paths import is_reserved
 from aiofs.stores import OSFileSystem
@@ -18,6 +18,7 @@ from aiofs.testing import Stepped, Steps
 from aiofs.transactions import preparing
 from aiofs.transactions.kills import State, change, seed, state_of
 from aiofs.transactions.system import recover, transaction
+from transaction.powerless import Powerless
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -31,10 +32,8 @@ FULL = bool(os.environ.get("AIOFS_TEST_FULL"))
 PAIRS = 4000 if FULL else 60
 
 
-class Plain(Layer):
+class Plain(Powerless):
     """Hides the powers of a store, and whatever of its capabilities a test wants hidden."""
-
-    forwarded: ClassVar[tuple[type, ...]] = (Sweeps,)
 
     def __init__(self, *, resume: bool) -> None:
         self.resumes = resume

@@ -1,0 +1,172 @@
+"""Every power through every layer: passed on, said in the layer's words, or refused, and always on purpose."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pytest
+
+import aiofs
+from aiofs.driver import (
+    ABSENT,
+    Copies,
+    KeepsHistory,
+    Layer,
+    Moves,
+    Presigns,
+    Sweeps,
+    WriteSession,
+    amounts_to,
+    powers,
+    verbs_of,
+)
+from aiofs.layers import (
+    Allow,
+    Base64,
+    Gzip,
+    HashPrefix,
+    Limit,
+    Log,
+    Matching,
+    Notify,
+    Percent,
+    Prefix,
+    ReadOnly,
+    WriteOnly,
+)
+from aiofs.powers import Appends, Notes, Parks, Removes, Snapshots
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aiofs.driver import Lease
+
+
+class Everything(aiofs.Driver):
+    """A store that has every power there is."""
+
+    capabilities: ClassVar[aiofs.Capabilities] = aiofs.Capabilities()  # type: ignore[misc]
+    most_locks = 5
+
+    def offers(self, power: type[Any]) -> Any:
+        return self
+
+    async def _no(self, *given: Any, **more: Any) -> Any:
+        raise NotImplementedError
+
+    def list(self, *given: Any, **more: Any) -> Any:
+        raise NotImplementedError
+
+    stat = read = begin = delete = lock = _no
+
+
+class WriteOnce(Layer):
+    """Files stay as they were written first."""
+
+    async def begin(
+        self, path: str, lease: Lease, *, match: str | None = None, metadata: Mapping[str, str] | None = None
+    ) -> WriteSession:
+        return await super().begin(path, lease, match=ABSENT, metadata=metadata)
+
+
+async def ignore(_: Any) -> None:
+    pass
+
+
+ALL = {Copies, Moves, Presigns, KeepsHistory, Sweeps, Removes, Snapshots, Appends, Parks, Notes}
+OFFERED: list[tuple[Layer, set[type]]] = [
+    (Layer(), ALL),
+    (Prefix("folder/"), ALL),
+    (Percent(), ALL),
+    (HashPrefix(), ALL),
+    # What the store signs for, or adds to a journal, would not be encoded.
+    (Gzip(), ALL - {Presigns, Appends, Notes}),
+    (Base64(), ALL - {Presigns, Appends, Notes}),
+    (Notify(ignore), ALL),
+    (Log(), ALL),
+    (Matching("[a-z]+"), ALL),
+    # A copy, an upload by URL and a line of a journal are bytes that must be counted.
+    (Limit(10), ALL - {Copies, Presigns, Appends, Notes}),
+    # Everything that replaces a file goes through `begin`.
+    (WriteOnce(), {Sweeps, Removes, Parks}),
+    (ReadOnly(), {Presigns, KeepsHistory, Parks}),
+    (WriteOnly(), {Presigns, KeepsHistory, Appends, Parks}),
+    (Allow("read", "write"), ALL - {Moves, Sweeps, Removes, Notes}),
+    (Allow("read", "list", "write", "remove"), ALL),
+]
+
+
+def test_no_power_is_forgotten() -> None:
+    assert set(powers()) == ALL
+
+
+@pytest.mark.parametrize(("layer", "offered"), OFFERED, ids=lambda value: type(value).__name__)
+def test_every_power_through_every_layer(layer: Layer, offered: set[type]) -> None:
+    bound = layer.bind(Everything())
+    assert {power for power in powers() if bound.offers(power) is not None} == offered
+
+
+@pytest.mark.parametrize("layer", [layer for layer, _ in OFFERED], ids=str)
+def test_no_layer_has_a_power_that_its_store_has_not(layer: Layer) -> None:
+    class Nothing(Everything):
+        def offers(self, power: type[Any]) -> Any:
+            return None
+
+    bound = layer.bind(Nothing())
+    assert not [power for power in powers() if bound.offers(power) is not None]
+
+
+def test_a_power_that_says_no_verbs_is_an_error() -> None:
+    class Shouts:
+        pass
+
+    with pytest.raises(TypeError, match="Shouts does not say which verbs it amounts to"):
+        Layer().bind(Everything()).offers(Shouts)
+    with pytest.raises(TypeError, match="amounts_to"):
+        verbs_of(amounts_to)  # type: ignore[arg-type]
+
+
+MANY = 120
+DESCRIPTORS = 72
+LAYERS: dict[str, Layer] = {
+    "Prefix": Prefix("folder/"),
+    "Percent": Percent(),
+    "HashPrefix": HashPrefix(),
+    "Gzip": Gzip(),
+    "Base64": Base64(),
+    "Log": Log(),
+    "Notify": Notify(ignore),
+    "Limit": Limit(1 << 20),
+    "Matching": Matching(".*"),
+    "Allow": Allow("read", "list", "write", "remove"),
+}
+
+
+async def write_many(folder: str, layer: Layer) -> None:
+    async with aiofs.OSFileSystem(folder).over(layer) as fs:
+        async with aiofs.transaction(fs) as tx:
+            for number in range(MANY):
+                await tx.write_bytes(f"{number}", b"new")
+        assert len(await fs.ls()) == MANY
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not limit the open files of a process")
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_transaction_has_more_files_than_the_process_may_open(name: str, tmp_path: Path) -> None:
+    code = f"from layers.test_powers import limited; limited({name!r}, {str(tmp_path)!r})"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def limited(name: str, folder: str) -> None:
+    """Write many files in one transaction, in a process that may open few at a time."""
+    import resource  # noqa: PLC0415 -- not on Windows
+
+    resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
+    asyncio.run(write_many(folder, LAYERS[name]))
