@@ -104,7 +104,11 @@ async def test_a_layer_that_changes_bytes_drops_their_digest(layer: aiofs.Layer)
     assert [entry.digest async for entry in fs.scan()] == [None]
 
 
-@pytest.mark.parametrize("layers", [(), (Prefix("folder/"),), (Gzip(), Log()), (Base64(), Prefix("a/"))], ids=["none", "prefix", "gzip", "base64"])
+@pytest.mark.parametrize(
+    "layers",
+    [(), (Prefix("folder/"),), (Gzip(), Log()), (Base64(), Prefix("a/"))],
+    ids=["none", "prefix", "gzip", "base64"],
+)
 async def test_old_versions(layers: tuple[aiofs.Layer, ...]) -> None:
     fs = aiofs.FileSystem(Digesting()).over(*layers)
     await fs.write_bytes("file", b"first")
