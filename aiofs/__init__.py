@@ -185,10 +185,22 @@ _ROOMS = {
     "aiofs.urls": ("connect",),
 }
 _HOMES = {name: room for room, names in _ROOMS.items() for name in names}
+_FORMER = {
+    "AzFileSystem": "AzureFileSystem",
+    "InMemFileSystem": "MemoryFileSystem",
+    "OsFileSystem": "OSFileSystem",
+}
+"""What aiofs 1 called things, and what they are called now."""
 
 
 def __getattr__(name: str) -> object:
     room = _HOMES.get(name)
+    if name in _FORMER:
+        import warnings  # noqa: PLC0415 -- only programs for aiofs 1 need it
+
+        words = f"aiofs.{name} of aiofs 1 is aiofs.{_FORMER[name]} now"
+        warnings.warn(words, DeprecationWarning, stacklevel=2)
+        return __getattr__(_FORMER[name])
     if room is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = import_module(room)

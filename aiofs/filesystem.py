@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
@@ -450,12 +451,18 @@ class FileSystem(FileLikeSystem):
     async def _selected(self, selection: Selection) -> AsyncIterator[Entry]:
         self._check_open()
         with placed(selection.folder.removesuffix("/")), Call(self._calls) as call:
+            found = False
             async with aclosing(selection.entries(self._driver)) as entries:
                 async for entry in entries:
+                    found = True
                     call.pause()
                     yield entry
                     self._check_open()
                     call.go_on()
+            if not found and {"*", "?"}.intersection(selection.folder):
+                folder = selection.folder.removesuffix("/")
+                words = f"no file is below the folder {folder!r}: names are literal, and a pattern is given as glob="
+                warnings.warn(words, UserWarning, stacklevel=2)
 
 
 async def _give_back(lease: Lease) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import operator
+import warnings
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Self
 
@@ -132,6 +133,16 @@ class FileLikeSystem(ABC):
             return
         await self.copy(source, target)
         await self.rm(source)
+
+    async def cp(self, source: str, target: str) -> None:
+        """Do as `copy`, which this was called in aiofs 1."""
+        warnings.warn("cp() of aiofs 1 is copy() now", DeprecationWarning, stacklevel=2)
+        await self.copy(source, target)
+
+    async def mv(self, source: str, target: str) -> None:
+        """Do as `move`, which this was called in aiofs 1."""
+        warnings.warn("mv() of aiofs 1 is move() now", DeprecationWarning, stacklevel=2)
+        await self.move(source, target)
 
     def scan(self, path: str = "") -> Listing[Entry]:
         """List as `ls` does, with what the store knows of each file."""

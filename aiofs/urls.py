@@ -43,7 +43,7 @@ def connect(url: str) -> FileSystem:
     """
     if not isinstance(url, str):
         raise TypeError(f"a URL is a str, not {type(url).__name__}: {url!r}")
-    parts = urlsplit(url)
+    parts = _parts(url)
     scheme = _scheme(parts)
     return scheme.build(parts, _settings(parts, scheme))
 
@@ -60,7 +60,7 @@ def open_url(
 
     :raises ValueError: as `connect` and `FileSystem.open` do.
     """
-    parts = urlsplit(url)
+    parts = _parts(url)
     scheme = _scheme(parts)
     _settings(parts, scheme)
     parse_mode(mode, encoding, errors, newline)
@@ -105,6 +105,18 @@ def _shared(url: str) -> FileSystem:
 @cache
 def _shared_memory() -> FileSystem:
     return stores.MemoryFileSystem()
+
+
+def _parts(url: str) -> SplitResult:
+    """Return the parts of a URL that means what it says: `urlsplit` drops control characters without a word."""
+    scheme = url.partition(":")[0]
+    if url != url.lstrip(" "):
+        raise ValueError(f"{scheme.strip()} URL begins with a space: leave it out")
+    if any(ord(character) < ord(" ") or character == "\x7f" for character in url):
+        raise ValueError(f"{scheme} URL has a control character: leave it out, or write it as %0A, for example")
+    if "%00" in url:
+        raise ValueError(f"{scheme} URL has %00, and no name has a NUL: leave it out")
+    return urlsplit(url)
 
 
 def _scheme(parts: SplitResult) -> Scheme:

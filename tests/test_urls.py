@@ -52,6 +52,12 @@ async def test_each_memory_url_is_a_store_of_its_own() -> None:
         ("file://host/share", "names a host, 'host'"),
         ("file:///tmp#part", "fragment"),
         ("memory://name", "memory:// has no parts"),
+        ("file:///a\nb", "file URL has a control character: leave it out"),
+        ("s3://buc\tket/x", "s3 URL has a control character"),
+        ("redis://host/0\x7f", "redis URL has a control character"),
+        (" file:///tmp", "file URL begins with a space"),
+        ("file:///a%00b", "file URL has %00"),
+        ("s3://bucket/a?region=%00", "s3 URL has %00"),
     ],
 )
 def test_bad_url_is_refused_before_anything_happens(url: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
