@@ -48,6 +48,7 @@ class Listener:
         self.early: dict[int, bytes] = {}  # sent as soon as the header of a request is there
         self.behind = b""  # sent behind every answer
         self.fault: Fault | None = None  # befalls the next exchange
+        self.hangs = False  # takes connections and requests, and answers nothing
         self.asked: list[int] = []  # the commands that came
         self.connections = 0  # taken so far
         self.was_asked = asyncio.Event()
@@ -113,6 +114,9 @@ class Listener:
         length, command, flags = struct.unpack("!qBB", await reader.readexactly(10))
         self.asked.append(command)
         self.was_asked.set()
+        if self.hangs:
+            await reader.read()
+            return False
         if command in self.early:
             writer.write(self.early[command])
             await reader.readexactly(length)
@@ -165,6 +169,7 @@ class Cluster:
     """A whole FastDFS, for the time of an `async with`.
 
     Storages have addresses of their own, `10.0.<group>.<number>:23000`, which `address_map` leads to their sockets.
+    Those of one group follow each other after `lag` seconds, or when `Storage.replicate` is called.
     """
 
     def __init__(
@@ -175,6 +180,8 @@ class Cluster:
         version: Version = CURRENT,
         trunk: bool = False,
         numbers: bool = False,
+        lag: float | None = None,
+        log_delay: float = 0.0,
     ) -> None:
         self.storages = [
             Storage(
@@ -183,6 +190,8 @@ class Cluster:
                 version=version,
                 trunk=trunk,
                 number=100_000 + 100 * group + number if numbers else None,
+                lag=lag,
+                log_delay=log_delay,
             )
             for group, count in enumerate(groups, 1)
             for number in range(1, count + 1)
@@ -215,6 +224,16 @@ class Cluster:
             f"{storage.ip}:{storage.port}": f"{HOST}:{listener.port}"
             for storage, listener in zip(self.storages, self.storage_listeners, strict=True)
         }
+
+    async def stop_storage(self, number: int, *, known: bool = True) -> None:
+        """Let a storage die; if that is not `known`, the trackers think that it is up."""
+        self.storages[number].active = not known
+        await self.storage_listeners[number].stop()
+
+    async def start_storage(self, number: int) -> None:
+        """Let a storage that died be up again."""
+        await self.storage_listeners[number].start()
+        self.storages[number].active = True
 
     async def __aenter__(self) -> Self:
         for listener in (*self.tracker_listeners, *self.storage_listeners):

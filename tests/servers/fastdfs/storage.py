@@ -18,6 +18,7 @@ from servers.fastdfs.naming import (
     new_name,
     slave_name,
 )
+from servers.fastdfs.replication import Outbox, clock
 from servers.fastdfs.versions import CURRENT, Version
 
 if TYPE_CHECKING:
@@ -32,11 +33,12 @@ FOR_EVER = 1 << 58
 
 
 class Refusal(Exception):
-    """A request is answered with a status."""
+    """A request is answered with a status, and no body. A few announce the length of one all the same."""
 
-    def __init__(self, status: int) -> None:
+    def __init__(self, status: int, announced: int = 0) -> None:
         super().__init__(status)
         self.status = status
+        self.announced = announced
 
 
 class NoAnswer(Exception):
@@ -73,12 +75,17 @@ class Storage:
     full: bool = False
     chance: Chance = field(default_factory=Chance)
     active: bool = True  # as the trackers see it
-    synced: bool = True  # replicas of other storages' files are up to date
+    synced: bool = True  # the trackers think that replicas of other storages' files are up to date
+    lag: float | None = None  # seconds until the others follow; None: when `replicate` is called
+    log_delay: float = 0.0  # seconds until the log of names has a new name
+    removed_while_read: set[str] = field(default_factory=set)  # names that go when they are downloaded next
     facts: dict[str, Any] = field(default_factory=dict)  # for the records that trackers give
     files: dict[str, File] = field(default_factory=dict)
     metadata: dict[str, bytes] = field(default_factory=dict)
     log: list[tuple[int, str, str]] = field(default_factory=list)
     peers: list[Storage] = field(default_factory=list)
+    outbox: Outbox = field(default_factory=Outbox)
+    noted: dict[str, float] = field(default_factory=dict)  # when names came into the log
 
     @property
     def source(self) -> bytes:
@@ -96,6 +103,9 @@ class Storage:
         :raises NoAnswer: if there are none.
         """
         handler = self._handlers().get(command)
+        for storage in (self, *self.peers):
+            if storage.lag is not None:
+                storage.outbox.deliver(storage.lag)
         try:
             if handler is None:
                 raise Refusal(22)
@@ -103,7 +113,7 @@ class Storage:
                 return handler(flags, body), False
             return framed(handler(flags, body)), True
         except Refusal as refusal:
-            return framed(b"", refusal.status), refusal.status != 22
+            return struct.pack("!qBB", refusal.announced, 100, refusal.status), refusal.status != 22
 
     def _handlers(self) -> dict[int, Callable[[int, bytes], bytes]]:
         return {
@@ -161,6 +171,7 @@ class Storage:
     def _keep(self, name: str, data: bytes) -> bytes:
         self.files[name] = File(bytearray(data), self.chance.now())
         self._note("C", name)
+        self._spread(name)
         return group_field(self.group) + name.encode()
 
     def _upload_slave(self, _flags: int, body: bytes) -> bytes:
@@ -191,7 +202,7 @@ class Storage:
         if not data:
             return body
         file.data += data
-        return self._touched(file)
+        return self._touched(body[16 : 16 + length])
 
     def _modify(self, _flags: int, body: bytes) -> bytes:
         length, offset, size = struct.unpack_from("!qqq", body)
@@ -202,7 +213,7 @@ class Storage:
         if not data:
             return body
         file.data[offset : offset + size] = data
-        return self._touched(file)
+        return self._touched(body[24 : 24 + length])
 
     def _truncate(self, _flags: int, body: bytes) -> bytes:
         length, size = struct.unpack_from("!qq", body)
@@ -213,10 +224,11 @@ class Storage:
             del file.data[size:]
         else:
             file.data.extend(bytes(size - len(file.data)))
-        return self._touched(file)
+        return self._touched(body[16 : 16 + length])
 
-    def _touched(self, file: File) -> bytes:
-        file.modified = self.chance.now()
+    def _touched(self, raw: bytes) -> bytes:
+        self._file(raw).modified = self.chance.now()
+        self._spread(raw.decode())
         return b""
 
     def _regenerate(self, _flags: int, body: bytes) -> bytes:
@@ -224,9 +236,7 @@ class Storage:
             raise Refusal(22)
         file = self._appender(body)
         old = body.decode()
-        del self.files[old]
-        self.metadata.pop(old, None)
-        self._unnote(old)
+        self._remove(old)
         data = bytes(file.data)
         name = new_name(self.source, len(data), zlib.crc32(data), "", self.chance, tail=old[-7:])
         return self._keep(name, data)
@@ -252,6 +262,10 @@ class Storage:
         if offset < 0 or length < 0:
             raise Refusal(22)
         data = self._file(name).data
+        if name.decode() in self.removed_while_read:
+            self.removed_while_read.discard(name.decode())
+            self._remove(name.decode())
+            raise Refusal(2, len(data))
         if self.version.clamps:
             if offset >= len(data):
                 raise Refusal(22)
@@ -264,11 +278,17 @@ class Storage:
     def _delete(self, _flags: int, body: bytes) -> bytes:
         raw = self._named(body)
         self._file(raw)
-        name = raw.decode()
-        del self.files[name]
+        self._remove(raw.decode())
+        return b""
+
+    def _remove(self, name: str) -> None:
+        self._forget(name)
+        self.outbox.add(self.peers, lambda peer: peer._forget(name))
+
+    def _forget(self, name: str) -> None:
+        self.files.pop(name, None)
         self.metadata.pop(name, None)
         self._unnote(name)
-        return b""
 
     def _info(self, flags: int, body: bytes) -> bytes:
         raw = self._named(body)
@@ -300,12 +320,16 @@ class Storage:
         packed = b"\x01".join(name[:64] + b"\x02" + value[:256] for name, value in sorted(pairs.items()))
         if how == b"O" and len(packed) < len(blob):  # what was cut away leaves its room, and what stood there
             packed += b"\0" + blob.replace(b"\x01", b"\0")[len(packed) + 1 :]
-        self.metadata.pop(key, None)
-        self._unnote(key + "-m")
-        if packed:
-            self.metadata[key] = packed
-            self._note("C", key + "-m")
+        self._label("C", key, packed)
+        self.outbox.add(self.peers, lambda peer: peer._label("c", key, packed))
         return b""
+
+    def _label(self, operation: str, name: str, packed: bytes) -> None:
+        self.metadata.pop(name, None)
+        self._unnote(name + "-m")
+        if packed:
+            self.metadata[name] = packed
+            self._note(operation, name + "-m")
 
     def _get_metadata(self, _flags: int, body: bytes) -> bytes:
         blob = self.metadata.get(self._named(body).decode())
@@ -318,12 +342,17 @@ class Storage:
     def _names(self, _flags: int, body: bytes) -> bytes:
         if body[:16] != group_field(self.group) or len(body) != 17:
             raise Refusal(22)
-        path = f"M{body[16]:02X}/"
-        text = "".join(f"{when} {op} {name}\n" for when, op, name in self.log if name.startswith(path)).encode()
+        path, written = f"M{body[16]:02X}/", clock() - self.log_delay
+        text = "".join(
+            f"{when} {operation} {name}\n"
+            for when, operation, name in self.log
+            if name.startswith(path) and self.noted.get(name, written) <= written
+        ).encode()
         return struct.pack("!qBB", FOR_EVER, 100, 0) + text + struct.pack("!q", len(text))
 
     def _note(self, operation: str, name: str) -> None:
         self.log.append((self.chance.now(), operation, name))
+        self.noted[name] = clock()
 
     def _unnote(self, name: str) -> None:
         self.log = [entry for entry in self.log if entry[2] not in {name, name + "-m"}]
@@ -331,11 +360,19 @@ class Storage:
     # Replication
 
     def replicate(self) -> None:
-        """Bring the others of the group up to date with this storage."""
-        for peer in self.peers:
-            peer.files = {name: File(bytearray(file.data), file.modified) for name, file in self.files.items()}
-            peer.metadata = dict(self.metadata)
-            peer.log = [(when, operation.lower(), name) for when, operation, name in self.log]
+        """Bring the others of the group that are up to date with what this storage accepted."""
+        self.outbox.deliver()
+
+    def _spread(self, name: str) -> None:
+        if not self.peers:
+            return
+        file = File(bytearray(self.files[name].data), self.files[name].modified)
+        self.outbox.add(self.peers, lambda peer: peer._take(name, file))
+
+    def _take(self, name: str, file: File) -> None:
+        if name not in self.files:
+            self._note("c", name)
+        self.files[name] = File(bytearray(file.data), file.modified)
 
 
 def _pairs(blob: bytes) -> dict[bytes, bytes]:

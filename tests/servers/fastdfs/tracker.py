@@ -28,6 +28,7 @@ class Tracker:
     version: Version = CURRENT
     group_facts: dict[str, dict[str, int]] = field(default_factory=dict)
     turns: Counter[str] = field(default_factory=Counter)
+    prefers: Storage | None = None  # named first to whoever reads, whether or not it has the file
 
     def answer(self, command: int, _flags: int, body: bytes) -> tuple[bytes, bool]:
         """The bytes to send, and whether the connection stays in use behind them."""
@@ -105,13 +106,15 @@ class Tracker:
             chosen = sources or storages
         else:
             chosen = sources + [each for each in storages if each not in sources and (each.synced or not sources)]
-        if command != 105:
-            chosen = chosen[:1]
-        return body[:16] + b"".join(map(self._place, chosen))
+            chosen.sort(key=lambda storage: storage is not self.prefers)
+        others = chosen[1:] if command == 105 else []
+        return body[:16] + self._place(chosen[0]) + b"".join(map(self._ip, others))
 
     def _place(self, storage: Storage) -> bytes:
-        width = 45 if self.version.wide else 15
-        return storage.ip.encode().ljust(width, b"\0") + struct.pack("!q", storage.port)
+        return self._ip(storage) + struct.pack("!q", storage.port)
+
+    def _ip(self, storage: Storage) -> bytes:
+        return storage.ip.encode().ljust(45 if self.version.wide else 15, b"\0")
 
     def _group_record(self, group: str) -> bytes:
         storages = [storage for storage in self.storages if storage.group == group]
