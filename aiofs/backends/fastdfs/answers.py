@@ -121,6 +121,24 @@ def places(body: bytes) -> list[Place]:
     raise ProtocolError(f"{len(body)} bytes are no list of storages")
 
 
+def fetch_places(body: bytes) -> list[Place]:
+    """Read the storages that can give a file. The first one's port is also that of the others, which are only named.
+
+    Both widths of addresses may fit the length. With the wrong one the port is read from the middle of an address: it
+    would be nothing or no port at all.
+    """
+    rest = body[_GROUP_WIDTH:]
+    for width in _IP_WIDTHS:
+        others = rest[width + _PORT.size :]
+        if len(rest) < width + _PORT.size or len(others) % width or not _is_port(rest, width):
+            continue
+        first = _address(rest[: width + _PORT.size])
+        hosts = [_ip(others[start : start + width]) for start in range(0, len(others), width)]
+        group = group_name(body[:_GROUP_WIDTH])
+        return [Place(group, address) for address in (first, *(Address(host, first.port) for host in hosts))]
+    raise ProtocolError(f"{len(body)} bytes are no list of storages that can give a file")
+
+
 def file_info(body: bytes) -> FileInfo:
     """Read a file's size, age, checksum and source."""
     if len(body) - _INFO.size not in _INFO_IP_WIDTHS:
@@ -182,10 +200,16 @@ def _ascii(field: bytes) -> str:
 
 
 def _address(field: bytes) -> Address:
-    (port,) = _PORT.unpack_from(field, len(field) - _PORT.size)
-    if not 0 < port <= _LARGEST_PORT:
+    width = len(field) - _PORT.size
+    (port,) = _PORT.unpack_from(field, width)
+    if not _is_port(field, width):
         raise ProtocolError(f"{port} is no port")
-    return Address(_ip(field[: -_PORT.size]), port)
+    return Address(_ip(field[:width]), port)
+
+
+def _is_port(field: bytes, offset: int) -> bool:
+    (port,) = _PORT.unpack_from(field, offset)
+    return bool(0 < port <= _LARGEST_PORT)
 
 
 def _ip(field: bytes) -> str:

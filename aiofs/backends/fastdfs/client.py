@@ -14,10 +14,11 @@ from aiofs.backends.fastdfs.checks import (
     check_offset,
     check_prefix,
 )
-from aiofs.backends.fastdfs.download import Download
+from aiofs.backends.fastdfs.download import Download, begin
 from aiofs.backends.fastdfs.ids import FileId
 from aiofs.backends.fastdfs.listing import logged_names
 from aiofs.backends.fastdfs.payload import Payload
+from aiofs.backends.fastdfs.placing import store
 from aiofs.backends.fastdfs.pool import LimitOptions, Limits, Network
 from aiofs.backends.fastdfs.refusals import NotAccepted
 from aiofs.backends.fastdfs.storages import Storages
@@ -25,10 +26,11 @@ from aiofs.backends.fastdfs.trackers import Trackers
 from aiofs.errors import Damaged, NotFound, Unavailable, Unsupported
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+    from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterable, Mapping
 
     from aiofs.backends.fastdfs.answers import LoggedName, Place
-    from aiofs.backends.fastdfs.payload import Data
+    from aiofs.backends.fastdfs.download import Link
+    from aiofs.backends.fastdfs.payload import Data, Source
     from aiofs.backends.fastdfs.records import GroupInfo, StorageInfo
 
 TRACKER_PORT = 22122
@@ -39,14 +41,16 @@ class ClientOptions(LimitOptions, total=False):
     """What a client can be told beside its trackers."""
 
     address_map: Mapping[str, str]
+    retired: Iterable[str]
 
 
 class FastDFSClient:
     """An asyncio client for one FastDFS cluster, versions 5.12 to 6.16.
 
     `trackers` are addresses, `host:port` or `host`. `address_map` says where the storages are for this client if that
-    is not where the trackers see them: addresses, with or without port, to such. The other options, timeouts and the
-    number of connections, are those of `Limits`.
+    is not where the trackers see them: addresses, with or without port, to such. `retired` names storages, by id or
+    address, that are gone for good: what all others of the group have not got does not exist then. The other options,
+    timeouts and the number of connections, are those of `Limits`.
 
     Files have ids, `group1/M00/...`, which the storages choose. A *normal* file never changes; an *appender* can be
     appended to, modified and truncated in place, by one writer at a time: nothing of that is atomic, and a broken
@@ -61,6 +65,7 @@ class FastDFSClient:
         trackers: str | Iterable[str],
         *,
         address_map: Mapping[str, str] | None = None,
+        retired: Iterable[str] = (),
         **limits: Unpack[LimitOptions],
     ) -> None:
         named = [trackers] if isinstance(trackers, str) else trackers
@@ -69,7 +74,7 @@ class FastDFSClient:
             raise ValueError("a client needs at least one tracker")
         self._network = Network(Limits(**limits))
         self._trackers = Trackers(addresses, self._network)
-        self._storages = Storages(self._trackers, self._network, address_map or {})
+        self._storages = Storages(self._trackers, self._network, address_map or {}, retired)
         self._name = ",".join(map(str, addresses))
 
     def __repr__(self) -> str:
@@ -79,7 +84,7 @@ class FastDFSClient:
 
     async def upload(
         self,
-        data: Data | AsyncIterable[Data],
+        data: Source,
         size: int | None = None,
         *,
         extension: str = "",
@@ -88,7 +93,9 @@ class FastDFSClient:
     ) -> str:
         """Store a new file and return its id. It exists for others only when all bytes are stored.
 
-        `size` must be given where `data` is an iterable. The id of a normal file is checked against what was sent.
+        `data` is bytes, an asynchronous iterable of them, or a function that returns one; but for bytes `size` must
+        be given. Where a storage fails, the file goes to another one if its bytes can be sent again: bytes and what
+        a function returns can. The id of a normal file is checked against what was sent.
 
         :raises Unavailable: if no storage of the group is up.
         :raises NoSpace: if none has space.
@@ -96,7 +103,9 @@ class FastDFSClient:
         """
         payload = Payload(data, size)
         check_extension(extension)
-        stored = await self._storages.store(
+        stored = await store(
+            self._trackers,
+            self._storages,
             group if group is None else check_group(group),
             lambda path_index: wire.upload(path_index, payload.size, extension, appender=appender),
             payload,
@@ -321,9 +330,15 @@ class FastDFSClient:
         await self.aclose()
 
     async def _begin_download(self, file: FileId, start: int, length: int) -> Download:
-        if file.kind == "normal":
-            return await self._storages.anywhere(file, lambda server: Download.begin(server, file, start, length))
-        return await self._storages.at_source(file, lambda server: Download.begin(server, file, start, length))
+        if file.kind != "normal":
+            return Download(
+                file, start, await self._storages.at_source(file, lambda server: begin(server, file, start, length))
+            )
+
+        async def ask(start: int, length: int, without: Collection[Address] = ()) -> Link:
+            return await self._storages.anywhere(file, lambda server: begin(server, file, start, length), without)
+
+        return Download(file, start, await ask(start, length), ask)
 
 
 def _checked(group: str | None) -> str | None:

@@ -16,7 +16,7 @@ from aiofs.backends.fastdfs.recovery import Recovery
 from aiofs.backends.fastdfs.sessions import AppenderSession, NamedSession
 from aiofs.backends.fastdfs.streams import FileStream, about
 from aiofs.driver import MIB, Capabilities, Driver, Entry, Lease, Moves, ReadStream, WriteSession
-from aiofs.errors import Conflict, Damaged, NotFound, Unsupported
+from aiofs.errors import Conflict, Damaged, NotFound, Unavailable, Unsupported
 from aiofs.locks import LockTable
 from aiofs.paths import is_reserved
 from aiofs.powers import Appends
@@ -97,9 +97,11 @@ class FastDFSDriver(Driver):
             try:
                 with about(path):
                     await stream.open(start, stop)
-            except NotFound as error:
+            except (NotFound, Unavailable) as error:
                 newer = await self.index.find(path)  # the file may have been replaced between the two requests
                 if newer.file == record.file:
+                    if isinstance(error, Unavailable):
+                        raise
                     raise Damaged.of(path, f"the index leads to {record.file}, which is not there") from error
                 record = newer
             else:

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import AsyncIterable, Callable
 from typing import TYPE_CHECKING
 
 from aiofs.backends.fastdfs.checks import check_offset
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable
+    from collections.abc import AsyncGenerator
 
 Data = bytes | bytearray | memoryview
+Source = Data | AsyncIterable[Data] | Callable[[], AsyncIterable[Data]]
 _STEP = 1 << 18
 
 
 class Payload:
-    """Bytes, or an iterable of them whose total size is said before; counts and sums them up on their way."""
+    """Bytes, an iterable of them, or a function that returns one, which is called for each time that they are sent.
 
-    def __init__(self, data: Data | AsyncIterable[Data], size: int | None = None) -> None:
+    Counts and sums them up on their way.
+    """
+
+    def __init__(self, data: Source, size: int | None = None) -> None:
         self._data = data
+        self.can_be_sent: bool = True
+        """Whether all bytes are there to be sent, for the first time or again."""
         if isinstance(data, (bytes, bytearray, memoryview)):
             length = memoryview(data).nbytes
             if size not in {None, length}:
@@ -43,12 +50,16 @@ class Payload:
                 yield piece
             return
         left = self.size
-        async for data in self._data:
+        self.can_be_sent = False  # if the iterable fails, that is not the storage's fault
+        async for data in self._data() if callable(self._data) else self._data:
             piece = memoryview(data).cast("B")
             left -= len(piece)
             if left < 0:
                 raise ValueError(f"more bytes than the {self.size} that were announced")
             self.crc32 = zlib.crc32(piece, self.crc32)
+            self.can_be_sent = callable(self._data)
             yield piece
+            self.can_be_sent = False
         if left:
             raise ValueError(f"{left} bytes fewer than the {self.size} that were announced")
+        self.can_be_sent = callable(self._data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 EXCHANGE_ERRORS = (BrokenError, StalledError, ProtocolError)
+_REST = 10.0
+"""A server that timed out is left alone for so many seconds where there is another one."""
 
 
 class RefusedError(Exception):
@@ -29,6 +32,7 @@ class RefusedError(Exception):
     def __init__(self, status: int, command: int, address: Address) -> None:
         super().__init__(f"{address} answered command {int(command)} with status {status}")
         self.status = status
+        self.address = address
 
 
 class NotConnected(Unreachable):
@@ -80,6 +84,12 @@ class Server:
         self._all: set[Connection] = set()
         self._idle: list[Connection] = []
         self._closed = False
+        self._rests_until = 0.0
+
+    @property
+    def resting(self) -> bool:
+        """Whether it timed out a moment ago, so that another one is asked first."""
+        return asyncio.get_running_loop().time() < self._rests_until
 
     async def call(
         self, request: Request[T], payload: AsyncGenerator[memoryview] | None = None, *, patience: float | None = None
@@ -143,9 +153,10 @@ class Server:
     def blame(self, error: Exception) -> AiofsError:
         """Return the error that says that an exchange with this server ended in `error`."""
         if isinstance(error, StalledError):
+            self._rest()
             return TimedOut.of(None, f"{self.address}: {error}")
         if isinstance(error, BrokenError):
-            return Unreachable.of(None, f"{self.address}: {error}")
+            return Unreachable(_errno_of(error.__cause__, errno.ECONNRESET), f"{self.address}: {error}")
         return Damaged.of(None, f"{self.address} does not keep to the protocol: {error}")
 
     async def aclose(self) -> None:
@@ -164,7 +175,7 @@ class Server:
     ) -> Answer:
         answer = await connection.ask(request, payload, patience)
         if answer.status:
-            if answer.status == wire.Status.NOT_FOUND and payload is None:
+            if answer.status == wire.Status.NOT_FOUND and payload is None and not answer.length:
                 connection.finish()  # after any other refusal a server may be waiting, deaf or about to hang up
             raise RefusedError(answer.status, request.command, self.address)
         return answer
@@ -214,13 +225,21 @@ class Server:
         try:
             async with asyncio.timeout(self.limits.connect_timeout):
                 _, connection = await asyncio.get_running_loop().create_connection(Connection, host, port)
+        except TimeoutError as error:
+            self._rest()
+            words = f"{self.address} cannot be reached: no answer in {self.limits.connect_timeout:g} seconds"
+            raise NotConnected(errno.ETIMEDOUT, words) from error
         except OSError as error:
-            raise NotConnected.of(None, f"{self.address} cannot be reached: {error or 'no answer'}") from error
+            words = f"{self.address} cannot be reached: {error}"
+            raise NotConnected(_errno_of(error, NotConnected.code), words) from error
         if self._closed:  # meanwhile
             await connection.aclose()
             self._check_open()
         self._all.add(connection)
         return connection
+
+    def _rest(self) -> None:
+        self._rests_until = asyncio.get_running_loop().time() + _REST
 
     def _check_open(self) -> None:
         if self._closed:
@@ -260,6 +279,10 @@ class Network:
     async def aclose(self) -> None:
         """Close for good, with the connections of every loop that has not ended."""
         await self._servers.aclose()
+
+
+def _errno_of(error: BaseException | None, otherwise: int) -> int:
+    return (error.errno if isinstance(error, OSError) else None) or otherwise
 
 
 async def _close(servers: dict[Address, Server]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from typing import TYPE_CHECKING, ClassVar
 
 from aiofs.backends.fastdfs.wire import Status
@@ -40,12 +41,19 @@ _WORDS: dict[int, str] = {
 def by_storage(refused: RefusedError, file: str | None) -> AiofsError:
     """Return the error that a storage's refusal amounts to."""
     kind = _KINDS.get(refused.status, AiofsError)
-    return kind.of(file, _WORDS.get(refused.status, str(refused) if kind is AiofsError else None))
+    words = _WORDS.get(refused.status) or (os.strerror(kind.code) if kind is not AiofsError else "it refuses")
+    return kind.of(file, f"{refused.address}: {words} (status {refused.status})")
 
 
 def by_tracker(refused: RefusedError, group: str | None) -> AiofsError:
     """Return the error that a tracker's refusal amounts to. Trackers know no files: 2 never means a missing one."""
     if refused.status == Status.NOT_FOUND:
         which = "no group has" if group is None else f"there is no group {group!r}, or it does not have"
-        return Unavailable.of(None, f"{which} a storage that is up")
+        return Unavailable.of(None, f"{refused.address}: {which} a storage that is up")
+    if refused.status == Status.INVALID:
+        return NotAccepted.of(
+            None,
+            f"{refused.address} does not understand what a tracker is asked: it may be a storage. Name trackers, which"
+            " listen on port 22122 unless their tracker.conf says otherwise",
+        )
     return by_storage(refused, None)

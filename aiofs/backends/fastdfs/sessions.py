@@ -102,7 +102,7 @@ class NamedSession(WriteSession):
     async def _send(self) -> str:
         upload = asyncio.ensure_future(
             self._driver.client.upload(
-                self._pieces(), self._spool.size, extension=_extension(self._path), group=self._driver.group
+                self._pieces, self._spool.size, extension=_extension(self._path), group=self._driver.group
             )
         )
         try:
@@ -120,6 +120,7 @@ class NamedSession(WriteSession):
             self._file = upload.result()
 
     async def _pieces(self) -> AsyncIterator[bytes]:
+        self._all_sent = False
         async for piece in pieces(self._spool, 0, self._spool.size):
             yield piece
         self._all_sent = True

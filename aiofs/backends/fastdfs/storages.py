@@ -1,4 +1,4 @@
-"""Which storage to ask for a file, and which other one where the first does not answer."""
+"""Which storage to ask for a file, which other one where the first does not answer, and whose "not found" counts."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from aiofs.backends.fastdfs import refusals, wire
 from aiofs.backends.fastdfs.answers import Address
+from aiofs.backends.fastdfs.members import Members
 from aiofs.backends.fastdfs.pool import NotConnected, RefusedError
-from aiofs.errors import AiofsError, NotFound, TimedOut, Unreachable, place
+from aiofs.backends.fastdfs.refusals import NotAccepted
+from aiofs.errors import AiofsError, IsAFolder, NotFound, TimedOut, Unavailable, Unreachable, place
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 
     from aiofs.backends.fastdfs.ids import FileId
     from aiofs.backends.fastdfs.payload import Payload
@@ -28,20 +30,27 @@ _NOTHING_SENT: Failures = (NotConnected,)
 _NOTHING_DONE: Failures = (NotConnected, NotFound)
 _NO_ANSWER: Failures = (Unreachable, TimedOut)
 _NOT_HERE: Failures = (Unreachable, TimedOut, NotFound)
+_EVERYWHERE: Failures = (NotAccepted, IsAFolder)
+"""What every storage would say."""
 
 
 class Storages:
     """Asks the storages that the trackers name.
 
     A file's own bytes come from any storage that has them. Whatever can change, and every change, goes to the source
-    of the file, the storage that made it: the others follow it with a delay.
+    of the file, the storage that made it: the others follow it with a delay. So only the source can say that a file
+    does not exist; where another one says so, the file is unavailable. A source that the operator named as retired is
+    spoken for by all others of its group together.
     """
 
-    def __init__(self, trackers: Trackers, network: Network, address_map: Mapping[str, str]) -> None:
+    def __init__(
+        self, trackers: Trackers, network: Network, address_map: Mapping[str, str], retired: Iterable[str]
+    ) -> None:
         self._trackers = trackers
         self._network = network
         self._address_map = dict(address_map)
         self._sources: dict[tuple[str, str], tuple[Address, float]] = {}
+        self.members: Members = Members(trackers, retired)
 
     def reach(self, address: Address) -> Server:
         """Return the server that a tracker calls `address`, which may have another one for us."""
@@ -72,39 +81,43 @@ class Storages:
             self._sources[file.group, named.host] = (named, asyncio.get_running_loop().time() + _REMEMBER)
         if failure is not None and named == remembered and isinstance(failure, NotFound):
             raise failure
-        return await self.use(named, use, file)
+        try:
+            return await self.use(named, use, file)
+        except NotFound as error:
+            return await self._among_others(file, {named: error}, use, again)
 
-    async def anywhere(self, file: FileId, use: Callable[[Server], Awaitable[T]]) -> T:
-        """Use any storage that has a file which nobody changes."""
+    async def anywhere(
+        self, file: FileId, use: Callable[[Server], Awaitable[T]], without: Collection[Address] = ()
+    ) -> T:
+        """Use any storage that has a file which nobody changes; one that timed out a moment ago only as the last.
+
+        :raises NotFound: if the source has no such file.
+        """
         first = (await self._trackers.ask(wire.query_fetch(file), file.group)).address
-        try:
-            return await self.use(first, use, file)
-        except _NO_ANSWER as error:
-            for other in await self._trackers.ask(wire.query_fetch_all(file), file.group):
-                if other.address != first:
-                    try:
-                        return await self.use(other.address, use, file)
-                    except _NOT_HERE:
-                        continue  # one that has not got the file yet does not prove that there is none
-            raise error from error.__cause__
-
-    async def store(self, group: str | None, make: Callable[[int], Request[str]], payload: Payload) -> str:
-        """Send a new file to a storage that takes it. `make` makes the request for the path that it wants."""
-        first = await self._trackers.ask(wire.query_store(group), group)
-
-        def send(server: Server) -> Awaitable[str]:
-            return _call(server, make(first.path_index), payload)
-
-        try:
-            return await self.use(first.address, send)
-        except NotConnected as error:
-            for other in await self._trackers.ask(wire.query_store_all(first.group), first.group):
-                if other.address != first.address:
-                    try:
-                        return await self.use(other.address, send)
-                    except NotConnected:
-                        continue
-            raise error from error.__cause__
+        missing: dict[Address, NotFound] = {}
+        failures: list[AiofsError] = []
+        if self._is_good(first, without):
+            try:
+                return await self.use(first, use, file)
+            except NotFound as error:
+                missing[first] = error
+            except AiofsError as error:
+                if isinstance(error, _EVERYWHERE):
+                    raise
+                failures.append(error)
+            without = {*without, self.reach(first).address}
+        for other in await self._others(file, first, without, missing):
+            try:
+                return await self.use(other, use, file)
+            except NotFound as error:
+                missing[other] = error
+            except AiofsError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0] from failures[0].__cause__
+        if not missing:
+            raise Unreachable.of(str(file), "no other storage can give this file")
+        return await self._among_others(file, missing, use, without=without)
 
     async def use(self, address: Address, use: Callable[[Server], Awaitable[T]], file: FileId | None = None) -> T:
         """Use the server at an address; what fails becomes an error about the file."""
@@ -117,6 +130,71 @@ class Storages:
             if name is not None:
                 place(error, name)
             raise
+
+    async def _others(
+        self, file: FileId, first: Address, without: Collection[Address], missing: Mapping[Address, NotFound]
+    ) -> list[Address]:
+        """Return who else can give a file: nobody if the source has said that there is none."""
+        if missing and await self.members.is_source(file, first):
+            return []
+        named = await self._trackers.ask(wire.query_fetch_all(file), file.group)
+        addresses = dict.fromkeys([first, *(place.address for place in named)])
+        known = [address for address in addresses if self.reach(address).address not in without]
+        return sorted(known, key=lambda address: self.reach(address).resting)
+
+    def _is_good(self, address: Address, without: Collection[Address]) -> bool:
+        server = self.reach(address)
+        return not server.resting and server.address not in without
+
+    async def _among_others(
+        self,
+        file: FileId,
+        missing: Mapping[Address, NotFound],
+        use: Callable[[Server], Awaitable[T]],
+        again: Failures = _NOT_HERE,
+        without: Collection[Address] = (),
+    ) -> T:
+        """Use another storage of the group where some have not got the file, or find out whether there is one.
+
+        :raises NotFound: if the source is among those that have not got it, or all others are and it is retired.
+        :raises Unavailable: if a storage that may have it could not be asked.
+        """
+        last = [*missing.values()][-1]
+        if any(address.host == file.source for address in missing):
+            raise last
+        silent: list[str] = []
+        members = await self.members.of(file.group)
+        for member in members:
+            if self.members.made(file, member) and member.address in missing:
+                raise last
+        for member in members:
+            if member.address in missing or self.members.is_retired(member):
+                continue
+            was_asked = self.reach(member.address).address in without
+            if was_asked or not member.is_up or NotFound not in again:  # a payload that was sent cannot be sent again
+                silent.append(f"{member.address} ({member.state}) cannot be asked")
+                continue
+            try:
+                return await self.use(member.address, use, file)
+            except NotFound as error:
+                if self.members.made(file, member):
+                    raise
+                missing = {**missing, member.address: error}
+            except again as error:
+                silent.append(str(error.strerror))
+        raise self._verdict(file, missing, silent) from last
+
+    def _verdict(self, file: FileId, missing: Mapping[Address, NotFound], silent: list[str]) -> AiofsError:
+        """Return what it means that some storages, none of them the source, have not got a file."""
+        if self.members.is_retired_source(file) and not silent:
+            return NotFound.of(str(file))
+        asked = ", ".join(map(str, missing))
+        rest = "".join(f"; {reason}" for reason in silent)
+        return Unavailable.of(
+            str(file),
+            f"{asked} has no such file, but only {file.source}, the storage that made it, can say that there is none:"
+            f" start it, or name it in retired= if it is gone for good{rest}",
+        )
 
     def _remembered(self, file: FileId) -> Address | None:
         if not isinstance(file.source, str):

@@ -39,8 +39,7 @@ class Trackers:
         :raises Damaged: if the last of them does not keep to the protocol.
         """
         failures: list[AiofsError] = []
-        for turn in range(len(self._addresses)):
-            index = (self._first + turn) % len(self._addresses)
+        for index in self._order():
             try:
                 answer = await self._network.at(self._addresses[index]).call(request)
             except (Unreachable, TimedOut, Damaged) as error:
@@ -56,8 +55,19 @@ class Trackers:
                 return answer
         raise _worst(failures)
 
+    def _order(self) -> list[int]:
+        """Return the numbers of the trackers as they are to be asked: those that timed out a moment ago at last."""
+        count = len(self._addresses)
+        turns = [(self._first + turn) % count for turn in range(count)]
+        return sorted(turns, key=lambda index: self._network.at(self._addresses[index]).resting)
+
 
 def _worst(failures: list[AiofsError]) -> AiofsError:
-    """Return what to report: that a tracker knew no storage says more than that another was down."""
+    """Return what to report: that a tracker knew no storage says more than that another was down. All are named."""
     told = [error for error in failures if not isinstance(error, (Unreachable, TimedOut, Damaged))]
-    return (told or failures)[-1]
+    worst = (told or failures)[-1]
+    if len(failures) == 1:
+        return worst
+    summary = type(worst)(worst.errno, "; ".join(str(error.strerror) for error in failures))
+    summary.__cause__ = worst.__cause__ or worst
+    return summary

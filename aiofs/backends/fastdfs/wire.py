@@ -102,7 +102,7 @@ class Request(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The header of an answer."""
+    """The header of an answer. One with a status has no body, even if it announces the length of one."""
 
     length: int
     status: int
@@ -116,8 +116,8 @@ class Answer:
         length, command, status = HEADER.unpack(header)
         if command != _ANSWER:
             raise ProtocolError(f"an answer begins with command {command} instead of {_ANSWER}")
-        if length < 0 or (status and length):
-            raise ProtocolError(f"an answer with status {status} announces {length} bytes")
+        if length < 0 and not status:
+            raise ProtocolError(f"an answer announces {length} bytes")
         return cls(length, status)
 
 
@@ -152,7 +152,7 @@ def query_fetch(file: FileId) -> Request[Place]:
 
 def query_fetch_all(file: FileId) -> Request[list[Place]]:
     """Ask a tracker for all storages that can give the file."""
-    return Request(Command.QUERY_FETCH_ALL, _named(file), answers.places, repeatable=True)
+    return Request(Command.QUERY_FETCH_ALL, _named(file), answers.fetch_places, repeatable=True)
 
 
 def query_update(file: FileId) -> Request[Place]:

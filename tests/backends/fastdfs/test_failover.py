@@ -91,11 +91,12 @@ async def test_upload_goes_to_another_storage_when_nothing_was_sent(pair: Cluste
         assert FileId.parse(stored).source == "10.0.1.2"
 
 
-async def test_upload_is_not_repeated_when_something_was_sent(pair: Cluster, paired: FastDFSClient) -> None:
-    pair.storage.fault = Fault("cut", "answer", 0)
+async def test_upload_that_nobody_answers_is_sent_to_each_storage_once(pair: Cluster, paired: FastDFSClient) -> None:
+    for listener in pair.storage_listeners:
+        listener.fault = Fault("cut", "answer", 0)
     with pytest.raises(Unreachable):
         await paired.upload(b"x")
-    assert [len(storage.files) for storage in pair.storages] == [1, 0]
+    assert [len(storage.files) for storage in pair.storages] == [1, 1]
 
 
 async def test_replica_without_the_file_proves_nothing(pair: Cluster, paired: FastDFSClient) -> None:
@@ -117,6 +118,11 @@ async def test_storage_known_to_be_down(pair: Cluster, paired: FastDFSClient) ->
     assert await paired.read(appender) == b"x12"
     assert await paired.read(stored) == b"x"
     await paired.delete(stored)
+    with pytest.raises(Unavailable, match=r"10\.0\.1\.1"):
+        await paired.exists(stored)
+    pair.storages[1].replicate()
+    await pair.start_storage(0)
+    pair.storages[1].replicate()
     assert not await paired.exists(stored)
 
 

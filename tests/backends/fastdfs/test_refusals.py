@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from aiofs.backends.fastdfs import wire
 from aiofs.errors import AccessDenied, AiofsError, AlreadyExists, Damaged, NoSpace, NotFound, Unavailable, Unsupported
 from backends.fastdfs.exchanges import DATA, STORAGE, TRACKER, Exchange
 from servers.fastdfs.storage import framed
@@ -195,11 +196,17 @@ async def test_answers_of_another_protocol(client: FastDFSClient, cluster: Clust
 
 
 @pytest.mark.parametrize("exchange", STORAGE + TRACKER, ids=str)
-async def test_status_with_a_body_is_none(client: FastDFSClient, cluster: Cluster, exchange: Exchange) -> None:
+@pytest.mark.parametrize("body", [b"", b"body"])
+async def test_status_counts_whatever_length_is_announced(
+    client: FastDFSClient, cluster: Cluster, exchange: Exchange, body: bytes
+) -> None:
     file = cluster.storages[0].put(DATA, appender=exchange.appender)
     listener = exchange.listener(cluster)
-    listener.instead = {exchange.command: framed(b"body", 2)}
-    with pytest.raises(Damaged):
-        await exchange.act(client, file)
+    listener.instead = {exchange.command: wire.HEADER.pack(1000, 100, 2) + body}
+    if exchange.name == "metadata":
+        assert await exchange.act(client, file) == {}
+    else:
+        with pytest.raises(NotFound if exchange.hurt == "storage" else Unavailable):
+            await exchange.act(client, file)
     listener.instead.clear()
     await still_right(client, cluster)
