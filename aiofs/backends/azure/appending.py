@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from aiofs.backends.azure.conditions import entry_of, matching, version_of
+from aiofs.backends.azure.conditions import matching, version_of
 from aiofs.backends.azure.kinds import check_replaceable
+from aiofs.backends.azure.labels import entry_of
 from aiofs.backends.azure.session import LOST, slices
 from aiofs.backends.azure.streams import open_stream
 from aiofs.driver import MIB, Entry, Part, WriteSession

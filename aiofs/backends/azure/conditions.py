@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from azure.core import MatchConditions
 
-from aiofs.backends.azure.kinds import check_file
-from aiofs.backends.azure.names import from_headers
-from aiofs.driver import ABSENT, Entry
-
-if TYPE_CHECKING:
-    from azure.storage.blob import BlobProperties
+from aiofs.driver import ABSENT
 
 
 def matching(match: str | None) -> dict[str, Any]:
@@ -26,13 +21,3 @@ def matching(match: str | None) -> dict[str, Any]:
 def version_of(etag: str | None) -> str:
     """Return an ETag without its quotes, which listings leave out."""
     return (etag or "").strip('"')
-
-
-def entry_of(path: str, properties: BlobProperties) -> Entry:
-    """Return what a blob's properties say.
-
-    :raises IsAFolder: if the blob only marks a folder.
-    """
-    check_file(path, properties)
-    version = version_of(properties.etag)
-    return Entry(path, properties.size, properties.last_modified, version, from_headers(properties.metadata))

@@ -9,20 +9,21 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, Literal
 
 from azure.core import MatchConditions
-from azure.storage.blob import BlobSasPermissions, ContentSettings
+from azure.storage.blob import BlobSasPermissions, StandardBlobTier
 
 from aiofs.backends.azure.appending import AppendSession
 from aiofs.backends.azure.blocks import block_ids
-from aiofs.backends.azure.conditions import entry_of, matching, version_of
+from aiofs.backends.azure.conditions import matching, version_of
 from aiofs.backends.azure.container import PART, Container, Credential
 from aiofs.backends.azure.errors import NotPermitted
 from aiofs.backends.azure.formats import check_format
 from aiofs.backends.azure.kinds import check_copied, check_file, check_replaceable, is_append_blob
+from aiofs.backends.azure.labels import KEPT, Labels, check_not_archived, entry_of, tags_of
 from aiofs.backends.azure.listing import entries
 from aiofs.backends.azure.locks import LONGEST, SHORTEST, AzureLease, acquire, check_free, is_free, lock_name, refusal
-from aiofs.backends.azure.names import check_name, from_headers, to_headers
+from aiofs.backends.azure.names import check_name, from_headers
 from aiofs.backends.azure.removing import check_may_remove, remove
-from aiofs.backends.azure.session import AzureSession, settings_for
+from aiofs.backends.azure.session import AzureSession
 from aiofs.backends.azure.streams import SMALLEST_RANGE, open_stream
 from aiofs.backends.azure.sweeping import Sweeper, locks
 from aiofs.driver import ABSENT, MIB, Capabilities, Driver, Entry, Lease, ReadStream, WriteSession
@@ -47,7 +48,7 @@ COPY_SECONDS = 600.0
 class AzureDriver(Sweeper, Driver):
     """The blobs of one container."""
 
-    capabilities: Capabilities = Capabilities(locks="shared", resume=True, metadata=True)
+    capabilities: Capabilities = Capabilities(locks="shared", resume=True, metadata=True, properties=KEPT)
     part_size = PART
     window: int | None = SMALLEST_RANGE
 
@@ -73,9 +74,11 @@ class AzureDriver(Sweeper, Driver):
         check_name(path)
 
     async def stat(self, path: str) -> Entry:
-        """Describe the blob."""
-        blob = self._container.blob(path)
-        return entry_of(path, await self._container.ask(path, blob.get_blob_properties))
+        """Describe the blob; its tags, if it has any and they may be read, are another request."""
+        properties = await self._container.ask(path, self._container.blob(path).get_blob_properties)
+        with suppress(NotPermitted):
+            return entry_of(path, properties, await tags_of(self._container, path, properties))
+        return entry_of(path, properties)
 
     async def read(self, path: str, start: int = 0, stop: int | None = None, *, match: str | None = None) -> ReadStream:
         """Open the blob for reading."""
@@ -85,24 +88,20 @@ class AzureDriver(Sweeper, Driver):
         self, path: str, lease: Lease, *, match: str | None = None, metadata: Mapping[str, str] | None = None
     ) -> WriteSession:
         """Begin new bytes for the blob; what it is now is looked up, and must still be so when they are published."""
-        settings = settings_for(path)
-        if match != ABSENT:
-            blob = self._container.blob(path)
-            try:
-                properties = await self._container.ask(path, blob.get_blob_properties)
-            except NotFound:
-                match = ABSENT if match is None else match
-            else:
-                check_file(path, properties)
-                if match is not None and is_append_blob(properties):
-                    return AppendSession(self._container, _own(lease), match, properties)
-                check_replaceable(path, properties)
-                if match is None:
-                    match = version_of(properties.etag)
-                else:
-                    settings = properties.content_settings
-                    settings.content_md5 = None
-        return AzureSession(self._container, _own(lease), match, to_headers(metadata or {}), settings)
+        labels = Labels.of(path, metadata)
+        there = None if match == ABSENT else await self._properties_of(path)
+        if there is None:
+            return AzureSession(self._container, _own(lease), ABSENT if match is None else match, labels)
+        check_file(path, there)
+        if match is not None and is_append_blob(there):
+            return AppendSession(self._container, _own(lease), match, there)
+        check_replaceable(path, there)
+        check_not_archived(path, there)
+        if match is None:
+            match = version_of(there.etag)
+        else:
+            labels = await labels.keeping(self._container, path, there)
+        return AzureSession(self._container, _own(lease), match, labels)
 
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:
         """Take over a prepared session."""
@@ -111,8 +110,7 @@ class AzureDriver(Sweeper, Driver):
         if await self._is_ended(token):
             return EndedSession(self, path)
         lease = await acquire(self._container, path, self._lease)
-        settings = ContentSettings(**token["settings"])
-        session = AzureSession(self._container, lease, token["match"], token["headers"], settings)
+        session = AzureSession(self._container, lease, token["match"], Labels.from_token(token))
         session.adopt(token)
         return session
 
@@ -164,10 +162,17 @@ class AzureDriver(Sweeper, Driver):
         properties = await self._container.ask(source, self._container.blob(source).get_blob_properties)
         found = entry_of(source, properties)
         check_copied(source, properties)
-        url = self._container.signed(source, BlobSasPermissions(read=True), COPY_SECONDS)
-        if url is None or (found.size or 0) > LARGEST_COPY:
-            return await self._carry(found, own, match, properties.content_settings)
+        check_not_archived(source, properties)
+        if (found.size or 0) > LARGEST_COPY:
+            return await self._carry(found, own, match, properties)
+        read = BlobSasPermissions(read=True, tag=bool(properties.tag_count))
+        url = self._container.signed(source, read, COPY_SECONDS)
+        if url is None:
+            return await self._carry(found, own, match, properties)
         blob = self._container.blob(target)
+        kept: dict[str, Any] = {"tags": "COPY"} if properties.tag_count else {}
+        if found.properties and "storage_class" in found.properties:
+            kept["standard_blob_tier"] = StandardBlobTier(found.properties["storage_class"])
 
         async def start() -> Entry:
             answer: Any = await blob.start_copy_from_url(
@@ -175,9 +180,16 @@ class AzureDriver(Sweeper, Driver):
                 requires_sync=True,
                 source_etag=f'"{found.version}"',
                 source_match_condition=MatchConditions.IfNotModified,
+                **kept,
                 **matching(match),
             )
-            return replace(found, path=target, version=version_of(answer["etag"]), modified=answer.get("last_modified"))
+            return replace(
+                found,
+                path=target,
+                version=version_of(answer["etag"]),
+                modified=answer.get("last_modified"),
+                version_id=answer.get("version_id"),
+            )
 
         async def copied() -> Entry | None:
             there = await self._version_of(target)
@@ -254,13 +266,13 @@ class AzureDriver(Sweeper, Driver):
         # Nothing tells who wrote a file without blocks; one that is as empty and described alike is as good as ours.
         return there.size == 0 and there.version != token["match"] and there.metadata == from_headers(token["headers"])
 
-    async def _carry(self, source: Entry, lease: AzureLease, match: str, settings: ContentSettings) -> Entry:
-        """Copy a file to the path of the lease through this process, with all that it says of its content."""
-        settings.content_md5 = None
+    async def _carry(self, source: Entry, lease: AzureLease, match: str, properties: BlobProperties) -> Entry:
+        """Copy a file to the path of the lease through this process, with all that it says of itself."""
+        labels = Labels.of(lease.path, source.kept(self.capabilities))
+        labels = await labels.keeping(self._container, source.path, properties)
         stream = await self.read(source.path, match=source.version)
         try:
-            session = AzureSession(self._container, lease, match, to_headers(source.metadata or {}), settings)
-            return await pour(stream, session, PART)
+            return await pour(stream, AzureSession(self._container, lease, match, labels), PART)
         finally:
             await finish(stream.aclose())
 

@@ -8,6 +8,7 @@ from aiofs.errors import (
     AccessDenied,
     AiofsError,
     AlreadyExists,
+    Archived,
     Conflict,
     Locked,
     NotFound,
@@ -19,6 +20,9 @@ from aiofs.errors import (
     Unsupported,
 )
 
+_ADVICE: dict[type[AiofsError], str] = {
+    Archived: ": the blob is in the archive tier; set its tier to hot, cool or cold, and wait until that is done",
+}
 FAILURES = (exceptions.AzureError, OSError)
 
 
@@ -36,6 +40,8 @@ class NotPermitted(AccessDenied):
 
 _BY_CODE: dict[str, type[AiofsError]] = {
     "BlobAlreadyExists": AlreadyExists,
+    "BlobArchived": Archived,
+    "BlobBeingRehydrated": Archived,
     "BlobNotFound": NotFound,
     "ResourceNotFound": NotFound,
     "CannotVerifyCopySource": NotFound,
@@ -60,6 +66,7 @@ _BY_CODE: dict[str, type[AiofsError]] = {
     "LeaseNotPresentWithLeaseOperation": Conflict,
     "RequestBodyTooLarge": TooLarge,
     "BlockCountExceedsLimit": TooLarge,
+    "MetadataTooLarge": TooLarge,
     "OperationTimedOut": TimedOut,
     "ServerBusy": Unavailable,
     "InternalError": Unavailable,
@@ -97,7 +104,8 @@ def failed(error: Exception, path: str | None) -> AiofsError:
         code = getattr(error, "error_code", None)
         name = str(getattr(code, "value", code) or "")
         kind = _BY_CODE.get(name) or _BY_STATUS.get(error.status_code, AiofsError)
-        return kind.of(path, f"Azure: {name or error.reason or 'an error'} ({error.status_code})")
+        words = f"Azure: {name or error.reason or 'an error'} ({error.status_code}){_ADVICE.get(kind, '')}"
+        return kind.of(path, words)
     kind = next((kind for source, kind in _BY_KIND if isinstance(error, source)), AiofsError)
     return kind.of(path, f"Azure: {_words(error)}")
 

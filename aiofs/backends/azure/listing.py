@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from azure.storage.blob import BlobProperties
 
-from aiofs.backends.azure.conditions import entry_of
 from aiofs.backends.azure.kinds import marks_folder
+from aiofs.backends.azure.labels import entry_of
 from aiofs.driver import Entry
 
 if TYPE_CHECKING:

@@ -8,17 +8,17 @@ lock over find another; either way only one of the two publishes, and nobody's w
 from __future__ import annotations
 
 import hashlib
-import mimetypes
 import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from azure.storage.blob import BlobBlock, BlockState, ContentSettings
+from azure.storage.blob import BlobBlock, BlockState
 
 from aiofs.backends.azure.blocks import ID_LENGTH, Base, committed_ids
-from aiofs.backends.azure.conditions import entry_of, matching, version_of
+from aiofs.backends.azure.conditions import matching, version_of
 from aiofs.backends.azure.container import SLICE, Container
 from aiofs.backends.azure.formats import FORMAT
+from aiofs.backends.azure.labels import entry_of
 from aiofs.backends.azure.removing import remove
 from aiofs.driver import ABSENT, MIB, Entry, Part, WriteSession
 from aiofs.errors import Conflict, NotFound, TooLarge
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from azure.storage.blob import BlobProperties
 
+    from aiofs.backends.azure.labels import Labels
     from aiofs.backends.azure.locks import AzureLease
 
 WIDTH = 4
@@ -37,33 +38,19 @@ WIDTH = 4
 MOST_BLOCKS = 50_000
 LARGEST_PUT = 1 * MIB
 """Up to this size a file goes with one request; the SDK would send a larger body in one piece, which holds the loop."""
-_TYPES = mimetypes.MimeTypes()  # Python's own table, the same on every machine
 LOST = "the lock on this file was lost before it was published; nothing was overwritten"
-
-
-def settings_for(path: str) -> ContentSettings:
-    """Return what a new blob says of its content: the type that its name suggests."""
-    return ContentSettings(content_type=_TYPES.guess_type(path)[0] or "application/octet-stream")
 
 
 class AzureSession(WriteSession):
     """New bytes for a blob; `match` is the version it replaces, or `ABSENT`."""
 
-    def __init__(
-        self,
-        container: Container,
-        lease: AzureLease,
-        match: str,
-        headers: Mapping[str, str],
-        settings: ContentSettings,
-    ) -> None:
+    def __init__(self, container: Container, lease: AzureLease, match: str, labels: Labels) -> None:
         self._container = container
         self._lease = lease
         self._path = lease.path
         self._blob = container.blob(lease.path)
         self._match = match
-        self._headers = dict(headers)
-        self._settings = settings
+        self._labels = labels
         self._size = 0
         self._first: Part | None = None
         self._blocks: list[BlobBlock] = []
@@ -108,8 +95,7 @@ class AzureSession(WriteSession):
             "match": self._match,
             "size": self._size,
             "blocks": [[block.id, block.state is BlockState.COMMITTED] for block in self._blocks],
-            "headers": self._headers,
-            "settings": {name: value for name, value in vars(self._settings).items() if isinstance(value, str)},
+            **self._labels.token(),
         }
 
     def adopt(self, token: Mapping[str, Any]) -> None:
@@ -165,20 +151,18 @@ class AzureSession(WriteSession):
             data if isinstance(data, bytes) else bytes(data),
             length=len(data),
             overwrite=True,
-            metadata=self._headers,
-            content_settings=self._settings,
+            **self._labels.asked(),
             **matching(self._match),
         )
         return self._entry(answer)
 
     async def _put_list(self) -> Entry:
-        answer = await self._blob.commit_block_list(
-            self._blocks, content_settings=self._settings, metadata=self._headers, **matching(self._match)
-        )
+        answer = await self._blob.commit_block_list(self._blocks, **self._labels.asked(), **matching(self._match))
         return self._entry(answer)
 
     def _entry(self, answer: Mapping[str, Any]) -> Entry:
-        return Entry(self._path, self._size, answer.get("last_modified"), version_of(answer.get("etag")))
+        version = version_of(answer.get("etag"))
+        return Entry(self._path, self._size, answer.get("last_modified"), version, version_id=answer.get("version_id"))
 
     async def _list_is_there(self) -> Entry | None:
         """Return what is published if that is our blocks."""

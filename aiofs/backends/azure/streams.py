@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from aiofs.backends.azure.conditions import entry_of, matching
+from aiofs.backends.azure.conditions import matching
 from aiofs.backends.azure.container import PART
 from aiofs.backends.azure.errors import InvalidRange
 from aiofs.backends.azure.kinds import check_replaceable
+from aiofs.backends.azure.labels import entry_of
 from aiofs.driver import MIB, ReadStream
 from aiofs.errors import Conflict, Damaged, NotFound
 
