@@ -12,7 +12,7 @@ from aiofs.paths import check_folder, under
 if TYPE_CHECKING:
     import os
     from collections.abc import AsyncIterable, Iterable
-    from typing import Unpack
+    from typing import Literal, Unpack
 
     from redis.asyncio import Redis, RedisCluster
 
@@ -111,8 +111,9 @@ class AzureFileSystem(FileSystem):
     """Files in a container of Azure's blob storage, which is there already.
 
     Give the `connection_string` of the account, or its `account_url` and a `credential` as the SDK takes it: the key, a
-    SAS token, or a credential of azure-identity. `lease` is after how many seconds, 15 to 60, the lock of a dead writer
-    is free, `timeout` how many an answer may take.
+    SAS token, a credential of azure-identity, which stays yours to close, or a function that makes one, which is called
+    for each event loop; none reads what is public. `from_environment` finds them there. `lease` is after how many
+    seconds, 15 to 60, the lock of a dead writer is free, `timeout` how many an answer may take.
     """
 
     def __init__(
@@ -137,6 +138,30 @@ class AzureFileSystem(FileSystem):
                 timeout=timeout,
             )
         )
+
+    @classmethod
+    def from_environment(
+        cls,
+        container: str,
+        *,
+        account_url: str | None = None,
+        credential: Literal["environment", "default", "anonymous"] = "environment",
+        lease: int = 30,
+        timeout: float = 60,
+    ) -> AzureFileSystem:
+        """Return the files of a container of the account, and with the credentials, that the environment names.
+
+        The account: `account_url`, else `AZURE_STORAGE_CONNECTION_STRING`, `AZURE_STORAGE_ACCOUNT_URL` or
+        `AZURE_STORAGE_ACCOUNT`. The credential: `AZURE_STORAGE_KEY`, `AZURE_STORAGE_SAS_TOKEN`, or what azure-identity
+        finds where the environment tells of an identity (`AZURE_CLIENT_ID` and its like), or none, which reads what is
+        public. "default" always asks azure-identity, "anonymous" shows no credential.
+
+        :raises ValueError: if the environment names no account.
+        :raises ImportError: if azure-identity is needed and not installed.
+        """
+        from aiofs.backends.azure.environment import settings  # noqa: PLC0415 -- loaded when used, like every driver
+
+        return cls(container, **settings(account_url, credential), lease=lease, timeout=timeout)
 
 
 class FastDFSFileSystem(FileSystem):

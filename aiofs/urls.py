@@ -10,11 +10,11 @@
 | `fastdfs://host:port,host:port/?index=URL` | `FastDFSFileSystem([...], index=connect(URL))` |
 
 Credentials come from the environment or the store's own chain, never from the URL (but Redis has them there by custom).
+`credential=` of an Azure URL says where from: `environment`, `default` (azure-identity's) or `anonymous`.
 """
 
 from __future__ import annotations
 
-import os
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit, urlunsplit
@@ -190,11 +190,7 @@ def _s3(parts: SplitResult, settings: dict[str, Any]) -> FileSystem:
 def _azure(parts: SplitResult, settings: dict[str, Any]) -> FileSystem:
     if not parts.netloc:
         raise ValueError("azure URL names no container: write azure://container/prefix")
-    if "account_url" not in settings:
-        settings["connection_string"] = os.environ.get("AZURE_STORAGE_CONNECTION_STRING")
-        if not settings["connection_string"]:
-            raise ValueError("azure URL needs account_url=, or AZURE_STORAGE_CONNECTION_STRING in the environment")
-    container = stores.AzureFileSystem(parts.netloc, **settings)
+    container = stores.AzureFileSystem.from_environment(parts.netloc, **settings)
     folder = _folder(parts)
     return container.over(Prefix(under(folder))) if folder else container
 
@@ -253,6 +249,7 @@ _S3_SETTINGS: dict[str, Reading] = {
     **dict.fromkeys(("lease", "timeout"), float),
     **dict.fromkeys(("part_size", "parallel", "attempts"), int),
 }
+_AZURE_SETTINGS: dict[str, Reading] = {"account_url": str, "credential": str, "lease": int, "timeout": float}
 _FASTDFS_SETTINGS: dict[str, Reading] = {
     "index": connect,
     "group": str,
@@ -260,7 +257,7 @@ _FASTDFS_SETTINGS: dict[str, Reading] = {
     "connections": int,
 }
 _SCHEMES: dict[str, Scheme] = {
-    "azure": Scheme(_azure, _cut_all, {"account_url": str, "lease": int, "timeout": float}),
+    "azure": Scheme(_azure, _cut_all, _AZURE_SETTINGS),
     "fastdfs": Scheme(_fastdfs, _cut_all, _FASTDFS_SETTINGS),
     "file": Scheme(_file, _cut_last, {"durable": _flag}),
     "memory": Scheme(_memory, _cut_memory, {}),

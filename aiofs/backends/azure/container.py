@@ -8,28 +8,29 @@ import math
 import random
 import time
 from collections import OrderedDict
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.request import getproxies
 
 from azure.core.credentials import AzureNamedKeyCredential, AzureSasCredential
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.pipeline.transport import AioHttpTransport
-from azure.storage.blob import BlobSasPermissions, generate_blob_sas
-from azure.storage.blob.aio import ContainerClient
+from azure.storage.blob.aio import BlobServiceClient, ContainerClient
 
 from aiofs.backends.azure.errors import FAILURES, failed
 from aiofs.backends.azure.names import check_container
+from aiofs.backends.azure.signing import DelegationKey
 from aiofs.driver import MIB
 from aiofs.loops import PerLoop
 from aiofs.sessions import lanes
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable
 
     from azure.storage.blob.aio import BlobClient
 
-Credential = str | AzureNamedKeyCredential | AzureSasCredential | AsyncTokenCredential
+TokenMaker = Callable[[], AsyncTokenCredential]
+Credential = str | AzureNamedKeyCredential | AzureSasCredential | AsyncTokenCredential | TokenMaker
 T = TypeVar("T")
 PART = 8 * MIB
 """What goes in one request, up or down."""
@@ -42,14 +43,20 @@ SHORTEST_PAUSE = 0.05
 SILENCE = 1 / 3
 """How much of the time limit a request may stay without an answer before it is sent again."""
 _BLOBS_KEPT = 1000
-_CLOCK_SKEW = timedelta(minutes=5)
 
 
 class Clients:
     """The client of one event loop, and those of the blobs that were used last."""
 
-    def __init__(self, client: ContainerClient) -> None:
+    def __init__(
+        self,
+        client: ContainerClient,
+        service: BlobServiceClient | None = None,
+        made: AsyncTokenCredential | None = None,
+    ) -> None:
         self.client: ContainerClient = client
+        self.service: BlobServiceClient | None = service
+        self._made = made
         self.turns: tuple[asyncio.Semaphore, asyncio.Semaphore] = lanes(AT_ONCE)
         self._blobs: OrderedDict[str, BlobClient] = OrderedDict()
 
@@ -65,8 +72,12 @@ class Clients:
         return blob
 
     async def aclose(self) -> None:
-        """Close the connections."""
+        """Close the connections, and a credential that was made for them."""
         await self.client.close()
+        if self.service is not None:
+            await self.service.close()
+        if self._made is not None:
+            await self._made.close()
 
 
 class Container:
@@ -93,8 +104,11 @@ class Container:
         self.may_remove = False
         """Whether a blob was removed, or could have been: `removing` asks before it matters."""
         self._clients = PerLoop(self, self._new_clients, Clients.aclose)
-        client = self._new_client()  # which checks what was given, and connects nothing
+        self.delegation = DelegationKey()
+        client = self._new_client(None if callable(credential) else credential)  # checks, and connects nothing
         _check_key(client)
+        if self.has_token and client.scheme != "https":
+            raise ValueError(f"account_url {account_url!r}: a token is sent over https only")
         self._where = client.primary_hostname
 
     def __reduce__(self) -> tuple[type[Container], tuple[object, ...]]:
@@ -103,6 +117,18 @@ class Container:
 
     def __str__(self) -> str:
         return f"Azure container {self.name} at {self._where}"
+
+    @property
+    def has_token(self) -> bool:
+        """Whether we show tokens of an identity, not a key or a signature."""
+        return callable(self._credential) or isinstance(self._credential, AsyncTokenCredential)
+
+    @property
+    def service(self) -> BlobServiceClient:
+        """The account's client of this loop, for who has a token."""
+        service = self._clients.get().service
+        assert service is not None  # noqa: S101 -- who has a token has it
+        return service
 
     @property
     def client(self) -> ContainerClient:
@@ -151,38 +177,31 @@ class Container:
                     return answer
         raise AssertionError("the last attempt returns or raises")
 
-    def signed(self, path: str, permission: BlobSasPermissions, seconds: float) -> str | None:
-        """Return a URL that lets its bearer do with the blob what is permitted; `None` if we have no key to sign it."""
-        client = self.client
-        key = getattr(client.credential, "account_key", None)
-        if key is None:
-            return None
-        now = datetime.now(UTC)
-        signature = generate_blob_sas(
-            str(client.account_name),
-            self.name,
-            path,
-            account_key=key,
-            permission=permission,
-            start=now - _CLOCK_SKEW,
-            expiry=now + timedelta(seconds=seconds),
-        )
-        return f"{self.blob(path).url}?{signature}"
-
     async def aclose(self) -> None:
         """Close the clients, of every loop that has not ended."""
         await self._clients.aclose()
 
     def _new_clients(self) -> Clients:
-        return Clients(self._new_client())
+        if not self.has_token:
+            return Clients(self._new_client(self._credential))
+        made = self._credential() if callable(self._credential) else None
+        credential: Any = self._credential if made is None else made
+        service = BlobServiceClient(str(self._account_url), credential=credential, **self._wire())
+        return Clients(self._new_client(credential), service, made)
 
-    def _new_client(self) -> ContainerClient:
+    def _new_client(self, credential: Any) -> ContainerClient:
+        if self._connection_string is not None:
+            return ContainerClient.from_connection_string(self._connection_string, self.name, **self._wire())
+        return ContainerClient(str(self._account_url), self.name, credential=credential, **self._wire())
+
+    def _wire(self) -> dict[str, Any]:
+        """Return a transport of its own, and how requests go over it."""
         wire: dict[str, Any] = {
             "connection_timeout": self._timeout,
             "read_timeout": self._timeout * SILENCE,  # so that `ask` has time left to ask again
             "connection_data_block_size": SLICE,
         }
-        settings = {
+        return {
             # Looking for proxies, and passwords in netrc, takes two thread hops for each request.
             "transport": AioHttpTransport(use_env_settings=bool(getproxies()), **wire),
             "retry_total": 0,  # `ask` does that
@@ -191,9 +210,6 @@ class Container:
             "max_chunk_get_size": PART,
             "max_block_size": PART,
         }
-        if self._connection_string is not None:
-            return ContainerClient.from_connection_string(self._connection_string, self.name, **settings)
-        return ContainerClient(str(self._account_url), self.name, credential=self._credential, **settings)
 
 
 def _check_key(client: ContainerClient) -> None:

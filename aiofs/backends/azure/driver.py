@@ -24,6 +24,7 @@ from aiofs.backends.azure.locks import LONGEST, SHORTEST, AzureLease, acquire, c
 from aiofs.backends.azure.names import check_name, from_headers
 from aiofs.backends.azure.removing import check_may_remove, remove
 from aiofs.backends.azure.session import AzureSession
+from aiofs.backends.azure.signing import signed_url
 from aiofs.backends.azure.streams import SMALLEST_RANGE, open_stream
 from aiofs.backends.azure.sweeping import Sweeper, locks
 from aiofs.driver import ABSENT, MIB, Capabilities, Driver, Entry, Lease, ReadStream, WriteSession
@@ -166,7 +167,9 @@ class AzureDriver(Sweeper, Driver):
         if (found.size or 0) > LARGEST_COPY:
             return await self._carry(found, own, match, properties)
         read = BlobSasPermissions(read=True, tag=bool(properties.tag_count))
-        url = self._container.signed(source, read, COPY_SECONDS)
+        url = None
+        with suppress(NotPermitted):  # to sign, which is no reason not to copy
+            url = await signed_url(self._container, source, read, COPY_SECONDS)
         if url is None:
             return await self._carry(found, own, match, properties)
         blob = self._container.blob(target)
@@ -208,11 +211,11 @@ class AzureDriver(Sweeper, Driver):
         """Return a URL that carries a signature for this blob alone."""
         permission = BlobSasPermissions(read=True) if method == "GET" else BlobSasPermissions(create=True, write=True)
         try:
-            url = self._container.signed(path, permission, ceil(expires))
+            url = await signed_url(self._container, path, permission, ceil(expires))
         except OverflowError as error:
             raise ValueError(f"a URL cannot be good for {expires} seconds: that ends after all dates") from error
         if url is None:
-            raise Unsupported.of(path, "only the key of the account can sign URLs, and it was not given")
+            raise Unsupported.of(path, "only the account's key or a token can sign URLs, not a SAS")
         return url
 
     async def note(self, path: str, data: bytes) -> None:

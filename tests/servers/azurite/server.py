@@ -19,6 +19,8 @@ from servers.process import HOST, running
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from servers.tls import Authority
+
 ACCOUNT = "aiofs"
 KEY = base64.b64encode(b"a key that no message may repeat").decode()
 NO_COLLECTION = Path(__file__).with_name("no_collection.js")
@@ -80,6 +82,29 @@ def azure_account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzureAcc
         environment={"AZURITE_ACCOUNTS": f"{ACCOUNT}:{KEY}"},
     ) as port:
         yield AzureAccount(f"http://{HOST}:{port}/{ACCOUNT}", ACCOUNT, KEY)
+
+
+@pytest.fixture(scope="session")
+def azurite_with_tokens(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[AzureAccount]:
+    """Azurite over TLS, which is what tokens of an identity need; it believes any that is well made."""
+    folder = tmp_path_factory.mktemp("azurite-tls")
+    script = install()
+    with running(
+        "azurite",
+        lambda port: (
+            *(str(NODE), "--require", str(NO_COLLECTION), str(script)),
+            *("--blobHost", HOST, "--blobPort", str(port), *OPTIONS, "--oauth", "basic"),
+            *("--cert", str(authority.certificate), "--key", str(authority.key)),
+        ),
+        folder,
+        environment={"AZURITE_ACCOUNTS": f"{ACCOUNT}:{KEY}"},
+    ) as port:
+        account = AzureAccount(f"https://{HOST}:{port}/{ACCOUNT}", ACCOUNT, KEY, "tokens")
+        with ContainerClient.from_connection_string(
+            account.connection_string, account.container, connection_verify=str(authority.path)
+        ) as client:
+            client.create_container()
+        yield account
 
 
 @pytest.fixture
