@@ -99,6 +99,8 @@ class Capabilities:
     """`a` and `a/b` can both be files."""
     writable: bool = True
     """Files can be written and removed."""
+    certain: bool = False
+    """What a call did that failed is told by its error: no answer can be lost on the way, as it can on a network."""
 
 
 class ReadStream(ABC):

@@ -27,7 +27,13 @@ class MemoryDriver(Driver):
     """A dictionary with the manners of a store."""
 
     capabilities: Capabilities = Capabilities(
-        resume=True, holds=True, pinned=True, rewrite=True, metadata=True, properties=NAMES - {"storage_class"}
+        resume=True,
+        holds=True,
+        pinned=True,
+        rewrite=True,
+        metadata=True,
+        certain=True,
+        properties=NAMES - {"storage_class"},
     )
 
     def __init__(self) -> None:

@@ -18,7 +18,7 @@ import os
 import signal
 from collections import Counter, deque
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from aiofs.driver import Layer, Lease, ReadStream, Sweeps, WriteSession
@@ -26,7 +26,7 @@ from aiofs.driver import Layer, Lease, ReadStream, Sweeps, WriteSession
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
-    from aiofs.driver import Entry, Part
+    from aiofs.driver import Capabilities, Entry, Part
 
 Verb = Literal[
     "stat",
@@ -89,6 +89,10 @@ class Chaos(Layer):
         self.cuts: deque[int] = deque()
         """Where the next streams will end."""
         self._troubles: deque[Trouble] = deque()
+
+    def alter(self, capabilities: Capabilities) -> Capabilities:
+        """Return the base's, but that answers can be lost."""
+        return replace(capabilities, certain=False)
 
     def fail(self, verb: Verb, error: BaseException, *, nth: int = 1, after: bool = False) -> None:
         """Raise `error` instead of the n-th call from now, or after it was done all the same."""

@@ -39,6 +39,7 @@ from aiofs.errors import Conflict, Damaged, NotFound, Unsupported
 from aiofs.paths import RESERVED
 from aiofs.powers import Appends, Notes
 from aiofs.shield import finish
+from aiofs.transactions.errors import one_of
 from aiofs.writing import Parts
 
 if TYPE_CHECKING:
@@ -107,6 +108,11 @@ class Log:
         """Whether writing down what need not last costs nothing."""
         return self._appends is not None
 
+    @property
+    def certain(self) -> bool:
+        """Whether a line that could not be written is known to have failed, and not just to be without an answer."""
+        return self._driver.capabilities.certain
+
     async def lock(self) -> None:
         """Get the right to write this log, until its end.
 
@@ -139,13 +145,14 @@ class Log:
 
     async def _write(self, record: Record, *, durable: bool) -> None:
         line = encode({**record, "mends": True} if self._torn else record)
-        self._torn = False
         name = self.name("log" if self._appends else f"{self._number + 1:06}")
         if record["do"] == "commit":
             self._decision = name
         if self._appends is not None:
             self.own(name)
+            self._torn = True  # until it is known to be whole
             await self._appends.append(name, line, durable=durable)
+            self._torn = False
             return
         self._pending += line
         if durable:
@@ -154,8 +161,21 @@ class Log:
                 await self._notes.note(name, self._pending)
             else:
                 await put(self._driver, name, self._pending)
+            self._torn = False
             self._number += 1
             self._pending = b""
+
+    async def confirm(self, *records: Record | None) -> None:
+        """Write lines that were read once more, before anybody acts on them, where they may be in memory alone.
+
+        Whoever wrote them may have died before they were on the disk, or may have been told that they did not get
+        there; then the system forgets them in the end, though it still shows them.
+        """
+        if self.certain:
+            for record in records:
+                if record is not None:
+                    self._torn = True
+                    await self.write(record)
 
     def own(self, name: str) -> None:
         """Remember a file that goes when the transaction ends."""
@@ -186,17 +206,26 @@ class Log:
         """Remove all that goes with the transaction, and release the log. Harmless when done twice.
 
         Without its decision nothing is done again, so that goes first. A log that grows is released before it is gone,
-        lest a crash leave a lock that no log tells of.
+        lest a crash leave a lock that no log tells of. Whatever fails, it is released.
         """
-        if self.grows:
-            await self.write({"do": "end"}, durable=False)
-            await self.release()
-        elif self._decision is not None:
+        failures: list[Exception] = []
+        for do in (self._say_the_end, self.release, self._erase) if self.grows else (self._erase, self.release):
+            try:
+                await do()
+            except Exception as error:
+                failures.append(error)
+        if failures:
+            raise one_of("a log could not be ended", failures)
+
+    async def _say_the_end(self) -> None:
+        await self.write({"do": "end"}, durable=False)
+
+    async def _erase(self) -> None:
+        if self._decision is not None and not self.grows:
             await self._remove([self._decision])
         names = self._files if self._alone else await self._names()
         await self._remove([name for name in names if self.grows or name != self._decision])
         self.ended = True
-        await self.release()
 
     async def _remove(self, names: Sequence[str]) -> None:
         if names and self._notes is not None:

@@ -10,7 +10,7 @@ from aiofs.powers import Removes
 from aiofs.reading import whole_chunks
 from aiofs.shield import finish
 from aiofs.transactions.content import Borrowed, feed
-from aiofs.transactions.errors import fail
+from aiofs.transactions.errors import Unfinished, fail
 from aiofs.transactions.images import images_of
 from aiofs.transactions.journal import put_stream
 from aiofs.transactions.publishing import Work, each
@@ -53,6 +53,9 @@ class Preparation:
             await each(todo, self._prepare)
         except BaseException as error:
             failures = await finish(abort_all(list(self._works.values())))
+            if failures:
+                reason = "what was prepared could not wholly be undone; its journal stays, and recover() will go on"
+                failures.insert(0, Unfinished.of(self._log.name("log"), reason))
             fail("a transaction was refused, and could not wholly be undone", error, failures)
         return [self._works[number] for number in sorted(self._works)]
 

@@ -49,11 +49,14 @@ class Work:
             await self.images.keep(self.step.path, self.step.tag)
 
     async def publish(self) -> None:
-        """Do the step. If the store says that it failed, look whether only its answer was lost."""
+        """Do the step. If a store whose answers can be lost says that it failed, look whether only that was lost.
+
+        Elsewhere a failure is one, though the file be there: it may not have got to the disk.
+        """
         try:
             entry = await self.session.commit()
         except OSError:
-            if not await self._was_done():
+            if self.driver.capabilities.certain or not await self._was_done():
                 raise
             await self.session.abort()  # what it still holds is of no use any more
         else:
@@ -115,17 +118,30 @@ class Work:
         finally:
             await finish(lease.release())
 
+    async def cannot_be_undone(self) -> bool:
+        """Whether the step is done, or may be, and what the file was before is not kept."""
+        if self.step.base == ABSENT or self.step.before is not None:
+            return False
+        try:
+            return await self.is_done()
+        except OSError:
+            return True
+
     async def let_go(self) -> None:
         """Let go of what is staged, and of the lock."""
-        await self.session.abort()
-        if self.lease is not None:
-            await self.lease.release()
+        try:
+            await self.session.abort()
+        finally:
+            if self.lease is not None:
+                await self.lease.release()
 
     async def leave(self) -> None:
         """Let the step wait for whoever recovers it."""
-        await self.session.leave()
-        if self.lease is not None:
-            await self.lease.release()
+        try:
+            await self.session.leave()
+        finally:
+            if self.lease is not None:
+                await self.lease.release()
 
     async def _entry(self) -> Entry | None:
         try:
@@ -255,6 +271,8 @@ class Publication:
             raise await self._unfinished(error, []) from None
 
     async def _give_up(self, cause: Exception) -> NoReturn:
+        if len(self._works) == 1 and await self._works[0].cannot_be_undone():
+            raise await self._unfinished(cause, []) from None
         published = {str(number): work.published for number, work in enumerate(self._works)}
         try:
             await self._log.write({"do": "undo", "published": published})

@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary, WeakSet
 from aiofs.driver import Sweeps
 from aiofs.errors import AlreadyExists, Locked
 from aiofs.shield import finish
-from aiofs.transactions.errors import LeftBehind, Overtaken
+from aiofs.transactions.errors import LeftBehind, Overtaken, fail
 from aiofs.transactions.images import images_of
 from aiofs.transactions.journal import FOLDER, last
 from aiofs.transactions.publishing import Publication, Work, leave_all
@@ -213,6 +213,10 @@ async def _end_decided(
             raise ExceptionGroup("what a transaction left could not be let go of again", failures)
         return
     publication = Publication(works, log)
+    try:
+        await log.confirm(decision, undo)
+    except Exception as error:
+        fail("what a transaction left could not be let go of again", error, await leave_all(works))
     try:
         if undo is None:
             await publication.resume()

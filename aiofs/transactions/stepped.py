@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from aiofs.driver import Copies, Layer, Lease, Sweeps, WriteSession
+from aiofs.driver import Capabilities, Copies, Layer, Lease, Sweeps, WriteSession
 from aiofs.errors import Unsupported
 from aiofs.powers import Appends, Notes, Parks, Removes, Snapshots
 
@@ -102,6 +103,10 @@ class Stepped(Layer):
 
     def __init__(self, steps: Steps) -> None:
         self.steps = steps
+
+    def alter(self, capabilities: Capabilities) -> Capabilities:
+        """Return the base's, but that answers can be lost."""
+        return replace(capabilities, certain=False)
 
     def offers(self, power: type[Power]) -> Power | None:
         """Return the base's powers, with steps where they change something."""

@@ -12,7 +12,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Literal, NoReturn, TypeVar
 
 from aiofs.driver import ABSENT
-from aiofs.errors import Conflict, Locked, Unsupported
+from aiofs.errors import Conflict, Locked, Unsupported, place
 from aiofs.powers import Notes
 from aiofs.shield import finish
 from aiofs.transactions.content import Vault
@@ -251,6 +251,12 @@ class Unit:
                 reason = "nobody can tell for now whether the transaction is committed; recover() will find out"
                 errors = [error, Unfinished.of(log.name("log"), reason), failure, *await leave_all(works)]
                 raise ExceptionGroup("a transaction could not be finished", errors) from None
+            if decided and log.certain:
+                reason = (
+                    "nobody can tell whether the decision got to the disk; its journal stays, and recover() ends it"
+                )
+                errors = [error, Unfinished.of(log.name("log"), reason), *await leave_all(works)]
+                raise ExceptionGroup("a transaction could not be finished", errors) from None
             if decided:
                 return [error]
             failures = await abort_all(works) or await _collect(log.end())
@@ -259,7 +265,7 @@ class Unit:
 
     async def _refuse(self, cause: BaseException) -> NoReturn:
         """End before the decision, and raise the cause."""
-        undone = not isinstance(cause, BaseExceptionGroup)
+        undone = not _is_unfinished(cause)
         self.state = "rolled back" if undone else "unfinished"
         fail("a transaction was refused, and could not wholly be undone", cause, await self._end(erase=undone))
 
@@ -269,7 +275,7 @@ class Unit:
         leases = [lease for driver in self.drivers.values() for lease in driver.leases.values()]
         for driver in self.drivers.values():
             driver.staged = {}
-        failures = await _collect(each(leases, _release))
+        failures = await _release_all(leases)
         for driver in self.drivers.values():
             driver.leases = {}
         async with self._opening:
@@ -318,6 +324,8 @@ class Unit:
                 except BaseException as error:
                     for failure in await finish(_collect(log.end())):  # no bytes are at stake: a log of nothing
                         error.add_note(f"what was begun of its journal could not be removed either: {failure}")
+                    if not log.ended:
+                        look_again(self._journal, log.unit)
                     raise
         return self._log
 
@@ -334,8 +342,18 @@ async def _lock(log: Log) -> bool:
     return False
 
 
-async def _release(lease: Lease) -> None:
-    await lease.release()
+async def _release_all(leases: Sequence[Lease]) -> list[Exception]:
+    """Give all locks back, and return what failed."""
+    failures: list[Exception] = []
+
+    async def release(lease: Lease) -> None:
+        try:
+            await lease.release()
+        except OSError as error:
+            failures.append(place(error, lease.path))
+
+    await each(leases, release)
+    return failures
 
 
 async def _collect(work: Awaitable[None]) -> list[Exception]:
@@ -347,6 +365,7 @@ async def _collect(work: Awaitable[None]) -> list[Exception]:
     return []
 
 
-def _is_unfinished(error: Exception) -> bool:
-    group = error if isinstance(error, ExceptionGroup) else ExceptionGroup("", [error])
-    return group.subgroup(Unfinished) is not None
+def _is_unfinished(error: BaseException) -> bool:
+    group = error if isinstance(error, BaseExceptionGroup) else BaseExceptionGroup("", [error])
+    cause = error.__cause__ if isinstance(error, asyncio.CancelledError) else None
+    return group.subgroup(Unfinished) is not None or (cause is not None and _is_unfinished(cause))

@@ -42,7 +42,7 @@ class OSDriver(Driver):
     """Local files. Publishing is a rename beside the file; the staging file is the lock, among all processes."""
 
     capabilities: Capabilities = Capabilities(
-        locks="shared", resume=True, holds=True, pinned=True, rewrite=True, file_and_folder=False
+        locks="shared", resume=True, holds=True, pinned=True, rewrite=True, file_and_folder=False, certain=True
     )
 
     def __init__(self, root: str | os.PathLike[str], *, durable: bool = True) -> None:

@@ -107,10 +107,12 @@ class OSSession(WriteSession):
 
     async def abort(self) -> None:
         """Leave no trace; a staging file that does not wait goes with the lease."""
-        if self._stage.ready:
-            await hop(self._stage.discard)
-        if self._owns_stage:
-            await self._stage.release()
+        try:
+            if self._stage.ready:
+                await hop(self._stage.discard)
+        finally:
+            if self._owns_stage:
+                await self._stage.release()
 
     async def leave(self) -> None:
         """Unlock the staging file if this session took it over, and let it wait."""
