@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 PATIENCE = 2.0  # seconds that threads and connections which are about to end may still take
 # Python starts these once for all processes to come, and ends them with itself.
 HELPERS = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
+FULL = bool(os.environ.get("AIOFS_TEST_FULL"))
 WORKERS = "aiofs-worker"  # the package's own threads, kept for the next call
 OPEN = Path("/proc/self/fd")
 THREADS = Path("/proc/self/task")
@@ -39,13 +40,16 @@ kept: set[str] = set()  # what fixtures that outlive a test opened
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "both_loops: run on uvloop as well as on asyncio's own loop")
+    words = "both_loops(full=False): run on uvloop as well as on asyncio's own loop; with full=True, only in a full run"
+    config.addinivalue_line("markers", words)
     config.addinivalue_line("markers", "may_block: a test that looks at what blocks, or measures, by itself")
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Loops:  # noqa: ARG001  (the hook's names)
     """Both loops for tests that ask for it, asyncio's own for the others."""
-    return loops if item.get_closest_marker("both_loops") else {"asyncio": loops["asyncio"]}
+    marker = item.get_closest_marker("both_loops")
+    both = marker is not None and (FULL or not marker.kwargs.get("full"))
+    return loops if both else {"asyncio": loops["asyncio"]}
 
 
 @pytest.hookimpl(wrapper=True)

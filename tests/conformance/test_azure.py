@@ -38,7 +38,7 @@ def cannot_hold(name: str) -> bool:
     return False
 
 
-@pytest.mark.both_loops
+@pytest.mark.both_loops(full=True)
 @pytest.mark.timeout(180)  # several behaviours wait until a lease has expired
 class TestAzure(Contract):
     declares = AzureDriver.capabilities

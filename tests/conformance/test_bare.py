@@ -89,7 +89,7 @@ def library() -> Harness:
     return Harness(connect=lambda: Library(shelf), versions_differ=False)
 
 
-@pytest.mark.both_loops
+@pytest.mark.both_loops(full=True)
 class TestThreeMethods(Contract):
     declares = BareDriver.capabilities
 

@@ -95,7 +95,7 @@ def on_disk(fastdfs: FastDFS, tmp_path: Path) -> Harness:
     return fastdfs.harness(partial(OSFileSystem, root, durable=False), inscribe, cannot_hold=too_long)
 
 
-@pytest.mark.both_loops
+@pytest.mark.both_loops(full=True)
 class TestFastDFSIndexedInMemory(Contract):
     declares = capabilities_over(MemoryDriver.capabilities)
 

@@ -47,7 +47,7 @@ def over_memory(
     )
 
 
-@pytest.mark.both_loops
+@pytest.mark.both_loops(full=True)
 class TestPrefix(Contract):
     declares = MEMORY
 
@@ -56,7 +56,7 @@ class TestPrefix(Contract):
         return over_memory(Prefix("folder/below/"), inward="folder/below/{}".format, part_size=1000)
 
 
-@pytest.mark.both_loops
+@pytest.mark.both_loops(full=True)
 class TestGzip(Contract):
     declares = ENCODED
 
@@ -109,7 +109,7 @@ class TestHashPrefix(Contract):
         return over_memory(HashPrefix(1), inward=HashPrefix(1).inward)
 
 
-@pytest.mark.both_loops
+@pytest.mark.both_loops(full=True)
 class TestReadOnly(Contract):
     declares = replace(MEMORY, writable=False)
 

@@ -62,7 +62,7 @@ def harness_of(server: S3Server, lease: float = LEASE, **settings: object) -> Ha
     )
 
 
-@pytest.mark.both_loops
+@pytest.mark.both_loops(full=True)
 class TestS3(Contract):
     declares = Capabilities(locks="shared", resume=True, metadata=True)
     server = True
