@@ -21,12 +21,14 @@ from aiofs.backends.azure.errors import FAILURES, failed
 from aiofs.backends.azure.names import check_container
 from aiofs.backends.azure.signing import DelegationKey
 from aiofs.driver import MIB
+from aiofs.errors import NotFound
 from aiofs.loops import PerLoop
 from aiofs.sessions import lanes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
+    from azure.storage.blob import BlobProperties
     from azure.storage.blob.aio import BlobClient
 
 TokenMaker = Callable[[], AsyncTokenCredential]
@@ -135,9 +137,16 @@ class Container:
         """The client of this loop."""
         return self._clients.get().client
 
-    def blob(self, path: str) -> BlobClient:
-        """Return this loop's client of a blob."""
-        return self._clients.get().blob(path)
+    def blob(self, path: str, **kept: str) -> BlobClient:
+        """Return this loop's client of a blob, or of the `snapshot` or `version_id` of it."""
+        return self.client.get_blob_client(path, **kept) if kept else self._clients.get().blob(path)
+
+    async def find(self, path: str) -> BlobProperties | None:
+        """Return the properties of a blob, `None` if there is none."""
+        try:
+            return await self.ask(path, self.blob(path).get_blob_properties)
+        except NotFound:
+            return None
 
     async def ask(
         self,

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import replace
 from math import ceil
 from typing import TYPE_CHECKING, Any, Literal
 
-from azure.core import MatchConditions
-from azure.storage.blob import BlobSasPermissions, StandardBlobTier
+from azure.storage.blob import BlobSasPermissions
 
 from aiofs.backends.azure.appending import AppendSession
 from aiofs.backends.azure.blocks import block_ids
 from aiofs.backends.azure.conditions import matching, version_of
 from aiofs.backends.azure.container import PART, Container, Credential
+from aiofs.backends.azure.copying import Copier
 from aiofs.backends.azure.errors import NotPermitted
 from aiofs.backends.azure.formats import check_format
-from aiofs.backends.azure.kinds import check_copied, check_file, check_replaceable, is_append_blob
+from aiofs.backends.azure.history import History, kept_as
+from aiofs.backends.azure.kinds import check_file, check_replaceable, is_append_blob
 from aiofs.backends.azure.labels import KEPT, Labels, check_not_archived, entry_of, tags_of
 from aiofs.backends.azure.listing import entries
 from aiofs.backends.azure.locks import LONGEST, SHORTEST, AzureLease, acquire, check_free, is_free, lock_name, refusal
@@ -27,26 +27,21 @@ from aiofs.backends.azure.session import AzureSession
 from aiofs.backends.azure.signing import signed_url
 from aiofs.backends.azure.streams import SMALLEST_RANGE, open_stream
 from aiofs.backends.azure.sweeping import Sweeper, locks
-from aiofs.driver import ABSENT, MIB, Capabilities, Driver, Entry, Lease, ReadStream, WriteSession
+from aiofs.driver import ABSENT, Capabilities, Driver, Entry, Lease, ReadStream, WriteSession
 from aiofs.errors import Conflict, NotFound, Unsupported
-from aiofs.sessions import EndedSession, pour, together, whole_part
-from aiofs.shield import finish
+from aiofs.sessions import EndedSession, together, whole_part
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 
-    from azure.storage.blob import BlobProperties
 
 AT_ONCE = 16
 """How many requests for one call are under way at the same time."""
 FEW = 8
 """Up to so many locks are looked at one by one, more are listed."""
-LARGEST_COPY = 256 * MIB
-COPY_SECONDS = 600.0
-"""For how long the service may read the source of a copy by the URL that it is given."""
 
 
-class AzureDriver(Sweeper, Driver):
+class AzureDriver(Sweeper, History, Driver):
     """The blobs of one container."""
 
     capabilities: Capabilities = Capabilities(locks="shared", resume=True, metadata=True, properties=KEPT)
@@ -90,7 +85,7 @@ class AzureDriver(Sweeper, Driver):
     ) -> WriteSession:
         """Begin new bytes for the blob; what it is now is looked up, and must still be so when they are published."""
         labels = Labels.of(path, metadata)
-        there = None if match == ABSENT else await self._properties_of(path)
+        there = None if match == ABSENT else await self._container.find(path)
         if there is None:
             return AzureSession(self._container, _own(lease), ABSENT if match is None else match, labels)
         check_file(path, there)
@@ -153,52 +148,15 @@ class AzureDriver(Sweeper, Driver):
 
     async def copy(self, source: str, target: str, lease: Lease, *, match: str | None = None) -> Entry:
         """Let the service copy, in one step; what is too large for that, or not ours to sign, is carried."""
-        own = _own(lease)
-        there = await self._properties_of(target)
-        if there is not None:
-            check_file(target, there)
-            check_replaceable(target, there)
-        if match is None:
-            match = ABSENT if there is None else version_of(there.etag)
-        properties = await self._container.ask(source, self._container.blob(source).get_blob_properties)
-        found = entry_of(source, properties)
-        check_copied(source, properties)
-        check_not_archived(source, properties)
-        if (found.size or 0) > LARGEST_COPY:
-            return await self._carry(found, own, match, properties)
-        read = BlobSasPermissions(read=True, tag=bool(properties.tag_count))
-        url = None
-        with suppress(NotPermitted):  # to sign, which is no reason not to copy
-            url = await signed_url(self._container, source, read, COPY_SECONDS)
-        if url is None:
-            return await self._carry(found, own, match, properties)
-        blob = self._container.blob(target)
-        kept: dict[str, Any] = {"tags": "COPY"} if properties.tag_count else {}
-        if found.properties and "storage_class" in found.properties:
-            kept["standard_blob_tier"] = StandardBlobTier(found.properties["storage_class"])
+        return await Copier(self._container, self.capabilities, source).to(_own(lease), match)
 
-        async def start() -> Entry:
-            answer: Any = await blob.start_copy_from_url(
-                url,
-                requires_sync=True,
-                source_etag=f'"{found.version}"',
-                source_match_condition=MatchConditions.IfNotModified,
-                **kept,
-                **matching(match),
-            )
-            return replace(
-                found,
-                path=target,
-                version=version_of(answer["etag"]),
-                modified=answer.get("last_modified"),
-                version_id=answer.get("version_id"),
-            )
-
-        async def copied() -> Entry | None:
-            there = await self._version_of(target)
-            return await self.stat(target) if there not in {ABSENT, match} else None
-
-        return await finish(self._container.ask(target, start, settled=copied))
+    async def restore_kept(self, path: str, version_id: str, lease: Lease) -> Entry:
+        """Copy an old version to the blob, in one step."""
+        kept = kept_as(path, version_id)
+        try:
+            return await Copier(self._container, self.capabilities, path, kept).to(_own(lease))
+        except NotFound as error:
+            raise NotFound.of(path, f"there is no version {version_id!r} of this file") from error
 
     async def move(self, source: str, target: str, leases: tuple[Lease, Lease]) -> Entry:
         """Copy and remove, if the source may be removed."""
@@ -269,24 +227,8 @@ class AzureDriver(Sweeper, Driver):
         # Nothing tells who wrote a file without blocks; one that is as empty and described alike is as good as ours.
         return there.size == 0 and there.version != token["match"] and there.metadata == from_headers(token["headers"])
 
-    async def _carry(self, source: Entry, lease: AzureLease, match: str, properties: BlobProperties) -> Entry:
-        """Copy a file to the path of the lease through this process, with all that it says of itself."""
-        labels = Labels.of(lease.path, source.kept(self.capabilities))
-        labels = await labels.keeping(self._container, source.path, properties)
-        stream = await self.read(source.path, match=source.version)
-        try:
-            return await pour(stream, AzureSession(self._container, lease, match, labels), PART)
-        finally:
-            await finish(stream.aclose())
-
-    async def _properties_of(self, path: str) -> BlobProperties | None:
-        try:
-            return await self._container.ask(path, self._container.blob(path).get_blob_properties)
-        except NotFound:
-            return None
-
     async def _version_of(self, path: str) -> str:
-        properties = await self._properties_of(path)
+        properties = await self._container.find(path)
         return ABSENT if properties is None else version_of(properties.etag)
 
     async def _check_free(self, paths: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from azure.storage.blob import generate_blob_sas
 
@@ -73,4 +74,5 @@ async def signed_url(
         **version,
         **key,
     )
-    return f"{container.blob(path).url}?{signature}"
+    wanted = "".join(f"{name.replace('_', '')}={quote(value)}&" for name, value in version.items())
+    return f"{container.blob(path).url}?{wanted}{signature}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiofs.backends.azure.conditions import matching
 from aiofs.backends.azure.container import PART
@@ -14,8 +14,10 @@ from aiofs.driver import MIB, ReadStream
 from aiofs.errors import Conflict, Damaged, NotFound
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from azure.storage.blob import BlobProperties
-    from azure.storage.blob.aio import StorageStreamDownloader
+    from azure.storage.blob.aio import BlobClient, StorageStreamDownloader
 
     from aiofs.backends.azure.container import Container
 
@@ -23,15 +25,26 @@ SMALLEST_RANGE = 1 * MIB
 _AS_STORED: dict[str, Any] = {"max_concurrency": 1, "decompress": False}  # or a Content-Encoding would be undone
 
 
+class Source(NamedTuple):
+    """A blob, or an old version of it: `kept` is its `snapshot` or `version_id`."""
+
+    container: Container
+    path: str
+    kept: Mapping[str, str]
+
+    @property
+    def blob(self) -> BlobClient:
+        """The client of this loop."""
+        return self.container.blob(self.path, **self.kept)
+
+
 class AzureStream(ReadStream):
     """Bytes of one version; what follows the first range is asked for with its ETag."""
 
-    def __init__(
-        self, container: Container, path: str, properties: BlobProperties, data: bytes, *, start: int, stop: int | None
-    ) -> None:
-        self.entry = entry_of(path, properties)
+    def __init__(self, source: Source, properties: BlobProperties, data: bytes, start: int, stop: int | None) -> None:
+        self.entry = entry_of(source.path, properties)
         self._properties = properties
-        self._container = container
+        self._source = source
         self._size = self.entry.size or 0
         self._data = data
         self._offset = 0  # what of the data was given away
@@ -90,15 +103,15 @@ class AzureStream(ReadStream):
         return data
 
     async def _fetch(self, start: int, count: int) -> bytes:
-        path = self.entry.path
-        blob = self._container.blob(path)
+        container, path, _ = self._source
+        blob = self._source.blob
 
         async def get() -> bytes:
             answer = await blob.download_blob(start, count, **_AS_STORED, **matching(self.entry.version))
             return await _bytes_of(answer)
 
         try:
-            data = await self._container.ask(path, get)
+            data = await container.ask(path, get)
         except (Conflict, NotFound) as error:
             raise Conflict.of(path, "the file was changed or removed while it was being read") from error
         if len(data) != count:
@@ -106,12 +119,18 @@ class AzureStream(ReadStream):
         return data
 
 
-async def open_stream(container: Container, path: str, start: int, stop: int | None, match: str | None) -> ReadStream:
-    """Open a blob for reading with the first request for its bytes, which brings its size and version too."""
+async def open_stream(
+    container: Container, path: str, start: int, stop: int | None, match: str | None, **kept: str
+) -> ReadStream:
+    """Open a blob for reading with the first request for its bytes, which brings its size and version too.
+
+    `kept` is the `snapshot` or `version_id` of an old version.
+    """
     count = PART if stop is None else min(PART, stop - start)
-    blob = container.blob(path)
+    source = Source(container, path, kept)
     if count <= 0:
-        return await _without_bytes(container, path, start, match)
+        return await _without_bytes(source, start, match)
+    blob = source.blob
 
     async def get() -> tuple[BlobProperties, bytes]:
         answer = await blob.download_blob(start, count, **_AS_STORED, **matching(match))
@@ -124,8 +143,8 @@ async def open_stream(container: Container, path: str, start: int, stop: int | N
     try:
         properties, data = await container.ask(path, get)
     except InvalidRange:
-        return await _without_bytes(container, path, start, match)
-    stream = AzureStream(container, path, properties, data, start=start, stop=stop)
+        return await _without_bytes(source, start, match)
+    stream = AzureStream(source, properties, data, start, stop)
     if len(data) != min(count, max(0, properties.size - start)):
         raise Damaged.of(path, f"the bytes end after {start + len(data)} of {properties.size}")
     return stream
@@ -137,8 +156,9 @@ async def _bytes_of(answer: StorageStreamDownloader[bytes]) -> bytes:
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-async def _without_bytes(container: Container, path: str, start: int, match: str | None) -> ReadStream:
+async def _without_bytes(source: Source, start: int, match: str | None) -> ReadStream:
     """Open what has no bytes to ask for: the file is empty, or the range is."""
-    blob = container.blob(path)
-    properties = await container.ask(path, lambda: blob.get_blob_properties(**matching(match)))
-    return AzureStream(container, path, properties, b"", start=start, stop=start)
+    blob = source.blob
+    ask = source.container.ask
+    properties = await ask(source.path, lambda: blob.get_blob_properties(**matching(match)))
+    return AzureStream(source, properties, b"", start, start)
