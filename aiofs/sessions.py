@@ -71,6 +71,13 @@ async def whole_part(stream: ReadStream, size: int) -> bytes:
     return b"".join(pieces)
 
 
+def looked_at(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Start `work` as a task whose failure is not printed as never retrieved: who wants its result asks for it."""
+    task = asyncio.ensure_future(work)
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return task
+
+
 class Uploads(Generic[T]):
     """Up to `width` parts on their way; what they return is kept in the order in which they were started."""
 
@@ -91,7 +98,7 @@ class Uploads(Generic[T]):
         except BaseException:
             upload.close()
             raise
-        task = asyncio.ensure_future(upload)
+        task = looked_at(upload)
         self._tasks.append(task)
         self._under_way.add(task)
 
@@ -115,10 +122,7 @@ class Uploads(Generic[T]):
                 task.cancel()
 
     async def _wait(self, when: str) -> None:
-        done, self._under_way = await asyncio.wait(self._under_way, return_when=when)
-        for task in done:
-            if not task.cancelled():
-                task.exception()  # looked at, so that nobody is told that it never was
+        _, self._under_way = await asyncio.wait(self._under_way, return_when=when)
 
     def _raise_failure(self) -> None:
         for task in self._tasks:

@@ -11,12 +11,32 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from aiofs.backends.s3.errors import FAILURES, translate
 from aiofs.backends.s3.facts import unquoted
 from aiofs.driver import Entry
+from aiofs.errors import NotFound, StoreMissing
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
 
     from aiofs.backends.s3.clients import Clients
+    from aiofs.backends.s3.settings import Settings
     from aiofs.driver import Part
+
+
+_NEW = ("put_object", "create_multipart_upload", "copy_object")
+_COPIES = ("copy_object", "upload_part_copy")
+_WITH_KEY = (*_NEW, "get_object", "head_object", "upload_part", "upload_part_copy")
+_ABOUT_THE_BUCKET = ("put_object", "create_multipart_upload", "list_objects_v2")
+_PAID = (
+    *_WITH_KEY,
+    "abort_multipart_upload",
+    "complete_multipart_upload",
+    "delete_object",
+    "delete_objects",
+    "get_object_tagging",
+    "list_multipart_uploads",
+    "list_object_versions",
+    "list_objects_v2",
+    "list_parts",
+)
 
 
 class Body(Protocol):
@@ -68,14 +88,36 @@ class Watched(io.BytesIO):
         return super().read(size)
 
 
+def standing(settings: Settings) -> dict[str, dict[str, Any]]:
+    """Return what the settings add to the parameters of all requests, by their operation."""
+    added: dict[str, dict[str, Any]] = {operation: {} for operation in _PAID}
+    if settings.requester_pays:
+        for operation in _PAID:
+            added[operation]["RequestPayer"] = "requester"
+    if settings.encryption is not None:
+        for operation in _NEW:
+            added[operation]["ServerSideEncryption"] = settings.encryption
+            if settings.kms_key is not None:
+                added[operation]["SSEKMSKeyId"] = settings.kms_key
+    if settings.customer_key is not None:
+        for operation in _WITH_KEY:
+            added[operation].update(SSECustomerAlgorithm="AES256", SSECustomerKey=settings.customer_key)
+        for operation in _COPIES:
+            added[operation].update(
+                CopySourceSSECustomerAlgorithm="AES256", CopySourceSSECustomerKey=settings.customer_key
+            )
+    return added
+
+
 class Sdk:
     """Requests made by aiobotocore, with its retries."""
 
     _urgent = False
 
-    def __init__(self, clients: Clients, bucket: str) -> None:
+    def __init__(self, clients: Clients, settings: Settings) -> None:
         self._clients = clients
-        self._bucket = bucket
+        self._bucket = settings.bucket
+        self._standing = standing(settings)
 
     def urgently(self) -> Self:
         """Return the same for requests that must not wait for their turn behind thousands: those that renew locks."""
@@ -89,6 +131,7 @@ class Sdk:
         :raises OSError: by the table in `errors`.
         :raises ValueError: if the clients were closed meanwhile.
         """
+        parameters = {**self._standing.get(operation, {}), **parameters}
         try:
             held = await self._clients.held()
             async with held.turns[self._urgent], asyncio.timeout(self._clients.patience) as patience:
@@ -97,7 +140,11 @@ class Sdk:
                 parsed = await getattr(held.client, operation)(Bucket=self._bucket, **parameters)
         except FAILURES as error:
             self._clients.check_open(error)
-            raise translate(error, path) from error
+            failure = translate(error, path)
+            if isinstance(failure, NotFound) and operation in _ABOUT_THE_BUCKET and "IfMatch" not in parameters:
+                # Some servers say so in words of their own; no file can be missing here.
+                failure = StoreMissing.of(path, f"there is no bucket {self._bucket!r} ({failure.strerror})")
+            raise failure from error
         return Answer(parsed["ResponseMetadata"]["HTTPHeaders"], parsed.get("Body"), parsed)
 
     async def page(self, *, cut: int = 0, **parameters: Any) -> Page:

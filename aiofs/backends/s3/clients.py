@@ -7,17 +7,18 @@ import os
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aiobotocore.config import AioConfig
-from aiobotocore.session import AioSession
-from botocore.loaders import create_loader
+from botocore import UNSIGNED
 from botocore.parsers import DEFAULT_TIMESTAMP_PARSER
 
-from aiofs.backends.s3.errors import FAILURES, translate
+from aiofs.backends.s3.credentials import session_for
+from aiofs.backends.s3.errors import FAILURES, lasting_fault, translate
+from aiofs.backends.s3.hiding import hidden
 from aiofs.backends.s3.wire import connect
-from aiofs.errors import AccessDenied, AiofsError
+from aiofs.errors import AiofsError
 from aiofs.loops import PerLoop
 from aiofs.sessions import lanes
 from aiofs.threads import hop
@@ -105,41 +106,54 @@ class Clients:
 
     async def _make(self, held: Held) -> Any:
         settings = self._settings
+        if settings.client is not None:
+            return settings.client
         if settings.ca_bundle is not None:
             await hop(os.stat, settings.ca_bundle)  # the SDK would say with each request that it cannot be made
-        session = await hop(_session, settings)
-        if await session.get_credentials() is None:  # asked here, where that may take the network; then they are known
-            raise AccessDenied.of(settings.bucket, "no credentials: set them in the environment, or pass access_key=")
-        style = settings.addressing or ("path" if settings.endpoint_url else "auto")
-        config = AioConfig(
-            connect_timeout=settings.timeout,
-            read_timeout=settings.timeout,
-            max_pool_connections=CONNECTIONS,
-            retries={"mode": "standard", "total_max_attempts": settings.attempts},
-            s3={"addressing_style": style},
-            parameter_validation=False,
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-            signature_version="s3v4",
-            user_agent="aiofs",
-        )
-        client = session.create_client(
-            "s3",
-            endpoint_url=settings.endpoint_url,
-            verify=settings.ca_bundle,
-            config=config,
-        )
+        session = await session_for(settings)
+        region = settings.region or await hop(session.get_config_variable, "region")
+        client = _client(session, region, settings)
         made = await hop(_run_through, client.__aenter__())
         held.stack.push_async_exit(client)
+        if settings.customer_key is not None:
+            held.stack.enter_context(hidden(settings.customer_key))
+        made.meta.events.register_first("needs-retry.s3", _give_up)
         if settings.direct:
             held.wire = await connect(session, made, settings, held.stack)
         return made
 
 
-@cache
-def _loader(data_path: str | None) -> Any:
-    """Return what reads the SDK's models, the same for all sessions: a megabyte of them is then read once."""
-    return create_loader(data_path)
+def _client(session: Any, region: str | None, settings: Settings) -> Any:
+    """Return a client that is still to be entered."""
+    if settings.session is None:  # what was lent stays as it is
+        session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=parse_timestamp)
+    style = settings.addressing or ("path" if settings.endpoint_url else "auto")
+    config = AioConfig(
+        connect_timeout=settings.timeout,
+        read_timeout=settings.timeout,
+        max_pool_connections=CONNECTIONS,
+        retries={"mode": "standard", "total_max_attempts": settings.attempts},
+        s3={"addressing_style": style},
+        parameter_validation=False,
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        signature_version=UNSIGNED if settings.anonymous else "s3v4",
+        user_agent="aiofs",
+    )
+    return session.create_client(
+        "s3",
+        # A signature names a region. Stores that are not AWS's take this one where nobody says another.
+        region_name=region or (settings.endpoint_url and "us-east-1"),
+        endpoint_url=settings.endpoint_url,
+        verify=settings.ca_bundle,
+        config=config,
+    )
+
+
+def _give_up(caught_exception: BaseException | None = None, **_: Any) -> None:
+    """Raise a failure that no further attempt can mend, before the SDK waits to try again."""
+    if caught_exception is not None and lasting_fault(caught_exception) is not None:
+        raise caught_exception
 
 
 def _run_through(coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -150,19 +164,6 @@ def _run_through(coroutine: Coroutine[Any, Any, Any]) -> Any:
         return end.value
     coroutine.close()
     raise RuntimeError("the SDK waits for something while it makes a client")
-
-
-def _session(settings: Settings) -> AioSession:
-    """Make a session, which reads AWS's own settings."""
-    session = AioSession()
-    session.register_component("data_loader", _loader(session.get_config_variable("data_path")))
-    if settings.access_key is not None:
-        session.set_credentials(settings.access_key, settings.secret_key, settings.session_token)
-    session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=parse_timestamp)
-    region = settings.region or session.get_config_variable("region")
-    # A signature names a region. Stores that are not AWS's take this one where nobody says another.
-    session.set_config_variable("region", region or (settings.endpoint_url and "us-east-1"))
-    return session
 
 
 def parse_timestamp(value: object) -> datetime:

@@ -45,6 +45,10 @@ _HEADERS = {
     "ChecksumCRC32": "x-amz-checksum-crc32",
     "ChecksumSHA1": "x-amz-checksum-sha1",
     "ChecksumSHA256": "x-amz-checksum-sha256",
+    "RequestPayer": "x-amz-request-payer",
+    "ServerSideEncryption": "x-amz-server-side-encryption",
+    "SSEKMSKeyId": "x-amz-server-side-encryption-aws-kms-key-id",
+    "Tagging": "x-amz-tagging",
 }
 _QUERY = {"UploadId": "uploadId", "PartNumber": "partNumber"}
 _LISTING = {
@@ -67,7 +71,7 @@ class Direct(Sdk):
 
     async def send(self, operation: str, path: str | None, **parameters: Any) -> Answer:
         """As the SDK; its path is taken where the request, or the answer, is not plain."""
-        request = plain(operation, parameters)
+        request = plain(operation, {**self._standing.get(operation, {}), **parameters})
         held = await self._plain() if request else None
         if held is None or request is None:
             return await super().send(operation, path, **parameters)
@@ -86,7 +90,10 @@ class Direct(Sdk):
         if held is None:
             return await super().page(cut=cut, **parameters)
         query = {_LISTING[name]: str(value) for name, value in parameters.items()}
-        response = await self._try(held, Request("GET", "", {"list-type": "2", "encoding-type": "url", **query}, {}))
+        headers = {_HEADERS[name]: value for name, value in self._standing["list_objects_v2"].items()}
+        response = await self._try(
+            held, Request("GET", "", {"list-type": "2", "encoding-type": "url", **query}, headers)
+        )
         found = await _read_page(response, cut) if response is not None else None
         if found is not None:
             self._surprises = 0
@@ -166,7 +173,7 @@ async def _read(response: aiohttp.ClientResponse, method: str, path: str | None)
         raise Conflict.of(path, "S3 holds another version than the request is about")
     if status == _NO_SUCH_RANGE:
         raise NoSuchRange.of(path)
-    if status == _GONE and (method == "HEAD" or (text and read_code(text) == "NoSuchKey")):
+    if status == _GONE and (method == "HEAD" or (method == "GET" and text and read_code(text) == "NoSuchKey")):
         raise NotFound.of(path)
     return None
 

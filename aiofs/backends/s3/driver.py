@@ -1,8 +1,9 @@
 """The S3 driver: its verbs, each told in the room beside it.
 
-`settings` what can be set · `store` one bucket, shared by all of this · `clients`, `calls` the SDK · `direct`, `sign`,
-`xml` plain requests without it · `facts`, `errors` what answers say · `reading`, `writing`, `publishing`, `copying`,
-`removing`, `listing` the verbs · `probe`, `locks` leases made of objects · `sweeping` what was left behind.
+`settings` what can be set · `store` one bucket, shared by all of this · `credentials`, `clients`, `calls`, `hiding` the
+SDK · `direct`, `sign`, `wire`, `xml` plain requests without it · `facts`, `errors` what answers say · `reading`,
+`writing`, `publishing`, `copying`, `removing`, `listing` the verbs · `probe`, `locks` leases made of objects ·
+`sweeping` what was left behind.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from aiofs.backends.s3.reading import open_stream
 from aiofs.backends.s3.store import Store
 from aiofs.backends.s3.writing import Resumed, S3Write, is_removed
 from aiofs.driver import ABSENT, Capabilities, Driver
-from aiofs.errors import Conflict
+from aiofs.errors import Conflict, Unsupported
 from aiofs.locks import LockTable
 from aiofs.powers import Notes
 from aiofs.sessions import EndedSession
@@ -125,7 +126,12 @@ class S3Driver(Driver):
         if expires > LONGEST_URL:
             raise ValueError(f"S3 signs URLs for {LONGEST_URL} seconds at most, not {expires}")
         operation = "get_object" if method == "GET" else "put_object"
-        where = {"Bucket": self._store.settings.bucket, "Key": self._store.key(path)}
+        settings = self._store.settings
+        if settings.customer_key is not None:
+            raise Unsupported.of(path, "a URL cannot carry the customer_key= that reading and writing take")
+        where = {"Bucket": settings.bucket, "Key": self._store.key(path)}
+        if settings.requester_pays:
+            where["RequestPayer"] = "requester"
         client = await self._store.clients.client()
         url: str = await client.generate_presigned_url(operation, Params=where, ExpiresIn=ceil(expires))
         return url

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import socket
+import ssl
+from typing import TYPE_CHECKING, ClassVar
 
 import aiohttp
 from botocore import exceptions as sdk
@@ -23,7 +25,7 @@ from aiofs.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 
 class NoSuchRange(AiofsError):
@@ -34,11 +36,18 @@ class NoSuchUpload(AiofsError):
     """The multipart upload was completed or aborted before."""
 
 
+class NeverReachable(Unreachable):
+    """The store cannot be reached with these settings, however often it is tried."""
+
+    retryable: ClassVar[bool] = False
+
+
 FAILURES: tuple[type[BaseException], ...] = (sdk.BotoCoreError, sdk.ClientError, aiohttp.ClientError, OSError)
 """All that a request can raise."""
 UNCLEAR = (Conflict, NotFound, Unreachable, TimedOut, Unavailable)
 """After these a conditional write may have succeeded all the same: an earlier attempt, or one whose answer was lost."""
 
+_NO_SUCH_HOST = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
 _BY_CODE: dict[str, type[AiofsError]] = {
     "NoSuchKey": NotFound,
     "NoSuchVersion": NotFound,
@@ -104,10 +113,36 @@ def translate(error: BaseException, path: str | None) -> AiofsError:
         answer = error.response
         status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         return refused(status, answer.get("Error", {}), path)
+    lasting = lasting_fault(error)
+    if lasting is not None:
+        return NeverReachable.of(path, lasting)
     for kinds, kind in _BY_KIND:
         if isinstance(error, kinds):
             return kind.of(path, f"{error}" or type(error).__name__)
     return AiofsError.of(path, f"{type(error).__name__}: {error}")
+
+
+def lasting_fault(error: BaseException) -> str | None:
+    """Return why a request that failed will fail again whenever it is tried; `None` if that is not known."""
+    for found in _chain(error):
+        host = getattr(found, "host", "the store")
+        certificate = getattr(found, "certificate_error", None)
+        if isinstance(certificate, ssl.SSLCertVerificationError):
+            why = certificate.verify_message
+            return f"the certificate of {host} is not trusted ({why}): give ca_bundle=, a file with its authority"
+        lookup = getattr(found, "os_error", None)
+        if isinstance(lookup, socket.gaierror) and lookup.errno in _NO_SUCH_HOST:
+            return f"there is no host {host}: correct endpoint_url= or region="
+    return None
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    left: BaseException | None = error
+    while left is not None and id(left) not in seen:
+        yield left
+        seen.add(id(left))
+        left = left.__cause__ or left.__context__
 
 
 def refused(status: int, told: Mapping[str, str], path: str | None) -> AiofsError:

@@ -4,22 +4,50 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Literal, TypedDict, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args
 from urllib.parse import urlsplit
 
 from aiofs.driver import MIB
 
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from datetime import datetime
+
 Checksum = Literal["crc32", "sha1", "sha256"]
 Locking = Literal["lease", "commit"]
 Addressing = Literal["auto", "path", "virtual"]
+Encryption = Literal["AES256", "aws:kms", "aws:kms:dsse"]
 SMALLEST_PART, LARGEST_PART = 5 * MIB, 5 * 1024 * MIB
+CUSTOMER_KEY = 32
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}|arn:.+")
+
+
+class S3Keys(TypedDict, total=False):
+    """What a callable for `credentials=` returns."""
+
+    access_key: str
+    secret_key: str
+    session_token: str | None
+    expires: datetime | None
+    """When they stop to be good: the callable is asked again before. Without it, it is asked once."""
 
 
 class S3Options(TypedDict, total=False):
     """The settings that few need, as `S3FileSystem` takes them; `Settings` tells what they mean."""
 
     session_token: str
+    profile: str
+    role_arn: str
+    role_session_name: str
+    external_id: str
+    credentials: Callable[[], S3Keys | Awaitable[S3Keys]]
+    session: Any
+    client: Any
+    anonymous: bool
+    requester_pays: bool
+    encryption: Encryption
+    kms_key: str
+    customer_key: bytes
     addressing: Addressing
     ca_bundle: str
     locking: Locking
@@ -47,7 +75,30 @@ class Settings:
     access_key: str | None = field(default=None, repr=False)
     secret_key: str | None = field(default=None, repr=False)
     session_token: str | None = field(default=None, repr=False)
+    profile: str | None = None
+    """The name of a profile in AWS's own files, which may tell the endpoint and region as well."""
+    role_arn: str | None = None
+    """A role to assume, asked for with the credentials that are found otherwise."""
+    role_session_name: str = "aiofs"
+    external_id: str | None = None
+    """What the role's owner wants to hear, where it belongs to another account."""
+    credentials: Callable[[], S3Keys | Awaitable[S3Keys]] | None = field(default=None, repr=False)
+    """What gives fresh credentials, at once or awaited."""
+    session: Any = field(default=None, repr=False)
+    """A session of aiobotocore's, lent: its credentials and settings are used."""
+    client: Any = field(default=None, repr=False)
+    """A client of aiobotocore's, lent: it makes all requests, and is never closed."""
+    anonymous: bool = False
+    """Whether requests are not signed."""
     region: str | None = None
+    requester_pays: bool = False
+    """Whether to agree to pay for requests to the bucket of somebody else."""
+    encryption: Encryption | None = None
+    """How the store is to encrypt new files, if not as the bucket says."""
+    kms_key: str | None = None
+    """The key for that."""
+    customer_key: bytes | None = field(default=None, repr=False)
+    """32 bytes by which the store is to encrypt and decrypt all, and which it does not keep."""
     addressing: Addressing | None = None
     """Whether the bucket goes into the path or the host name; by default as AWS does, elsewhere into the path."""
     ca_bundle: str | None = None
@@ -79,8 +130,9 @@ class Settings:
             raise ValueError("endpoint_url must hold no credentials; pass access_key= and secret_key=")
         if endpoint.scheme not in {"http", "https"} or not endpoint.hostname:
             raise ValueError(f"endpoint_url {self.endpoint_url!r}: give http://host:port or https://host")
-        if (self.access_key is None) != (self.secret_key is None):
-            raise ValueError("access_key and secret_key go together")
+        self._check_credentials()
+        self._check_encryption(endpoint.scheme, endpoint.hostname)
+        self._check_headers()
         if self.part_size < SMALLEST_PART:
             raise ValueError(f"part_size {self.part_size}: S3 takes no parts below {SMALLEST_PART} bytes")
         if self.part_size > LARGEST_PART:
@@ -88,8 +140,38 @@ class Settings:
         self._check_choices()
         self._check_numbers()
 
+    def _check_credentials(self) -> None:
+        if (self.access_key is None) != (self.secret_key is None):
+            raise ValueError("access_key and secret_key go together")
+        sources = ("access_key", "profile", "credentials", "session", "client")
+        given = [f"{name}=" for name in sources if getattr(self, name) is not None]
+        given += ["anonymous="] if self.anonymous else []
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)}: give one of them")
+        if self.role_arn is not None and (self.anonymous or self.client is not None):
+            raise ValueError(f"role_arn= needs credentials to ask for the role with, not {given[0]}")
+
+    def _check_encryption(self, scheme: str, host: str) -> None:
+        if self.kms_key is not None and self.encryption not in {"aws:kms", "aws:kms:dsse"}:
+            raise ValueError("kms_key= goes with encryption='aws:kms' or 'aws:kms:dsse'")
+        if self.customer_key is None:
+            return
+        if not isinstance(self.customer_key, bytes) or len(self.customer_key) != CUSTOMER_KEY:
+            raise ValueError(f"customer_key= must be {CUSTOMER_KEY} bytes")  # which are not repeated here
+        if self.encryption is not None:
+            raise ValueError("customer_key= and encryption= exclude each other")
+        if scheme != "https" and host not in {"localhost", "127.0.0.1", "::1"}:
+            raise ValueError("customer_key= goes with an https endpoint_url only: everybody on the way could read it")
+
+    def _check_headers(self) -> None:
+        for name in ("content_type", "storage_class", "kms_key"):
+            value = getattr(self, name)
+            if value is not None and not (value.isascii() and value.isprintable() and value == value.strip()):
+                raise ValueError(f"{name} {value!r}: only printable ASCII characters, without space around them")
+
     def _check_choices(self) -> None:
-        for name, kind in {"locking": Locking, "addressing": Addressing, "checksum": Checksum}.items():
+        kinds = {"locking": Locking, "addressing": Addressing, "checksum": Checksum, "encryption": Encryption}
+        for name, kind in kinds.items():
             value = getattr(self, name)
             if value is not None and value not in get_args(kind):
                 raise ValueError(f"{name} {value!r}: use {' or '.join(map(repr, get_args(kind)))}")

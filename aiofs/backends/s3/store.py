@@ -26,7 +26,7 @@ class Store:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.clients: Clients = Clients(settings)
-        self.calls: Sdk = (Direct if settings.direct else Sdk)(self.clients, settings.bucket)
+        self.calls: Sdk = (Direct if settings.direct else Sdk)(self.clients, settings)
         self._bucket_seen = False
 
     def key(self, path: str) -> str:

@@ -39,11 +39,12 @@ class Request:
     key: str
     query: Mapping[str, str]
     headers: Mapping[str, str]
+    """In lower case."""
     body: Part | None = None
 
 
 class Wire:
-    """The connections of one event loop to the store."""
+    """The connections of one event loop to the store; without credentials, requests are not signed."""
 
     def __init__(self, http: aiohttp.ClientSession, base: str, region: str, credentials: Any, timeout: float) -> None:
         where = urlsplit(base)
@@ -58,20 +59,11 @@ class Wire:
 
     async def send(self, request: Request) -> aiohttp.ClientResponse:
         """Sign the request, send it, and return the answer once its headers are there."""
-        keys = await self._credentials.get_frozen_credentials()
         path = self._root + encode_path(request.key)
         query = encode_query(request.query) if request.query else ""
-        headers = {
-            "host": self._host,
-            "x-amz-date": time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()),
-            "x-amz-content-sha256": EMPTY if not request.body else await self._hash(request.body),
-            **request.headers,
-        }
-        if keys.token:
-            headers["x-amz-security-token"] = keys.token
-        headers["authorization"] = self._signer.sign(
-            request.method, path, query, headers, keys.access_key, keys.secret_key
-        )
+        headers = {"host": self._host, **request.headers}
+        if self._credentials is not None:
+            await self._sign(request, path, query, headers)
         url = URL(f"{self._origin}{path}?{query}" if query else self._origin + path, encoded=True)
         async with asyncio.timeout(self._timeout) as patience:
             body = request.body
@@ -84,6 +76,16 @@ class Wire:
             if self._http.closed:
                 raise aiohttp.ClientConnectionError("the connections were closed")
             return await self._http.request(request.method, url, headers=headers, data=data, allow_redirects=False)
+
+    async def _sign(self, request: Request, path: str, query: str, headers: dict[str, str]) -> None:
+        keys = await self._credentials.get_frozen_credentials()
+        headers["x-amz-date"] = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        headers["x-amz-content-sha256"] = EMPTY if not request.body else await self._hash(request.body)
+        if keys.token:
+            headers["x-amz-security-token"] = keys.token
+        headers["authorization"] = self._signer.sign(
+            request.method, path, query, headers, keys.access_key, keys.secret_key
+        )
 
     async def _hash(self, body: Part) -> str:
         if self._secure:
@@ -103,10 +105,10 @@ class Wire:
 
 async def connect(session: Any, client: Any, settings: Settings, stack: AsyncExitStack) -> Wire | None:
     """Return a wire to where the SDK's client would send plain requests; `None` where they would not be plain."""
-    credentials = await session.get_credentials()
+    credentials = None if settings.anonymous else await session.get_credentials()
     region = client.meta.region_name
     bucket = settings.bucket
-    if credentials is None or region in {None, "aws-global"} or bucket.startswith("arn:") or bucket.endswith("-s3"):
+    if region in {None, "aws-global"} or bucket.startswith("arn:") or bucket.endswith("-s3"):
         return None
     url = await client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": _ANY_KEY})
     base = url.partition("?")[0].removesuffix(_ANY_KEY)

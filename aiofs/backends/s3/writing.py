@@ -13,7 +13,7 @@ from aiofs.backends.s3.publishing import Publication
 from aiofs.backends.s3.reading import checksum, open_stream
 from aiofs.driver import MIB, Entry, WriteSession
 from aiofs.errors import Conflict, Damaged, NotFound, TooLarge
-from aiofs.sessions import Uploads
+from aiofs.sessions import Uploads, looked_at
 from aiofs.shield import finish
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class S3Write(WriteSession):
     async def _upload_id(self) -> str:
         """Return the upload, begun by a task of its own so that a cancelled writer does not lose sight of it."""
         if self._opening is None:
-            self._opening = asyncio.ensure_future(self._open())
+            self._opening = looked_at(self._open())
         return await asyncio.shield(self._opening)
 
     async def _upload_token(self, parts: list[Sent]) -> dict[str, Any]:

@@ -1,11 +1,13 @@
-"""Sessions below the handles, for tests of what becomes of them."""
+"""Sessions below the handles, for tests of what becomes of them, and the server as other programs see it."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aiofs.stores import S3FileSystem
+    from servers.moto import S3Server
 
 
 async def fed(fs: S3FileSystem, data: bytes) -> Any:
@@ -14,3 +16,19 @@ async def fed(fs: S3FileSystem, data: bytes) -> Any:
     session = await fs.driver.begin("file", lease)
     await session.write(data)
     return session
+
+
+async def by_client(server: S3Server, operation: str, **parameters: Any) -> Any:
+    """Ask the server as another program does."""
+
+    def ask() -> Any:
+        client = server.client()
+        try:
+            answer = getattr(client, operation)(Bucket=server.bucket, **parameters)
+            if "Body" in answer:
+                answer["Body"] = answer["Body"].read()
+            return answer
+        finally:
+            client.close()
+
+    return await asyncio.to_thread(ask)

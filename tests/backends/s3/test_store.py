@@ -21,6 +21,7 @@ from aiofs.backends.s3.reading import checksum
 from aiofs.driver import MIB
 from aiofs.errors import AccessDenied, AiofsError, NotFound, StoreMissing, TooLarge
 from aiofs.stores import S3FileSystem
+from backends.s3.sessions import by_client
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -33,22 +34,6 @@ if TYPE_CHECKING:
     Fronts = Callable[[S3Server], Awaitable[tuple[Front, S3Server]]]
 
 PART = 5 * MIB
-
-
-async def by_client(server: S3Server, operation: str, **parameters: Any) -> Any:
-    """Ask the server as another program does."""
-
-    def ask() -> Any:
-        client = server.client()
-        try:
-            answer = getattr(client, operation)(Bucket=server.bucket, **parameters)
-            if "Body" in answer:
-                answer["Body"] = answer["Body"].read()
-            return answer
-        finally:
-            client.close()
-
-    return await asyncio.to_thread(ask)
 
 
 async def test_keys_of_other_programs_are_listed_where_a_path_can_name_them(
