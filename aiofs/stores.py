@@ -75,9 +75,9 @@ class S3FileSystem(FileSystem):
     """Files in a bucket of S3, or of a store that speaks its language at `endpoint_url`, below `prefix`.
 
     Without keys, credentials and region come from where AWS's own tools find them. Locks are objects in the bucket,
-    for stores whose conditional writes can be trusted; `locks` takes another file system to keep them, and
-    `locking="commit"` has none beyond this process and finds conflicts when a file is published. The other settings
-    are those of `aiofs.backends.s3.settings.Settings`.
+    for stores whose conditional writes can be trusted; `locks` takes another file system to keep them, which is closed
+    with this one only if `close_locks`, and `locking="commit"` has none beyond this process and finds conflicts when a
+    file is published. The other settings are those of `aiofs.backends.s3.settings.Settings`.
     """
 
     def __init__(
@@ -90,6 +90,7 @@ class S3FileSystem(FileSystem):
         secret_key: str | None = None,
         region: str | None = None,
         locks: FileLikeSystem | None = None,
+        close_locks: bool = False,
         **settings: Unpack[S3Options],
     ) -> None:
         from aiofs.backends.s3.driver import S3Driver  # noqa: PLC0415 -- loaded when used, like every driver
@@ -104,7 +105,8 @@ class S3FileSystem(FileSystem):
             region=region,
             **settings,
         )
-        super().__init__(S3Driver(chosen, None if locks is None else locks.over().driver))
+        keeper = None if locks is None else locks.over().driver
+        super().__init__(S3Driver(chosen, keeper, close_locks=close_locks))
 
 
 class AzureFileSystem(FileSystem):

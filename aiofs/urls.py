@@ -5,12 +5,14 @@
 | `file:///abs/dir?durable=false` | `OSFileSystem("/abs/dir", durable=False)` |
 | `memory://` | a new `MemoryFileSystem()`; to `open_url`, one that the whole process shares |
 | `redis://host:port/db`, `rediss://`, `unix://` | `RedisFileSystem(url)` |
-| `s3://bucket/prefix` | `S3FileSystem("bucket", prefix="prefix")` |
+| `s3://bucket/prefix?locks=URL` | `S3FileSystem("bucket", prefix="prefix", locks=connect(URL))` |
 | `azure://container/prefix` | `AzureFileSystem("container")`, in the folder `prefix` |
 | `fastdfs://host:port,host:port/?index=URL` | `FastDFSFileSystem([...], index=connect(URL))` |
 
-Credentials come from the environment or the store's own chain, never from the URL (but Redis has them there by custom).
-`credential=` of an Azure URL says where from: `environment`, `default` (azure-identity's) or `anonymous`.
+Every setting of a constructor is a parameter but for secrets, callables, and clients that are lent. A URL within
+another has its `&`, `#` and `%` percent-encoded; several values are joined by commas. Credentials come from the
+environment or the store's own chain, never from the URL (but Redis has them there by custom); `credential=` of an Azure
+URL says where from: `environment`, `default` (azure-identity's) or `anonymous`.
 """
 
 from __future__ import annotations
@@ -161,6 +163,17 @@ def _flag(value: str) -> bool:
     return words[value.lower()]
 
 
+def _words(value: str) -> list[str]:
+    return value.split(",")
+
+
+def _pairs(value: str) -> dict[str, str]:
+    pairs = [word.partition("=") for word in _words(value)]
+    if not all(name and meaning for name, _, meaning in pairs):
+        raise ValueError("write name=meaning,name=meaning")
+    return {name: meaning for name, _, meaning in pairs}
+
+
 def _file(parts: SplitResult, settings: dict[str, Any]) -> FileSystem:
     if parts.netloc not in {"", "localhost"}:
         raise ValueError(f"file URL names a host, {parts.netloc!r}: write file:///absolute/folder")
@@ -184,7 +197,7 @@ def _redis(parts: SplitResult, settings: dict[str, Any]) -> FileSystem:
 def _s3(parts: SplitResult, settings: dict[str, Any]) -> FileSystem:
     if not parts.netloc:
         raise ValueError("s3 URL names no bucket: write s3://bucket/prefix")
-    return stores.S3FileSystem(parts.netloc, prefix=_folder(parts), **settings)
+    return stores.S3FileSystem(parts.netloc, prefix=_folder(parts), close_locks=True, **settings)
 
 
 def _azure(parts: SplitResult, settings: dict[str, Any]) -> FileSystem:
@@ -243,16 +256,29 @@ _REDIS_PY: dict[str, Reading] = {
     "ssl_keyfile": str,
 }
 """What a Redis URL says to redis-py itself."""
-_REDIS_SETTINGS: dict[str, Reading] = {"ttl": float, "lease": float, "timeout": float, "chunked": _flag, **_REDIS_PY}
+_REDIS_SETTINGS: dict[str, Reading] = {
+    "ttl": float,
+    "lease": float,
+    "timeout": float,
+    "chunked": _flag,
+    "chunk_size": int,
+    **_REDIS_PY,
+}
 _S3_SETTINGS: dict[str, Reading] = {
-    **dict.fromkeys(("endpoint_url", "region", "addressing", "ca_bundle", "locking", "storage_class", "checksum"), str),
+    **dict.fromkeys(("endpoint_url", "region", "addressing", "ca_bundle", "locking", "checksum"), str),
+    **dict.fromkeys(("profile", "role_arn", "role_session_name", "external_id", "encryption", "kms_key"), str),
+    **dict.fromkeys(("content_type", "storage_class"), str),
     **dict.fromkeys(("lease", "timeout"), float),
-    **dict.fromkeys(("part_size", "parallel", "attempts"), int),
+    **dict.fromkeys(("part_size", "parallel", "page_size", "attempts"), int),
+    **dict.fromkeys(("anonymous", "requester_pays", "direct"), _flag),
+    "locks": connect,
 }
 _AZURE_SETTINGS: dict[str, Reading] = {"account_url": str, "credential": str, "lease": int, "timeout": float}
 _FASTDFS_SETTINGS: dict[str, Reading] = {
     "index": connect,
     "group": str,
+    "address_map": _pairs,
+    "retired": _words,
     **dict.fromkeys(("connect_timeout", "network_timeout", "pool_timeout"), float),
     "connections": int,
 }

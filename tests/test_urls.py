@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import aiofs
-from aiofs.urls import open_url
+from aiofs import stores
+from aiofs.backends.fastdfs import ClientOptions
+from aiofs.backends.s3.settings import S3Options
+from aiofs.urls import _SCHEMES, open_url
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -160,3 +164,74 @@ async def test_azure_by_url(azurite: Any, monkeypatch: pytest.MonkeyPatch) -> No
 async def test_fastdfs_url_has_its_index_by_url(tmp_path: Path) -> None:
     async with aiofs.connect(f"fastdfs://127.0.0.1:1/?index={tmp_path.as_uri()}") as fs:
         assert await fs.ls() == []
+
+
+PARTS = {"root", "url", "bucket", "prefix", "container", "trackers"}  # which stand in the URL before its parameters
+NOT_SAID = {  # why no URL says it
+    "client": "lent",
+    "session": "lent",
+    "close_index": "what a URL names is closed with its file system",
+    "close_locks": "what a URL names is closed with its file system",
+    "credentials": "a callable",
+    "connection_string": "a secret",
+    "access_key": "a secret",
+    "secret_key": "a secret",
+    "session_token": "a secret",
+    "customer_key": "a secret",
+}
+
+
+@pytest.mark.parametrize(
+    ("scheme", "store", "options"),
+    [
+        ("file", stores.OSFileSystem, None),
+        ("memory", stores.MemoryFileSystem, None),
+        ("redis", stores.RedisFileSystem, None),
+        ("s3", stores.S3FileSystem, S3Options),
+        ("azure", stores.AzureFileSystem, None),
+        ("fastdfs", stores.FastDFSFileSystem, ClientOptions),
+    ],
+)
+def test_a_url_says_all_that_the_constructor_takes(scheme: str, store: type, options: Any) -> None:
+    taken = {name for name, one in signature(store).parameters.items() if one.kind is not Parameter.VAR_KEYWORD}
+    taken |= set(options.__annotations__) if options is not None else set()
+    missing = taken - PARTS - set(NOT_SAID) - set(_SCHEMES[scheme].settings)
+    assert not missing, f"{scheme} URLs cannot say {missing}"
+    assert not set(_SCHEMES[scheme].settings) & set(NOT_SAID)
+
+
+async def test_settings_of_an_s3_url_arrive() -> None:
+    url = (
+        "s3://bucket/folder?endpoint_url=http://127.0.0.1:1&region=eu-west-1&addressing=path&ca_bundle=/a.pem"
+        "&locking=lease&checksum=sha1&profile=p&role_arn=arn:aws:iam::1:role/r&role_session_name=n&external_id=e"
+        "&encryption=aws:kms&kms_key=k&content_type=text/plain&storage_class=GLACIER_IR&lease=5&timeout=6"
+        "&part_size=6000000&parallel=2&page_size=7&attempts=3&requester_pays=true&direct=no&anonymous=false"
+        "&locks=memory://"
+    )
+    async with aiofs.connect(url) as fs:
+        settings = fs.driver._store.settings  # type: ignore[attr-defined]
+        said: dict[str, object] = {
+            "region": "eu-west-1",
+            "profile": "p",
+            "role_arn": "arn:aws:iam::1:role/r",
+            "external_id": "e",
+        }
+        said |= {"encryption": "aws:kms", "kms_key": "k", "content_type": "text/plain", "storage_class": "GLACIER_IR"}
+        said |= {"lease": 5.0, "timeout": 6.0, "parallel": 2, "page_size": 7, "requester_pays": True, "direct": False}
+        assert {name: getattr(settings, name) for name in said} == said
+
+
+async def test_locks_of_an_s3_url_are_kept_by_the_file_system_it_names(
+    s3_server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.secret_key)
+    url = f"s3://{s3_server.bucket}?endpoint_url={s3_server.endpoint_url}&region=us-east-1&locks={tmp_path.as_uri()}"
+    async with aiofs.connect(url) as fs, fs.open("file", "w") as file:
+        await file.write(b"bytes")
+        assert list(tmp_path.iterdir()), "the lock is there"
+        async with aiofs.connect(url) as other:
+            with pytest.raises(BlockingIOError):
+                await other.write_bytes("file", b"")
+    with pytest.raises(ValueError, match="closed"):
+        await fs.read_bytes("file")

@@ -8,6 +8,7 @@ SDK · `direct`, `sign`, `wire`, `xml` plain requests without it · `facts`, `er
 
 from __future__ import annotations
 
+from functools import partial
 from math import ceil
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakValueDictionary
@@ -40,7 +41,7 @@ class S3Driver(Driver):
 
     window: int | None = 1 << 18
 
-    def __init__(self, settings: Settings, locks: Driver | None = None) -> None:
+    def __init__(self, settings: Settings, locks: Driver | None = None, *, close_locks: bool = False) -> None:
         shared = settings.locking == "lease" if locks is None else locks.capabilities.locks == "shared"
         self.capabilities: Capabilities = Capabilities(
             locks="shared" if shared else "process", resume=True, metadata=True
@@ -48,12 +49,14 @@ class S3Driver(Driver):
         self.part_size: int = settings.part_size
         self._store = Store(settings)
         self._elsewhere = None if locks is None else LocksElsewhere(locks, self._store)
+        self._close_locks = close_locks
         self._objects = LockObjects(self._store)
         self._table = _TABLES.setdefault(settings.place, LockTable())
 
-    def __reduce__(self) -> tuple[type[S3Driver], tuple[Settings, Driver | None]]:
+    def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as the settings: what is unpickled shares its locks with all of its process."""
-        return S3Driver, (self._store.settings, None if self._elsewhere is None else self._elsewhere.keeper)
+        keeper = None if self._elsewhere is None else self._elsewhere.keeper
+        return partial(S3Driver, close_locks=self._close_locks), (self._store.settings, keeper)
 
     def check_name(self, path: str) -> None:
         """Raise `ValueError` for a path whose key would be longer than 1024 bytes."""
@@ -161,8 +164,12 @@ class S3Driver(Driver):
         return await sweeping.sweep(self._store, self._objects, leftover)
 
     async def aclose(self) -> None:
-        """Close the clients, of every loop that has not ended. The store of the locks was lent, and stays open."""
-        await self._store.clients.aclose()
+        """Close the clients, of every loop that has not ended, and the store of the locks unless it was lent."""
+        try:
+            await self._store.clients.aclose()
+        finally:
+            if self._close_locks and self._elsewhere is not None:
+                await self._elsewhere.keeper.aclose()
 
     def __str__(self) -> str:
         return str(self._store.settings)
