@@ -12,6 +12,7 @@ pytest_plugins = [
     "servers.choosing",
     "servers.tls",
     "servers.valkey",
+    "servers.valkey_pair",
     "servers.azurite.server",
     "servers.moto",
     "servers.fastdfs.server",

@@ -10,6 +10,7 @@ import asyncio
 import math
 import random
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -20,7 +21,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 
 from aiofs.backends.redis.deadlines import Deadline
-from aiofs.backends.redis.errors import OF_LOOPS, failed, raised_by_the_loop
+from aiofs.backends.redis.errors import OF_LOOPS, Undigested, WrongType, failed, raised_by_the_loop
+from aiofs.backends.redis.scripts import digest_of
 from aiofs.loops import PerLoop
 from aiofs.sessions import lanes
 
@@ -35,7 +37,7 @@ else:
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
-    from aiofs.backends.redis.scripts import Script
+    from aiofs.backends.redis.scripts import Script, Source
 
 Client = redis.Redis | redis.RedisCluster
 T = TypeVar("T")
@@ -102,7 +104,26 @@ class Connection:
         return await self._try(path, lambda client: client.execute_command(*command, **options), urgent=urgent)
 
     async def run(self, path: str | None, script: Script, keys: Sequence[str], *args: Any, urgent: bool = False) -> Any:
-        """Take a step; the server is told how only when it does not know yet."""
+        """Take a step; where the server makes no digests, tell it what it needs.
+
+        :raises OSError: as the table of `errors` says.
+        """
+        try:
+            return await self.evaluate(path, script, keys, *args, urgent=urgent)
+        except Undigested:
+            pass
+        for _ in range(ATTEMPTS - 1):
+            with suppress(Undigested):  # the value was changed since we got it
+                return await self._inform(path, script, keys, *args)
+        return await self._inform(path, script, keys, *args)
+
+    async def evaluate(
+        self, path: str | None, script: Source, keys: Sequence[str], *args: Any, urgent: bool = False
+    ) -> Any:
+        """Run a script, whose text the server is sent only when it does not know it yet.
+
+        :raises Undigested: if it needs a digest, and the server makes none.
+        """
         try:
             return await self.ask(path, "EVALSHA", script.digest, len(keys), *keys, *args, urgent=urgent)
         except OSError as error:
@@ -143,6 +164,13 @@ class Connection:
                     yield key.decode()
                 except UnicodeDecodeError:
                     continue  # no path can name it
+
+    async def _inform(self, path: str | None, script: Script, keys: Sequence[str], *args: Any) -> Any:
+        value: bytes | None = None
+        with suppress(WrongType):  # it became a file in parts, whose version is no digest
+            value = await self.ask(path, "GET", keys[script.digested])
+        known = value or b""
+        return await self.evaluate(path, script.informed, keys, *args, known, digest_of(known))
 
     async def _keys_of(self, pattern: str, node: dict[str, Any]) -> AsyncGenerator[bytes]:
         command = ("MATCH", pattern.encode(), "COUNT", SCAN_COUNT)

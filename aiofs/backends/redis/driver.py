@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import uuid
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from math import inf
 from typing import TYPE_CHECKING, Any
 
 from aiofs.backends.redis import scripts
 from aiofs.backends.redis.connection import Client, Connection
-from aiofs.backends.redis.errors import WrongType
 from aiofs.backends.redis.leases import RedisLease, acquire, held_by, milliseconds
 from aiofs.backends.redis.listing import first_names, sized
-from aiofs.backends.redis.names import LOCK, PIN, Layout, key_of, part_of, slot_of, tail_of
+from aiofs.backends.redis.names import LOCK, Layout, key_of, part_of, slot_of, tail_of
+from aiofs.backends.redis.reading import LARGEST_WHOLE, Asked, described, opened
 from aiofs.backends.redis.session import ANYTHING, LARGEST_VALUE, RedisSession, check_answer
-from aiofs.backends.redis.streams import PIN_LIFE, PartsStream, PinnedStream, WholeStream
 from aiofs.backends.redis.sweeping import Sweeper
 from aiofs.driver import MIB, Capabilities, Driver, Entry, Lease, ReadStream, WriteSession
 from aiofs.errors import AlreadyExists, Conflict, NotFound
@@ -24,8 +21,6 @@ from aiofs.sessions import EndedSession, carry
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
 
-LARGEST_WHOLE = 1 * MIB
-"""Up to this size a value comes whole with the answer to the first request."""
 CHUNK = 64 * MIB
 """How much of a file that has several keys goes into each of them."""
 SIZES_AT_ONCE = 1000
@@ -34,7 +29,7 @@ SIZES_AT_ONCE = 1000
 class RedisDriver(Sweeper, Driver):
     """Each file a key. `ttl` gives every file written a time to live, `chunked` lets large ones have several keys."""
 
-    capabilities: Capabilities = Capabilities(locks="shared", resume=True, pinned=True, rewrite=True)
+    capabilities: Capabilities = Capabilities(locks="shared", resume=True, rewrite=True)
     window: int | None = LARGEST_WHOLE
 
     def __init__(
@@ -61,21 +56,11 @@ class RedisDriver(Sweeper, Driver):
 
     async def stat(self, path: str) -> Entry:
         """Describe the file; the server makes the digest that is its version, and sends no more than that."""
-        answer = await self._connection.run(path, scripts.STAT, (key_of(path),))
-        if answer is None:
-            raise NotFound.of(path)
-        size, version = answer
-        return Entry(path, size, version=version.decode())
+        return await described(self._connection, path)
 
     async def read(self, path: str, start: int = 0, stop: int | None = None, *, match: str | None = None) -> ReadStream:
-        """Open the file for reading: with one plain GETRANGE, unless it turns out to be missing, empty or large."""
-        if start == 0 and match is None:
-            key = key_of(path)
-            with suppress(WrongType):  # it may be in parts
-                data = await self._connection.ask(path, "GETRANGE", key, 0, LARGEST_WHOLE - 1)
-                if data and len(data) < LARGEST_WHOLE:
-                    return _whole(path, data, 0, stop)
-        return await self._open(path, start, stop, _spelled(match))
+        """Open the file for reading, which writes nothing on the server."""
+        return await opened([self._connection], Asked(path, start, stop, _spelled(match)))
 
     async def begin(
         self, path: str, lease: Lease, *, match: str | None = None, metadata: Mapping[str, str] | None = None
@@ -192,29 +177,6 @@ class RedisDriver(Sweeper, Driver):
     def __str__(self) -> str:
         return str(self._connection)
 
-    async def _open(self, path: str, start: int, stop: int | None, match: str) -> ReadStream:
-        """Open what a plain GETRANGE does not settle; the server keeps a large value's version for the reader."""
-        key = key_of(path)
-        pin = f"{PIN}:{uuid.uuid4().hex}{tail_of(key)}"
-        first_stop = start + LARGEST_WHOLE if stop is None else min(stop, start + LARGEST_WHOLE)
-        args = (start, max(start, first_stop - 1), LARGEST_WHOLE, match, PIN_LIFE)
-        answer = await self._connection.run(path, scripts.OPEN, (key, pin), *args)
-        check_answer(answer, path)
-        stream: PinnedStream | PartsStream
-        if answer[0] == b"whole":
-            return _whole(path, answer[1], start, stop)
-        _, size, version, *rest = answer
-        entry = Entry(path, size, version=version.decode())
-        if answer[0] == b"pinned":
-            stream = PinnedStream(self._connection, entry, key, pin)
-            stream.begin(start, stop, rest[0])
-        else:
-            part_size, count, tail = rest
-            layout = Layout.of(version.decode(), part_size, count, tail.decode())
-            stream = PartsStream(self._connection, entry, key, layout, tail.decode())
-            stream.begin(start, stop)
-        return stream
-
     async def _layout(self, lease: RedisLease, version: str) -> Layout:
         """Return where the bytes of a version are; one that is not there any more is found out when it is replaced."""
         if "-" not in version:
@@ -259,8 +221,3 @@ def _own(lease: Lease) -> RedisLease:
 def _spelled(match: str | None) -> str:
     """Return a version to be matched as the scripts take it."""
     return ANYTHING if match is None else match
-
-
-def _whole(path: str, data: bytes, start: int, stop: int | None) -> WholeStream:
-    digest = hashlib.sha1(data, usedforsecurity=False).hexdigest()  # the same that the server makes
-    return WholeStream(Entry(path, len(data), version=digest), data, start, stop)

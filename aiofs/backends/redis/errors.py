@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
 from redis import exceptions
 
-from aiofs.errors import AccessDenied, AiofsError, NoSpace, TimedOut, Unavailable, Unreachable
+from aiofs.errors import AccessDenied, AiofsError, NoSpace, TimedOut, Unavailable, Unreachable, Unsupported
 
 
 class WrongType(AiofsError):
     """The key holds something else than the command is for."""
+
+
+class Undigested(AiofsError):
+    """The scripts of this server cannot make the digest that a version is."""
 
 
 OF_LOOPS = (TypeError, AttributeError, RuntimeError)
@@ -47,13 +53,38 @@ _BY_CODE: dict[str, type[AiofsError]] = {
 }
 
 
+_WITHIN_SCRIPT = re.compile(r"Error running script .*?@user_script: ?\d+: (?:@user_script: ?\d+: )?-?")
+"""What Redis before 7.0 puts before the error of a command within a script."""
+_NOT_ALLOWED = "The user executing the script can't "
+"""How Redis 6.2 and 7.0 begin to say, without a code, that a user may not do what a script does."""
+_OWN = re.compile(r"AIOFS-(NODIGEST|FORMAT (\w{1,20}))")
+"""What our own scripts stop with."""
+
+
 def failed(error: Exception, path: str | None) -> AiofsError:
     """Return the error to raise for one of redis-py's."""
     words = str(error).partition(", with args")[0]  # which a server may repeat, and passwords are among them
+    own = _OWN.search(words)
+    if own is not None:
+        return _stopped(own[2], path)
+    words = _WITHIN_SCRIPT.sub("", words)
     kind = next((kind for source, kind in _BY_KIND if isinstance(error, source)), AiofsError)
+    if kind is AiofsError and words.startswith(_NOT_ALLOWED):
+        kind = AccessDenied
     if kind is AiofsError:
         kind = _BY_CODE.get(words.partition(" ")[0].rstrip(":"), AiofsError)
     return kind.of(path, f"Redis: {words or 'no answer in time'}")
+
+
+def unknown_format(what: str, number: object, path: str | None) -> Unsupported:
+    """Return the error for something of aiofs's own in a format that this version does not know."""
+    return Unsupported.of(path, f"{what} has the format {number}, which a newer aiofs made: update aiofs to use it")
+
+
+def _stopped(number: str | None, path: str | None) -> AiofsError:
+    if number is not None:
+        return unknown_format("this file, in several keys,", number, path)
+    return Undigested.of(path, "Redis: the scripts of this server make no digests")
 
 
 def raised_by_the_loop(error: Exception) -> bool:

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 SLOTS = 16384
 LOCK = ".aiofs-lock"
 PART = ".aiofs-part"
-PIN = ".aiofs-pin"
-COMPANIONS = tuple(f"{kind}:" for kind in (LOCK, PART, PIN))
+OLD_PIN = ".aiofs-pin"
+"""2.0.0a1 kept the versions of its readers under such names, for some minutes; now nobody does."""
+COMPANIONS = tuple(f"{kind}:" for kind in (LOCK, PART, OLD_PIN))
 
 _ESCAPE = r"%(?:25)*(?:3A|2F|00)"
 _IN_PATH = re.compile(rf":|{_ESCAPE}")

@@ -3,6 +3,11 @@
 A file is a string, or a hash that names the parts of one too large for a string (its manifest). A lock's value begins
 with its holder's token, which is the fence; sessions that were published under it are noted behind that, one a line,
 so that a step which is asked for again, because its answer was lost, is not taken twice.
+
+Steps that only read write nothing: a replica, a full server and a user who may only read take them.
+
+A version is the SHA-1 of a value. A server whose scripts cannot make one (fakeredis) stops a step that needs it; then
+the client gets the value, makes the digest, and asks for the step again, `informed` of both, which compares the value.
 """
 
 from __future__ import annotations
@@ -10,6 +15,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 
+_INFORM = "local known_digest, known_value = table.remove(ARGV), table.remove(ARGV)"
 _COMMON = """
 local function held(lock, token)
   local value = redis.call('GET', lock)
@@ -24,8 +30,10 @@ local function part(id, number, tail)
   return '.aiofs-part:' .. id .. '.' .. number .. tail
 end
 
+-- 2.0.0a1 wrote no format; it is the first.
 local function manifest(key)
-  local found = redis.call('HMGET', key, 'aiofs', 'size', 'part', 'count', 'tail')
+  local found = redis.call('HMGET', key, 'aiofs', 'size', 'part', 'count', 'tail', 'format')
+  if found[1] and (found[6] or '1') ~= '1' then error('AIOFS-FORMAT ' .. found[6], 0) end
   return found[1] and {id = found[1], size = tonumber(found[2]), part = tonumber(found[3]),
                        count = tonumber(found[4]), tail = found[5]}
 end
@@ -38,10 +46,23 @@ local function file(key)
   return kind == 'none' and kind or 'foreign', nil
 end
 
+local function digest(value)
+  if redis.sha1hex then return redis.sha1hex(value) end
+  if value ~= known_value then error('AIOFS-NODIGEST', 0) end
+  return known_digest
+end
+
 local function version(key)
   local kind, parts = file(key)
-  if kind == 'string' then return redis.sha1hex(redis.call('GET', key)) end
+  if kind == 'string' then return digest(redis.call('GET', key)) end
   return kind == 'parts' and parts.id or ''
+end
+
+local function digests(answer, key, size, block)
+  for start = 0, size - 1, block do
+    answer[#answer + 1] = digest(redis.call('GETRANGE', key, start, start + block - 1))
+  end
+  return answer
 end
 
 local function size(key)
@@ -57,13 +78,9 @@ local function refusal(key, match)
   return version(key) ~= match and 'changed' or nil
 end
 
--- Parts that a reader still has open live on until it has closed them, or stops asking.
 local function free(parts)
-  if not parts then return end
-  local life = redis.call('PTTL', '.aiofs-pin:' .. parts.id .. parts.tail)
-  for number = 0, parts.count - 1 do
-    local name = part(parts.id, number, parts.tail)
-    if life > 0 then redis.call('PEXPIRE', name, life) else redis.call('UNLINK', name) end
+  for number = 0, (parts and parts.count or 0) - 1 do
+    redis.call('UNLINK', part(parts.id, number, parts.tail))
   end
 end
 
@@ -73,7 +90,7 @@ end
 
 local function keep_manifest(key, id, size, part_size, count, tail, ttl)
   local name = part(id, 'manifest', tail)
-  redis.call('HSET', name, 'aiofs', id, 'size', size, 'part', part_size, 'count', count, 'tail', tail)
+  redis.call('HSET', name, 'aiofs', id, 'size', size, 'part', part_size, 'count', count, 'tail', tail, 'format', 1)
   redis.call('RENAME', name, key)
   live_for(key, ttl)
   for number = 0, count - 1 do live_for(part(id, number, tail), ttl) end
@@ -87,18 +104,35 @@ end
 """
 
 
-@dataclass(frozen=True)
-class Script:
-    """A step, known to the server by its digest once it has seen it."""
+def digest_of(data: bytes | memoryview) -> str:
+    """Return the SHA-1 of bytes, as the server spells it."""
+    return hashlib.sha1(data, usedforsecurity=False).hexdigest()
 
-    body: str
-    source: str = field(init=False)
+
+@dataclass(frozen=True)
+class Source:
+    """The text of a script; the server knows it by its digest once it has seen it."""
+
+    source: str
     digest: str = field(init=False)
 
     def __post_init__(self) -> None:
-        source = _COMMON + self.body
-        object.__setattr__(self, "source", source)
-        object.__setattr__(self, "digest", hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
+        object.__setattr__(self, "digest", digest_of(self.source.encode()))
+
+
+class Script(Source):
+    """A step. `informed` is the same, told behind its arguments a value and the digest of that.
+
+    `digested` is which of its keys it may need the version of.
+    """
+
+    def __init__(self, body: str, *, digested: int = 0) -> None:
+        super().__init__(f"local known_digest, known_value{_COMMON}{body}")
+        object.__setattr__(self, "informed", Source(f"{_INFORM}{_COMMON}{body}"))
+        object.__setattr__(self, "digested", digested)
+
+    informed: Source
+    digested: int
 
 
 LOCK = Script("""-- KEYS: lock. ARGV: token, its whole value, life. Returns who holds it, or nothing if it is ours now.
@@ -126,35 +160,24 @@ local kind = file(KEYS[1])
 return (kind == 'string' or kind == 'parts') and {size(KEYS[1]), version(KEYS[1])} or false
 """)
 
-OPEN = Script("""-- KEYS: file, pin of a string. ARGV: start, stop, largest to give whole, match, life of a pin.
+OPEN = Script("""-- KEYS: file. ARGV: start, stop or -1, match, what is much, largest to give whole, size of a block.
+-- Of what does not come whole, the version comes with the bytes asked for, or with the digests of all blocks.
 local kind, parts = file(KEYS[1])
 if kind == 'none' or kind == 'foreign' then return {'missing'} end
-if ARGV[4] ~= '*' and version(KEYS[1]) ~= ARGV[4] then return {'changed'} end
-if kind == 'parts' then
-  local pin = '.aiofs-pin:' .. parts.id .. parts.tail
-  redis.call('INCR', pin)
-  redis.call('PEXPIRE', pin, ARGV[5])
-  return {'parts', parts.size, parts.id, parts.part, parts.count, parts.tail}
-end
-local size = redis.call('STRLEN', KEYS[1])
-if size <= tonumber(ARGV[3]) then return {'whole', redis.call('GET', KEYS[1])} end
-redis.call('COPY', KEYS[1], KEYS[2], 'REPLACE')
-redis.call('PEXPIRE', KEYS[2], ARGV[5])
-return {'pinned', size, version(KEYS[1]), redis.call('GETRANGE', KEYS[1], ARGV[1], ARGV[2])}
+local size, start, stop, much = size(KEYS[1]), tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[4])
+stop = stop < 0 and size or math.min(stop, size)
+local whole = not parts and (size <= much or start == 0 and stop >= much and size <= tonumber(ARGV[5]))
+local found = (not whole or ARGV[3] ~= '*') and version(KEYS[1])
+if ARGV[3] ~= '*' and found ~= ARGV[3] then return {'changed'} end
+if parts then return {'parts', size, found, parts.part, parts.count, parts.tail} end
+if whole then return {'whole', redis.call('GET', KEYS[1])} end
+if stop - start >= much then return digests({'blocks', size, found}, KEYS[1], size, tonumber(ARGV[6])) end
+return {'range', size, found, stop > start and redis.call('GETRANGE', KEYS[1], start, stop - 1) or ''}
 """)
 
-TOUCH = Script("""-- KEYS: pin, parts it stands for ... ARGV: life of a pin. A reader is still there.
-redis.call('PEXPIRE', KEYS[1], ARGV[1])
-for number = 2, #KEYS do
-  if redis.call('PTTL', KEYS[number]) > 0 then redis.call('PEXPIRE', KEYS[number], ARGV[1]) end
-end
-""")
-
-UNPIN = Script("""-- KEYS: file, pin. ARGV: id, count, tail. A reader of parts is done; the last one frees them.
-if redis.call('EXISTS', KEYS[2]) == 0 or redis.call('DECR', KEYS[2]) > 0 then return end
-redis.call('DEL', KEYS[2])
-local _, parts = file(KEYS[1])
-if not parts or parts.id ~= ARGV[1] then free({id = ARGV[1], count = tonumber(ARGV[2]), tail = ARGV[3]}) end
+BLOCKS = Script("""-- KEYS: file. ARGV: match, size of a block. Returns the digests of all blocks of this version.
+if version(KEYS[1]) ~= ARGV[1] then return {'changed'} end
+return digests({'ok'}, KEYS[1], size(KEYS[1]), tonumber(ARGV[2]))
 """)
 
 COPY_RANGE = Script("""-- KEYS: from, to. ARGV: first, last, offset, life of what is staged.
@@ -225,7 +248,8 @@ end
 return {'ok'}
 """)
 
-COPY = Script("""-- KEYS: source, target, lock. ARGV: token, id, match, ttl, tail.
+COPY = Script(
+    """-- KEYS: source, target, lock. ARGV: token, id, match, ttl, tail.
 local lock = held(KEYS[3], ARGV[1])
 if not lock then return {'lost'} end
 local ttl = tonumber(ARGV[4])
@@ -248,7 +272,9 @@ if not noted(lock, ARGV[2]) then
   free(replaced)
 end
 return {'ok', size(KEYS[2])}
-""")
+""",
+    digested=1,
+)
 
 MOVE = Script("""-- KEYS: source, target, lock of each. ARGV: token of each, id, tail of the target.
 local lock = held(KEYS[4], ARGV[2])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aiofs.backends.redis.leases import began, holder_of
-from aiofs.backends.redis.names import LOCK, PART, PIN, key_of_tail, part_of, path_of
+from aiofs.backends.redis.names import LOCK, PART, key_of_tail, part_of, path_of
 from aiofs.driver import Leftover
 
 if TYPE_CHECKING:
@@ -56,15 +56,14 @@ class Sweeper:
         """Return what is left over of a session, given the key of its first part; `None` if that is part of a file."""
         identity, tail = _parsed(key)
         name = key_of_tail(tail)
-        lock, published, read, life = await self._connection.ask_each(
+        lock, published, life = await self._connection.ask_each(
             [
                 ("GET", LOCK + tail),
                 ("HGET", name, "aiofs"),
-                ("EXISTS", f"{PIN}:{identity}{tail}"),
                 ("PTTL", key),
             ]
         )
-        if published == identity.encode() or read or life < FOREVER:
+        if published == identity.encode() or life < FOREVER:
             return None
         kind = "prepared write" if life == FOREVER else "staged write"
         value = lock or b""

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 import redis
 
-from aiofs.backends.redis import streams
 from aiofs.stores import RedisFileSystem
 
 if TYPE_CHECKING:
@@ -60,19 +59,6 @@ async def test_all_keys_go_with_the_file(fs: RedisFileSystem, raw: redis.Redis) 
     await fs.write_bytes("copy", b"small")
     await fs.rm("moved")
     assert raw.keys("*") == [b"copy"]
-
-
-async def test_a_reader_keeps_the_parts_that_are_replaced(fs: RedisFileSystem, raw: redis.Redis) -> None:
-    await fs.write_bytes("large", OLD)
-    async with fs.open("large") as first, fs.open("large") as second:
-        assert await first.read(10) == OLD[:10]
-        await fs.write_bytes("large", NEW)
-        assert await second.read() == OLD
-        await second.close()
-        assert await first.read() == OLD[10:]
-        assert all(0 < raw.ttl(key) <= streams.PIN_SECONDS for key in raw.keys(".aiofs-p*") if raw.ttl(key) != -1)
-    assert len(raw.keys(".aiofs-part*")) == 5
-    assert await fs.read_bytes("large") == NEW
 
 
 async def test_editing_copies_on_the_server(fs: RedisFileSystem) -> None:

@@ -14,7 +14,7 @@ import redis.asyncio
 
 from aiofs.backends.redis import driver as driver_module
 from aiofs.backends.redis.driver import RedisDriver
-from aiofs.errors import AccessDenied, AlreadyExists, Conflict, NoSpace, TooLarge
+from aiofs.errors import AccessDenied, AlreadyExists, NoSpace, TooLarge
 from aiofs.filesystem import FileSystem
 from aiofs.powers import Notes
 from aiofs.stores import RedisFileSystem
@@ -103,33 +103,6 @@ async def test_a_small_file_is_read_with_one_command(fs: RedisFileSystem, raw: r
     before = raw.info("stats")["total_commands_processed"]
     assert await fs.read_bytes("small") == b"x" * 1000
     assert raw.info("stats")["total_commands_processed"] - before == 2  # with the one that asks
-
-
-async def test_a_large_value_is_pinned_while_it_is_read(fs: RedisFileSystem, raw: redis.Redis) -> None:
-    raw.set("large", LARGE)
-    async with fs.open("large") as file:
-        assert await file.read(10) == LARGE[:10]
-        (pin,) = raw.keys(".aiofs-*")
-        assert 0 < raw.ttl(pin) <= 300
-        raw.set("large", b"other")
-        await file.seek(2 * MIB)
-        assert await file.read() == LARGE[2 * MIB :]
-    assert raw.keys("*") == [b"large"]
-
-
-async def test_a_pin_that_expired_is_made_again_unless_the_value_changed(fs: RedisFileSystem, raw: redis.Redis) -> None:
-    raw.set("large", LARGE)
-    async with fs.open("large") as file:
-        await file.read(10)
-        raw.delete(*raw.keys(".aiofs-*"))
-        await file.seek(2 * MIB)
-        assert await file.read() == LARGE[2 * MIB :]
-        raw.delete(*raw.keys(".aiofs-*"))
-        raw.setrange("large", 0, b"other")
-        await file.seek(2 * MIB)
-        with pytest.raises(Conflict):
-            await file.read()
-    assert raw.keys("*") == [b"large"]
 
 
 async def test_a_range_of_a_large_value_is_all_that_is_sent(
@@ -234,6 +207,35 @@ async def test_errors_of_the_server(valkey_users: dict[str, str], raw: redis.Red
             raw.config_set("maxmemory", 0)
         await fs.write_bytes("file", b"z")
     assert raw.get("file") == b"z"
+
+
+IN_6_2 = "Error running script (call to f_1f8f): @user_script:9: @user_script: 9: "
+NO_COMMAND = "The user executing the script can't run this command or subcommand"
+NO_KEY = "The user executing the script can't access at least one of the keys mentioned in the command arguments"
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        (f"{NO_COMMAND} script: 1f8f, on @user_script:1.", AccessDenied),
+        (f"{NO_KEY} script: 1f8f, on @user_script:1.", AccessDenied),
+        (f"{IN_6_2}{NO_COMMAND}", AccessDenied),
+        (f"{IN_6_2}-OOM command not allowed when used memory > 'maxmemory'.", NoSpace),
+    ],
+    ids=["7.0 command", "7.0 key", "6.2 command", "6.2 full"],
+)
+async def test_errors_in_the_words_of_older_servers(words: str, kind: type[OSError], valkey_url: str) -> None:
+    class Older(redis.asyncio.Redis):
+        async def execute_command(self, *args: object, **options: object) -> object:
+            if args[0] == "EVALSHA":
+                raise redis.ResponseError(words)
+            return await super().execute_command(*args, **options)
+
+    async with Older.from_url(valkey_url) as client, RedisFileSystem(client=client) as fs:
+        with pytest.raises(kind, match=r"Redis: (The user|OOM)") as caught:
+            await fs.write_bytes("file", b"x")
+        assert caught.value.filename == "file"
+        assert isinstance(caught.value.__cause__, redis.ResponseError)
 
 
 async def test_a_server_that_forgot_the_scripts_is_told_again(fs: RedisFileSystem, raw: redis.Redis) -> None:
