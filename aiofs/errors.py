@@ -22,6 +22,8 @@ class AiofsError(OSError):
     code: ClassVar[int] = errno.EIO
     retryable: ClassVar[bool] = False
     http_status: ClassVar[int] = 500
+    others: tuple[BaseException, ...] = ()
+    """What else went wrong in the same call, of a transaction for instance; each is in the notes too."""
 
     @classmethod
     def of(cls, path: str | None, reason: str | None = None) -> Self:

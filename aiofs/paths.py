@@ -17,10 +17,7 @@ def check_path(path: str) -> str:
     :raises TypeError: if it is no `str`.
     :raises ValueError: if it breaks a rule of the module, saying which.
     """
-    _check_text(path)
-    segments = path.split("/")
-    if not _NOT_A_NAME.isdisjoint(segments):
-        raise ValueError(_fault(path, segments))
+    check_inside(path)
     if RESERVED in path and is_reserved(path):
         raise ValueError(f"path {path!r}: segments that begin with {RESERVED!r} are reserved")
     return path
@@ -36,6 +33,24 @@ def check_folder(path: str) -> str:
 def check_prefix(prefix: str) -> str:
     """Return `prefix` if a name could begin with it."""
     return _check_text(prefix)
+
+
+def check_inside(path: str) -> str:
+    """Return `path` if it names a file, a reserved one included, and so leads nowhere else.
+
+    :raises TypeError: if it is no `str`.
+    :raises ValueError: if it breaks a rule of the module, saying which.
+    """
+    _check_text(path)
+    segments = path.split("/")
+    if not _NOT_A_NAME.isdisjoint(segments):
+        raise ValueError(_fault(path, segments))
+    return path
+
+
+def begins_a_name(prefix: str) -> bool:
+    """Whether a name, a reserved one included, can begin with `prefix`: all of its segments but the last are right."""
+    return _NOT_A_NAME.isdisjoint(prefix.split("/")[:-1])
 
 
 def is_reserved(path: str) -> bool:

@@ -18,7 +18,9 @@ PACKAGE = Path(__file__).parents[1] / "aiofs"
 EDGES = frozenset({"__main__", "cli"})
 
 STDLIB_ONLY = frozenset({"calls", "errors", "loops", "modes", "paths", "patterns", "shield", "textformat"})
-BELOW_A_STORE = STDLIB_ONLY | {"driver", "localio", "locks", "powers", "properties", "sessions", "spool", "threads"}
+BELOW_A_STORE = STDLIB_ONLY | frozenset(
+    {"driver", "localio", "locks", "powers", "properties", "sessions", "spool", "threads", "tokens"}
+)
 HANDLES = frozenset({"editing", "file", "handles", "reading", "text", "textahead", "writing"})
 SYSTEM = frozenset({"adapter", "copying", "filesystem", "listing", "opening", "system"})
 OVER_SYSTEMS = frozenset({"stores", "transactions", "urls"})
@@ -31,10 +33,11 @@ KNOWS: dict[str, frozenset[str]] = {
     "properties": STDLIB_ONLY,
     "driver": STDLIB_ONLY | {"properties"},
     "powers": STDLIB_ONLY | {"driver"},
+    "tokens": STDLIB_ONLY,
     "spool": STDLIB_ONLY | {"driver", "threads"},
     "locks": STDLIB_ONLY | {"driver"},
     "sessions": STDLIB_ONLY | {"driver"},
-    "layers": STDLIB_ONLY | {"driver", "powers", "spool", "threads"},
+    "layers": STDLIB_ONLY | {"driver", "powers", "spool", "threads", "tokens"},
     "backends": BELOW_A_STORE,
     **dict.fromkeys(HANDLES, STDLIB_ONLY | {"driver", "spool", "threads"} | HANDLES),
     **dict.fromkeys(SYSTEM, BELOW_A_STORE | HANDLES | SYSTEM),

@@ -11,6 +11,7 @@ from aiofs.errors import AlreadyExists, Conflict, NotFound
 from aiofs.locks import LockTable, locked
 from aiofs.properties import NAMES
 from aiofs.sessions import EndedSession
+from aiofs.tokens import Token
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -65,7 +66,7 @@ class MemoryDriver(Driver):
 
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:
         """Take over a prepared session of this very driver; one that was ended meanwhile does nothing more."""
-        path = token["path"]
+        path = Token(token).path
         session = self._prepared.get(path)
         name = token.get("removal") or token.get("version")
         if session is None or (name != session.version if name else token.get("fence") != session.fence):

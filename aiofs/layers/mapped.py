@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from aiofs.driver import Copies, KeepsHistory, Layer, Moves, Presigns, Sweeps
 from aiofs.layers.forward import ForwardedSession, ForwardedStream, power_of, with_powers_of
+from aiofs.paths import begins_a_name, check_inside
 from aiofs.powers import Appends, Notes, Parks, Removes, Snapshots
+from aiofs.tokens import Token
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
@@ -44,47 +46,48 @@ class Mapped(Layer):
 
     def check_name(self, path: str) -> None:
         """As the base, for the name that it has for it."""
-        self.base.check_name(self.inward(path))
+        self.base.check_name(self.within(path))
 
     async def stat(self, path: str) -> Entry:
         """Describe the file."""
         with self.named():
-            return self.own(await self.base.stat(self.inward(path)))
+            return self.own(await self.base.stat(self.within(path)))
 
     async def read(self, path: str, start: int = 0, stop: int | None = None, *, match: str | None = None) -> ReadStream:
         """Open the file for reading."""
         with self.named():
-            return MappedStream(self, await self.base.read(self.inward(path), start, stop, match=match))
+            return MappedStream(self, await self.base.read(self.within(path), start, stop, match=match))
 
     async def begin(
         self, path: str, lease: Lease, *, match: str | None = None, metadata: Mapping[str, str] | None = None
     ) -> WriteSession:
         """Begin new bytes for the path."""
         with self.named():
-            session = await self.base.begin(self.inward(path), lease, match=match, metadata=metadata)
+            session = await self.base.begin(self.within(path), lease, match=match, metadata=metadata)
             return self._session(session, path)
 
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:
         """Take over a prepared session."""
         with self.named():
-            session = await self.base.resume({**token, "path": self.inward(token["path"])})
-            return self._session(session, token["path"])
+            path = Token(token).path
+            session = await self.base.resume({**token, "path": self.within(path)})
+            return self._session(session, path)
 
     async def delete(
         self, paths: Sequence[str], *, leases: Sequence[Lease] = (), match: str | None = None, missing_ok: bool = False
     ) -> None:
         """Remove the files."""
         with self.named():
-            names = [self.inward(path) for path in paths]
+            names = [self.within(path) for path in paths]
             await self.base.delete(names, leases=leases, match=match, missing_ok=missing_ok)
 
     async def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry]:
         """List, where names sort as the base's do and begin as they do."""
-        inward_after = self.inward(after) if after else ""
+        if not begins_a_name(prefix):
+            return
+        begin, behind = self.beginning(prefix), self.beginning(after) if after else ""
         with self.named():
-            async with aclosing(
-                self.base.list(self.inward(prefix), after=inward_after, delimiter=delimiter)
-            ) as entries:
+            async with aclosing(self.base.list(begin, after=behind, delimiter=delimiter)) as entries:
                 async for theirs in entries:
                     ours = self.entry(theirs)
                     if ours is not None:
@@ -93,64 +96,64 @@ class Mapped(Layer):
     async def lock(self, path: str) -> Lease:
         """Get the right to write the path."""
         with self.named():
-            return await self.base.lock(self.inward(path))
+            return await self.base.lock(self.within(path))
 
     async def copy(self, source: str, target: str, lease: Lease, *, match: str | None = None) -> Entry:
         """Have the store copy."""
         with self.named():
             copies = power_of(self.base, Copies)
-            return self.own(await copies.copy(self.inward(source), self.inward(target), lease, match=match))
+            return self.own(await copies.copy(self.within(source), self.within(target), lease, match=match))
 
     async def move(self, source: str, target: str, leases: tuple[Lease, Lease]) -> Entry:
         """Have the store rename."""
         with self.named():
-            return self.own(await power_of(self.base, Moves).move(self.inward(source), self.inward(target), leases))
+            return self.own(await power_of(self.base, Moves).move(self.within(source), self.within(target), leases))
 
     async def url(self, path: str, method: Literal["GET", "PUT"], expires: float) -> str:
         """Have the store give a URL."""
         with self.named():
-            return await power_of(self.base, Presigns).url(self.inward(path), method, expires)
+            return await power_of(self.base, Presigns).url(self.within(path), method, expires)
 
     async def begin_removal(self, path: str, lease: Lease, *, match: str) -> WriteSession:
         """Begin to remove the file."""
         with self.named():
-            session = await power_of(self.base, Removes).begin_removal(self.inward(path), lease, match=match)
+            session = await power_of(self.base, Removes).begin_removal(self.within(path), lease, match=match)
             return self._session(session, path)
 
     async def keep(self, path: str, tag: str) -> None:
         """Have the store keep the file as it is now."""
         with self.named():
-            await power_of(self.base, Snapshots).keep(self.inward(path), tag)
+            await power_of(self.base, Snapshots).keep(self.within(path), tag)
 
     async def restore(self, path: str, tag: str, lease: Lease, *, match: str) -> Entry:
         """Have the store put back what was kept."""
         with self.named():
-            return self.own(await power_of(self.base, Snapshots).restore(self.inward(path), tag, lease, match=match))
+            return self.own(await power_of(self.base, Snapshots).restore(self.within(path), tag, lease, match=match))
 
     async def drop(self, path: str, tag: str) -> None:
         """Have the store forget what was kept."""
         with self.named():
-            await power_of(self.base, Snapshots).drop(self.inward(path), tag)
+            await power_of(self.base, Snapshots).drop(self.within(path), tag)
 
     async def append(self, path: str, data: bytes, *, durable: bool) -> None:
         """Have the store add to the file in place."""
         with self.named():
-            await power_of(self.base, Appends).append(self.inward(path), data, durable=durable)
+            await power_of(self.base, Appends).append(self.within(path), data, durable=durable)
 
     async def note(self, path: str, data: bytes) -> None:
         """Have the store create a small file."""
         with self.named():
-            await power_of(self.base, Notes).note(self.inward(path), data)
+            await power_of(self.base, Notes).note(self.within(path), data)
 
     async def erase(self, paths: Sequence[str]) -> None:
         """Have the store remove such files."""
         with self.named():
-            await power_of(self.base, Notes).erase([self.inward(path) for path in paths])
+            await power_of(self.base, Notes).erase([self.within(path) for path in paths])
 
     async def history(self, path: str) -> AsyncGenerator[Entry]:
         """Yield the versions of the file."""
         with self.named():
-            async with aclosing(power_of(self.base, KeepsHistory).history(self.inward(path))) as entries:
+            async with aclosing(power_of(self.base, KeepsHistory).history(self.within(path))) as entries:
                 async for entry in entries:
                     yield self.own(entry)
 
@@ -158,12 +161,12 @@ class Mapped(Layer):
         """Open an old version for reading."""
         with self.named():
             keeps = power_of(self.base, KeepsHistory)
-            return MappedStream(self, await keeps.read_kept(self.inward(path), version_id, start, stop))
+            return MappedStream(self, await keeps.read_kept(self.within(path), version_id, start, stop))
 
     async def restore_kept(self, path: str, version_id: str, lease: Lease) -> Entry:
         """Have the store put back an old version."""
         with self.named():
-            return self.own(await power_of(self.base, KeepsHistory).restore_kept(self.inward(path), version_id, lease))
+            return self.own(await power_of(self.base, KeepsHistory).restore_kept(self.within(path), version_id, lease))
 
     @property
     def most_locks(self) -> int:
@@ -173,15 +176,17 @@ class Mapped(Layer):
     async def park(self, path: str, lease: Lease) -> None:
         """Have the store keep a lock that is left."""
         with self.named():
-            await power_of(self.base, Parks).park(self.inward(path), lease)
+            await power_of(self.base, Parks).park(self.within(path), lease)
 
     async def unpark(self, path: str, fence: str) -> Lease | None:
         """Have the store give it back."""
         with self.named():
-            return await power_of(self.base, Parks).unpark(self.inward(path), fence)
+            return await power_of(self.base, Parks).unpark(self.within(path), fence)
 
     async def leftovers(self, prefix: str = "") -> AsyncIterator[Leftover]:
         """Yield what is staged for files of this layer's."""
+        if not begins_a_name(prefix):
+            return
         async for leftover in power_of(self.base, Sweeps).leftovers(self.beginning(prefix)):
             path = self.outward(leftover.path)
             if path is not None and path.startswith(prefix):
@@ -190,7 +195,7 @@ class Mapped(Layer):
     async def sweep(self, leftover: Leftover) -> bool:
         """Remove it unless it is live."""
         with self.named():
-            return await power_of(self.base, Sweeps).sweep(replace(leftover, path=self.inward(leftover.path)))
+            return await power_of(self.base, Sweeps).sweep(replace(leftover, path=self.within(leftover.path)))
 
     def offers(self, power: type[Power]) -> Power | None:
         """Return what exercises a power of the base's, in this layer's names."""
@@ -200,6 +205,13 @@ class Mapped(Layer):
 
     def _session(self, base: WriteSession, path: str) -> WriteSession:
         return with_powers_of(base, MappedSession)(self, base, path)
+
+    def within(self, path: str) -> str:
+        """Return the name that the base has for `path`, if `path` is a name and so leads nowhere else.
+
+        :raises ValueError: if it is none.
+        """
+        return self.inward(check_inside(path))
 
     def beginning(self, prefix: str) -> str:
         """Return how the base's names begin of files whose names begin with `prefix`."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
 from aiofs.layers.mapped import Mapped
-from aiofs.paths import RESERVED, is_reserved
+from aiofs.paths import RESERVED, begins_a_name, is_reserved
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -91,6 +91,8 @@ class HashPrefix(Mapped):
 
     async def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry]:
         """Merge the listings of all folders."""
+        if not begins_a_name(prefix):
+            return
         async with AsyncExitStack() as stack:
             streams = [
                 await stack.enter_async_context(aclosing(self._shard(shard, prefix, after, delimiter)))

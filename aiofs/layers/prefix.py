@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aiofs.layers.mapped import Mapped
-from aiofs.paths import check_path, check_prefix
+from aiofs.paths import check_inside, check_path, check_prefix
 
 
 class Prefix(Mapped):
@@ -18,8 +18,15 @@ class Prefix(Mapped):
         self._prefix = prefix
 
     def inward(self, path: str) -> str:
-        """Put the prefix before it."""
-        return self._prefix + path
+        """Put the prefix before it.
+
+        :raises ValueError: for a name that would lead out of it.
+        """
+        return self._prefix + check_inside(path)
+
+    def beginning(self, prefix: str) -> str:
+        """Put the prefix before what names begin with."""
+        return self._prefix + prefix
 
     def outward(self, path: str) -> str | None:
         """Leave the prefix out; what then is no name is no file of this layer's."""

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from aiofs.driver import Leftover, Sweeps
 from aiofs.errors import Locked
 from aiofs.transactions.images import BEFORE
-from aiofs.transactions.journal import FOLDER, Journal, last
+from aiofs.transactions.journal import Journal, last
+from aiofs.transactions.records import FOLDER
 from aiofs.transactions.recovery import recover_units
 from aiofs.transactions.system import at_work, hosts_of, parties
 

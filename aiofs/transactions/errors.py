@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING, ClassVar, NoReturn
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from aiofs.errors import AiofsError, Conflict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+Raised = TypeVar("Raised", bound=BaseException)
 
 
 class Unfinished(AiofsError):
@@ -34,18 +36,22 @@ class Spoiled(AiofsError):
     code: ClassVar[int] = errno.EIO
 
 
-def one_of(message: str, errors: list[Exception]) -> Exception:
-    """Return the only error as it is, several as a group."""
-    return errors[0] if len(errors) == 1 else ExceptionGroup(message, errors)
+def one_of(errors: Sequence[Exception]) -> Exception:
+    """Return one error for several: the first, with the others in its notes.
 
-
-def fail(message: str, cause: BaseException, failures: Sequence[Exception]) -> NoReturn:
-    """Raise `cause`, together with what failed while it was dealt with.
-
-    A cancellation stays one, so that whoever cancelled sees it; the failures then are its cause.
+    The first that says that somebody else was quicker, a `BlockingIOError`, goes before all others: the whole is to be
+    tried again then, and what else is wrong is raised if it still is.
     """
-    if not failures:
-        raise cause
-    if isinstance(cause, Exception):
-        raise ExceptionGroup(message, [cause, *failures])
-    raise cause from ExceptionGroup(message, failures)
+    first = next((error for error in errors if isinstance(error, BlockingIOError)), errors[0])
+    return with_others(first, [error for error in errors if error is not first])
+
+
+def with_others(error: Raised, others: Sequence[BaseException], when: str = "also") -> Raised:
+    """Return `error`, with what else went wrong in its notes and in `others`; never as a group of exceptions."""
+    known = [*vars(error).get("others", ())]
+    for other in (one for each in others for one in (each, *vars(each).get("others", ()))):
+        if other is not error and other not in known:
+            known.append(other)
+            error.add_note(f"{when}: {type(other).__name__}: {other}")
+    vars(error)["others"] = tuple(known)
+    return error

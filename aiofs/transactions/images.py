@@ -15,7 +15,8 @@ from aiofs.paths import RESERVED, under
 from aiofs.powers import Snapshots
 from aiofs.reading import whole_chunks
 from aiofs.shield import finish
-from aiofs.transactions.journal import FOLDER, publish
+from aiofs.transactions.journal import publish
+from aiofs.transactions.records import FOLDER
 
 if TYPE_CHECKING:
     from aiofs.driver import Driver, Entry, Lease

@@ -32,28 +32,27 @@ import hashlib
 import json
 import re
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aiofs.driver import ABSENT
 from aiofs.errors import Conflict, Damaged, NotFound, Unsupported
-from aiofs.paths import RESERVED
 from aiofs.powers import Appends, Notes
 from aiofs.shield import finish
 from aiofs.transactions.errors import one_of
+from aiofs.transactions.records import FOLDER, Lines
 from aiofs.writing import Parts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from aiofs.driver import Driver, Entry, Lease, WriteSession
+    from aiofs.transactions.records import Record
 
-FOLDER = f"{RESERVED}-journal"
 VERSION = 1
 STEP = 1 << 18
 _MARK = f"aiofs-journal/{VERSION}"
 _UNIT = re.compile(rf"{re.escape(FOLDER)}/([0-9a-f]{{32}})\.")
-
-Record = dict[str, Any]
+_NUMBER = re.compile(r"[0-9]{6,9}")
 
 
 class Journal:
@@ -185,18 +184,21 @@ class Log:
     async def read(self) -> list[Record]:
         """Return what was written, without a last line that was cut short.
 
-        :raises Damaged: if a line was changed, or cut short where no crash could have done it.
+        :raises Damaged: if a line was changed, or cut short where no crash could have done it, or says what no
+            transaction writes.
         :raises Unsupported: if a newer version of this package wrote it.
         """
         self._alone = self._torn = False
         records: list[Record] = []
+        lines = Lines(self.unit)
         for name in await self._names():
             suffix = name.rpartition(".")[2]
             if suffix != "log":
-                if not suffix.isdecimal():
+                if not _NUMBER.fullmatch(suffix):
                     continue
                 self._number = int(suffix)
             found, self._torn = decode(await fetch(self._driver, name), name, torn=self._torn)
+            lines.check(found, name)
             if last(found, "commit"):
                 self._decision = name
             records += found
@@ -215,7 +217,7 @@ class Log:
             except Exception as error:
                 failures.append(error)
         if failures:
-            raise one_of("a log could not be ended", failures)
+            raise one_of(failures)
 
     async def _say_the_end(self) -> None:
         await self.write({"do": "end"}, durable=False)
@@ -268,7 +270,12 @@ def _decode_line(line: bytes, name: str) -> Record | None:
         return None
     if mark != _MARK.encode():
         raise Unsupported.of(name, f"this journal is of version {mark.decode(errors='replace')!r}, not {_MARK!r}")
-    record: Record = json.loads(body)
+    try:
+        record: object = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise Damaged.of(name, "a line of this journal is no JSON that a transaction writes") from error
+    if not isinstance(record, dict):
+        raise Damaged.of(name, "a line of this journal is no JSON object")
     return record
 
 
@@ -330,4 +337,4 @@ async def fetch(driver: Driver, path: str) -> bytes:
 
 def last(records: Sequence[Record], *kinds: str) -> Record | None:
     """Return the last line of one of these kinds."""
-    return next((record for record in reversed(records) if record["do"] in kinds), None)
+    return next((record for record in reversed(records) if record.get("do") in kinds), None)

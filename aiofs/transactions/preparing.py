@@ -10,19 +10,21 @@ from aiofs.powers import Removes
 from aiofs.reading import whole_chunks
 from aiofs.shield import finish
 from aiofs.transactions.content import Borrowed, feed
-from aiofs.transactions.errors import Unfinished, fail
+from aiofs.transactions.errors import with_others
 from aiofs.transactions.images import images_of
 from aiofs.transactions.journal import put_stream
-from aiofs.transactions.publishing import Work, each
+from aiofs.transactions.publishing import Work, each, unfinished
+from aiofs.transactions.records import Step
 from aiofs.transactions.staging import Parked
-from aiofs.transactions.steps import SMALL, FileSource, OwnSession, Removal, Rewrite, Source, Step, Waiting
+from aiofs.transactions.steps import SMALL, FileSource, OwnSession, Removal, Rewrite, Source, Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from aiofs.driver import Driver, Entry, WriteSession
     from aiofs.transactions.content import Content, ContentReader
-    from aiofs.transactions.journal import Log, Record
+    from aiofs.transactions.journal import Log
+    from aiofs.transactions.records import Record
     from aiofs.transactions.staging import Staged, UnitDriver
 
 Todo = tuple[int, "UnitDriver", str, "Staged"]
@@ -37,6 +39,8 @@ class Preparation:
         self._journal = journal
         self._images = {driver.name: images_of(driver.base, journal) for driver in self._drivers}
         self._works: dict[int, Work] = {}
+        self.failures: list[Exception] = []
+        """What could not be undone after `run` had raised."""
 
     async def run(self) -> list[Work]:
         """Return the works, in the order in which their paths were first changed.
@@ -52,11 +56,14 @@ class Preparation:
         try:
             await each(todo, self._prepare)
         except BaseException as error:
-            failures = await finish(abort_all(list(self._works.values())))
-            if failures:
-                reason = "what was prepared could not wholly be undone; its journal stays, and recover() will go on"
-                failures.insert(0, Unfinished.of(self._log.name("log"), reason))
-            fail("a transaction was refused, and could not wholly be undone", error, failures)
+            self.failures = await finish(abort_all(list(self._works.values())))
+            if not self.failures:
+                raise
+            reason = "what was prepared could not wholly be undone; its journal stays, and recover() will go on"
+            if isinstance(error, Exception):
+                raise unfinished(self._log, error, self.failures, reason) from error
+            with_others(error, self.failures, reason)
+            raise
         return [self._works[number] for number in sorted(self._works)]
 
     async def _prepare(self, todo: Todo) -> None:

@@ -10,14 +10,15 @@ from aiofs.driver import ABSENT, Driver, Entry, Lease, WriteSession
 from aiofs.errors import AiofsError, NotFound, place
 from aiofs.sessions import EndedSession
 from aiofs.shield import finish
-from aiofs.transactions.errors import LeftBehind, Overtaken, Unfinished, one_of
-from aiofs.transactions.steps import Rewrite, Source, Step, Waiting
+from aiofs.transactions.errors import LeftBehind, Overtaken, Unfinished, one_of, with_others
+from aiofs.transactions.steps import Rewrite, Source, Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from aiofs.powers import Snapshots
     from aiofs.transactions.journal import Log
+    from aiofs.transactions.records import Step
 
 WIDTH = 8
 """How many steps are under way at the same time."""
@@ -188,7 +189,7 @@ class Publication:
         refused = await self._refused(settled)
         was_published = len(refused) < len(settled) and all(work.may_have_gone for work in waiting)
         if waiting and refused and not was_published:
-            await self._give_up(one_of("files were changed before they were published", [*refused.values()]))
+            await self._give_up(one_of([*refused.values()]))
         try:
             await self._publish(waiting)
         except Exception as cause:
@@ -198,11 +199,11 @@ class Publication:
         await self._pass_over([*refused])
         await self.clear()
 
-    async def undo(self) -> None:
-        """Put everything back.
+    async def undo(self, cause: Exception | None = None) -> None:
+        """Put everything back, but for what somebody else changed since: `overtaken` then has it.
 
-        :raises Unfinished: if that cannot be done for now.
-        :raises Overtaken: if everything is put back but for what somebody else changed since.
+        :raises Unfinished: if that cannot be done for now, because of `cause` if there is one.
+        :raises LeftBehind: if everything is put back, and only traces are left.
         """
         failures: list[Exception] = []
         for work in reversed(self._works):
@@ -213,10 +214,8 @@ class Publication:
             except Exception as error:
                 failures.append(_told(error, work))
         if failures:
-            raise ExceptionGroup("not everything could be put back; recover() will go on", failures)
+            raise await self._unfinished(cause or failures[0], failures)
         await self.clear()
-        if self.overtaken:
-            raise one_of("files that somebody else changed since were not put back", [*self.overtaken])
 
     async def clear(self) -> None:
         """Remove the before-images and the log.
@@ -280,25 +279,24 @@ class Publication:
         except Exception as error:
             raise await self._unfinished(cause, [error]) from None
         try:
-            await self.undo()
+            await self.undo(cause)
         except LeftBehind as error:
-            raise ExceptionGroup("the transaction was undone, but traces of it are left", [cause, error]) from None
-        except Overtaken as error:
-            raise ExceptionGroup("the transaction was undone, but for one file", [cause, error]) from None
-        except ExceptionGroup as group:
-            if group.subgroup(Overtaken) == group:
-                raise ExceptionGroup(
-                    "the transaction was undone, but for some files", [cause, *group.exceptions]
-                ) from None
-            raise await self._unfinished(cause, [*group.exceptions]) from None
-        raise cause
+            raise with_others(cause, [error], "the transaction was undone, but traces of it are left") from None
+        raise with_others(cause, self.overtaken, "the transaction was undone, but for this file") from None
 
-    async def _unfinished(self, cause: Exception, errors: list[Exception]) -> ExceptionGroup[Exception]:
+    async def _unfinished(self, cause: Exception, errors: Sequence[Exception]) -> Unfinished:
         """Let everything wait for `recover`, and return what says so."""
-        errors = [*errors, *await leave_all(self._works)]
-        reason = "the transaction is neither published nor undone; its journal stays, and recover() will go on"
-        unfinished = Unfinished.of(self._log.name("log"), reason)
-        return ExceptionGroup("a transaction could not be finished", [cause, unfinished, *errors])
+        return unfinished(self._log, cause, [*errors, *await leave_all(self._works)])
+
+
+_NEITHER = "the transaction is neither published nor undone; its journal stays, and recover() will go on"
+
+
+def unfinished(log: Log, cause: Exception, errors: Sequence[BaseException], reason: str = _NEITHER) -> Unfinished:
+    """Return the error of a transaction that has to wait for `recover`, because of `cause` and then `errors`."""
+    error = with_others(Unfinished.of(log.name("log"), reason), [cause, *errors])
+    error.__cause__ = cause
+    return error
 
 
 async def leave_all(works: Sequence[Work]) -> list[Exception]:
@@ -314,30 +312,32 @@ async def leave_all(works: Sequence[Work]) -> list[Exception]:
 
 async def each(items: Iterable[Item], do: Callable[[Item], Awaitable[Any]]) -> None:
     """Do something for all items, several at a time; after a failure no more are begun, but what is begun is ended."""
-    left = iter(items)
-    failures: list[Exception] = []
+    left = enumerate(items)
+    failures: dict[int, Exception] = {}
 
     async def work() -> None:
-        for item in left:
+        for number, item in left:
             if failures:
                 return
             try:
                 await do(item)
             except Exception as error:
-                failures.append(_told(error, item))
+                failures[number] = _told(error, item)
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(WIDTH):
-            group.create_task(work())
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(WIDTH):
+                group.create_task(work())
+    except BaseExceptionGroup as group:  # of what is no Exception and no end of the loop
+        raise with_others(group.exceptions[0], group.exceptions[1:]) from None
     if failures:
-        raise one_of("several steps failed", failures)
+        raise one_of([failures[number] for number in sorted(failures)])
 
 
 def _may_pass(error: Exception) -> bool:
     """Whether the store may not refuse the same at another time."""
-    if isinstance(error, ExceptionGroup):
-        return any(_may_pass(one) for one in error.exceptions)
-    return isinstance(error, AiofsError) and error.retryable
+    others = [other for other in vars(error).get("others", ()) if isinstance(other, Exception)]
+    return (isinstance(error, AiofsError) and error.retryable) or any(map(_may_pass, others))
 
 
 def _told(error: Exception, item: object) -> Exception:

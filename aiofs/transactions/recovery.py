@@ -12,19 +12,21 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary, WeakSet
 
 from aiofs.driver import Sweeps
-from aiofs.errors import AlreadyExists, Locked
+from aiofs.errors import AlreadyExists, Damaged, Locked
 from aiofs.shield import finish
-from aiofs.transactions.errors import LeftBehind, Overtaken, fail
+from aiofs.transactions.errors import LeftBehind, one_of, with_others
 from aiofs.transactions.images import images_of
-from aiofs.transactions.journal import FOLDER, last
+from aiofs.transactions.journal import last
 from aiofs.transactions.publishing import Publication, Work, leave_all
-from aiofs.transactions.steps import Step, resume
+from aiofs.transactions.records import FOLDER, Step
+from aiofs.transactions.steps import resume
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from aiofs.driver import Driver
-    from aiofs.transactions.journal import Journal, Log, Record
+    from aiofs.transactions.journal import Journal, Log
+    from aiofs.transactions.records import Record
 
 _recovered: WeakSet[Driver] = WeakSet()
 _left: WeakKeyDictionary[Driver, set[str]] = WeakKeyDictionary()
@@ -71,16 +73,22 @@ async def recover_units(stores: Mapping[str, Driver], journal: Journal) -> Recov
 async def recover_once(stores: Mapping[str, Driver], journal: Journal) -> None:
     """Recover, if this process did not look at this journal before, or left something in it since.
 
-    :raises ExceptionGroup: of what went wrong.
+    :raises OSError: the first thing that went wrong, with the others in its notes.
     """
     left = _left.setdefault(journal.driver, set())
     if left or journal.driver not in _recovered:
         before = set(left)
         report = await recover_units(stores, journal)
         if report.failed:
-            raise ExceptionGroup("unfinished transactions could not be recovered", report.failed)
+            raise not_recovered(report)
         left -= before.difference(report.live, report.foreign)
         _recovered.add(journal.driver)
+
+
+def not_recovered(report: Recovered) -> Exception:
+    """Return what to raise for transactions that could not be recovered: the first error, that has the others."""
+    first, *others = report.failed
+    return with_others(first, others, "another unfinished transaction")
 
 
 def look_again(journal: Journal, unit: str) -> None:
@@ -115,7 +123,9 @@ async def _recover(unit: str, stores: Mapping[str, Driver], journal: Journal, re
             await log.end()
         elif not _concerns(records, stores, journal):
             report.foreign.append(unit)
-        elif last(records, "commit") is None:
+            return
+        _check_names(log, records, stores)
+        if last(records, "commit") is None:
             await finish(_undo_undecided(log, records, stores))
             report.undone.append(unit)
         else:
@@ -139,6 +149,16 @@ def _concerns(records: Sequence[Record], stores: Mapping[str, Driver], journal: 
     if "" not in theirs:
         return True
     return stores[""] is journal.driver or theirs[""] == str(stores[""])
+
+
+def _check_names(log: Log, records: Sequence[Record], stores: Mapping[str, Driver]) -> None:
+    """Raise `Damaged` for a path that its store cannot hold: no transaction can have written it there."""
+    steps = [step for record in records for step in record.get("steps", ())]
+    for place in [*steps, *(record for record in records if record["do"] in {"touch", "held"})]:
+        try:
+            stores[place["store"]].check_name(place["path"])
+        except ValueError as error:
+            raise Damaged.of(log.name("log"), f"a line of this journal names no file of the store: {error}") from error
 
 
 async def _undo_undecided(log: Log, records: Sequence[Record], stores: Mapping[str, Driver]) -> None:
@@ -210,13 +230,14 @@ async def _end_decided(
     if last(await log.read(), "commit") is None:  # it came to its end before all was taken over
         failures = await leave_all(works)
         if failures:
-            raise ExceptionGroup("what a transaction left could not be let go of again", failures)
+            raise one_of(failures)
         return
     publication = Publication(works, log)
     try:
         await log.confirm(decision, undo)
     except Exception as error:
-        fail("what a transaction left could not be let go of again", error, await leave_all(works))
+        with_others(error, await leave_all(works))
+        raise
     try:
         if undo is None:
             await publication.resume()
@@ -229,10 +250,11 @@ async def _end_decided(
         await publication.undo()
     except LeftBehind:
         raise
-    except Exception as error:
-        _note(error, log, report)
-        return
+    except Exception:
+        if not log.ended:
+            raise
     report.undone.append(log.unit)
+    report.overtaken += publication.overtaken
     await _tidy(works)
 
 
@@ -247,15 +269,6 @@ async def _tidy(works: Sequence[Work]) -> None:
             await _sweep(driver, paths)
 
 
-def _note(error: Exception, log: Log, report: Recovered) -> None:
-    """Tell in the report how an end that raised was reached, or raise again what was not reached."""
-    errors = [*error.exceptions] if isinstance(error, ExceptionGroup) else [error]
-    if not log.ended:
-        raise error
-    report.undone.append(log.unit)
-    report.overtaken += [one for one in errors if isinstance(one, Overtaken)]
-
-
 async def _take_over(steps: Sequence[Step], stores: Mapping[str, Driver], journal: Driver) -> list[Work]:
     """Take over all sessions and locks, or none.
 
@@ -268,8 +281,6 @@ async def _take_over(steps: Sequence[Step], stores: Mapping[str, Driver], journa
             session = await resume(step, driver, journal)
             works.append(Work(step, driver, images_of(driver, journal), session))
     except BaseException as error:
-        failures = await leave_all(works)
-        if failures and isinstance(error, Exception):
-            raise ExceptionGroup("a transaction could not be taken over", [error, *failures]) from None
+        with_others(error, await leave_all(works))
         raise
     return works

@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 import hashlib
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from aiofs.driver import ABSENT, Driver, Entry, WriteSession
@@ -25,38 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from aiofs.driver import Lease, Part
+    from aiofs.transactions.records import Step
 
 SMALL = 1 << 16
 """Up to how many bytes go into the decision itself."""
-
-
-@dataclass(slots=True)
-class Step:
-    """What happens to one path."""
-
-    store: str
-    path: str
-    base: str
-    """The version that it replaces; `ABSENT` if there is none."""
-    tag: str
-    """The name of its before-image."""
-    before: dict[str, Any] | None = None
-    """The before-image itself, where that is so small that the decision has it."""
-    token: dict[str, Any] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it in JSON's terms."""
-        return {name: getattr(self, name) for name in self.__slots__}
-
-    @property
-    def removes(self) -> bool:
-        """Whether the file is removed."""
-        return bool(self.token.get("removal"))
-
-    @property
-    def version(self) -> str | None:
-        """What the file's version will be, if that is known before."""
-        return self.token.get("version")
 
 
 class OwnSession(WriteSession):

@@ -12,9 +12,9 @@ from aiofs.calls import Call
 from aiofs.driver import Driver
 from aiofs.filesystem import FileSystem
 from aiofs.system import FileLikeSystem
-from aiofs.transactions.errors import fail
+from aiofs.transactions.errors import with_others
 from aiofs.transactions.journal import Journal
-from aiofs.transactions.recovery import Recovered, recover_units
+from aiofs.transactions.recovery import Recovered, not_recovered, recover_units
 from aiofs.transactions.unit import Change, State, Unit
 
 if TYPE_CHECKING:
@@ -71,8 +71,9 @@ class Control:
     async def commit(self) -> None:
         """Publish everything, or nothing. Harmless when it was done.
 
-        :raises OSError: why nothing was published: everything is as it was before.
-        :raises ExceptionGroup: if there is more than one reason, or not everything could be undone.
+        :raises OSError: why nothing was published: everything is as it was before. If there is more than one reason,
+            it is a `BlockingIOError` if one of them is, and has the others in its notes and in `others`.
+        :raises Unfinished: if the transaction is neither published nor undone, and waits for `recover`.
         """
         await self._unit.commit()
 
@@ -105,7 +106,7 @@ class Control:
             except Exception as failure:
                 if error is None:
                     raise
-                fail("a transaction was left by an exception, and could not wholly be rolled back", error, [failure])
+                with_others(error, [failure], "and the transaction could not wholly be rolled back")
 
 
 class FileTransaction(Control, FileSystem):
@@ -171,13 +172,14 @@ async def recover(
     The stores and the journal are given as they were to `transaction`. It may be called at any time, from any process
     or machine that reaches them, twice and at once; living transactions are left alone.
 
-    :raises ExceptionGroup: if some could not be recovered; they stay in the journal. The others are.
+    :raises OSError: if some could not be recovered, the error of the first, with the others in its notes. They stay in
+        the journal. All others are recovered.
     """
     drivers, kept_by = parties(stores, journal)
     with at_work(hosts_of(stores, journal)):
         report = await recover_units(drivers, Journal(kept_by))
     if report.failed:
-        raise ExceptionGroup("unfinished transactions could not be recovered", report.failed)
+        raise not_recovered(report)
     return report
 
 

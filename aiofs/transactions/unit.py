@@ -16,11 +16,11 @@ from aiofs.errors import Conflict, Locked, Unsupported, place
 from aiofs.powers import Notes
 from aiofs.shield import finish
 from aiofs.transactions.content import Vault
-from aiofs.transactions.errors import LeftBehind, Spoiled, Unfinished, fail, one_of
+from aiofs.transactions.errors import LeftBehind, Spoiled, Unfinished, one_of, with_others
 from aiofs.transactions.journal import Journal, Log, last
 from aiofs.transactions.preparing import Preparation, abort_all, version_of
-from aiofs.transactions.publishing import Publication, Work, each, leave_all
-from aiofs.transactions.recovery import look_again, recover_once, recover_units
+from aiofs.transactions.publishing import Publication, Work, each, leave_all, unfinished
+from aiofs.transactions.recovery import look_again, not_recovered, recover_once, recover_units
 from aiofs.transactions.staging import UnitDriver
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 State = Literal["new", "open", "committing", "committed", "rolled back", "unfinished"]
 T = TypeVar("T")
 
+_NOT_WHOLLY = "and not everything of the transaction could be undone"
+_NOBODY_KNOWS = "nobody can tell for now whether the transaction is committed; its journal stays, and recover() ends it"
 TRIES = 10
 """As often a log that was just begun may be taken for that of a dead process, and removed."""
 
@@ -124,7 +126,7 @@ class Unit:
         except Locked as error:
             report = await recover_units(self._stores, self._journal)
             if report.failed:
-                raise error from ExceptionGroup("unfinished transactions could not be recovered", report.failed)
+                raise error from not_recovered(report)
             if not report.ended:
                 raise
             return await driver.base.lock(path)
@@ -165,8 +167,8 @@ class Unit:
     async def commit(self) -> None:
         """Publish everything, or nothing. Harmless when it was done.
 
-        :raises OSError: the reason why everything is as it was before.
-        :raises ExceptionGroup: if there is more to say: what could not be undone, and why.
+        :raises OSError: the reason why everything is as it was before, with other reasons in its notes.
+        :raises Unfinished: if it is neither published nor undone, and waits for `recover`.
         :raises LeftBehind: if everything is published, and only traces could not be removed.
         """
         async with self._ending:
@@ -176,12 +178,14 @@ class Unit:
 
     async def _commit(self) -> None:
         self.state = "committing"
+        log = self._log
+        preparation = None if log is None else Preparation(self.drivers.values(), log, self._journal.driver)
         try:
             self._check_whole()
-            log = self._log
-            works = [] if log is None else await Preparation(self.drivers.values(), log, self._journal.driver).run()
+            works = [] if preparation is None else await preparation.run()
         except BaseException as error:
-            await finish(self._refuse(error))
+            await finish(self._refuse(error, [] if preparation is None else preparation.failures))
+            raise
         await finish(self._decide(works))
 
     async def roll_back(self) -> None:
@@ -205,7 +209,7 @@ class Unit:
             self.state = "rolled back"
             failures = await self._to_its_end(finish(self._end(erase=True)))
             if failures:
-                raise ExceptionGroup("traces of a transaction that was rolled back could not be removed", failures)
+                raise one_of(failures)
 
     def _check_whole(self) -> None:
         """Raise what speaks against publishing at all."""
@@ -228,13 +232,14 @@ class Unit:
             except LeftBehind as error:
                 trouble.append(error)
             except Exception as error:
-                self.state = "unfinished" if _is_unfinished(error) else "rolled back"
-                fail("a transaction could not be ended", error, [*trouble, *await self._end()])
+                self.state = "unfinished" if isinstance(error, Unfinished) else "rolled back"
+                with_others(error, [*trouble, *await self._end()])
+                raise
         self.state = "committed"
         trouble += await self._end(erase=not works)
         if trouble:
             reason = "the transaction is committed, all of it is there; but traces of it are left"
-            raise LeftBehind.of(None, reason) from one_of(reason, trouble)
+            raise with_others(LeftBehind.of(None, reason), trouble) from trouble[0]
 
     async def _write_decision(self, log: Log, works: Sequence[Work]) -> list[Exception]:
         """Make the transaction one that will be finished, or undo what was prepared and raise.
@@ -248,26 +253,19 @@ class Unit:
             try:
                 decided = last(await self._journal.log(log.unit).read(), "commit") is not None
             except Exception as failure:
-                reason = "nobody can tell for now whether the transaction is committed; recover() will find out"
-                errors = [error, Unfinished.of(log.name("log"), reason), failure, *await leave_all(works)]
-                raise ExceptionGroup("a transaction could not be finished", errors) from None
+                raise unfinished(log, error, [failure, *await leave_all(works)], _NOBODY_KNOWS) from error
             if decided and log.certain:
-                reason = (
-                    "nobody can tell whether the decision got to the disk; its journal stays, and recover() ends it"
-                )
-                errors = [error, Unfinished.of(log.name("log"), reason), *await leave_all(works)]
-                raise ExceptionGroup("a transaction could not be finished", errors) from None
+                raise unfinished(log, error, await leave_all(works), _NOBODY_KNOWS) from error
             if decided:
                 return [error]
-            failures = await abort_all(works) or await _collect(log.end())
-            fail("a transaction was refused, and could not wholly be undone", error, failures)
+            with_others(error, await abort_all(works) or await _collect(log.end()), _NOT_WHOLLY)
+            raise
         return []
 
-    async def _refuse(self, cause: BaseException) -> NoReturn:
-        """End before the decision, and raise the cause."""
-        undone = not _is_unfinished(cause)
-        self.state = "rolled back" if undone else "unfinished"
-        fail("a transaction was refused, and could not wholly be undone", cause, await self._end(erase=undone))
+    async def _refuse(self, cause: BaseException, failures: Sequence[Exception]) -> None:
+        """End before the decision. What could not be undone, for `failures`, waits for `recover`, as the log stays."""
+        self.state = "unfinished" if failures else "rolled back"
+        with_others(cause, [*failures, *await self._end(erase=not failures)], _NOT_WHOLLY)
 
     async def _end(self, *, erase: bool = False) -> list[Exception]:
         """Let go of everything, and return what failed."""
@@ -300,8 +298,8 @@ class Unit:
                 raise
             if self.state == "committing":
                 self.state = "unfinished"
-            failures = await finish(self._end(erase=self.state == "rolled back"))
-            fail("a transaction was cut off, and could not let go of everything", error, failures)
+            with_others(error, await finish(self._end(erase=self.state == "rolled back")), _NOT_WHOLLY)
+            raise
 
     async def _opened(self) -> Log:
         """Return the log, begun and locked."""
@@ -363,9 +361,3 @@ async def _collect(work: Awaitable[None]) -> list[Exception]:
     except Exception as error:
         return [error]
     return []
-
-
-def _is_unfinished(error: BaseException) -> bool:
-    group = error if isinstance(error, BaseExceptionGroup) else BaseExceptionGroup("", [error])
-    cause = error.__cause__ if isinstance(error, asyncio.CancelledError) else None
-    return group.subgroup(Unfinished) is not None or (cause is not None and _is_unfinished(cause))

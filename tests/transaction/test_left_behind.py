@@ -96,9 +96,8 @@ async def test_a_store_that_is_away_is_waited_for(traces: Traces) -> None:
     away = Chaos()
     for nth in range(1, 20):
         away.fail("stat", Unreachable.of(None, "the store is away"), nth=nth)
-    with pytest.raises(ExceptionGroup) as caught:
+    with pytest.raises(Unfinished):
         await traces.recover(traces.data.over(away))
-    assert caught.group_contains(Unfinished)
     assert await traces.files() == {**NEW, "changed": b"since"}
     assert len((await traces.recover()).finished) == 1
     assert await traces.files() == {**NEW, "changed": b"since"}
@@ -122,9 +121,8 @@ async def test_what_was_published_is_undone_where_the_rest_is_refused(traces: Tr
     for nth in range(2, 20):
         away.fail("commit", Unreachable.of(None, "the store is away"), nth=nth)
     traces.away.fail("begin", Unreachable.of(None, "the journal is away"), nth=2)
-    with pytest.raises(ExceptionGroup) as caught:
+    with pytest.raises(Unfinished):
         await traces.change(traces.data.over(away))
-    assert caught.group_contains(Unfinished)
     assert (await traces.files())["changed"] == b"new"
     await traces.data.write_bytes("kept", b"since")
     report = await traces.recover()
@@ -135,9 +133,8 @@ async def test_what_was_published_is_undone_where_the_rest_is_refused(traces: Tr
 
 async def test_what_still_waits_is_not_published_where_the_rest_is_refused(traces: Traces) -> None:
     """It ended before anything was published; afterwards nobody could tell that a file had waited."""
-    with pytest.raises(ExceptionGroup) as caught:
+    with pytest.raises(Unfinished):
         await give(traces, published=0)
-    assert caught.group_contains(Unfinished)
     await traces.data.write_bytes("bob", b"since")
     report = await traces.recover()
     assert (report.finished, len(report.undone), report.failed) == ([], 1, [])
@@ -169,9 +166,8 @@ async def test_what_a_store_that_holds_writes_published_does_not_wait(traces: Tr
 async def test_the_next_transaction_of_the_process_does_not_overtake_an_unfinished_one(traces: Traces) -> None:
     async with transaction({"data": traces.data}, journal=traces.journal):
         pass
-    with pytest.raises(ExceptionGroup) as caught:
+    with pytest.raises(Unfinished):
         await give(traces, published=1)
-    assert caught.group_contains(Unfinished)
     assert await traces.files() == {"ann": b"70", "bob": b"100"}
     async with transaction({"data": traces.data}, journal=traces.journal) as tx:
         assert await traces.left() == []

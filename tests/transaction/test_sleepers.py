@@ -34,12 +34,11 @@ async def test_what_others_finished_is_not_undone(valkey_url: str) -> None:
 
         await sleeper.write_bytes("changed", b"old")
         await sleeper.write_bytes("kept", b"old")
-        with pytest.raises(ExceptionGroup) as caught:
+        with pytest.raises(Unfinished):
             async with transaction(sleeper.over(chaos)) as tx:
                 await tx.write_bytes("changed", b"new")
                 await tx.write_bytes("kept", b"new")
                 chaos.before("commit", sleep, nth=2)  # the first is the decision
-        assert caught.group_contains(Unfinished)
         assert await other.read_bytes("changed") == b"since"
         assert await other.read_bytes("kept") == b"new"
         await fsck(other, fix=True)

@@ -95,7 +95,7 @@ class Trial:
         try:
             async with tx:
                 await change(tx, list(dressed))
-        except (OSError, ExceptionGroup) as error:
+        except OSError as error:
             self.told = error
         self.state = tx.state
         await self.steps.heal()

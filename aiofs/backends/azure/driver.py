@@ -23,13 +23,14 @@ from aiofs.backends.azure.listing import entries
 from aiofs.backends.azure.locks import LONGEST, SHORTEST, AzureLease, acquire, check_free, is_free, lock_name, refusal
 from aiofs.backends.azure.names import check_name, from_headers
 from aiofs.backends.azure.removing import check_may_remove, remove
-from aiofs.backends.azure.session import AzureSession
+from aiofs.backends.azure.session import AzureSession, check_token
 from aiofs.backends.azure.signing import signed_url
 from aiofs.backends.azure.streams import SMALLEST_RANGE, open_stream
 from aiofs.backends.azure.sweeping import Sweeper, locks
 from aiofs.driver import ABSENT, Capabilities, Driver, Entry, Lease, ReadStream, WriteSession
 from aiofs.errors import Conflict, NotFound, Unsupported
 from aiofs.sessions import EndedSession, together, whole_part
+from aiofs.tokens import Token
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
@@ -101,8 +102,9 @@ class AzureDriver(Sweeper, History, Driver):
 
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:
         """Take over a prepared session."""
-        path = token["path"]
+        path = Token(token).path
         check_format(path, "what was prepared for this file", token)
+        check_token(token)
         if await self._is_ended(token):
             return EndedSession(self, path)
         lease = await acquire(self._container, path, self._lease)

@@ -64,6 +64,11 @@ def to_headers(metadata: Mapping[str, str]) -> dict[str, str]:
     return headers
 
 
+def is_header(key: str, value: str) -> bool:
+    """Whether this can be one of the headers that metadata are spelled as."""
+    return bool(_PLAIN_KEY.fullmatch(key) and (not value or _PLAIN_VALUE.fullmatch(value)))
+
+
 def from_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
     """Read what `to_headers` wrote, or another program."""
     return dict(_pair(key, value) for key, value in (headers or {}).items())

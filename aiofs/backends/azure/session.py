@@ -8,22 +8,25 @@ lock over find another; either way only one of the two publishes, and nobody's w
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from azure.storage.blob import BlobBlock, BlockState
+from azure.storage.blob import BlobBlock, BlockState, ContentSettings
 
 from aiofs.backends.azure.blocks import ID_LENGTH, Base, committed_ids
 from aiofs.backends.azure.conditions import matching, version_of
 from aiofs.backends.azure.container import SLICE, Container
 from aiofs.backends.azure.formats import FORMAT
 from aiofs.backends.azure.labels import entry_of
+from aiofs.backends.azure.names import is_header
 from aiofs.backends.azure.removing import remove
 from aiofs.driver import ABSENT, MIB, Entry, Part, WriteSession
 from aiofs.errors import Conflict, NotFound, TooLarge
 from aiofs.sessions import Uploads
 from aiofs.shield import finish
+from aiofs.tokens import Token
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -36,9 +39,33 @@ if TYPE_CHECKING:
 WIDTH = 4
 """How many blocks are on their way at the same time."""
 MOST_BLOCKS = 50_000
+_PLAIN = re.compile(r"[!-~]+")
 LARGEST_PUT = 1 * MIB
 """Up to this size a file goes with one request; the SDK would send a larger body in one piece, which holds the loop."""
 LOST = "the lock on this file was lost before it was published; nothing was overwritten"
+
+
+def check_token(token: Mapping[str, Any]) -> None:
+    """Check all that a token tells, but its format.
+
+    The blocks are looked up under the name of the path: Azure knows no block without a blob.
+
+    :raises Damaged: if `AzureSession.prepare` could not have told it.
+    """
+    told = Token(token)
+    told.text("match")
+    told.number("size")
+    for row in told.rows("blocks"):
+        if not isinstance(row, list) or list(map(type, row)) != [str, bool] or not _PLAIN.fullmatch(row[0]):
+            raise told.wrong("blocks", "one of them is no block")
+    for key, value in told.texts("headers").items():
+        if not is_header(key, value):
+            raise told.wrong("headers", f"{key!r} cannot be one")
+    for key, value in told.texts("settings").items():
+        if key not in vars(ContentSettings()) or not value.isprintable():
+            raise told.wrong("settings", f"{key!r} cannot be one")
+    told.text_or_none("tier", _PLAIN.pattern)
+    told.texts("tags")
 
 
 class AzureSession(WriteSession):

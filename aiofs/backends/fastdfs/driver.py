@@ -11,7 +11,7 @@ from aiofs.backends.fastdfs.checks import check_group
 from aiofs.backends.fastdfs.ids import FileId, looks_like_id
 from aiofs.backends.fastdfs.images import Images
 from aiofs.backends.fastdfs.index import IDENTITY, Index, Record, check_match, entry_of
-from aiofs.backends.fastdfs.labels import label
+from aiofs.backends.fastdfs.labels import label, read_label
 from aiofs.backends.fastdfs.recovery import Recovery
 from aiofs.backends.fastdfs.sessions import AppenderSession, NamedSession
 from aiofs.backends.fastdfs.streams import FileStream, about
@@ -22,6 +22,7 @@ from aiofs.paths import is_reserved
 from aiofs.powers import Appends
 from aiofs.sessions import EndedSession
 from aiofs.shield import finish
+from aiofs.tokens import Token
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
@@ -121,11 +122,16 @@ class FastDFSDriver(Driver):
 
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:
         """Take over a file that was uploaded and is not in the index yet."""
-        if (own := self._keeper_of(token["path"])) is not None:
-            return await own.resume(token)
-        if await self.index.get(token["path"]) is None and not await self.client.exists(token["version"]):
-            return EndedSession(self, token["path"])  # it was published, and somebody removed it since
-        lease = await self.lock(token["path"])
+        told = Token(token)
+        path, file = told.path, told.text("version")
+        told.text_or_none("match")
+        told.texts("metadata")
+        if not looks_like_id(file):
+            raise told.wrong("version", f"{file!r} is no file id")
+        if await self.index.get(path) is None and not await self.client.exists(file):
+            return EndedSession(self, path)  # it was published, and somebody removed it since
+        await self._check_label(told, path, file)
+        lease = await self.lock(path)
         return NamedSession.resumed(self, token, lease)
 
     async def delete(
@@ -234,6 +240,21 @@ class FastDFSDriver(Driver):
     def _keeper_of(self, path: str) -> Driver | None:
         """Return the index's store for the package's own files: they are small, and stay with the names."""
         return self._index.driver if self._index is not None and is_reserved(path) else None
+
+    async def _check_label(self, told: Token, path: str, file: str) -> None:
+        """Raise unless a file that is there was uploaded for this path: another one is not a journal's to publish.
+
+        :raises Damaged: if it is another one.
+        :raises Unavailable: if the storage that was asked does not tell what the file was uploaded for.
+        """
+        try:
+            label = read_label(await self.client.metadata(file))
+        except NotFound:
+            return  # there is nothing to publish, or to remove
+        if label is None:
+            raise Unavailable.of(path, f"{file} was prepared for this path, but no storage says so yet")
+        if (label.index, label.path) != (await self.index.known_identity(), path):
+            raise told.wrong("version", f"{file} was uploaded for {label.path!r}")
 
     async def _describe(self, file: FileId) -> Entry:
         info = await self.client.info(str(file))

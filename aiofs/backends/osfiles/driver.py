@@ -23,6 +23,7 @@ from aiofs.localio import device_of, open_below, pread_now, turn_of
 from aiofs.sessions import EndedSession
 from aiofs.shield import finish
 from aiofs.threads import hop
+from aiofs.tokens import Token
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
@@ -85,11 +86,13 @@ class OSDriver(Driver):
 
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:
         """Take over a staging file that waits for a decision, or find that it was published or dropped."""
-        stage = await _made(_leave, self._take_over, token)
+        told = Token(token)
+        match = told.text_or_none("match")
+        kind = OSRemoval if told.truth("removal") else OSSession
+        stage = await _made(_leave, self._take_over, told.path, token)
         if stage is None:
-            return EndedSession(self, token["path"])
-        kind = OSRemoval if token.get("removal") else OSSession
-        return kind(stage, token.get("match"), durable=self._durable, owns_stage=True)
+            return EndedSession(self, told.path)
+        return kind(stage, match, durable=self._durable, owns_stage=True)
 
     async def begin_removal(self, path: str, lease: Lease, *, match: str) -> WriteSession:
         """Begin to remove the file, with the staging file that is the lease to keep others out."""
@@ -207,8 +210,8 @@ class OSDriver(Driver):
         with told_of(path):
             return work()
 
-    def _take_over(self, token: Mapping[str, Any]) -> Stage | None:
-        with told_of(token["path"]):
+    def _take_over(self, path: str, token: Mapping[str, Any]) -> Stage | None:
+        with told_of(path):
             return Stage.take_over(self._root, token, growing="stage" not in token)
 
     def _delete(self, paths: Sequence[str], held: set[str], match: str | None, missing_ok: bool) -> None:

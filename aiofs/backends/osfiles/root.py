@@ -106,12 +106,15 @@ class Root:
 
         A link in the last segment is followed if `follow`, those before it always.
 
+        :raises ValueError: if a segment is `..`: only in a link may one lead upwards.
         :raises NotFound: if a folder on the way is missing.
         :raises NotAFolder: if a file is on the way.
         :raises AccessDenied: if a link leads out of the root.
         :raises RootIsAFile: if the root itself is no folder.
         :raises StoreMissing: if the root is missing and cannot be made.
         """
+        if ".." in path.split("/"):
+            raise ValueError(f"path {path!r} has a segment '..'")
         if create:
             self._make(path)
         if HAS_DIR_FD:

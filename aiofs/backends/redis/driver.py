@@ -12,11 +12,12 @@ from aiofs.backends.redis.leases import RedisLease, acquire, held_by, millisecon
 from aiofs.backends.redis.listing import first_names, sized
 from aiofs.backends.redis.names import LOCK, Layout, key_of, part_of, slot_of, tail_of
 from aiofs.backends.redis.reading import LARGEST_WHOLE, Asked, described, opened
-from aiofs.backends.redis.session import ANYTHING, LARGEST_VALUE, RedisSession, check_answer
+from aiofs.backends.redis.session import ANYTHING, LARGEST_VALUE, MOST_PARTS, RedisSession, check_answer
 from aiofs.backends.redis.sweeping import Sweeper
 from aiofs.driver import MIB, Capabilities, Driver, Entry, Lease, ReadStream, WriteSession
 from aiofs.errors import AlreadyExists, Conflict, NotFound
 from aiofs.sessions import EndedSession, carry
+from aiofs.tokens import Token
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -81,20 +82,25 @@ class RedisDriver(Sweeper, Driver):
 
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:
         """Take over a prepared session."""
-        path = token["path"]
-        staged = part_of(token["session"], 0, tail_of(key_of(path)))
+        told = Token(token)
+        path, identity = told.path, told.text("session", "[0-9A-Za-z]+-[0-9]+")
+        size, part_size = told.number("size"), told.number("part_size", 1, LARGEST_VALUE)
+        if size > MOST_PARTS * part_size:
+            raise told.wrong("size", f"it is more than {MOST_PARTS} parts")
+        match, ttl = told.text("match"), told.number("ttl")
+        staged = part_of(identity, 0, tail_of(key_of(path)))
         if not await self._connection.ask(path, "EXISTS", staged):
             return EndedSession(self, path)
         lease = await acquire(self._connection, path, self._lease)
         session = RedisSession(
             self._connection,
             lease,
-            token["match"],
-            part_size=token["part_size"],
-            ttl=token["ttl"],
-            identity=token["session"],
+            match,
+            part_size=part_size,
+            ttl=ttl,
+            identity=identity,
         )
-        session.adopt(token["size"])
+        session.adopt(size)
         return session
 
     async def delete(

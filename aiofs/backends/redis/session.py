@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from aiofs.backends.redis.names import Layout
 
 LARGEST_VALUE = 512 * MIB
+MOST_PARTS = 1 << 17
+"""Of how many parts a file that was prepared may be, at most."""
 LARGEST_COPY = 8 * MIB
 """How much the server copies in one step, during which it does nothing else."""
 ANYTHING = "*"

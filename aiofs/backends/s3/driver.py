@@ -17,7 +17,7 @@ from aiofs.backends.s3 import copying, listing, removing, sweeping
 from aiofs.backends.s3.locks import LockObjects, LocksElsewhere
 from aiofs.backends.s3.reading import open_stream
 from aiofs.backends.s3.store import Store
-from aiofs.backends.s3.writing import Resumed, S3Write, is_removed
+from aiofs.backends.s3.writing import Resumed, S3Write, check_token, is_removed
 from aiofs.driver import ABSENT, Capabilities, Driver
 from aiofs.errors import Conflict, Unsupported
 from aiofs.locks import LockTable
@@ -89,9 +89,10 @@ class S3Driver(Driver):
 
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:
         """Take over a prepared upload, and the lock of its path."""
+        path = check_token(token)
         if await is_removed(self._store, token):
-            return EndedSession(self, str(token["path"]))
-        return Resumed(self._store, token, await self.lock(str(token["path"])))
+            return EndedSession(self, path)
+        return Resumed(self._store, token, await self.lock(path))
 
     async def delete(
         self, paths: Sequence[str], *, leases: Sequence[Lease] = (), match: str | None = None, missing_ok: bool = False

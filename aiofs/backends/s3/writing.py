@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import uuid
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from aiofs.driver import MIB, Entry, WriteSession
 from aiofs.errors import Conflict, Damaged, NotFound, TooLarge
 from aiofs.sessions import Uploads, looked_at
 from aiofs.shield import finish
+from aiofs.tokens import Token
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from aiofs.driver import Lease, Part
 
 MOST_PARTS = 10_000
+_PART_FIELD = re.compile(r"ETag|Checksum[A-Z0-9]+")
 COPIED_AT_ONCE = 128 * MIB
 """How much one request has the store copy: S3 would take 5 GiB, but is quicker with several at the same time."""
 
@@ -263,6 +266,30 @@ class Resumed(WriteSession):
         if facts is None or facts.version == self._token["match"]:
             return False
         return not await upload_exists(self._store, self._path, self._token["upload"])
+
+
+def check_token(token: Mapping[str, Any]) -> str:
+    """Return the path of a prepared upload, once all that the token tells could have been told by `S3Write.prepare`.
+
+    The upload itself is looked up under the key of the path: S3 knows no upload without one.
+
+    :raises Damaged: if it could not.
+    """
+    told = Token(token)
+    told.text("upload")
+    told.text("writer", "[0-9a-f]{32}")
+    told.text_or_none("match")
+    told.number("size")
+    for part in told.rows("parts"):
+        if not isinstance(part, dict):
+            raise told.wrong("parts", "one of them is no part")
+        row = Token({**part, "path": told.path})
+        row.number("PartNumber", 1, MOST_PARTS)
+        for name in part.keys() - {"PartNumber"}:
+            if not _PART_FIELD.fullmatch(name):
+                raise told.wrong("parts", f"one of them has a field {name!r}")
+            row.text(name)
+    return told.path
 
 
 async def is_removed(store: Store, token: Mapping[str, Any]) -> bool:

@@ -116,11 +116,9 @@ async def locks_run_out(store: Harness) -> None:
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:
-    """Yield all that was told by one exception, in its groups and as their causes."""
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from leaves(inner)
-    else:
-        yield error
+    """Yield all that was told by one exception: itself, what else went wrong with it, and their causes."""
+    yield error
+    for other in vars(error).get("others", ()):
+        yield from leaves(other)
     if error.__cause__ is not None:
         yield from leaves(error.__cause__)

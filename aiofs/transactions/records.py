@@ -1,0 +1,237 @@
+"""What the lines of a journal say, read like the input of a user.
+
+Whoever may write the folder of a journal may have written any line of it, with a checksum that fits. So every store
+name, path, version and file name in it is checked before anything is done: recovery then reaches no file that a user of
+the same file systems could not have named, and no hidden file but those of the transaction itself.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from aiofs.errors import Damaged, Unsupported
+from aiofs.paths import RESERVED, check_path
+from aiofs.properties import MARK, NAMES
+from aiofs.tokens import is_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+FOLDER = f"{RESERVED}-journal"
+Record = dict[str, Any]
+
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
+_MOST_DIGITS = 9
+
+
+@dataclass(slots=True)
+class Step:
+    """What happens to one path."""
+
+    store: str
+    path: str
+    base: str
+    """The version that it replaces; `ABSENT` if there is none."""
+    tag: str
+    """The name of its before-image."""
+    before: dict[str, Any] | None = None
+    """The before-image itself, where that is so small that the decision has it."""
+    token: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it in JSON's terms."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    @property
+    def removes(self) -> bool:
+        """Whether the file is removed."""
+        return bool(self.token.get("removal"))
+
+    @property
+    def version(self) -> str | None:
+        """What the file's version will be, if that is known before."""
+        return self.token.get("version")
+
+
+class Lines:
+    """Checks the lines of one log, each by its kind, and then whether they fit together.
+
+    :raises Damaged: if a transaction could not have written them.
+    :raises Unsupported: if one is of a kind that only a newer aiofs knows.
+    """
+
+    def __init__(self, unit: str) -> None:
+        self._unit = unit
+        self._name = ""
+        self._stores: set[str] | None = None
+        self._begun = False
+        self._steps: int | None = None
+        self._undone = 0
+
+    def check(self, records: Iterable[Record], name: str) -> None:
+        """Check the next lines, which are in the file `name`."""
+        self._name = name
+        kinds: dict[str, Callable[[Record], None]] = {
+            "open": self._open,
+            "touch": self._touch,
+            "held": self._held,
+            "plan": self._plan,
+            "commit": self._commit,
+            "undo": self._undo,
+        }
+        for record in records:
+            kind = record.get("do")
+            if not isinstance(kind, str):
+                raise self._wrong("it has no kind")
+            if kind not in {*kinds, "abort", "end"}:
+                raise Unsupported.of(self._name, f"a line of this journal is of a kind that is not known, {kind!r}")
+            if kind in kinds:
+                kinds[kind](record)
+
+    def _open(self, record: Record) -> None:
+        if self._stores is not None or self._begun:
+            raise self._wrong("it begins twice, or late")
+        stores = record.get("stores")
+        if not isinstance(stores, dict) or not stores or not all(map(is_text, (*stores, *stores.values()))):
+            raise self._wrong("'stores' does not map names to descriptions")
+        for name in ("by", "at"):
+            if not is_text(record.get(name, "")):
+                raise self._wrong(f"{name!r} is no text")
+        if not isinstance(record.get("locked", True), bool):
+            raise self._wrong("'locked' is neither true nor false")
+        self._stores = set(stores)
+
+    def _touch(self, record: Record) -> None:
+        self._place(record.get("store"), record.get("path"))
+
+    def _held(self, record: Record) -> None:
+        self._place(record.get("store"), record.get("path"))
+        self._text("fence", record.get("fence"))
+
+    def _plan(self, record: Record) -> None:
+        held = record.get("held", [])
+        if not isinstance(held, list):
+            raise self._wrong("'held' is no list")
+        for lock in held:
+            if not isinstance(lock, list) or len(lock) != 3:  # noqa: PLR2004 -- store, path and fence
+                raise self._wrong("'held' lists something that is no store, path and fence")
+            self._place(lock[0], lock[1])
+            self._text("fence", lock[2])
+
+    def _commit(self, record: Record) -> None:
+        steps = record.get("steps")
+        if self._stores is None:
+            raise self._wrong("a decision comes before the beginning")
+        if not isinstance(steps, list):
+            raise self._wrong("'steps' is no list")
+        places, tags = set(), set()
+        for step in steps:
+            if not isinstance(step, dict) or set(step) != set(Step.__slots__):
+                raise self._wrong("'steps' lists something that is no step")
+            self._step(step)
+            places.add((step["store"], step["path"]))
+            tags.add(step["tag"])
+        if len(places) < len(steps) or len(tags) < len(steps):
+            raise self._wrong("two steps are about the same file")
+        self._steps = len(steps)
+        self._check_undone()
+
+    def _undo(self, record: Record) -> None:
+        published = record.get("published")
+        if not isinstance(published, dict):
+            raise self._wrong("'published' is no mapping")
+        for number, version in published.items():
+            if not _is_number(number):
+                raise self._wrong(f"{number!r} is the number of no step")
+            if version is not None:
+                self._text("version", version)
+            self._undone = max(self._undone, int(number) + 1)
+        self._check_undone()
+
+    def _check_undone(self) -> None:
+        """Raise if something is to be undone that was not decided. Both may be said again, in any order."""
+        if self._steps is not None and self._undone > self._steps:
+            raise self._wrong("what it undoes is none of its steps")
+
+    def _step(self, step: Record) -> None:
+        self._place(step["store"], step["path"])
+        self._text("base", step["base"])
+        self._own_name("tag", step["tag"], f"{self._unit}-")
+        if step["before"] is not None:
+            self._token(step["before"], step["path"], only="bytes")
+        self._token(step["token"], step["path"])
+
+    def _token(self, token: Any, path: str, *, only: str | None = None) -> None:
+        """Check how a step is kept; what a store gave for itself is checked by `Driver.resume`."""
+        if not isinstance(token, dict):
+            raise self._wrong("'token' is no mapping")
+        by = token.get("by")
+        if not isinstance(by, str):
+            raise self._wrong("a step does not say how it is kept")
+        if only not in {None, by}:
+            raise self._wrong(f"a before-image is kept by {by!r}")
+        if by == "store":
+            self._prepared(token, path)
+        elif by == "delete":
+            if token.get("removal") is not True or token.get("version") != "":
+                raise self._wrong("a removal does not say that it is one")
+        elif by in {"bytes", "file"}:
+            self._source(token)
+        else:
+            raise Unsupported.of(self._name, f"a step of this journal is kept in a way that is not known, {by!r}")
+
+    def _prepared(self, token: Record, path: str) -> None:
+        theirs = token.get("token")
+        if not isinstance(theirs, dict) or theirs.get("path") != path:
+            raise self._wrong("what a store prepared is not for the path of its step")
+        if not isinstance(token.get("removal", False), bool):
+            raise self._wrong("'removal' is neither true nor false")
+        if token.get("version") is not None:
+            self._text("version", token["version"])
+
+    def _source(self, token: Record) -> None:
+        if token.get("removal") or token.get("version") is not None:
+            raise self._wrong("new bytes say that they are something else")
+        metadata = {} if token.get("metadata") is None else token["metadata"]
+        if not isinstance(metadata, dict) or not all(map(is_text, (*metadata, *metadata.values()))):
+            raise self._wrong("'metadata' does not map texts to texts")
+        for key, value in metadata.items():
+            if key.startswith(MARK) and (key.removeprefix(MARK) not in NAMES or _CONTROLS.search(value)):
+                raise self._wrong(f"{key!r} is no property of a file")
+        if token["by"] == "file":
+            self._own_name("file", token.get("file"), f"{FOLDER}/{self._unit}.data-")
+            return
+        try:
+            base64.b64decode(token["bytes"], validate=True)
+        except (KeyError, TypeError, ValueError, binascii.Error) as error:
+            raise self._wrong("'bytes' are no bytes") from error
+
+    def _place(self, store: Any, path: Any) -> None:
+        """Check a store and a path in it. Where nothing tells of stores, the rest of the log is just being removed."""
+        self._begun = True
+        if not isinstance(store, str) or (self._stores is not None and store not in self._stores):
+            raise self._wrong(f"{store!r} is none of its stores")
+        try:
+            check_path(path)
+        except (TypeError, ValueError) as error:
+            raise self._wrong(str(error)) from error
+
+    def _text(self, name: str, value: Any) -> None:
+        if not is_text(value) or _CONTROLS.search(value):
+            raise self._wrong(f"{name!r} is no text without control characters")
+
+    def _own_name(self, name: str, value: Any, begin: str) -> None:
+        """Check a name that the transaction gave by its own number."""
+        if not isinstance(value, str) or not value.startswith(begin) or not _is_number(value.removeprefix(begin)):
+            raise self._wrong(f"{name!r} is none of this transaction's names")
+
+    def _wrong(self, why: str) -> Damaged:
+        return Damaged.of(self._name, f"a line of this journal says what no transaction writes: {why}")
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS
