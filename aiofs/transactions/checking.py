@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from aiofs.driver import Leftover, Sweeps
-from aiofs.errors import Locked
+from aiofs.errors import Damaged, Locked, Unsupported
+from aiofs.transactions.aside import ASIDE, remove_aside, set_aside, units_aside
 from aiofs.transactions.images import BEFORE
 from aiofs.transactions.journal import Journal, last
 from aiofs.transactions.records import FOLDER
-from aiofs.transactions.recovery import recover_units
+from aiofs.transactions.recovery import recover_units, unusable
 from aiofs.transactions.system import at_work, hosts_of, parties
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from aiofs.driver import Driver
     from aiofs.system import FileLikeSystem
 
+DAMAGED = "damaged journal"
 NEEDS_NO_JOURNAL = frozenset({"staging file", "lock", "lock object"})
 """Leftovers that no transaction could still want once their owner is dead."""
 
@@ -48,27 +51,40 @@ async def fsck(
     *,
     journal: FileLikeSystem | None = None,
     fix: bool = False,
+    damaged: Literal["keep", "set aside", "remove"] = "keep",
 ) -> list[Finding]:
     """Report what dead writers and unfinished transactions left; with `fix`, end and remove it.
 
+    A log that is damaged, or of a newer aiofs, keeps all transactions from beginning that use the same journal. With
+    `damaged="set aside"` it gets a name that recovery ignores, and what its transaction left in the stores stays, as do
+    its locks; with `"remove"` it goes for good, whether it was set aside before or not, and then what it left.
+
     The stores and the journal are given as they were to `transaction`: a prepared write whose journal is elsewhere
     cannot be told from one that nobody needs. What is alive is reported, and never touched.
+
+    :raises ValueError: for what to do with damaged journals without `fix`.
     """
+    if damaged not in {"keep", "set aside", "remove"}:
+        raise ValueError(f"damaged={damaged!r}: use 'keep', 'set aside' or 'remove'")
+    if damaged != "keep" and not fix:
+        raise ValueError(f"damaged={damaged!r} changes the journal: give fix=True as well")
     with at_work(hosts_of(stores, journal)):
-        return await _check(*parties(stores, journal), fix=fix)
+        return await _check(*parties(stores, journal), fix=fix, damaged=damaged)
 
 
-async def _check(drivers: Mapping[str, Driver], kept_by: Driver, *, fix: bool) -> list[Finding]:
+async def _check(drivers: Mapping[str, Driver], kept_by: Driver, *, fix: bool, damaged: str) -> list[Finding]:
     findings: list[Finding] = []
     left = {name: await _leftovers(driver) for name, driver in drivers.items()}  # before the journal is looked at
     ledger = Journal(kept_by)
     if fix:
         before = await ledger.units()
-        await recover_units(drivers, ledger)
+        report = await recover_units(drivers, ledger)
         units = await ledger.units()
         findings += [_transaction(unit, fixed=True) for unit in before if unit not in units]
+        findings += await _settle(ledger, report.damaged, damaged)
         left = {name: await _still_there(driver, left[name]) for name, driver in drivers.items()}
     remaining = [await _look(ledger, unit) for unit in await ledger.units()]
+    remaining += [_aside(unit) for unit in await units_aside(ledger)]
     for name, driver in drivers.items():
         for leftover in left[name]:
             finding = _finding(name, leftover)
@@ -76,6 +92,21 @@ async def _check(drivers: Mapping[str, Driver], kept_by: Driver, *, fix: bool) -
                 finding = await _swept(driver, leftover, finding, unfinished=bool(remaining))
             findings.append(finding)
     return [*findings, *remaining]
+
+
+async def _settle(journal: Journal, damaged: Mapping[str, Exception], what: str) -> list[Finding]:
+    """Do what is to be done with damaged journals; return those that are gone."""
+    if what == "keep":
+        return []
+    for unit, error in damaged.items():
+        with suppress(Locked):  # it is alive, and reported as such
+            await set_aside(journal, unit, str(getattr(error, "filename", "")))
+    if what == "set aside":
+        return []
+    gone = await units_aside(journal)
+    for unit in gone:
+        await remove_aside(journal, unit)
+    return [replace(_aside(unit), fixed=True, why="") for unit in gone]
 
 
 async def _leftovers(driver: Driver) -> list[Leftover]:
@@ -111,12 +142,17 @@ async def _look(journal: Journal, unit: str) -> Finding:
         return replace(_transaction(unit), live=True, why="its owner is alive, or it is being recovered")
     try:
         opened = last(await log.read(), "open") or {}
-    except OSError as error:
-        return replace(_transaction(unit), kind="damaged journal", why=str(error))
+    except (Damaged, Unsupported) as error:
+        return replace(_transaction(unit), kind=DAMAGED, why=str(unusable(log, error)))
     finally:
         await log.release()
     stores = ", ".join(f"{name} ({where})" if name else where for name, where in opened.get("stores", {}).items())
     return replace(_transaction(unit), holder=opened.get("by"), why=f"recover() can end it, given {stores}")
+
+
+def _aside(unit: str) -> Finding:
+    why = "it was set aside; damaged='remove' removes it, and then what its transaction left"
+    return Finding("journal", f"{ASIDE}{unit}", DAMAGED, live=False, why=why)
 
 
 def _transaction(unit: str, *, fixed: bool = False) -> Finding:

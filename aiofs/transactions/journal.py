@@ -132,7 +132,7 @@ class Log:
 
     async def is_there(self) -> bool:
         """Whether there is anything of this transaction."""
-        return bool(await self._names())
+        return bool(await self.names())
 
     async def write(self, record: Record, *, durable: bool = True) -> None:
         """Add a line: on the disk before this returns if `durable`, else perhaps with the next that is.
@@ -191,7 +191,7 @@ class Log:
         self._alone = self._torn = False
         records: list[Record] = []
         lines = Lines(self.unit)
-        for name in await self._names():
+        for name in await self.names():
             suffix = name.rpartition(".")[2]
             if suffix != "log":
                 if not _NUMBER.fullmatch(suffix):
@@ -224,18 +224,20 @@ class Log:
 
     async def _erase(self) -> None:
         if self._decision is not None and not self.grows:
-            await self._remove([self._decision])
-        names = self._files if self._alone else await self._names()
-        await self._remove([name for name in names if self.grows or name != self._decision])
+            await self.remove([self._decision])
+        names = self._files if self._alone else await self.names()
+        await self.remove([name for name in names if self.grows or name != self._decision])
         self.ended = True
 
-    async def _remove(self, names: Sequence[str]) -> None:
+    async def remove(self, names: Sequence[str]) -> None:
+        """Remove files that go with the transaction."""
         if names and self._notes is not None:
             await self._notes.erase(names)
         elif names:
             await self._driver.delete(names, missing_ok=True)
 
-    async def _names(self) -> list[str]:
+    async def names(self) -> list[str]:
+        """Return the files that go with the transaction."""
         async with aclosing(self._driver.list(self.name(""))) as entries:
             return [entry.path async for entry in entries]
 

@@ -7,12 +7,12 @@ done; who does not get one of them leaves the transaction to whoever has it.
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary, WeakSet
 
 from aiofs.driver import Sweeps
-from aiofs.errors import AlreadyExists, Damaged, Locked
+from aiofs.errors import AiofsError, AlreadyExists, Damaged, Locked, Unsupported
 from aiofs.shield import finish
 from aiofs.transactions.errors import LeftBehind, one_of, with_others
 from aiofs.transactions.images import images_of
@@ -47,6 +47,8 @@ class Recovered:
     """Of stores that were not given: left alone."""
     failed: list[Exception] = field(default_factory=list)
     """What went wrong; what it concerns stays in the journal."""
+    damaged: dict[str, Exception] = field(default_factory=dict)
+    """Those of `failed` that no try will mend: their log is damaged, or of a newer aiofs. `fsck` can set it aside."""
     overtaken: list[Exception] = field(default_factory=list)
     """Files that somebody else changed since they were published; they are as they left them."""
 
@@ -54,6 +56,15 @@ class Recovered:
     def ended(self) -> bool:
         """Whether anything came to its end."""
         return bool(self.finished or self.undone)
+
+    def then(self, later: Recovered) -> Recovered:
+        """Return what was found in the end: what came to its end till then, and what `later` says of the others."""
+        return replace(
+            later,
+            finished=self.finished + later.finished,
+            undone=self.undone + later.undone,
+            overtaken=self.overtaken + later.overtaken,
+        )
 
 
 async def recover_units(stores: Mapping[str, Driver], journal: Journal) -> Recovered:
@@ -64,6 +75,9 @@ async def recover_units(stores: Mapping[str, Driver], journal: Journal) -> Recov
             await _recover(unit, stores, journal, report)
         except (Locked, AlreadyExists):  # held by somebody alive, or somebody was quicker to decide on it
             report.live.append(unit)
+        except (Damaged, Unsupported) as error:
+            report.damaged[unit] = unusable(journal.log(unit), error)
+            report.failed.append(report.damaged[unit])
         except Exception as error:
             report.failed.append(error)
     await _sweep_locks(journal)
@@ -91,6 +105,20 @@ def not_recovered(report: Recovered) -> Exception:
     return with_others(first, others, "another unfinished transaction")
 
 
+def unusable(log: Log, error: Damaged | Unsupported) -> AiofsError:
+    """Return the error that names a log which cannot be read, or not be done, and says what to do about it."""
+    path, reason = error.filename, error.strerror
+    if not str(path).startswith(f"{FOLDER}/"):
+        path, reason = log.name("log" if log.grows else ""), f"{path!r}: {reason}"
+    told = type(error).of(
+        path,
+        f"{reason}; no transaction begins with this journal until it is repaired, or until "
+        "fsck(..., fix=True, damaged='set aside') has moved it out of the way",
+    )
+    told.__cause__ = error
+    return told
+
+
 def look_again(journal: Journal, unit: str) -> None:
     """Have the next transaction of this process recover one that has ended, and left its log."""
     _left.setdefault(journal.driver, set()).add(unit)
@@ -114,14 +142,18 @@ async def _recover(unit: str, stores: Mapping[str, Driver], journal: Journal, re
     log = journal.log(unit)
     if not await log.is_there():
         return  # it came to its end in the meantime
-    opened = last(await log.read(), "open") or {}
+    try:
+        opened = last(await log.read(), "open") or {}
+    except (Damaged, Unsupported):
+        opened = {}  # if its owner is alive, it is the owner's affair
     if opened.get("locked", True):
         await log.lock()
     try:
         records = await log.read()  # again: it may have come to its end in the meantime
         if last(records, "open") is None or last(records, "end") is not None:
             await log.end()
-        elif not _concerns(records, stores, journal):
+            return
+        if not _concerns(records, stores, journal):
             report.foreign.append(unit)
             return
         _check_names(log, records, stores)

@@ -180,7 +180,7 @@ class FileSource(Source):
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the bytes."""
-        async for data in _chunks(self._journal, self._name):
+        async for data in chunks_of(self._journal, self._name):
             yield data
 
     async def is_in(self, driver: Driver, present: Entry) -> bool:
@@ -188,11 +188,12 @@ class FileSource(Source):
         size = (await self._journal.stat(self._name)).size
         if None not in {size, present.size} and size != present.size:
             return False
-        theirs, ours = _chunks(driver, present.path), self.chunks()
+        theirs, ours = chunks_of(driver, present.path), self.chunks()
         return await _digest(theirs) == await _digest(ours)
 
 
-async def _chunks(driver: Driver, path: str) -> AsyncIterator[bytes]:
+async def chunks_of(driver: Driver, path: str) -> AsyncIterator[bytes]:
+    """Yield the bytes of a file."""
     stream = await driver.read(path)
     try:
         async for data in whole_chunks(stream):

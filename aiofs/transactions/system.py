@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from contextvars import ContextVar
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from aiofs.transactions.unit import Mark
 
 Hosts = Mapping[str | None, FileSystem]
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
+"""How many seconds pass between two looks at whether a process is dead."""
 
 
 class Savepoint:
@@ -165,19 +169,27 @@ def transaction(
 
 
 async def recover(
-    stores: FileLikeSystem | Mapping[str, FileLikeSystem], *, journal: FileLikeSystem | None = None
+    stores: FileLikeSystem | Mapping[str, FileLikeSystem], *, journal: FileLikeSystem | None = None, wait: float = 0
 ) -> Recovered:
     """Finish or undo what transactions of dead processes left, and return what was found.
 
     The stores and the journal are given as they were to `transaction`. It may be called at any time, from any process
-    or machine that reaches them, twice and at once; living transactions are left alone.
+    or machine that reaches them, twice and at once; living transactions are left alone. Where locks run out, a
+    transaction is `live` until those of its dead process have: `wait` is how many seconds to wait for that.
 
     :raises OSError: if some could not be recovered, the error of the first, with the others in its notes. They stay in
         the journal. All others are recovered.
     """
+    if not wait >= 0:
+        raise ValueError(f"wait={wait!r}: give a number of seconds, or 0")
     drivers, kept_by = parties(stores, journal)
     with at_work(hosts_of(stores, journal)):
+        deadline, pause = time.monotonic() + wait, SHORTEST_PAUSE
         report = await recover_units(drivers, Journal(kept_by))
+        while report.live and (left := deadline - time.monotonic()) > 0:
+            await asyncio.sleep(min(pause, left))
+            pause = min(2 * pause, LONGEST_PAUSE)
+            report = report.then(await recover_units(drivers, Journal(kept_by)))
     if report.failed:
         raise not_recovered(report)
     return report
@@ -205,9 +217,9 @@ class TransactionalFileSystem(FileSystem):
         unit = Unit(*parties(self._system, self._journal))
         return AmbientTransaction(self._ambient, unit, hosts_of(self, self._journal), commits=auto_commit)
 
-    async def recover(self) -> Recovered:
-        """Finish or undo what transactions of dead processes left."""
-        return await recover(self._system, journal=self._journal)
+    async def recover(self, *, wait: float = 0) -> Recovered:
+        """Finish or undo what transactions of dead processes left. See `aiofs.recover`."""
+        return await recover(self._system, journal=self._journal, wait=wait)
 
 
 class AmbientTransaction(FileTransaction):

@@ -41,9 +41,9 @@ class UnitOfWork(Control):
         self._systems: dict[Driver, FileSystem] = {driver_of(stores[name]): transaction[name] for name in stores}
 
     @classmethod
-    async def recover(cls) -> Recovered:
+    async def recover(cls, *, wait: float = 0) -> Recovered:
         """Finish or undo what units of this class left when their processes died. See `aiofs.recover`."""
-        return await recover(cls._stores(), journal=cls.journal)
+        return await recover(cls._stores(), journal=cls.journal, wait=wait)
 
     def system_of(self, field: RepositoryField[Any]) -> FileSystem:
         """Return the file system of a repository, as this unit sees it."""

@@ -1,0 +1,163 @@
+"""A damaged log blocks the transactions of its own journal, and nothing else; it is named, and can be set aside."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+import aiofs
+from aiofs.backends.memory import MemoryDriver
+from aiofs.filesystem import FileSystem
+from aiofs.testing import Stepped, Steps
+from aiofs.transactions.journal import Journal
+from aiofs.transactions.records import FOLDER
+from transaction.powerless import Powerless
+from transaction.test_forged import bodies, forge
+from transaction.test_journal import crashed, write_two
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Any
+
+
+def local(root: Path) -> FileSystem:
+    return aiofs.OSFileSystem(root, durable=False)
+
+
+def line_by_line(_: Path) -> FileSystem:
+    """A store whose logs are a file for each line."""
+    return FileSystem(MemoryDriver()).over(Powerless())
+
+
+KINDS = pytest.mark.parametrize("kind", [local, line_by_line])
+
+
+async def damage(fs: FileSystem, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Leave a decided transaction, with a decision that says what no transaction writes; return its number."""
+    await crashed(fs, write_two, monkeypatch)
+
+    def spoil(records: list[dict[str, Any]]) -> list[bytes]:
+        records[-1]["steps"][0]["path"] = "../a"
+        return bodies(records)
+
+    await forge(fs, spoil)
+    (unit,) = await Journal(fs.driver).units()
+    return unit
+
+
+@KINDS
+async def test_it_blocks_the_transactions_of_its_journal_alone(
+    kind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fs = kind(tmp_path)
+    unit = await damage(fs, monkeypatch)
+    again = fs.over()  # where nobody looked at the journal before
+    for _ in range(2):
+        with pytest.raises(aiofs.Damaged, match=r"fsck.*set aside") as caught:
+            async with aiofs.transaction(again) as tx:
+                await tx.write_bytes("c", b"new")
+        assert unit in str(caught.value.filename)
+    await fs.write_bytes("c", b"plain")
+    async with aiofs.transaction(fs, journal=aiofs.MemoryFileSystem()) as tx:
+        await tx.write_bytes("c", b"with another journal")
+    assert await fs.ls() == ["c"]
+    (finding,) = [one for one in await aiofs.fsck(fs) if one.store == "journal"]
+    assert (finding.path, finding.kind, finding.live, finding.fixed) == (
+        f"{FOLDER}/{unit}",
+        "damaged journal",
+        False,
+        False,
+    )
+
+
+@KINDS
+async def test_it_can_be_set_aside_and_nothing_is_lost(
+    kind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fs = kind(tmp_path)
+    unit = await damage(fs, monkeypatch)
+    await aiofs.fsck(fs, fix=True, damaged="set aside")
+    names = [entry.path async for entry in fs.driver.list(f"{FOLDER}/")]
+    assert names
+    assert all(name.startswith(f"{FOLDER}/aside-{unit}.") for name in names)
+    for fix in (False, True):  # it goes on being reported, and stays
+        (finding,) = [one for one in await aiofs.fsck(fs, fix=fix) if one.store == "journal"]
+        assert finding.path == f"{FOLDER}/aside-{unit}"
+        assert not finding.fixed
+    async with aiofs.transaction(fs) as tx:
+        await tx.write_bytes("c", b"new")
+    assert await fs.ls() == ["c"]
+    found = await aiofs.fsck(fs, fix=True, damaged="remove")
+    assert all(finding.fixed for finding in found)
+    assert await aiofs.fsck(fs) == []
+    await fs.write_bytes("a", b"free again")
+
+
+@KINDS
+async def test_it_can_be_removed_at_once(kind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fs = kind(tmp_path)
+    await damage(fs, monkeypatch)
+    await aiofs.fsck(fs, fix=True, damaged="remove")
+    assert await aiofs.fsck(fs) == []
+    await fs.write_bytes("a", b"free again")
+
+
+async def test_a_log_that_can_be_read_but_not_be_done_can_be_set_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store finds that what it is said to have prepared cannot be."""
+    fs = local(tmp_path)
+    await crashed(fs, write_two, monkeypatch)
+
+    def spoil(records: list[dict[str, Any]]) -> list[bytes]:
+        records[-1]["steps"][0]["token"]["token"]["removal"] = "yes"
+        return bodies(records)
+
+    await forge(fs, spoil)
+    (unit,) = await Journal(fs.driver).units()
+    with pytest.raises(aiofs.Damaged, match=r"'a'.*'removal'") as caught:
+        await aiofs.recover(fs)
+    assert unit in str(caught.value.filename)
+    await aiofs.fsck(fs, fix=True, damaged="set aside")
+    assert await aiofs.recover(fs) == aiofs.Recovered()
+
+
+async def test_one_of_a_living_transaction_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fs = local(tmp_path)
+    unit = await damage(fs, monkeypatch)
+    lease = await fs.driver.lock(f"{FOLDER}/{unit}")
+    assert (await aiofs.recover(fs)).live == [unit]
+    findings = await aiofs.fsck(fs, fix=True, damaged="remove")
+    assert [(one.live, one.fixed) for one in findings if one.store == "journal"] == [(True, False)]
+    await lease.release()
+
+
+async def test_what_to_do_is_checked() -> None:
+    with pytest.raises(ValueError, match="give fix=True"):
+        await aiofs.fsck(aiofs.MemoryFileSystem(), damaged="remove")
+    with pytest.raises(ValueError, match="'keep', 'set aside' or 'remove'"):
+        await aiofs.fsck(aiofs.MemoryFileSystem(), fix=True, damaged="burn")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="wait=-1"):
+        await aiofs.recover(aiofs.MemoryFileSystem(), wait=-1)
+
+
+async def test_recovery_waits_for_the_locks_of_a_dead_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fs, looked = local(tmp_path), asyncio.Event()
+    await crashed(fs, write_two, monkeypatch)
+    (unit,) = await Journal(fs.driver).units()
+
+    def look() -> None:
+        if f"lock {FOLDER}/{unit}" in steps.taken:
+            looked.set()
+
+    steps = Steps(look)
+    lease = await fs.driver.lock(f"{FOLDER}/{unit}")
+    assert (await aiofs.recover(fs)).live == [unit]
+    waiting = asyncio.ensure_future(aiofs.recover(FileSystem(Stepped(steps).bind(fs.driver)), wait=60))
+    await looked.wait()
+    await lease.release()
+    report = await waiting
+    assert (report.finished, report.live) == ([unit], [])
+    assert await fs.ls() == ["a", "b"]
