@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, ClassVar
+
 from azure.core import exceptions
 
 from aiofs.errors import (
@@ -20,6 +25,10 @@ from aiofs.errors import (
     Unsupported,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_NO_SUCH_HOST = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
 _ADVICE: dict[type[AiofsError], str] = {
     Archived: ": the blob is in the archive tier; set its tier to hot, cool or cold, and wait until that is done",
 }
@@ -36,6 +45,12 @@ class BlocksGone(Conflict):
 
 class NotPermitted(AccessDenied):
     """The credentials are good, but do not allow for this."""
+
+
+class NeverReachable(Unreachable):
+    """The store cannot be reached as it is set up: to try again is of no use."""
+
+    retryable: ClassVar[bool] = False
 
 
 _BY_CODE: dict[str, type[AiofsError]] = {
@@ -106,8 +121,34 @@ def failed(error: Exception, path: str | None) -> AiofsError:
         kind = _BY_CODE.get(name) or _BY_STATUS.get(error.status_code, AiofsError)
         words = f"Azure: {name or error.reason or 'an error'} ({error.status_code}){_ADVICE.get(kind, '')}"
         return kind.of(path, words)
+    lasting = _lasting_fault(error)
+    if lasting is not None:
+        return NeverReachable.of(path, f"Azure: {lasting}")
     kind = next((kind for source, kind in _BY_KIND if isinstance(error, source)), AiofsError)
     return kind.of(path, f"Azure: {_words(error)}")
+
+
+@contextmanager
+def creating(path: str) -> Iterator[None]:
+    """Have "not found" in the block mean the container: the blob itself need not be there."""
+    try:
+        yield
+    except NotFound as error:
+        raise StoreMissing.of(path, f"the container is not there ({error.strerror})") from error.__cause__
+
+
+def _lasting_fault(error: BaseException | None) -> str | None:
+    """Return why a request that failed will fail again whenever it is tried; `None` if that is not known."""
+    while error is not None:
+        host = getattr(error, "host", "the store")
+        certificate = getattr(error, "certificate_error", None)
+        if isinstance(certificate, ssl.SSLCertVerificationError):
+            return f"the certificate of {host} is not trusted ({certificate.verify_message})"
+        lookup = getattr(error, "os_error", None)
+        if isinstance(lookup, socket.gaierror) and lookup.errno in _NO_SUCH_HOST:
+            return f"there is no host {host}: correct account_url= or connection_string="
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _words(error: Exception) -> str:

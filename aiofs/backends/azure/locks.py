@@ -23,6 +23,7 @@ from urllib.parse import quote, unquote
 from azure.storage.blob.aio import BlobLeaseClient
 
 from aiofs.backends.azure.conditions import matching
+from aiofs.backends.azure.errors import creating
 from aiofs.backends.azure.formats import FORMAT, check_format, is_known
 from aiofs.backends.azure.names import LOCKS
 from aiofs.backends.azure.removing import remove
@@ -125,9 +126,10 @@ async def _ask_for(container: Container, path: str, ttl: int) -> AzureLease:
     for _ in range(ROUNDS):
         made = True
         try:
-            await container.ask(
-                path, lambda: blob.upload_blob(b"", length=0, overwrite=True, metadata=note, **matching(ABSENT))
-            )
+            with creating(path):
+                await container.ask(
+                    path, lambda: blob.upload_blob(b"", length=0, overwrite=True, metadata=note, **matching(ABSENT))
+                )
         except (AlreadyExists, Locked):
             made = False
         asked = time.monotonic()

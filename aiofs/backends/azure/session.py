@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 from azure.storage.blob import BlobBlock, BlockState, ContentSettings
@@ -18,6 +18,7 @@ from azure.storage.blob import BlobBlock, BlockState, ContentSettings
 from aiofs.backends.azure.blocks import ID_LENGTH, Base, committed_ids
 from aiofs.backends.azure.conditions import matching, version_of
 from aiofs.backends.azure.container import SLICE, Container
+from aiofs.backends.azure.errors import creating
 from aiofs.backends.azure.formats import FORMAT
 from aiofs.backends.azure.labels import entry_of
 from aiofs.backends.azure.names import is_header
@@ -162,12 +163,14 @@ class AzureSession(WriteSession):
         self._uploads.abandon()
 
     async def _publish(self) -> None:
-        if self._blocks or self._listed or self._size > LARGEST_PUT:
-            await self._stage_first()
-            await self._uploads.results()
-            self._done = await self._container.ask(self._path, self._put_list, settled=self._list_is_there)
-        else:
-            self._done = await self._container.ask(self._path, self._put, settled=self._bytes_are_there)
+        ask = self._container.ask
+        with creating(self._path) if self._match == ABSENT else nullcontext():
+            if self._blocks or self._listed or self._size > LARGEST_PUT:
+                await self._stage_first()
+                await self._uploads.results()
+                self._done = await ask(self._path, self._put_list, settled=self._list_is_there)
+            else:
+                self._done = await ask(self._path, self._put, settled=self._bytes_are_there)
         self._ended = True
         if self._adopted:
             await self._lease.release()
@@ -236,7 +239,10 @@ class AzureSession(WriteSession):
         self._add(BlobBlock(name, BlockState.UNCOMMITTED))
 
         async def upload() -> None:
-            await self._container.ask(self._path, lambda: self._blob.stage_block(name, slices(part), length=len(part)))
+            with creating(self._path):
+                await self._container.ask(
+                    self._path, lambda: self._blob.stage_block(name, slices(part), length=len(part))
+                )
 
         await self._uploads.start(upload())
 
