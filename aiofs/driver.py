@@ -403,6 +403,8 @@ class Leftover:
     """Whether its owner still holds it."""
     token: str
     """How the store finds it again."""
+    stays: str = ""
+    """Why it is only reported, and `sweep` does not remove it, where that is so."""
 
 
 @amounts_to("list", "delete")

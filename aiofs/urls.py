@@ -279,7 +279,7 @@ _FASTDFS_SETTINGS: dict[str, Reading] = {
     "group": str,
     "address_map": _pairs,
     "retired": _words,
-    **dict.fromkeys(("connect_timeout", "network_timeout", "pool_timeout"), float),
+    **dict.fromkeys(("connect_timeout", "network_timeout", "pool_timeout", "log_delay"), float),
     "connections": int,
 }
 _SCHEMES: dict[str, Scheme] = {

@@ -88,7 +88,7 @@ async def _check(drivers: Mapping[str, Driver], kept_by: Driver, *, fix: bool, d
     for name, driver in drivers.items():
         for leftover in left[name]:
             finding = _finding(name, leftover)
-            if fix and not leftover.live:
+            if fix and not leftover.live and not leftover.stays:
                 finding = await _swept(driver, leftover, finding, unfinished=bool(remaining))
             findings.append(finding)
     return [*findings, *remaining]
@@ -160,7 +160,7 @@ def _transaction(unit: str, *, fixed: bool = False) -> Finding:
 
 
 def _finding(store: str, leftover: Leftover) -> Finding:
-    why = "its owner is alive" if leftover.live else ""
+    why = leftover.stays or ("its owner is alive" if leftover.live else "")
     return Finding(
         store, leftover.path, leftover.kind, leftover.live, leftover.holder, leftover.modified, fixed=False, why=why
     )

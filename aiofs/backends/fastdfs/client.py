@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from aiofs.backends.fastdfs.answers import LoggedName, Place
     from aiofs.backends.fastdfs.download import Link
+    from aiofs.backends.fastdfs.members import Members
     from aiofs.backends.fastdfs.payload import Data, Source
     from aiofs.backends.fastdfs.records import GroupInfo, StorageInfo
 
@@ -42,6 +43,7 @@ class ClientOptions(LimitOptions, total=False):
 
     address_map: Mapping[str, str]
     retired: Iterable[str]
+    log_delay: float
 
 
 class FastDFSClient:
@@ -49,8 +51,9 @@ class FastDFSClient:
 
     `trackers` are addresses, `host:port` or `host`. `address_map` says where the storages are for this client if that
     is not where the trackers see them: addresses, with or without port, to such. `retired` names storages, by id or
-    address, that are gone for good: what all others of the group have not got does not exist then. The other options,
-    timeouts and the number of connections, are those of `Limits`.
+    address, that are gone for good: what all others of the group have not got does not exist then. `log_delay` is for
+    how many seconds a new file may be missing in the log of names, which storages write about once a second. The other
+    options, timeouts and the number of connections, are those of `Limits`.
 
     Files have ids, `group1/M00/...`, which the storages choose. A *normal* file never changes; an *appender* can be
     appended to, modified and truncated in place, by one writer at a time: nothing of that is atomic, and a broken
@@ -66,6 +69,7 @@ class FastDFSClient:
         *,
         address_map: Mapping[str, str] | None = None,
         retired: Iterable[str] = (),
+        log_delay: float = 1.5,
         **limits: Unpack[LimitOptions],
     ) -> None:
         named = [trackers] if isinstance(trackers, str) else trackers
@@ -75,6 +79,11 @@ class FastDFSClient:
         self._network = Network(Limits(**limits))
         self._trackers = Trackers(addresses, self._network)
         self._storages = Storages(self._trackers, self._network, address_map or {}, retired)
+        self.members: Members = self._storages.members
+        """The storages of each group, and which of them are retired."""
+        if not log_delay >= 0:
+            raise ValueError(f"log_delay must be 0 or more seconds, not {log_delay!r}")
+        self.log_delay: float = log_delay
         self._name = ",".join(map(str, addresses))
 
     def __repr__(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -12,6 +12,7 @@ from aiofs.backends.fastdfs.ids import FileId, looks_like_id
 from aiofs.backends.fastdfs.images import Images
 from aiofs.backends.fastdfs.index import IDENTITY, Index, Record, check_match, entry_of
 from aiofs.backends.fastdfs.labels import label, read_label
+from aiofs.backends.fastdfs.many import each
 from aiofs.backends.fastdfs.recovery import Recovery
 from aiofs.backends.fastdfs.sessions import AppenderSession, NamedSession
 from aiofs.backends.fastdfs.streams import FileStream, about
@@ -138,13 +139,24 @@ class FastDFSDriver(Driver):
         self, paths: Sequence[str], *, leases: Sequence[Lease] = (), match: str | None = None, missing_ok: bool = False
     ) -> None:
         """Remove names with their files, and files by their ids."""
-        ours = {self._paths[lease]: lease for lease in leases}
-        async with AsyncExitStack() as held:
-            for path in sorted(set(paths) - ours.keys()):
-                ours[path] = await self.lock(path)
-                held.push_async_callback(_give_back, ours[path])
-            files = {path: await self._file_behind(path, match, missing_ok=missing_ok) for path in paths}
-            await finish(self._remove({path: file for path, file in files.items() if file is not None}, ours))
+        held = {self._paths[lease]: lease for lease in leases}
+        ours: dict[str, Lease] = {}
+        files: dict[str, str] = {}
+
+        async def lock(path: str) -> None:
+            ours[path] = await self.lock(path)
+
+        async def look_up(path: str) -> None:
+            file = await self._file_behind(path, match, missing_ok=missing_ok)
+            if file is not None:
+                files[path] = file
+
+        try:
+            await each(sorted(set(paths) - held.keys()), lock)
+            await each(paths, look_up)
+            await finish(self._remove(files, held | ours))
+        finally:
+            await finish(each(ours.values(), lambda lease: lease.release(), all_of_them=True))
 
     async def append(self, path: str, data: bytes, *, durable: bool) -> None:
         """Let one of the package's own files grow."""
@@ -288,11 +300,14 @@ class FastDFSDriver(Driver):
         names = [path for path in files if not looks_like_id(path)]
         if names:
             await self.index.driver.delete(names, leases=[leases[path] for path in names])
-        for path, file in files.items():
+
+        async def remove(path: str) -> None:
             if looks_like_id(path):
-                await self.client.delete(file)
+                await self.client.delete(files[path])
             elif self._keeper_of(path) is None:
-                await self.discard(file)
+                await self.discard(files[path])
+
+        await each(files, remove)
 
     async def _rename(self, moves: Moves, source: str, target: str, leases: tuple[Lease, Lease], moved: Record) -> None:
         replaced = await self.index.get(target)
@@ -316,7 +331,3 @@ def capabilities_over(index: Capabilities | None) -> Capabilities:
         file_and_folder=index.file_and_folder,
         writable=index.writable,
     )
-
-
-async def _give_back(lease: Lease) -> None:
-    await finish(lease.release())

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from aiofs.backends.fastdfs.ids import FileId
-from aiofs.backends.fastdfs.labels import read_label
+from aiofs.backends.fastdfs.many import each, results
+from aiofs.backends.fastdfs.survey import Survey
 from aiofs.driver import Leftover, Sweeps
-from aiofs.errors import Locked, NotFound
+from aiofs.errors import Damaged, Locked, NotFound, Unavailable
+from aiofs.paths import is_reserved
 from aiofs.shield import finish
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 
     from aiofs.backends.fastdfs.driver import FastDFSDriver
     from aiofs.backends.fastdfs.labels import Label
 
+T = TypeVar("T")
+
 _UPLOAD = "upload without a name"
 _IMAGE = "before-image"
-_METADATA = "-m"
+_GONE = "name without a file"
+_NOT_ASKED = "storage that could not be asked"
 
 
 class Recovery:
@@ -30,24 +35,61 @@ class Recovery:
         self._driver = driver
 
     async def leftovers(self, prefix: str) -> AsyncIterator[Leftover]:
-        """Yield the files whose name does not lead to them, then what the index's store has to say."""
-        identity = await self._driver.index.known_identity()
-        images = {file: image async for image, file in self._driver.images.all()}
-        async for file, label in self._labelled():
-            image = images.get(str(file))
-            if not label.path.startswith(prefix):
-                continue
-            if label.index == identity and (image or not await self._is_named(label.path, file)):
-                modified = datetime.fromtimestamp(file.created, UTC)
-                live = await self._is_locked(label.path)
-                yield Leftover(label.path, _IMAGE if image else _UPLOAD, modified, None, live, image or str(file))
+        """Yield the files whose name does not lead to them, names whose file is gone, and storages that could not be
+        asked; then what the index's store has to say.
+        """  # noqa: D205 -- three things, and no one word for them
+        if not is_reserved(prefix):  # of our own names the index has the files
+            async for leftover in self._in_the_cluster(prefix):
+                yield leftover
         sweeps = self._driver.index.driver.offers(Sweeps)
         if sweeps is not None:
             async for leftover in sweeps.leftovers(prefix):
                 yield leftover
 
+    async def _in_the_cluster(self, prefix: str) -> AsyncIterator[Leftover]:
+        identity = await self._driver.index.known_identity()
+        images = {file: image async for image, file in self._driver.images.all()}
+        named = {found[1]: found[0] async for found in results(self._names(prefix), self._look_up) if found is not None}
+        unseen = dict(named)
+        survey = Survey(self._driver.client, self._driver.group)
+
+        async def judge(file: str) -> Leftover | None:
+            found = await survey.label(file)
+            if found is None or found[1].index != identity or not found[1].path.startswith(prefix):
+                return None
+            return await self._judge(file, found[1].path, images.get(file))
+
+        async for leftover in results(_each_of(await _candidates(survey, named, unseen, images)), judge):
+            if leftover is not None:
+                yield leftover
+
+        async def look_for(found: tuple[str, str]) -> Leftover | None:
+            file, path = found
+            if not await survey.is_gone(file) or not await self._is_named(path, FileId.parse(file)):
+                return None
+            why = f"the index leads to {file}, which is gone: restore it from a backup, or remove the name"
+            return Leftover(path, _GONE, None, None, live=False, token=file, stays=why)
+
+        async for leftover in results(_each_of(unseen.items()), look_for):
+            if leftover is not None:
+                yield leftover
+        for storage, reason in sorted(survey.not_asked.items()):
+            why = f"{reason}; start it and look again, or name it in retired= if it is gone for good"
+            yield Leftover(storage, _NOT_ASKED, None, None, live=False, token=storage, stays=why)
+
+    async def _judge(self, file: str, path: str, image: str | None) -> Leftover | None:
+        """Return the leftover that a file with a label of ours is, if it is one."""
+        parsed = FileId.parse(file)
+        if image is None and await self._is_named(path, parsed):
+            return None
+        modified = datetime.fromtimestamp(parsed.created, UTC)
+        live = await self._is_locked(path)
+        return Leftover(path, _IMAGE if image else _UPLOAD, modified, None, live, image or file)
+
     async def sweep(self, leftover: Leftover) -> bool:
         """Remove a leftover unless it is live; return whether it is gone."""
+        if leftover.stays:
+            return False
         if leftover.kind not in {_IMAGE, _UPLOAD}:
             sweeps = self._driver.index.driver.offers(Sweeps)
             return sweeps is not None and await sweeps.sweep(leftover)
@@ -76,52 +118,63 @@ class Recovery:
     async def rebuild(self, identity: str | None) -> int:
         """Give every file whose label bears a name that the index does not know back to it; return how many.
 
+        :raises Unavailable: if a storage could not be asked, which may have newer files of the same names. Nothing
+            is given back then.
         :raises ValueError: if several indexes left files in the cluster, and it is not said whose are meant.
         """
         index = self._driver.index
         identity = identity or await index.known_identity()
-        newest: dict[str, dict[str, tuple[FileId, Label]]] = {}
-        async for file, label in self._labelled():
-            if identity in {None, label.index}:
-                known = newest.setdefault(label.index, {})
-                if label.path not in known or known[label.path][1].written < label.written:
-                    known[label.path] = file, label
+        newest: dict[str, dict[str, tuple[str, Label]]] = {}
+        survey = Survey(self._driver.client, self._driver.group)
+        async for found in results(_each_of(await _candidates(survey, {}, {}, {})), survey.label):
+            if found is not None and identity in {None, found[1].index}:
+                known = newest.setdefault(found[1].index, {})
+                path = found[1].path
+                if path not in known or known[path][1].written < found[1].written:
+                    known[path] = found
+        if survey.not_asked:
+            silent = "; ".join(f"{storage}: {reason}" for storage, reason in sorted(survey.not_asked.items()))
+            raise Unavailable.of(
+                None,
+                "storages that may have newer files could not be asked, so no name was given back. Start them, or name"
+                f" them in retired= if they are gone for good: {silent}",
+            )
         if len(newest) > 1:
             counts = ", ".join(f"{name} ({len(files)} files)" for name, files in sorted(newest.items()))
             raise ValueError(f"several indexes have files in this cluster; say which one is to be rebuilt: {counts}")
+        restored: list[str] = []
+
+        async def restore(path: str) -> None:
+            if await self._restore(path, *files[path]):
+                restored.append(path)
+
         for name, files in newest.items():
             await index.identify_as(name)
-            return sum([await self._restore(path, *found) for path, found in files.items()])
-        return 0
+            await each(files, restore)
+        return len(restored)
 
-    async def _restore(self, path: str, file: FileId, label: Label) -> bool:
+    async def _restore(self, path: str, file: str, label: Label) -> bool:
         lease = await self._driver.lock(path)
         try:
             if await self._driver.index.get(path) is not None:
                 return False
-            await self._driver.index.put(path, str(file), label.metadata, lease, None)
+            await self._driver.index.put(path, file, label.metadata, lease, None)
         finally:
             await finish(lease.release())
         return True
 
-    async def _labelled(self) -> AsyncIterator[tuple[FileId, Label]]:
-        client = self._driver.client
-        for group in await client.groups():
-            if self._driver.group not in {None, group.name} or not group.readable:
-                continue
-            for path_index in range(group.store_paths):
-                async for logged in client.names(group.name, path_index):
-                    if logged.name.endswith(_METADATA):
-                        file = FileId.parse(f"{group.name}/{logged.name.removesuffix(_METADATA)}")
-                        label = await self._label(file)
-                        if label is not None:
-                            yield file, label
+    async def _names(self, prefix: str) -> AsyncGenerator[str]:
+        async for entry in self._driver.index.driver.list(prefix):
+            if not is_reserved(entry.path):
+                yield entry.path
 
-    async def _label(self, file: FileId) -> Label | None:
+    async def _look_up(self, path: str) -> tuple[str, str] | None:
+        """Return a name with the id that it leads to; `None` for one that leads to none, or is gone by now."""
         try:
-            return read_label(await self._driver.client.metadata(str(file)))
-        except NotFound:
+            record = await self._driver.index.get(path)
+        except Damaged:
             return None
+        return None if record is None else (path, str(record.file))
 
     async def _is_named(self, path: str, file: FileId) -> bool:
         record = await self._driver.index.get(path)
@@ -134,3 +187,25 @@ class Recovery:
             return True
         await finish(lease.release())
         return False
+
+
+async def _each_of(items: Iterable[T]) -> AsyncGenerator[T]:
+    for item in items:
+        yield item
+
+
+async def _candidates(
+    survey: Survey, named: Mapping[str, str], unseen: dict[str, str], images: Mapping[str, str]
+) -> list[str]:
+    """Return the files that have metadata, but those that a name leads to; take what is there from `unseen`.
+
+    Images are among them although a name may lead to them. All logs are read before any file is looked at: a storage
+    would not wait for that with the rest of its log.
+    """
+    found: dict[str, None] = {}
+    async with aclosing(survey.files()) as files:
+        async for file, has_metadata in files:
+            unseen.pop(file, None)
+            if has_metadata and (file not in named or file in images):
+                found[file] = None
+    return list(found)

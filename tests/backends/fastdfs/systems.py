@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiofs import FastDFSFileSystem
 from aiofs.driver import Sweeps
@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from servers.fastdfs.cluster import Cluster
 
 
-def over(cluster: Cluster, index: FileLikeSystem | None) -> FastDFSFileSystem:
-    return FastDFSFileSystem(cluster.addresses, index=index, address_map=cluster.address_map, network_timeout=5)
+def over(cluster: Cluster, index: FileLikeSystem | None, **settings: Any) -> FastDFSFileSystem:
+    """A file system over the double, whose logs of names are never late unless a test says so."""
+    settings = {"address_map": cluster.address_map, "network_timeout": 5, "log_delay": 0} | settings
+    return FastDFSFileSystem(cluster.addresses, index=index, **settings)
 
 
 def stored(cluster: Cluster) -> list[bytes]:
