@@ -124,7 +124,7 @@ class FastDFSClient:
             why = ProtocolError(
                 f"{file.size} bytes with checksum {file.crc32}, not {payload.size} with {payload.crc32}"
             )
-            raise Damaged.of(stored, "the storage received other bytes than were sent") from why
+            raise Damaged.of(stored, f"{file.source} received other bytes than were sent") from why
         return stored
 
     async def upload_slave(
@@ -187,7 +187,8 @@ class FastDFSClient:
         try:
             return await self._storages.ask(file, wire.regenerate(file), patience=patience)
         except NotAccepted as error:
-            raise Unsupported.of(file_id, "these servers cannot make a normal file of an appender") from error
+            reason = f"these servers cannot make a normal file of an appender: {error.strerror}"
+            raise Unsupported.of(file_id, reason) from error
 
     async def download(
         self, file_id: str, start: int = 0, stop: int | None = None, *, size: int | None = None
@@ -312,10 +313,12 @@ class FastDFSClient:
         are about metadata.
         """
         if storage is None:
-            active = [known for known in await self.storages(group) if known.state == "ACTIVE"]
+            known = await self.members.of(group)
+            active = [member.address for member in known if member.is_up]
             if not active:
-                raise Unavailable.of(None, f"group {group!r} has no storage that is up")
-            address = Address(active[0].ip, active[0].port)
+                states = ", ".join(f"{member.address} is {member.state}" for member in known)
+                raise Unavailable.of(None, f"group {group!r} has no storage that is up: {states}")
+            address = active[0]
         else:
             address = Address.parse(storage, STORAGE_PORT)
         async for logged in logged_names(self._storages.reach(address), group, path_index):

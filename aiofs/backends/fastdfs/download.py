@@ -79,8 +79,9 @@ class Download:
         if self._crc32 is not None:
             self._sum = zlib.crc32(data, self._sum)
         if not self._left:
+            sender = None if self._link is None else self._link.server.address
             self._let_go(in_step=True)
-            self._check()
+            self._check(sender)
         return data
 
     async def read(self) -> bytes:
@@ -130,10 +131,11 @@ class Download:
                 link.connection.finish()
             link.server.give_back(link.connection)
 
-    def _check(self) -> None:
+    def _check(self, sender: Address | None) -> None:
         if self._crc32 is not None and self._crc32 != self._sum:
             why = ProtocolError(f"the checksum is {self._sum:08x}, not {self._crc32:08x}")
-            raise Damaged.of(str(self._file), "the bytes are not those that the file's name is about") from why
+            reason = f"{sender} sent other bytes than those that the file's name is about"
+            raise Damaged.of(str(self._file), reason) from why
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while data := await self.chunk():

@@ -104,7 +104,8 @@ class FastDFSDriver(Driver):
                 if newer.file == record.file:
                     if isinstance(error, Unavailable):
                         raise
-                    raise Damaged.of(path, f"the index leads to {record.file}, which is not there") from error
+                    reason = f"the index leads to {record.file}, which is not there: {error.strerror}"
+                    raise Damaged.of(path, reason) from error
                 record = newer
             else:
                 return stream

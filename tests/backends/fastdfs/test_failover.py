@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
 
 import pytest
@@ -41,10 +42,22 @@ async def test_all_trackers_down_and_back(pair: Cluster, paired: FastDFSClient) 
         await paired.read(stored)
     assert isinstance(caught.value, ConnectionError)
     assert caught.value.retryable
+    assert caught.value.errno == errno.ECONNREFUSED
+    assert all(address in str(caught.value) for address in pair.addresses)
     with pytest.raises(Unreachable):
         await paired.upload(b"y")
     await pair.tracker_listeners[1].start()
     assert await paired.read(stored) == b"x"
+
+
+async def test_storage_that_is_given_as_a_tracker_is_told_so(cluster: Cluster) -> None:
+    address = f"127.0.0.1:{cluster.storage.port}"
+    async with FastDFSClient(address) as client:
+        for question in (client.query_store, client.groups, lambda: client.upload(b"x")):
+            with pytest.raises(OSError, match="it may be a storage") as caught:
+                await question()
+            assert caught.value.errno == errno.EINVAL
+            assert address in str(caught.value)
 
 
 async def test_client_stays_with_the_tracker_that_answers(pair: Cluster, paired: FastDFSClient) -> None:
@@ -202,5 +215,6 @@ async def test_full_cluster(cluster: Cluster, client: FastDFSClient) -> None:
 async def test_timeout_of_a_connect(cluster: Cluster) -> None:
     silent = {"10.0.1.1": "[100::1]:23000"}  # the prefix that routers discard
     async with FastDFSClient(cluster.addresses, address_map=silent, connect_timeout=0.05) as client:
-        with pytest.raises(Unreachable):
+        with pytest.raises(Unreachable, match=r"\[100::1\]:23000") as caught:
             await client.upload(b"x")
+        assert caught.value.errno in {errno.ETIMEDOUT, errno.ENETUNREACH}

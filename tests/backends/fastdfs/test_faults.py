@@ -45,6 +45,8 @@ class Field:
                 assert isinstance(error, _EXPECTED[fault.kind]), repr(error)
                 assert error.errno
                 assert error.__cause__ is not None
+                if fault.kind != "spoil":  # a spoilt answer may name another server
+                    assert f"127.0.0.1:{self.listener.port}" in str(error)
             elif error is None:
                 assert self.listener.fault is not None or fault.kind == "spoil", f"no error after {fault}"
                 assert self.exchange.right(result) or (fault.kind == "spoil" and not self.exchange.checked)

@@ -64,6 +64,7 @@ async def test_status_of_a_storage(client: FastDFSClient, cluster: Cluster, exch
         with pytest.raises(kind) as caught:
             await exchange.act(client, file)
         assert caught.value.errno == code
+        assert f"127.0.0.1:{cluster.storage.port}" in str(caught.value)
         assert caught.value.__cause__ is not None
         about_none = {"upload", "upload_appender", "names", "active_test"}
         assert caught.value.filename == (None if exchange.name in about_none else file)
@@ -80,6 +81,7 @@ async def test_status_of_a_tracker(client: FastDFSClient, cluster: Cluster, exch
     with pytest.raises(kind) as caught:
         await exchange.act(client, file)
     assert caught.value.errno == code
+    assert cluster.addresses[0] in str(caught.value)
     cluster.tracker.instead.clear()
     await still_right(client, cluster)
 
