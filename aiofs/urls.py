@@ -279,7 +279,8 @@ _FASTDFS_SETTINGS: dict[str, Reading] = {
     "group": str,
     "address_map": _pairs,
     "retired": _words,
-    **dict.fromkeys(("connect_timeout", "network_timeout", "pool_timeout", "log_delay"), float),
+    "base_url": str,
+    **dict.fromkeys(("connect_timeout", "network_timeout", "pool_timeout", "log_delay", "token_ttl"), float),
     "connections": int,
 }
 _SCHEMES: dict[str, Scheme] = {

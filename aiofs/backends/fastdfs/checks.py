@@ -15,6 +15,7 @@ _LONGEST_VALUE = 256
 _MOST_METADATA = 200_000
 _SHORTEST_NAME = 44
 _LARGEST = (1 << 63) - 1
+_LAST_STORE_PATH = 127
 _SEPARATORS = "\x00\x01\x02"
 
 
@@ -87,3 +88,13 @@ def check_offset(offset: int) -> int:
     if not 0 <= offset <= _LARGEST:
         raise ValueError(f"no file has an offset or a size of {offset}")
     return offset
+
+
+def check_store_path(index: int | None) -> int | None:
+    """Return the number of a store path if a storage can have it; -1 lets the storage choose.
+
+    :raises ValueError: if none can.
+    """
+    if index is not None and not -1 <= index <= _LAST_STORE_PATH:
+        raise ValueError(f"store_path_index must be between -1 and {_LAST_STORE_PATH}, not {index!r}")
+    return index

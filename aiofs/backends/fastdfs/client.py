@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Self, Unpack
 
 from aiofs.backends.fastdfs import wire
@@ -13,9 +14,12 @@ from aiofs.backends.fastdfs.checks import (
     check_metadata,
     check_offset,
     check_prefix,
+    check_store_path,
 )
+from aiofs.backends.fastdfs.conf import read_conf
 from aiofs.backends.fastdfs.download import Download, begin
 from aiofs.backends.fastdfs.ids import FileId
+from aiofs.backends.fastdfs.links import Links
 from aiofs.backends.fastdfs.listing import logged_names
 from aiofs.backends.fastdfs.payload import Payload
 from aiofs.backends.fastdfs.placing import store
@@ -24,9 +28,11 @@ from aiofs.backends.fastdfs.refusals import NotAccepted
 from aiofs.backends.fastdfs.storages import Storages
 from aiofs.backends.fastdfs.trackers import Trackers
 from aiofs.errors import Damaged, NotFound, Unavailable, Unsupported
+from aiofs.shield import finish
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterable, Mapping
+    from os import PathLike
 
     from aiofs.backends.fastdfs.answers import LoggedName, Place
     from aiofs.backends.fastdfs.download import Link
@@ -44,6 +50,9 @@ class ClientOptions(LimitOptions, total=False):
     address_map: Mapping[str, str]
     retired: Iterable[str]
     log_delay: float
+    base_url: str
+    secret: str
+    token_ttl: float
 
 
 class FastDFSClient:
@@ -52,8 +61,9 @@ class FastDFSClient:
     `trackers` are addresses, `host:port` or `host`. `address_map` says where the storages are for this client if that
     is not where the trackers see them: addresses, with or without port, to such. `retired` names storages, by id or
     address, that are gone for good: what all others of the group have not got does not exist then. `log_delay` is for
-    how many seconds a new file may be missing in the log of names, which storages write about once a second. The other
-    options, timeouts and the number of connections, are those of `Limits`.
+    how many seconds a new file may be missing in the log of names, which storages write about once a second.
+    `base_url`, `secret` and `token_ttl` are for `url`. The other options, timeouts and the number of connections, are
+    those of `Limits`.
 
     Files have ids, `group1/M00/...`, which the storages choose. A *normal* file never changes; an *appender* can be
     appended to, modified and truncated in place, by one writer at a time: nothing of that is atomic, and a broken
@@ -70,6 +80,9 @@ class FastDFSClient:
         address_map: Mapping[str, str] | None = None,
         retired: Iterable[str] = (),
         log_delay: float = 1.5,
+        base_url: str | None = None,
+        secret: str | None = None,
+        token_ttl: float = 0,
         **limits: Unpack[LimitOptions],
     ) -> None:
         named = [trackers] if isinstance(trackers, str) else trackers
@@ -84,7 +97,20 @@ class FastDFSClient:
         if not log_delay >= 0:
             raise ValueError(f"log_delay must be 0 or more seconds, not {log_delay!r}")
         self.log_delay: float = log_delay
+        self._links = Links(base_url, secret, token_ttl)
         self._name = ",".join(map(str, addresses))
+
+    @classmethod
+    def from_conf(cls, path: str | PathLike[str], **options: Unpack[ClientOptions]) -> Self:
+        """Make a client from a `client.conf` of FastDFS: its trackers, timeouts, and what makes tokens of URLs.
+
+        `options` go before what it says. Settings for other programs are passed over. The file is read at once: call
+        this before the event loop runs, or in a thread.
+
+        :raises OSError: if the file, or one that it includes, cannot be read.
+        :raises ValueError: if it names no tracker, or a value of it cannot be meant.
+        """
+        return cls(**{**read_conf(path), **options})
 
     def __repr__(self) -> str:
         return f"<FastDFSClient {self._name}>"
@@ -99,6 +125,8 @@ class FastDFSClient:
         extension: str = "",
         group: str | None = None,
         appender: bool = False,
+        metadata: Mapping[str, str] | None = None,
+        store_path_index: int | None = None,
     ) -> str:
         """Store a new file and return its id. It exists for others only when all bytes are stored.
 
@@ -106,17 +134,27 @@ class FastDFSClient:
         be given. Where a storage fails, the file goes to another one if its bytes can be sent again: bytes and what
         a function returns can. The id of a normal file is checked against what was sent.
 
+        `store_path_index` says on which of its paths the storage puts the file, by default where the tracker wants it.
+        `metadata` takes a second request; where that fails the file is removed again.
+
         :raises Unavailable: if no storage of the group is up.
         :raises NoSpace: if none has space.
         :raises Damaged: if the storage received something else.
         """
         payload = Payload(data, size)
         check_extension(extension)
+        check_metadata(metadata or {})
+        check_store_path(store_path_index)
         stored = await store(
             self._trackers,
             self._storages,
             group if group is None else check_group(group),
-            lambda path_index: wire.upload(path_index, payload.size, extension, appender=appender),
+            lambda path_index: wire.upload(
+                path_index if store_path_index is None else store_path_index,
+                payload.size,
+                extension,
+                appender=appender,
+            ),
             payload,
         )
         file = FileId.parse(stored)
@@ -125,6 +163,8 @@ class FastDFSClient:
                 f"{file.size} bytes with checksum {file.crc32}, not {payload.size} with {payload.crc32}"
             )
             raise Damaged.of(stored, f"{file.source} received other bytes than were sent") from why
+        if metadata:
+            await self._describe(stored, metadata)
         return stored
 
     async def upload_slave(
@@ -268,6 +308,19 @@ class FastDFSClient:
         file = FileId.parse(file_id)
         await self._storages.ask(file, wire.set_metadata(file, check_metadata(metadata), merge=merge))
 
+    def url(self, file_id: str, *, secret: str | None = None, ttl: float | None = None) -> str:
+        """Return the URL of a file behind the web servers of the cluster. Nobody is asked whether there is such a file.
+
+        It begins with the client's `base_url`, by default the address of the storage that made the file. With a
+        `secret`, by default the client's, it ends with a token and the time of the token, which the web servers check
+        (`http.anti_steal` in their configuration). They take it for their own `token_ttl` from that time on, which is
+        now, or with `ttl` so many seconds ahead; if the client knows their `token_ttl`, the URL is good for `ttl`
+        seconds from now.
+
+        :raises ValueError: if there is no secret for a `ttl`, or no base for an id with the number of a storage.
+        """
+        return self._links.url(FileId.parse(file_id), secret, ttl)
+
     # The cluster
 
     async def query_store(self, group: str | None = None) -> Place:
@@ -340,6 +393,15 @@ class FastDFSClient:
 
     async def __aexit__(self, *_exc: object) -> None:
         await self.aclose()
+
+    async def _describe(self, stored: str, metadata: Mapping[str, str]) -> None:
+        """Give a new file its metadata, or remove it."""
+        try:
+            await self.set_metadata(stored, metadata)
+        except BaseException:
+            with suppress(OSError):
+                await finish(self.delete(stored))
+            raise
 
     async def _begin_download(self, file: FileId, start: int, length: int) -> Download:
         if file.kind != "normal":

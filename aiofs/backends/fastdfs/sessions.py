@@ -95,14 +95,17 @@ class NamedSession(WriteSession):
     async def _upload(self) -> str:
         if self._file is None:
             identity = await self._driver.index.identity()
-            self._file = await self._send()
-            await self._driver.client.set_metadata(self._file, label(identity, self._path, self._metadata))
+            self._file = await self._send(label(identity, self._path, self._metadata))
         return self._file
 
-    async def _send(self) -> str:
+    async def _send(self, metadata: Mapping[str, str]) -> str:
         upload = asyncio.ensure_future(
             self._driver.client.upload(
-                self._pieces, self._spool.size, extension=_extension(self._path), group=self._driver.group
+                self._pieces,
+                self._spool.size,
+                extension=_extension(self._path),
+                group=self._driver.group,
+                metadata=metadata,
             )
         )
         try:
