@@ -178,6 +178,7 @@ NOT_SAID = {  # why no URL says it
     "secret_key": "a secret",
     "session_token": "a secret",
     "customer_key": "a secret",
+    "secret": "a secret",
 }
 
 
