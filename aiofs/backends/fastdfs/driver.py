@@ -130,9 +130,10 @@ class FastDFSDriver(Driver):
         told.texts("metadata")
         if not looks_like_id(file):
             raise told.wrong("version", f"{file!r} is no file id")
-        if await self.index.get(path) is None and not await self.client.exists(file):
-            return EndedSession(self, path)  # it was published, and somebody removed it since
-        await self._check_label(told, path, file)
+        with about(path):
+            if await self.index.get(path) is None and not await self.client.exists(file):
+                return EndedSession(self, path)  # it was published, and somebody removed it since
+            await self._check_label(told, path, file)
         lease = await self.lock(path)
         return NamedSession.resumed(self, token, lease)
 
