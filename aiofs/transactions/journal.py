@@ -2,9 +2,11 @@
 
 A transaction has one log, below `.aiofs-journal/`, named by its number and removed when it ended. A log is lines:
 
-    aiofs-journal/1 CHECKSUM {"do": ...}
+    aiofs-journal/2 CHECKSUM {"do": ...}
 
-`1` is the version of the format; CHECKSUM is a BLAKE2b of 8 bytes, in hexadecimal digits, of the JSON that follows.
+`2` is the number of the format; a number, or a kind of line, that is not known is refused. 2.0.0a1 wrote `1`, which is
+read in the same way: it knew no properties of files, and what stores had prepared bore no number of its own.
+CHECKSUM is a BLAKE2b of 8 bytes, in hexadecimal digits, of the JSON that follows.
 What the lines say, in the order in which they may come:
 
     open     who began, when, and over which stores                     nothing was done yet
@@ -48,9 +50,10 @@ if TYPE_CHECKING:
     from aiofs.driver import Driver, Entry, Lease, WriteSession
     from aiofs.transactions.records import Record
 
-VERSION = 1
+VERSION = 2
 STEP = 1 << 18
 _MARK = f"aiofs-journal/{VERSION}"
+_KNOWN = frozenset({_MARK, "aiofs-journal/1"})
 _UNIT = re.compile(rf"{re.escape(FOLDER)}/([0-9a-f]{{32}})\.")
 _NUMBER = re.compile(r"[0-9]{6,9}")
 
@@ -270,8 +273,10 @@ def _decode_line(line: bytes, name: str) -> Record | None:
     checksum, _, body = rest.partition(b" ")
     if _checksum(body) != checksum:
         return None
-    if mark != _MARK.encode():
-        raise Unsupported.of(name, f"this journal is of version {mark.decode(errors='replace')!r}, not {_MARK!r}")
+    told = mark.decode(errors="replace")
+    if told not in _KNOWN:
+        reason = f"this journal has the format {told!r}, and this version of aiofs knows {_MARK!r}: use the newer one"
+        raise Unsupported.of(name, reason)
     try:
         record: object = json.loads(body)
     except (ValueError, RecursionError) as error:

@@ -135,7 +135,7 @@ async def forge(fs: FileSystem, change: Callable[[list[dict[str, Any]]], list[by
         await lease.release()
 
 
-def line(body: bytes, mark: bytes = b"aiofs-journal/1") -> bytes:
+def line(body: bytes, mark: bytes = b"aiofs-journal/2") -> bytes:
     checksum = hashlib.blake2b(body, digest_size=8).hexdigest().encode()
     return b"\n%s %s %s\n" % (mark, checksum, body)
 

@@ -55,8 +55,8 @@ def test_every_changed_byte_is_found() -> None:
 
 
 def test_a_newer_version_is_not_guessed_at() -> None:
-    line = encode(RECORDS[0]).replace(b"aiofs-journal/1", b"aiofs-journal/2")
-    with pytest.raises(aiofs.Unsupported, match="aiofs-journal/2"):
+    line = encode(RECORDS[0]).replace(b"aiofs-journal/2", b"aiofs-journal/3")
+    with pytest.raises(aiofs.Unsupported, match="aiofs-journal/3"):
         decode(line, "log")
 
 
