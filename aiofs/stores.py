@@ -12,7 +12,7 @@ from aiofs.paths import check_folder, under
 if TYPE_CHECKING:
     import os
     from collections.abc import AsyncIterable, Iterable
-    from typing import Literal, Unpack
+    from typing import Unpack
 
     from redis.asyncio import Redis, RedisCluster
 
@@ -147,7 +147,8 @@ class AzureFileSystem(FileSystem):
         container: str,
         *,
         account_url: str | None = None,
-        credential: Literal["environment", "default", "anonymous"] = "environment",
+        anonymous: bool = False,
+        identity: bool = False,
         lease: int = 30,
         timeout: float = 60,
     ) -> AzureFileSystem:
@@ -156,14 +157,16 @@ class AzureFileSystem(FileSystem):
         The account: `account_url`, else `AZURE_STORAGE_CONNECTION_STRING`, `AZURE_STORAGE_ACCOUNT_URL` or
         `AZURE_STORAGE_ACCOUNT`. The credential: `AZURE_STORAGE_KEY`, `AZURE_STORAGE_SAS_TOKEN`, or what azure-identity
         finds where the environment tells of an identity (`AZURE_CLIENT_ID` and its like), or none, which reads what is
-        public. "default" always asks azure-identity, "anonymous" shows no credential.
+        public. With `identity`, azure-identity is always asked; with `anonymous`, no credential is shown.
 
-        :raises ValueError: if the environment names no account.
+        :raises ValueError: if the environment names no account, or for both.
         :raises ImportError: if azure-identity is needed and not installed.
         """
         from aiofs.backends.azure.environment import settings  # noqa: PLC0415 -- loaded when used, like every driver
 
-        return cls(container, **settings(account_url, credential), lease=lease, timeout=timeout)
+        return cls(
+            container, **settings(account_url, anonymous=anonymous, identity=identity), lease=lease, timeout=timeout
+        )
 
 
 class FastDFSFileSystem(FileSystem):

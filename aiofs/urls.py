@@ -11,8 +11,7 @@
 
 Every setting of a constructor is a parameter but for secrets, callables, and clients that are lent. A URL within
 another has its `&`, `#` and `%` percent-encoded; several values are joined by commas. Credentials come from the
-environment or the store's own chain, never from the URL (but Redis has them there by custom); `credential=` of an Azure
-URL says where from: `environment`, `default` (azure-identity's) or `anonymous`.
+environment or the store's own chain, never from the URL (but Redis has them there by custom).
 """
 
 from __future__ import annotations
@@ -273,7 +272,12 @@ _S3_SETTINGS: dict[str, Reading] = {
     **dict.fromkeys(("anonymous", "requester_pays", "direct"), _flag),
     "locks": connect,
 }
-_AZURE_SETTINGS: dict[str, Reading] = {"account_url": str, "credential": str, "lease": int, "timeout": float}
+_AZURE_SETTINGS: dict[str, Reading] = {
+    **dict.fromkeys(("anonymous", "identity"), _flag),
+    "account_url": str,
+    "lease": int,
+    "timeout": float,
+}
 _FASTDFS_SETTINGS: dict[str, Reading] = {
     "index": connect,
     "group": str,

@@ -112,7 +112,7 @@ def test_bad_mode_is_refused_at_the_call() -> None:
     [
         ("s3://bucket?speed=high", "unknown parameter 'speed'; known: addressing"),
         ("s3://key:hunter2@bucket/", "credentials belong in the environment"),
-        ("redis://127.0.0.1:1/0?colour=red", "unknown parameter 'colour'; known: chunked"),
+        ("redis://127.0.0.1:1/0?colour=red", "unknown parameter 'colour'; known: chunk_size"),
         ("fastdfs://127.0.0.1:1", "needs index=URL"),
         ("s3:///x", "names no bucket"),
         ("azure://", "names no container"),
@@ -172,6 +172,7 @@ NOT_SAID = {  # why no URL says it
     "session": "lent",
     "close_index": "what a URL names is closed with its file system",
     "close_locks": "what a URL names is closed with its file system",
+    "credential": "a secret",
     "credentials": "a callable",
     "connection_string": "a secret",
     "access_key": "a secret",

@@ -28,7 +28,7 @@ from aiofs.backends.azure.signing import signed_url
 from aiofs.backends.azure.streams import SMALLEST_RANGE, open_stream
 from aiofs.backends.azure.sweeping import Sweeper, locks
 from aiofs.driver import ABSENT, Capabilities, Driver, Entry, Lease, ReadStream, WriteSession
-from aiofs.errors import Conflict, NotFound, Unsupported
+from aiofs.errors import AccessDenied, Conflict, NotFound, Unsupported
 from aiofs.sessions import EndedSession, together, whole_part
 from aiofs.tokens import Token
 
@@ -73,7 +73,7 @@ class AzureDriver(Sweeper, History, Driver):
     async def stat(self, path: str) -> Entry:
         """Describe the blob; its tags, if it has any and they may be read, are another request."""
         properties = await self._container.ask(path, self._container.blob(path).get_blob_properties)
-        with suppress(NotPermitted):
+        with suppress(AccessDenied):
             return entry_of(path, properties, await tags_of(self._container, path, properties))
         return entry_of(path, properties)
 

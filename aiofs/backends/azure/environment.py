@@ -14,26 +14,25 @@ _KEYS = ("AZURE_STORAGE_KEY", "AZURE_STORAGE_ACCOUNT_KEY")
 _SIGNATURES = ("AZURE_STORAGE_SAS_TOKEN",)
 _IDENTITIES = ("AZURE_CLIENT_ID", "AZURE_FEDERATED_TOKEN_FILE", "IDENTITY_ENDPOINT", "MSI_ENDPOINT")
 """What azure-identity's default credential finds in the environment of a program that has an identity."""
-WAYS = ("environment", "default", "anonymous")
 
 
-def settings(account_url: str | None, way: str) -> dict[str, Any]:
+def settings(account_url: str | None, *, anonymous: bool, identity: bool) -> dict[str, Any]:
     """Return the `connection_string`, or the `account_url` and `credential`, that the environment gives.
 
     :raises ValueError: if it names no account.
     :raises ImportError: if azure-identity is needed and not installed.
     """
-    if way not in WAYS:
-        raise ValueError(f"credential {way!r}: it says where credentials come from, one of {', '.join(WAYS)}")
+    if anonymous and identity:
+        raise ValueError("anonymous= shows no credential, and identity= shows one: leave out either")
     string = os.environ.get("AZURE_STORAGE_CONNECTION_STRING")
-    if string and account_url is None and way == "environment":
+    if string and account_url is None and not (anonymous or identity):
         return {"connection_string": string}
     if account_url is None:
         account_url = os.environ.get("AZURE_STORAGE_ACCOUNT_URL") or _url_of(_first(_ACCOUNTS))
     if account_url is None:
         known = "AZURE_STORAGE_CONNECTION_STRING, AZURE_STORAGE_ACCOUNT_URL or AZURE_STORAGE_ACCOUNT"
         raise ValueError(f"azure URL needs account_url=, or {known} in the environment")
-    return {"account_url": account_url, "credential": _credential(way)}
+    return {"account_url": account_url, "credential": None if anonymous else _credential(identity)}
 
 
 def default_identity() -> AsyncTokenCredential:
@@ -45,15 +44,12 @@ def default_identity() -> AsyncTokenCredential:
     return made
 
 
-def _credential(way: str) -> Any:
-    if way == "anonymous":
-        return None
-    if way == "environment":
-        given = _first(_KEYS) or _first(_SIGNATURES)
-        if given is not None or _first(_IDENTITIES) is None:
-            return given
-    _identity()  # so that what is not installed is said now, not by the first request
-    return default_identity
+def _credential(identity: bool) -> Any:
+    given = None if identity else _first(_KEYS) or _first(_SIGNATURES)
+    if given is None and (identity or _first(_IDENTITIES)):
+        _identity()  # so that what is not installed is said now, not by the first request
+        return default_identity
+    return given
 
 
 def _identity() -> Any:

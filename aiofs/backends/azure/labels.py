@@ -117,7 +117,7 @@ def entry_of(path: str, properties: BlobProperties, tags: Mapping[str, str] | No
 async def tags_of(container: Container, path: str, properties: BlobProperties) -> dict[str, str]:
     """Return the tags of a blob, for which a request is made only if there are any.
 
-    :raises NotPermitted: if they may not be read.
+    :raises AccessDenied: if they may not be read.
     """
     if not properties.tag_count:
         return {}

@@ -127,7 +127,7 @@ async def test_reading_without_credentials(
     raw.set_container_access_policy({}, public_access="container")
     url = f"azure://{azurite.container}?account_url={azurite.url}"
     monkeypatch.setenv("AZURE_STORAGE_KEY", "d3Jvbmc=")
-    for where in (f"{url}&credential=anonymous", url):
+    for where in (f"{url}&anonymous=true", url):
         async with aiofs.connect(where) as reader:
             assert await reader.read_bytes("file") == b"public"
             assert await reader.ls() == ["file"]
@@ -150,7 +150,7 @@ async def test_by_url_with_an_identity(
     account = azurite_with_tokens
     url = f"azure://{account.container}/folder?account_url={account.url}"
     if variable is None:
-        url += "&credential=default"
+        url += "&identity=true"
     else:
         monkeypatch.setenv(variable, "us")
     fs = aiofs.connect(url)
@@ -203,9 +203,9 @@ async def test_what_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "name.blob.core.windows.net" in str(fs.driver)
     monkeypatch.setitem(sys.modules, "azure.identity.aio", None)
     with pytest.raises(ImportError, match="pip install azure-identity"):
-        aiofs.connect("azure://container?credential=default")
-    with pytest.raises(ValueError, match="environment, default, anonymous"):
-        aiofs.connect("azure://container?credential=secret")
+        aiofs.connect("azure://container?identity=true")
+    with pytest.raises(ValueError, match="leave out either"):
+        aiofs.connect("azure://container?identity=true&anonymous=true")
 
 
 def test_a_token_is_not_sent_without_tls() -> None:
