@@ -100,7 +100,7 @@ class CachedOpener:
         try:
             return self._open_at(base, _spelled(path), self._place_below)
         finally:
-            os.close(base)
+            _close_place(base)
 
     def _open_known(self, name: bytes) -> Found | None:
         """Open what was a regular file a moment ago, without the detour.
@@ -130,7 +130,7 @@ class CachedOpener:
         except OSError:
             return None
         finally:
-            os.close(place)
+            _close_place(place)
 
     def _look(self, descriptor: int) -> tuple[Device, int] | None:
         """Return device and size of a regular file whose bytes can be had without a thread; None of anything else."""
@@ -144,6 +144,12 @@ class CachedOpener:
     def close(self) -> None:
         """Let go of the view of this process's descriptors."""
         os.close(self._descriptors)
+
+
+def _close_place(descriptor: int) -> None:
+    """Close what was only looked at: an error of that is no reason to lose what was opened by it."""
+    with suppress(OSError):
+        os.close(descriptor)
 
 
 def _spelled(path: str | bytes) -> bytes:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
 from aiofs.backends.osfiles import snapshots, sweeping
 from aiofs.backends.osfiles.errors import told_of
+from aiofs.backends.osfiles.facts import check_match, entry_of, parents_of, version_of
 from aiofs.backends.osfiles.listing import walk
 from aiofs.backends.osfiles.root import Root
-from aiofs.backends.osfiles.staging import Stage, check_match, entry_of, parents_of, refuse_locked, version_of
+from aiofs.backends.osfiles.staging import Stage, refuse_locked
 from aiofs.backends.osfiles.streams import OSRemoval, OSSession, OSStream, copy_bytes
 from aiofs.driver import Capabilities, Driver, Entry, Lease, Leftover, ReadStream, WriteSession
 from aiofs.errors import Conflict, IsAFolder, NotAFolder, NotFound
@@ -230,7 +231,7 @@ class OSDriver(Driver):
         """Return whether the file is there; raise if it may not be removed."""
         try:
             with told_of(path), _missing_below_files(path), self._root.place(path, follow=False) as place:
-                refuse_locked(place, held)
+                refuse_locked(self._root, place, held)
                 status = place.status()
                 if status is None:
                     raise NotFound.of(path)
@@ -247,9 +248,10 @@ class OSDriver(Driver):
         stream = self._open(source, 0, 0, None)
         try:
             with told_of(target):
+                stage.close_to_others(but_for=os.fstat(stream.fd).st_mode)
                 stage.empty()
                 copy_bytes(stream.fd, stage.fd, 0, stream.entry.size or 0, 0)
-                stage.seal(like=os.fstat(stream.fd), durable=self._durable)
+                stage.seal(like=stream.fd, durable=self._durable)
                 return stage.publish(match, durable=self._durable)
         finally:
             stream.abandon()

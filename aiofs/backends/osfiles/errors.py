@@ -17,6 +17,7 @@ from aiofs.errors import (
     NotFound,
     TooLarge,
     Unavailable,
+    place,
 )
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ def told_of(path: str) -> Iterator[None]:
     """Make errors in the block tell of `path`, not of the staging file or segment where they arose."""
     try:
         yield
-    except AiofsError:
+    except AiofsError as error:
+        place(error, path)
         raise
     except OSError as error:
         kind = _ERRORS.get(error.errno or 0, AiofsError)

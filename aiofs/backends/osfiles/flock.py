@@ -6,6 +6,8 @@ import os
 import sys
 from contextlib import suppress
 
+from aiofs.errors import Unsupported
+
 if sys.platform == "win32":
     import msvcrt
 
@@ -22,11 +24,20 @@ else:
     import fcntl
 
     def try_lock(fd: int) -> bool:
-        """Lock the open file; return whether nobody else had it."""
+        """Lock the open file; return whether nobody else had it.
+
+        :raises Unsupported: if the file system keeps no locks.
+        """
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
+        except OSError as error:
+            reason = (
+                f"the file system keeps no locks (flock: {error.strerror}): give locks=, another file system that "
+                "keeps them (a RedisFileSystem, say)"
+            )
+            raise Unsupported(error.errno, reason) from error
         return True
 
 

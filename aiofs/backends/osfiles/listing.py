@@ -8,8 +8,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from aiofs.backends.osfiles.errors import told_of
+from aiofs.backends.osfiles.facts import entry_of
 from aiofs.backends.osfiles.root import is_file
-from aiofs.backends.osfiles.staging import entry_of
 from aiofs.driver import Entry
 from aiofs.errors import AccessDenied
 from aiofs.paths import RESERVED, under

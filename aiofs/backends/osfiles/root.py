@@ -68,13 +68,13 @@ class Place:
         try:
             os.fsync(readable)
         finally:
-            os.close(readable)
+            close_folder(readable)
 
     def close(self) -> None:
         """Close the folder. Harmless when done twice."""
-        if self.fd is not None:
-            os.close(self.fd)
-            self.fd = None
+        fd, self.fd = self.fd, None
+        if fd is not None:
+            close_folder(fd)
 
 
 class Root:
@@ -134,7 +134,7 @@ class Root:
             yield folder
         finally:
             if isinstance(folder, int):
-                os.close(folder)
+                close_folder(folder)
 
     def prune(self, folders: Sequence[str]) -> None:
         """Remove the folders, the last first, as long as they are empty (or gone already)."""
@@ -204,7 +204,7 @@ class _Walk:
             fd = self._open.pop()
         finally:
             for folder in self._open:
-                os.close(folder)
+                close_folder(folder)
         return Place(self._path, fd, leaf, self._made)
 
     def _enter_root(self) -> int:
@@ -230,7 +230,7 @@ class _Walk:
     def _leave(self) -> None:
         if len(self._open) == 1:
             raise AccessDenied.of(self._path, "a link leads out of the root")
-        os.close(self._open.pop())
+        close_folder(self._open.pop())
         self._names.pop()
 
     def _enter(self, segment: str) -> None:
@@ -282,6 +282,12 @@ class _Walk:
 def _readable(folder: int) -> int:
     """Return the folder that is open to be walked through, opened to be read as well."""
     return os.open(".", os.O_RDONLY | _FOLDER, dir_fd=folder)
+
+
+def close_folder(fd: int) -> None:
+    """Close a folder. Nothing was written through it, so an error says nothing; and it is closed all the same."""
+    with suppress(OSError):
+        os.close(fd)
 
 
 def is_file(status: os.stat_result | None) -> bool:

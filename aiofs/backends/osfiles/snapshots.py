@@ -12,17 +12,19 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from aiofs.backends.osfiles import locking
+from aiofs.backends.osfiles.attributes import keep_attributes, owner_of
+from aiofs.backends.osfiles.facts import check_match, entry_of, parents_of
+from aiofs.backends.osfiles.names import BEFORE
 from aiofs.backends.osfiles.root import is_file
-from aiofs.backends.osfiles.staging import Stage, check_match, entry_of, parents_of
+from aiofs.backends.osfiles.staging import Stage
 from aiofs.backends.osfiles.streams import copy_bytes
-from aiofs.errors import Conflict, NotAFolder, NotFound, StoreMissing
-from aiofs.paths import RESERVED
+from aiofs.errors import AccessDenied, Conflict, NotAFolder, NotFound, StoreMissing
 
 if TYPE_CHECKING:
     from aiofs.backends.osfiles.root import Place, Root
     from aiofs.driver import Entry
 
-BEFORE = f"{RESERVED}-before-"
 _TRIES = 100
 _FEWEST_LOCKS, _MOST_LOCKS = 8, 500
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -38,6 +40,7 @@ def keep(root: Root, path: str, tag: str, *, durable: bool) -> None:
             try:
                 os.link(place.leaf, image, src_dir_fd=place.fd, dst_dir_fd=place.fd, follow_symlinks=False)
             except FileExistsError:
+                _check_kept(place, image)
                 return
             except FileNotFoundError:
                 return  # removed in this moment
@@ -115,7 +118,8 @@ def append(root: Root, path: str, data: bytes, *, durable: bool) -> None:
 
 def _append(root: Root, path: str, data: bytes, *, durable: bool) -> None:
     with root.place(path, create=True, follow=False) as place:
-        fd = os.open(place.leaf, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _NO_FOLLOW, 0o666, dir_fd=place.fd)
+        mode = locking.mode_inside(locking.folder_of(place))  # it may have the bytes of files that others may not see
+        fd = os.open(place.leaf, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _NO_FOLLOW, mode, dir_fd=place.fd)
         try:
             view = memoryview(data)
             while view:
@@ -141,16 +145,29 @@ def _image(place: Place, tag: str) -> str:
     return place.beside(BEFORE + digest)
 
 
+def _check_kept(place: Place, image: str) -> None:
+    """Raise `AccessDenied` if the before-image that is there is neither of the file's owner nor of ours."""
+    kept, status = place.status(image), place.status()
+    if kept is None or status is None or not hasattr(os, "geteuid"):
+        return
+    if not is_file(kept) or kept.st_uid not in {status.st_uid, os.geteuid()}:
+        leaf = os.path.basename(image)
+        raise AccessDenied.of(
+            place.path, f"{leaf!r} beside this file is of {owner_of(kept)}, and no before-image of ours: remove it"
+        )
+
+
 def _copy(place: Place, image: str, *, durable: bool) -> None:
     growing = f"{image}-growing"
-    source = os.open(place.leaf, os.O_RDONLY | _NO_FOLLOW, dir_fd=place.fd)
+    source = os.open(place.leaf, os.O_RDONLY | locking.FOUND, dir_fd=place.fd)
     try:
-        target = os.open(growing, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _NO_FOLLOW, 0o600, dir_fd=place.fd)
+        with suppress(FileNotFoundError):
+            os.unlink(growing, dir_fd=place.fd)  # of a process that was killed at this
+        target = os.open(growing, locking.NEW, locking.OURSELVES, dir_fd=place.fd)
         try:
             status = os.fstat(source)
             copy_bytes(source, target, 0, status.st_size, 0)
-            if hasattr(os, "fchmod"):
-                os.fchmod(target, status.st_mode)
+            keep_attributes(target, place, status)
             if durable:
                 os.fsync(target)
         finally:

@@ -1,28 +1,32 @@
 """Staging: where a file's new bytes grow, beside the file, and how they take its name.
 
-The staging file is the lock. Its name follows from the file's, its `flock` dies with its process, and what a killed
-writer left is taken over by the next one. A prepared write changes to a second name, `ready`, which no writer takes
-over: it waits for a decision. All of this blocks and runs in worker threads.
+In a folder that one user writes alone, the staging file is the lock: its `flock` dies with its process. Where users
+share a folder, the lock is an empty file that all of them may open, and the bytes are in a second file, of the
+writer's own (`locking` says why). A prepared write changes to another name, `ready`, which no writer takes over: it
+waits for a decision. All of this blocks and runs in worker threads.
 """
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import secrets
 import stat
 import time
-from contextlib import suppress
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING, Any, TypeGuard
 
+from aiofs.backends.osfiles import locking
+from aiofs.backends.osfiles.attributes import keep_attributes, take_permissions
+from aiofs.backends.osfiles.errors import told_of
+from aiofs.backends.osfiles.facts import check_match, entry_of, parents_of, version_of
 from aiofs.backends.osfiles.flock import holder_of, try_lock
+from aiofs.backends.osfiles.names import PART, READY, READY_SHARED, STAGE, check_token, digest_of
 from aiofs.backends.osfiles.root import is_file
 from aiofs.driver import ABSENT, Entry, Lease
 from aiofs.errors import AlreadyExists, Conflict, IsAFolder, NotAFolder, NotFound, StoreMissing
 from aiofs.locks import locked
-from aiofs.paths import RESERVED, is_reserved
+from aiofs.paths import is_reserved
 from aiofs.threads import hop
 
 if TYPE_CHECKING:
@@ -30,53 +34,40 @@ if TYPE_CHECKING:
 
     from aiofs.backends.osfiles.root import Place, Root
 
-STAGE = f"{RESERVED}-stage-"
-READY = f"{RESERVED}-ready-"
-_FLAGS = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 _TRIES = 100
 _STAMPS = os.utime in os.supports_fd
-ALL_BITS, PERMISSIONS = 0o7777, 0o777
 MARKS = 1_000_000
 """The nanoseconds of a millisecond: a staging file is stamped with one of them, which tells it from others."""
-
-
-def stage_names(leaf: str) -> tuple[str, str]:
-    """Return what the staging file of `leaf` is called, while it grows and when it is ready."""
-    digest = hashlib.blake2b(os.fsencode(os.path.basename(leaf)), digest_size=16).hexdigest()
-    return STAGE + digest, READY + digest
-
-
-def version_of(status: os.stat_result) -> str:
-    """Return a version that changes with every publication and every change in place."""
-    return f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"
-
-
-def entry_of(path: str, status: os.stat_result) -> Entry:
-    """Describe the file with this status."""
-    return Entry(path, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC), version_of(status))
+CLOSED = -1
 
 
 class Stage(Lease):
     """A locked staging file, open, beside its file."""
 
-    def __init__(self, root: Root, place: Place, fd: int, name: str, *, ready: bool) -> None:
+    def __init__(self, root: Root, place: Place, fd: int, name: str, *, lock: int | None, ready: bool = False) -> None:
         self.path: str = place.path
         self.place = place
         self.fd: int = fd
+        """The new bytes; `CLOSED` for those of another user, which need only be renamed."""
         self.name: str = name
         self.ready: bool = ready
         self._root = root
+        self._lock = lock  # the lock, where that is another file
         self._published = False
         self._dropped = False
-        status = os.fstat(fd)
+        status = place.status(name) if fd == CLOSED else os.fstat(fd)
+        if status is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), place.path)
+        self._status = status
         self._mark = status.st_mtime_ns % MARKS if ready else secrets.randbelow(MARKS)
         self.fence: str = f"{status.st_ino:x}-{self._mark:x}"
 
     @classmethod
     def take(cls, root: Root, path: str) -> Stage:
-        """Make or take over the staging file of `path`, and its folders.
+        """Make the staging file of `path`, and its folders, in place of one that somebody dead left.
 
         :raises Locked: if another writer has it, or an unfinished transaction is about to write the file.
+        :raises AccessDenied: if what lies there is none of ours, or may not be removed.
         """
         for _ in range(_TRIES):
             place = None
@@ -91,7 +82,7 @@ class Stage(Lease):
                 stage = None
             except BaseException:
                 if place is not None:
-                    _drop_folders(root, place)
+                    drop_folders(root, place)
                 raise
             if stage is not None:
                 return stage
@@ -106,7 +97,9 @@ class Stage(Lease):
         Returns `None` if there is none any more. Folders that are empty at its end go with it.
 
         :raises Locked: if whoever made it is alive.
+        :raises Unsupported: if the token has a format that this version does not know.
         """
+        check_token(token)
         path = token["path"]
         try:
             place = root.find(path)
@@ -115,72 +108,146 @@ class Stage(Lease):
             return None
         place.made = parents_of(path)
         try:
-            for name in reversed(stage_names(place.leaf)[0 if growing else 1 :]):
-                fd = _open(place, place.beside(name), create=False)
-                if fd is None:
-                    continue
-                if name.startswith(READY) and not _is_meant(os.fstat(fd), token):
-                    os.close(fd)
-                    continue
-                stage = cls(root, place, fd, place.beside(name), ready=name.startswith(READY))
-                if not try_lock(fd):
-                    holder = holder_of(fd)
-                    os.close(fd)
-                    raise locked(path, holder)
-                if stage.is_current():
-                    return stage
-                os.close(fd)
+            stage = cls._take_ready(root, place, token) or cls._take_ready_shared(root, place, token)
+            if stage is None and growing:
+                stage = cls._take_growing(root, place)
         except BaseException:
             place.close()
             raise
-        _drop_folders(root, place)
-        return None
+        if stage is None:
+            drop_folders(root, place)
+        return stage
 
     @classmethod
     def _take_at(cls, root: Root, place: Place) -> Stage | None:
         """Lock the staging file; `None` if its name passed to another file meanwhile."""
-        growing, ready = (place.beside(name) for name in stage_names(place.leaf))
         target = place.status()
         if target is not None and not is_file(target):
             kind = "a folder" if stat.S_ISDIR(target.st_mode) else "not a regular file"
             raise IsAFolder.of(place.path, f"this is {kind}")
-        fd = _open(place, growing, create=True)
-        assert fd is not None  # noqa: S101 -- it creates
-        stage = cls(root, place, fd, growing, ready=False)
-        if not try_lock(fd):
-            holder = holder_of(fd)
-            os.close(fd)
-            raise locked(place.path, holder)
-        if place.status(ready) is not None:
-            stage.drop()
-            raise locked(place.path, "an unfinished transaction; recover() ends it")
-        if not stage.is_current():
-            os.close(fd)
+        folder = locking.folder_of(place)
+        shared = locking.is_shared(folder)
+        mode = locking.first_mode(place.path, target, folder)
+        lock = locking.take_new(place, locking.lock_of(place), mode, shared=shared)
+        if lock is None:
             return None
-        if os.fstat(fd).st_nlink > 1:  # published, by a writer who was killed before this name was gone
-            os.unlink(growing, dir_fd=place.fd)
-            os.close(fd)
+        fd, name, second = lock, locking.lock_of(place), None
+        try:
+            locking.check_ready(place)
+            if shared:
+                second = lock
+                fd, name = locking.make_part(place, mode)
+            return cls(root, place, fd, name, lock=second)
+        except BaseException:
+            if fd != lock:
+                os.close(fd)
+            locking.drop(place, locking.lock_of(place), lock)
+            raise
+
+    @classmethod
+    def _take_ready(cls, root: Root, place: Place, token: Mapping[str, Any]) -> Stage | None:
+        """Take over a prepared write whose process has it locked while it lives."""
+        name = place.beside(READY + digest_of(place.leaf))
+        status = place.status(name)
+        if not _is_meant(status, token):
             return None
-        return stage
+        fd = locking.open_found(place, name, status)
+        if fd is None:
+            return None
+        taken = False
+        try:
+            if not _is_meant(os.fstat(fd), token):
+                return None
+            if not try_lock(fd):
+                raise locked(place.path, holder_of(fd))
+            stage = cls(root, place, fd, name, lock=None, ready=True)
+            taken = stage.is_current()
+            return stage if taken else None
+        finally:
+            if not taken:
+                os.close(fd)
+
+    @classmethod
+    def _take_ready_shared(cls, root: Root, place: Place, token: Mapping[str, Any]) -> Stage | None:
+        """Take over a prepared write whose process has the lock of the file while it lives."""
+        name = place.beside(READY_SHARED + digest_of(place.leaf))
+        status = place.status(name)
+        if not _is_meant(status, token):
+            return None
+        lock = locking.take(place, locking.lock_of(place))
+        fd = CLOSED
+        try:
+            with suppress(PermissionError):
+                found = locking.open_existing(place, name)
+                if found is None:
+                    locking.drop(place, locking.lock_of(place), lock)
+                    return None
+                fd = found
+            return cls(root, place, fd, name, lock=lock, ready=True)
+        except BaseException:
+            if fd != CLOSED:
+                os.close(fd)
+            locking.drop(place, locking.lock_of(place), lock)
+            raise
+
+    @classmethod
+    def _take_growing(cls, root: Root, place: Place) -> Stage | None:
+        """Take over what a killed writer left that had prepared nothing."""
+        digest = digest_of(place.leaf)
+        if all(place.status(place.beside(kind + digest)) is None for kind in (STAGE, PART)):
+            return None
+        lock = locking.take(place, locking.lock_of(place))
+        try:
+            fd, name = locking.make_part(place, locking.OURSELVES)
+        except BaseException:
+            locking.drop(place, locking.lock_of(place), lock)
+            raise
+        return cls(root, place, fd, name, lock=lock)
 
     def is_current(self) -> bool:
-        """Whether the staging file still has its name: if not, somebody removed or published it."""
-        named = self.place.status(self.name)
-        return named is not None and os.path.samestat(named, os.fstat(self.fd))
+        """Whether staging file and lock still have their names: if not, somebody removed or published them."""
+        if self._lock is not None and not locking.is_named(
+            self.place, locking.lock_of(self.place), os.fstat(self._lock)
+        ):
+            return False
+        return locking.is_named(self.place, self.name, self._status)
 
     def empty(self) -> None:
-        """Cut what a former writer left."""
-        os.ftruncate(self.fd, 0)
+        """Begin anew, with no bytes, and in a file of our own alone where the file to be is no new one any more."""
+        with told_of(self.path):
+            if self._status.st_mode & locking.OTHERS and self.place.status() is not None:
+                self.close_to_others()
+            os.ftruncate(self.fd, 0)
 
-    def seal(self, *, durable: bool, like: os.stat_result | None = None) -> None:
-        """Give the bytes the time and mode of the file to be, and bring them to the disk if `durable`.
+    def close_to_others(self, *, but_for: int = 0) -> None:
+        """Go on in a file that nobody else can have opened, if more may than the mode `but_for` lets."""
+        if not stat.S_IMODE(self._status.st_mode) & locking.OTHERS & ~but_for:
+            return
+        place = self.place
+        if self._lock is not None:
+            os.unlink(self.name, dir_fd=place.fd)
+        fd, name = locking.make_part(place, locking.OURSELVES)
+        try:
+            if self._lock is None:
+                if not try_lock(fd):
+                    raise locked(place.path, holder_of(fd))
+                os.replace(name, self.name, src_dir_fd=place.fd, dst_dir_fd=place.fd)
+        except BaseException:
+            os.close(fd)
+            raise
+        old, self.fd, self._status = self.fd, fd, os.fstat(fd)
+        os.close(old)
 
-        The mode is that of the file that is replaced, or the permissions of a file that it is made `like`.
+    def seal(self, *, durable: bool, like: int | None = None) -> None:
+        """Give the bytes the time, owner, permissions and attributes of the file to be; to the disk, if `durable`.
+
+        They are those of the file that is replaced; the permissions, of the open file that it is made `like`.
         """
-        target = self.place.status() if like is None else like
-        if target is not None and hasattr(os, "fchmod"):
-            os.fchmod(self.fd, stat.S_IMODE(target.st_mode) & (ALL_BITS if like is None else PERMISSIONS))
         self.stamp()
+        if like is None:
+            keep_attributes(self.fd, self.place, self.place.status())
+        else:
+            take_permissions(self.fd, like, self.place, self.place.status())
         if durable:
             os.fsync(self.fd)
 
@@ -192,17 +259,17 @@ class Stage(Lease):
 
     def make_ready(self, *, durable: bool) -> None:
         """Change to the name that waits for a decision."""
-        name = self.place.beside(stage_names(self.place.leaf)[1])
-        self._rename(name)
-        self.name, self.ready = name, True
+        kind = READY if self._lock is None else READY_SHARED
+        self._rename(self.place.beside(kind + digest_of(self.place.leaf)))
+        self.ready = True
         if durable:
             self.sync_folders()
 
     def make_growing(self) -> None:
         """Change back to the name of a staging file that is not ready."""
-        name = self.place.beside(stage_names(self.place.leaf)[0])
-        self._rename(name)
-        self.name, self.ready = name, False
+        kind = STAGE if self._lock is None else PART
+        self._rename(self.place.beside(kind + digest_of(self.place.leaf)))
+        self.ready = False
 
     def publish(self, match: str | None, *, durable: bool) -> Entry:
         """Take the file's name in one step.
@@ -213,9 +280,9 @@ class Stage(Lease):
         if not self.is_current():
             raise Conflict.of(self.path, "the lock on this file was removed; nothing was overwritten")
         place = self.place
-        status = os.fstat(self.fd)
-        if status.st_nlink > 1:  # killed between the two steps of publishing a new file
-            os.unlink(self.name, dir_fd=place.fd)
+        status = self._now()
+        if status.st_nlink > 1 and locking.is_named(place, place.leaf, status):
+            os.unlink(self.name, dir_fd=place.fd)  # killed between the two steps of publishing a new file
             self._published = True
             return entry_of(self.path, status)
         check_match(place, match)
@@ -225,8 +292,8 @@ class Stage(Lease):
         else:
             if os.name == "nt":
                 os.close(self.fd)
-                self.fd = -1
-            self._rename(place.leaf)
+                self.fd = CLOSED
+            os.replace(self.name, place.leaf, src_dir_fd=place.fd, dst_dir_fd=place.fd)
         self._published = True
         if durable:
             self.sync_folders()
@@ -259,29 +326,29 @@ class Stage(Lease):
 
     def discard(self) -> None:
         """Remove the staging file, whatever waits in it. Harmless when done twice."""
-        if not self._published and not self._dropped and self.is_current():
-            os.unlink(self.name, dir_fd=self.place.fd)
-            self._published = True
+        with told_of(self.path):
+            if not self._published and not self._dropped and self.is_current():
+                os.unlink(self.name, dir_fd=self.place.fd)
+                self._published = True
 
     def drop(self) -> None:
         """Unlock, and remove the staging file unless it was published or waits. Harmless when done twice."""
         if self._dropped:
             return
         self._dropped = True
-        try:
+        with told_of(self.path), ExitStack() as after:
+            after.callback(drop_folders, self._root, self.place)
+            after.callback(self._close)
             if not self._published and not self.ready and self.is_current():
                 os.unlink(self.name, dir_fd=self.place.fd)
-        finally:
-            if self.fd >= 0:
-                os.close(self.fd)
-            _drop_folders(self._root, self.place)
 
     def leave(self) -> None:
         """Unlock, and let the staging file wait for whoever comes next. Harmless when done twice."""
         if not self._dropped:
             self._dropped = True
-            os.close(self.fd)
-            self.place.close()
+            with told_of(self.path), ExitStack() as after:
+                after.callback(self.place.close)
+                self._close()
 
     async def release(self) -> None:
         """Unlock, and remove the staging file unless it was published."""
@@ -291,6 +358,23 @@ class Stage(Lease):
     def abandon(self) -> None:
         """Unlock and remove the staging file."""
         self.drop()
+
+    def token(self) -> dict[str, Any]:
+        """Return by what a prepared write is told from others."""
+        return {"path": self.path, "stage": version_of(self._now())}
+
+    def _now(self) -> os.stat_result:
+        return self._status if self.fd == CLOSED else os.fstat(self.fd)
+
+    def _close(self) -> None:
+        """Close the bytes, and give the lock back where that is another file."""
+        fd, self.fd = self.fd, CLOSED
+        lock, self._lock = self._lock, None
+        with ExitStack() as after:
+            if lock is not None:
+                after.callback(locking.drop, self.place, locking.lock_of(self.place), lock)
+            if fd != CLOSED:
+                os.close(fd)
 
     def _link(self) -> bool:
         """Give the file a second name, which fails where there is one already; return whether the system can."""
@@ -306,91 +390,28 @@ class Stage(Lease):
 
     def _rename(self, name: str) -> None:
         os.replace(self.name, name, src_dir_fd=self.place.fd, dst_dir_fd=self.place.fd)
+        self.name = name
 
 
-def _is_meant(status: os.stat_result, token: Mapping[str, Any]) -> bool:
-    """Whether the prepared staging file with this status is the one that a token tells of."""
-    if "stage" in token:
-        return bool(version_of(status) == token["stage"])
-    return not _STAMPS or token.get("fence") == f"{status.st_ino:x}-{status.st_mtime_ns % MARKS:x}"
-
-
-def check_match(place: Place, match: str | None) -> None:
-    """Raise `AlreadyExists` or `Conflict` unless `match` is the version of the file at `place`."""
-    if match is None:
-        return
-    status = place.status()
-    if match == ABSENT:
-        if status is not None:
-            raise AlreadyExists.of(place.path)
-    elif status is None or version_of(status) != match:
-        raise Conflict.of(place.path, "the file was changed meanwhile")
-
-
-def refuse_locked(place: Place, held: set[str]) -> None:
-    """Raise `Locked` if somebody not among `held` writes the file at `place`; sweep a stale staging file."""
-    growing, ready = (place.beside(name) for name in stage_names(place.leaf))
+def refuse_locked(root: Root, place: Place, held: set[str]) -> None:
+    """Raise `Locked` if somebody not among `held` writes the file at `place`; sweep what a killed writer left."""
     if place.path in held:
         return
-    if place.status(ready) is not None:
-        raise locked(place.path, "an unfinished transaction; recover() ends it")
-    fd = _open(place, growing, create=False)
-    if fd is None:
-        return
-    try:
-        if not try_lock(fd):
-            raise locked(place.path, holder_of(fd))
-        with suppress(FileNotFoundError):
-            os.unlink(growing, dir_fd=place.fd)
-    finally:
-        os.close(fd)
+    locking.check_free(place)
+    if place.status(place.beside(PART + digest_of(place.leaf))) is not None:
+        Stage.take(root, place.path).drop()
 
 
-def _open(place: Place, name: str, *, create: bool) -> int | None:
-    try:
-        return os.open(name, _FLAGS | (os.O_CREAT if create else 0), 0o666, dir_fd=place.fd)
-    except FileNotFoundError:
-        if create:
-            raise
-        return None
-    except PermissionError:
-        fd = _open_protected(place, name)
-        if fd is None:
-            raise
-        return fd
-
-
-def _open_protected(place: Place, name: str) -> int | None:
-    """Open a staging file that was given the mode of a file that may not be written; `None` if that is not why.
-
-    :raises Locked: if its writer lives.
-    """
-    if not hasattr(os, "fchmod"):
-        return None
-    try:
-        look = os.open(name, os.O_RDONLY | _FLAGS & ~os.O_RDWR, dir_fd=place.fd)
-    except (FileNotFoundError, PermissionError):
-        return None
-    try:
-        if not try_lock(look):
-            raise locked(place.path, holder_of(look))
-        mode = stat.S_IMODE(os.fstat(look).st_mode)
-        os.fchmod(look, mode | stat.S_IWUSR)
-        try:
-            return os.open(name, _FLAGS, dir_fd=place.fd)
-        finally:
-            os.fchmod(look, mode)
-    finally:
-        os.close(look)
-
-
-def parents_of(path: str) -> list[str]:
-    """Return the folders that `path` is in, outermost first."""
-    segments = path.split("/")[:-1]
-    return ["/".join(segments[: depth + 1]) for depth in range(len(segments))]
-
-
-def _drop_folders(root: Root, place: Place) -> None:
+def drop_folders(root: Root, place: Place) -> None:
     """Close the place; take the folders that were made for it away again if nothing is in them."""
     place.close()
     root.prune(place.made)
+
+
+def _is_meant(status: os.stat_result | None, token: Mapping[str, Any]) -> TypeGuard[os.stat_result]:
+    """Whether the prepared staging file with this status is the one that a token tells of."""
+    if status is None or not is_file(status):
+        return False
+    if "stage" in token:
+        return bool(version_of(status) == token["stage"])
+    return not _STAMPS or token.get("fence") == f"{status.st_ino:x}-{status.st_mtime_ns % MARKS:x}"

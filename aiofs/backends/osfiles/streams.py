@@ -6,7 +6,9 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from aiofs.backends.osfiles.errors import told_of
-from aiofs.backends.osfiles.staging import version_of
+from aiofs.backends.osfiles.facts import version_of
+from aiofs.backends.osfiles.locking import FOUND
+from aiofs.backends.osfiles.names import FORMAT
 from aiofs.driver import ABSENT, Entry, Part, ReadStream, WriteSession
 from aiofs.errors import Conflict
 from aiofs.localio import pread
@@ -50,16 +52,18 @@ class OSStream(ReadStream):
         fd, self.fd = self.fd, -1
         if fd < 0:
             return
-        if self._local and os.fstat(fd).st_nlink:
-            os.close(fd)
-        else:
-            await hop(os.close, fd)
+        with told_of(self.entry.path):
+            if self._local and os.fstat(fd).st_nlink:
+                os.close(fd)
+            else:
+                await hop(os.close, fd)
 
     def abandon(self) -> None:
         """Close the descriptor."""
         fd, self.fd = self.fd, -1
         if fd >= 0:
-            os.close(fd)
+            with told_of(self.entry.path):
+                os.close(fd)
 
 
 class OSSession(WriteSession):
@@ -83,7 +87,7 @@ class OSSession(WriteSession):
 
     async def resize(self, size: int) -> None:
         """Forget what was handed over from `size` on."""
-        await hop(os.ftruncate, self._stage.fd, size)
+        await hop(self._resize, size)
         self._size = size
 
     async def copy_range(self, start: int, stop: int) -> None:
@@ -94,9 +98,8 @@ class OSSession(WriteSession):
     async def prepare(self) -> dict[str, Any]:
         """Bring the bytes to the disk under a name that waits for a decision."""
         await hop(self._prepare)
-        status = os.fstat(self._stage.fd)
-        version = version_of(status)
-        return {"path": self._stage.path, "version": version, "stage": version, "match": self._match}
+        token = self._stage.token()
+        return {**token, "version": token["stage"], "match": self._match, "format": FORMAT}
 
     async def commit(self) -> Entry:
         """Publish."""
@@ -123,6 +126,10 @@ class OSSession(WriteSession):
         with told_of(self._stage.path):
             _write(self._stage.fd, data, offset)
 
+    def _resize(self, size: int) -> None:
+        with told_of(self._stage.path):
+            os.ftruncate(self._stage.fd, size)
+
     def _prepare(self) -> None:
         with told_of(self._stage.path):
             self._stage.seal(durable=self._durable)
@@ -135,8 +142,12 @@ class OSSession(WriteSession):
             return self._stage.publish(self._match, durable=self._durable)
 
     def _copy_range(self, start: int, stop: int) -> None:
+        with told_of(self._stage.path):
+            self._copy_base(start, stop)
+
+    def _copy_base(self, start: int, stop: int) -> None:
         place = self._stage.place
-        base = os.open(place.leaf, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0), dir_fd=place.fd)
+        base = os.open(place.leaf, os.O_RDONLY | FOUND, dir_fd=place.fd)
         try:
             if self._match is not None and version_of(os.fstat(base)) != self._match:
                 raise Conflict.of(place.path, "the file was changed meanwhile")

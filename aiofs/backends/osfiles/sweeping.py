@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from aiofs.backends.osfiles import locking
+from aiofs.backends.osfiles.attributes import owner_of
+from aiofs.backends.osfiles.errors import told_of
+from aiofs.backends.osfiles.facts import parents_of
 from aiofs.backends.osfiles.flock import holder_of, try_lock
 from aiofs.backends.osfiles.listing import walk
-from aiofs.backends.osfiles.snapshots import BEFORE
-from aiofs.backends.osfiles.staging import READY, STAGE, parents_of
+from aiofs.backends.osfiles.names import PART, READY_SHARED, STAGE, is_of_unknown_format, kind_of
 from aiofs.driver import Leftover
-from aiofs.errors import NotAFolder, NotFound
+from aiofs.errors import Locked, NotAFolder, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from aiofs.backends.osfiles.root import Place, Root
 
-KINDS = {STAGE: "staging file", READY: "prepared write", BEFORE: "before-image"}
-_FLAGS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+_NOWHERE = (NotFound, NotAFolder, FileNotFoundError)
 
 
 def leftovers(root: Root, prefix: str) -> Iterator[Leftover]:
@@ -32,45 +35,84 @@ def leftovers(root: Root, prefix: str) -> Iterator[Leftover]:
 
 
 def sweep(root: Root, path: str) -> bool:
-    """Remove a leftover unless somebody holds it; return whether it is gone."""
+    """Remove a leftover unless somebody holds it, or may hold it; return whether it is gone."""
+    if is_of_unknown_format(path):
+        return False
     try:
-        with root.place(path, follow=False) as place:
-            fd = _open(place)
-            try:
-                if not try_lock(fd):
-                    return False
-                os.unlink(place.leaf, dir_fd=place.fd)
-            finally:
-                os.close(fd)
-    except (NotFound, NotAFolder, FileNotFoundError):
+        with told_of(path), root.place(path, follow=False) as place:
+            return _sweep_at(root, place)
+    except _NOWHERE:
         return True
-    root.prune(parents_of(path))
-    return True
 
 
-def kind_of(path: str) -> str | None:
-    """Return what the file of this name is, if it is one of ours."""
-    leaf = path.rpartition("/")[2]
-    return next((kind for prefix, kind in KINDS.items() if leaf.startswith(prefix)), None)
-
-
-def _open(place: Place) -> int:
-    """Open a leftover for its lock."""
+def _sweep_at(root: Root, place: Place) -> bool:
     try:
-        return os.open(place.leaf, os.O_RDWR | _FLAGS, dir_fd=place.fd)
-    except PermissionError:  # it has the mode of a file that may not be written
-        return os.open(place.leaf, os.O_RDONLY | _FLAGS, dir_fd=place.fd)
+        with _held(place) as free:
+            status = place.status()
+            if free and status is not None:
+                locking.remove(place, place.leaf, status)
+    except Locked:
+        return False
+    if free:
+        root.prune(parents_of(place.path))
+    return free
 
 
 def _look(root: Root, path: str) -> tuple[bool, str | None]:
     """Return whether somebody holds the file, and who."""
     try:
-        with root.place(path, follow=False) as place:
-            fd = _open(place)
-    except (NotFound, NotAFolder, FileNotFoundError):
+        with told_of(path), root.place(path, follow=False) as place:
+            status = place.status()
+            if status is None:
+                return False, None
+            try:
+                fd = _open(place)
+            except PermissionError:  # nobody can tell us
+                return True, owner_of(status)
+            if fd is None:
+                return False, None
+            try:
+                live = not try_lock(fd)
+                return live, holder_of(fd) if live else None
+            finally:
+                os.close(fd)
+    except _NOWHERE:
         return False, None
+
+
+@contextmanager
+def _held(place: Place) -> Iterator[bool]:
+    """Keep others from the leftover while the block lasts; the block is told whether nobody has it, or may have it.
+
+    :raises Locked: if somebody has it.
+    """
+    name = _lock_beside(place)
+    if name is not None:
+        lock = locking.take(place, name)
+        try:
+            yield True
+        finally:
+            locking.drop(place, name, lock)
+        return
     try:
-        live = not try_lock(fd)
-        return live, holder_of(fd) if live else None
+        fd = locking.open_existing(place, place.leaf)
+    except PermissionError:
+        yield False
+        return
+    if fd is None:
+        raise NotFound.of(place.path)
+    try:
+        yield try_lock(fd)
     finally:
         os.close(fd)
+
+
+def _open(place: Place) -> int | None:
+    """Open the file whose lock tells whether the leftover is held; `None` if that is gone."""
+    return locking.open_existing(place, _lock_beside(place) or place.leaf)
+
+
+def _lock_beside(place: Place) -> str | None:
+    """Return the name of the lock of a file that has none itself."""
+    leaf = os.path.basename(place.leaf)
+    return place.beside(STAGE + leaf.rpartition("-")[2]) if leaf.startswith((PART, READY_SHARED)) else None

@@ -1,0 +1,42 @@
+"""What the status of a file says: its version, its entry, and whether it is what a caller expects."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from aiofs.driver import ABSENT, Entry
+from aiofs.errors import AlreadyExists, Conflict
+
+if TYPE_CHECKING:
+    import os
+
+    from aiofs.backends.osfiles.root import Place
+
+
+def version_of(status: os.stat_result) -> str:
+    """Return a version that changes with every publication and every change in place."""
+    return f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"
+
+
+def entry_of(path: str, status: os.stat_result) -> Entry:
+    """Describe the file with this status."""
+    return Entry(path, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC), version_of(status))
+
+
+def check_match(place: Place, match: str | None) -> None:
+    """Raise `AlreadyExists` or `Conflict` unless `match` is the version of the file at `place`."""
+    if match is None:
+        return
+    status = place.status()
+    if match == ABSENT:
+        if status is not None:
+            raise AlreadyExists.of(place.path)
+    elif status is None or version_of(status) != match:
+        raise Conflict.of(place.path, "the file was changed meanwhile")
+
+
+def parents_of(path: str) -> list[str]:
+    """Return the folders that `path` is in, outermost first."""
+    segments = path.split("/")[:-1]
+    return ["/".join(segments[: depth + 1]) for depth in range(len(segments))]
