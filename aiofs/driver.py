@@ -76,8 +76,8 @@ class Entry:
 class Capabilities:
     """What the conformance suite must know of a store, because the contract leaves it open."""
 
-    locks: Literal["process", "shared"] = "process"
-    """Whether locks exclude writers in this process only, or everywhere."""
+    locks: Literal["process", "host", "shared"] = "process"
+    """Whether locks exclude writers in this process only, on this machine, or everywhere."""
     conditional: bool = True
     """`match` is checked in the same atomic step that publishes."""
     resume: bool = False

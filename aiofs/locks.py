@@ -145,6 +145,28 @@ class RenewedLease(Lease):
                 self._gone = True
 
 
+class LeaseElsewhere(Lease):
+    """A lock that another store keeps, under a name of its own, for `path` here."""
+
+    def __init__(self, path: str, lease: Lease) -> None:
+        self.path: str = path
+        self.fence: str = lease.fence
+        self._lease = lease
+
+    @property
+    def lost(self) -> bool:
+        """Whether somebody else may hold the lock by now."""
+        return self._lease.lost
+
+    async def release(self) -> None:
+        """Give the lock back."""
+        await self._lease.release()
+
+    def abandon(self) -> None:
+        """Let go without awaiting."""
+        self._lease.abandon()
+
+
 async def granted(asking: Coroutine[Any, Any, AnyLease]) -> AnyLease:
     """Return the lease that a store is asked for; cancelled meanwhile, give back what it may have granted already."""
     answer = asyncio.ensure_future(asking)

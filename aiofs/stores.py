@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from aiofs.calls import Call
 from aiofs.driver import MIB
@@ -36,12 +36,27 @@ class OSFileSystem(FileSystem):
     """Files below the folder `root`, which no name leaves. Made at the first write if it is not there.
 
     Every published file is on the disk before its handle is closed, unless `durable=False` leaves that to the system.
+    Locks are the system's own, of files in the folder. Those of a network's file system hold on one machine at best, so
+    that the first of them warns there: `locks="host"` says that only one machine writes, and `locks` takes another file
+    system, the same on all machines, to keep them (closed with this one only if `close_locks`).
     """
 
-    def __init__(self, root: str | os.PathLike[str], *, durable: bool = True) -> None:
-        from aiofs.backends.osfiles import OSDriver  # noqa: PLC0415 -- loaded when used, like every driver
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        *,
+        durable: bool = True,
+        locks: Literal["host"] | FileLikeSystem | None = None,
+        close_locks: bool = False,
+    ) -> None:
+        from aiofs.backends.osfiles import LeasedDriver, OSDriver  # noqa: PLC0415 -- loaded when used
 
-        super().__init__(OSDriver(root, durable=durable))
+        if isinstance(locks, str) and locks != "host":
+            raise ValueError(f'locks={locks!r}: give "host", or a file system that keeps the locks')
+        if locks is None or isinstance(locks, str):
+            super().__init__(OSDriver(root, durable=durable, locks=locks))
+        else:
+            super().__init__(LeasedDriver(root, locks.over().driver, durable=durable, close_keeper=close_locks))
 
 
 class RedisFileSystem(FileSystem):

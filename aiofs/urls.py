@@ -3,6 +3,7 @@
 | URL | file system |
 |---|---|
 | `file:///abs/dir?durable=false` | `OSFileSystem("/abs/dir", durable=False)` |
+| `file:///abs/dir?locks=host`, `?locks=URL` | `OSFileSystem("/abs/dir", locks="host")`, `locks=connect(URL)` |
 | `memory://` | a new `MemoryFileSystem()`; to `open_url`, one that the whole process shares |
 | `redis://host:port/db`, `rediss://`, `unix://` | `RedisFileSystem(url)` |
 | `s3://bucket/prefix?locks=URL` | `S3FileSystem("bucket", prefix="prefix", locks=connect(URL))` |
@@ -149,7 +150,7 @@ def _settings(parts: SplitResult, scheme: Scheme) -> dict[str, Any]:
         try:
             settings[name] = read(value)
         except ValueError as error:
-            if read is connect:  # whose words need no more, and whose value may have a password
+            if read in {connect, _locks}:  # whose words need no more, and whose value may have a password
                 raise
             raise ValueError(f"{parts.scheme} URL has {name}={value}: {error}") from None
     return settings
@@ -173,12 +174,16 @@ def _pairs(value: str) -> dict[str, str]:
     return {name: meaning for name, _, meaning in pairs}
 
 
+def _locks(value: str) -> FileSystem | str:
+    return value if value == "host" else connect(value)
+
+
 def _file(parts: SplitResult, settings: dict[str, Any]) -> FileSystem:
     if parts.netloc not in {"", "localhost"}:
         raise ValueError(f"file URL names a host, {parts.netloc!r}: write file:///absolute/folder")
     if not parts.path.startswith("/"):
         raise ValueError(f"file URL names no absolute folder, but {parts.path!r}: write file:///absolute/folder")
-    return stores.OSFileSystem(url2pathname(parts.path), **settings)
+    return stores.OSFileSystem(url2pathname(parts.path), close_locks=settings.get("locks") != "host", **settings)
 
 
 def _memory(parts: SplitResult, settings: dict[str, Any]) -> FileSystem:
@@ -290,7 +295,7 @@ _FASTDFS_SETTINGS: dict[str, Reading] = {
 _SCHEMES: dict[str, Scheme] = {
     "azure": Scheme(_azure, _cut_all, _AZURE_SETTINGS),
     "fastdfs": Scheme(_fastdfs, _cut_all, _FASTDFS_SETTINGS),
-    "file": Scheme(_file, _cut_last, {"durable": _flag}),
+    "file": Scheme(_file, _cut_last, {"durable": _flag, "locks": _locks}),
     "memory": Scheme(_memory, _cut_memory, {}),
     "redis": Scheme(_redis, _cut_database, _REDIS_SETTINGS, credentials=True),
     "rediss": Scheme(_redis, _cut_database, _REDIS_SETTINGS, credentials=True),

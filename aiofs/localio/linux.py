@@ -81,6 +81,14 @@ class _Answers(threading.local):
         self.reference: object = byref(self.buffer)
 
 
+def type_at(path: bytes) -> int | None:
+    """Return the magic number that statfs(2) tells first of what `path` is on. May wait for the device."""
+    answer = create_string_buffer(256)
+    if CDLL(None).statfs(path, byref(answer)) != 0:
+        return None
+    return c_long.from_buffer(answer).value & 0xFFFF_FFFF
+
+
 def type_of_file_system(descriptor: int) -> int | None:
     """Return the magic number that fstatfs(2) tells first. May wait for the device."""
     answer = create_string_buffer(256)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from aiofs.stores import OSFileSystem
 from aiofs.testing import Contract, Harness
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 
@@ -22,7 +23,7 @@ def too_long(name: str) -> bool:
     return any(len(segment.encode()) > 255 for segment in name.split("/"))
 
 
-def local(root: Path, *, durable: bool) -> Harness:
+def local(root: Path, *, durable: bool = False, connect: Callable[[], OSFileSystem] | None = None) -> Harness:
     """A folder, and what else is known of it."""
 
     async def meddle(path: str, data: bytes) -> None:
@@ -34,7 +35,7 @@ def local(root: Path, *, durable: bool) -> Harness:
     async def residue() -> Sequence[str]:
         return await asyncio.to_thread(staged)
 
-    connect = partial(OSFileSystem, root, durable=durable)
+    connect = connect or partial(OSFileSystem, root, durable=durable)
     return Harness(connect=connect, root=root, meddle=meddle, residue=residue, cannot_hold=too_long)
 
 
@@ -53,3 +54,12 @@ class TestDurableOSFiles(Contract):
     @pytest.fixture
     def harness(self, tmp_path: Path) -> Harness:
         return local(tmp_path / "root", durable=True)
+
+
+class TestOSFilesWithLocksElsewhere(Contract):
+    declares = replace(OSDriver.capabilities, resume=False, holds=False)
+
+    @pytest.fixture
+    def harness(self, tmp_path: Path) -> Harness:
+        keeper = OSFileSystem(tmp_path / "keeper")
+        return local(tmp_path / "root", connect=partial(OSFileSystem, tmp_path / "root", locks=keeper, durable=False))

@@ -1,5 +1,6 @@
 """Local files below one folder: rooted, published in one step, locked among processes."""
 
 from aiofs.backends.osfiles.driver import OSDriver
+from aiofs.backends.osfiles.leased import LeasedDriver
 
-__all__ = ["OSDriver"]
+__all__ = ["LeasedDriver", "OSDriver"]

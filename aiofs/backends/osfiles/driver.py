@@ -6,10 +6,12 @@ import asyncio
 import os
 import stat
 import sys
+import warnings
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, TypeVarTuple
 
 from aiofs.backends.osfiles import snapshots, sweeping
 from aiofs.backends.osfiles.errors import told_of
@@ -20,7 +22,7 @@ from aiofs.backends.osfiles.staging import Stage, refuse_locked
 from aiofs.backends.osfiles.streams import OSRemoval, OSSession, OSStream, copy_bytes
 from aiofs.driver import Capabilities, Driver, Entry, Lease, Leftover, ReadStream, WriteSession
 from aiofs.errors import Conflict, IsAFolder, NotAFolder, NotFound
-from aiofs.localio import device_of, open_below, pread_now, turn_of
+from aiofs.localio import device_of, network_of, open_below, pread_now, turn_of
 from aiofs.sessions import EndedSession
 from aiofs.shield import finish
 from aiofs.threads import hop
@@ -37,6 +39,8 @@ PAGE = 500
 LONGEST_SEGMENT = 255
 _READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
+_warned: set[str] = set()
+"""The roots of which it was said that their locks hold on one machine."""
 _WINDOWS_FORBIDS = frozenset('\\:*?"<>|')
 
 
@@ -47,9 +51,14 @@ class OSDriver(Driver):
         locks="shared", resume=True, holds=True, pinned=True, rewrite=True, file_and_folder=False, certain=True
     )
 
-    def __init__(self, root: str | os.PathLike[str], *, durable: bool = True) -> None:
+    def __init__(
+        self, root: str | os.PathLike[str], *, durable: bool = True, locks: Literal["host"] | None = None
+    ) -> None:
         self._root = Root(root)
         self._durable = durable
+        self._network = network_of(self._root.given) if locks is None else None
+        if locks == "host" or self._network is not None:
+            self.capabilities = replace(self.capabilities, locks="host")
 
     def check_name(self, path: str) -> None:
         """Raise `ValueError` for a name that the system cannot hold."""
@@ -67,7 +76,7 @@ class OSDriver(Driver):
         """Open the file for reading and read its first bytes: at once where memory has them, else in one hop."""
         found = open_below(self._root.known, path) if self._root.known else None
         if found is None:
-            return await _made(OSStream.abandon, self._open, path, start, stop, match)
+            return await made(OSStream.abandon, self._open, path, start, stop, match)
         turn = turn_of(asyncio.get_running_loop())
         stream = _stream(path, found[0], start, stop, match, read=partial(pread_now, scratch=turn.scratch))
         try:
@@ -90,7 +99,7 @@ class OSDriver(Driver):
         told = Token(token)
         match = told.text_or_none("match")
         kind = OSRemoval if told.truth("removal") else OSSession
-        stage = await _made(_leave, self._take_over, told.path, token)
+        stage = await made(_leave, self._take_over, told.path, token)
         if stage is None:
             return EndedSession(self, told.path)
         return kind(stage, match, durable=self._durable, owns_stage=True)
@@ -121,7 +130,7 @@ class OSDriver(Driver):
 
     async def lock(self, path: str) -> Lease:
         """Get the right to write the path."""
-        return await _made(Stage.drop, self._lock, path)
+        return await made(Stage.drop, self._lock, path)
 
     async def copy(self, source: str, target: str, lease: Lease, *, match: str | None = None) -> Entry:
         """Copy within the kernel."""
@@ -157,7 +166,7 @@ class OSDriver(Driver):
 
     async def unpark(self, path: str, fence: str) -> Lease | None:
         """Take the staging file back, under its first name."""
-        return await _made(_leave, self._told, path, partial(snapshots.unpark, self._root, path, fence))
+        return await made(_leave, self._told, path, partial(snapshots.unpark, self._root, path, fence))
 
     async def append(self, path: str, data: bytes, *, durable: bool) -> None:
         """Write at the end of the file."""
@@ -184,6 +193,8 @@ class OSDriver(Driver):
         return lease
 
     def _lock(self, path: str) -> Stage:
+        if self._network is not None:
+            _warn_once(self._root.path, self._network)
         with told_of(path):
             return Stage.take(self._root, path)
 
@@ -270,7 +281,7 @@ class OSDriver(Driver):
         return entry_of(target, status)
 
 
-async def _made(discard: Callable[[T], object], function: Callable[[*Ts], T], *args: *Ts) -> T:
+async def made(discard: Callable[[T], object], function: Callable[[*Ts], T], *args: *Ts) -> T:
     """Return what `function` makes in a worker; cancelled meanwhile, give it to `discard` before that is raised."""
     made: list[T] = []
 
@@ -284,6 +295,18 @@ async def _made(discard: Callable[[T], object], function: Callable[[*Ts], T], *a
         for lost in made:
             await finish(hop(discard, lost))
         raise
+
+
+def _warn_once(root: str, network: str) -> None:
+    if root not in _warned:
+        _warned.add(root)
+        warnings.warn(
+            f"{root!r} is on {network}: locks hold among the programs of this machine, and other machines may not see "
+            'them. Say OSFileSystem(root, locks="host") if only this machine writes there, or give locks=, another '
+            "file system that keeps them (a RedisFileSystem, say)",
+            RuntimeWarning,
+            stacklevel=2,
+        )
 
 
 def _leave(stage: Stage | None) -> None:

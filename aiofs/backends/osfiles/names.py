@@ -6,6 +6,7 @@
 | `.aiofs-part-D` | the new bytes, where users share the folder: in a file of the writer's own |
 | `.aiofs-ready-D` | a prepared write; whether its process lives is told by a lock on this very file |
 | `.aiofs-ready-shared-D` | the same where users share the folder: whether it lives is told by the lock of the file |
+| `.aiofs-leased-D-N` | new bytes whose lock another file system keeps; N is a number of the writer's own |
 | `.aiofs-before-D` | what the file was before a transaction |
 
 D is a digest of the file's name. Format 1 is that of 2.0.0a1, which knew neither `part` nor `ready-shared`, and wrote
@@ -32,10 +33,17 @@ STAGE = f"{RESERVED}-stage-"
 PART = f"{RESERVED}-part-"
 READY = f"{RESERVED}-ready-"
 READY_SHARED = f"{RESERVED}-ready-shared-"
+LEASED = f"{RESERVED}-leased-"
 BEFORE = f"{RESERVED}-before-"
-KINDS = {STAGE: "staging file", PART: "staging file", READY: "prepared write", BEFORE: "before-image"}
+KINDS = {
+    STAGE: "staging file",
+    PART: "staging file",
+    LEASED: "staging file",
+    READY: "prepared write",
+    BEFORE: "before-image",
+}
 _LINK = re.compile(r"aiofs-format-(\d+)")
-_NUMBERED = re.compile(rf"{re.escape(RESERVED)}-(stage|part|ready|before)(\d+)-")
+_NUMBERED = re.compile(rf"{re.escape(RESERVED)}-(stage|part|ready|leased|before)(\d+)-")
 
 
 def digest_of(leaf: str) -> str:

@@ -21,7 +21,7 @@ from aiofs.backends.osfiles.attributes import keep_attributes, take_permissions
 from aiofs.backends.osfiles.errors import told_of
 from aiofs.backends.osfiles.facts import check_match, entry_of, parents_of, version_of
 from aiofs.backends.osfiles.flock import holder_of, try_lock
-from aiofs.backends.osfiles.names import PART, READY, READY_SHARED, STAGE, check_token, digest_of
+from aiofs.backends.osfiles.names import LEASED, PART, READY, READY_SHARED, STAGE, check_token, digest_of
 from aiofs.backends.osfiles.root import is_file
 from aiofs.driver import ABSENT, Entry, Lease
 from aiofs.errors import AlreadyExists, Conflict, IsAFolder, NotAFolder, NotFound, StoreMissing
@@ -30,7 +30,7 @@ from aiofs.paths import is_reserved
 from aiofs.threads import hop
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from aiofs.backends.osfiles.root import Place, Root
 
@@ -69,13 +69,22 @@ class Stage(Lease):
         :raises Locked: if another writer has it, or an unfinished transaction is about to write the file.
         :raises AccessDenied: if what lies there is none of ours, or may not be removed.
         """
+        return cls._make(root, path, cls._take_at)
+
+    @classmethod
+    def under_lease(cls, root: Root, path: str) -> Stage:
+        """Make a staging file of a name of its own, which is no lock: another file system keeps that."""
+        return cls._make(root, path, cls._make_at)
+
+    @classmethod
+    def _make(cls, root: Root, path: str, make: Callable[[Root, Place], Stage | None]) -> Stage:
         for _ in range(_TRIES):
             place = None
             try:
                 place = root.find(path, create=True)
                 if is_reserved(path):
                     place.made = parents_of(path)  # our own folders go when the last of us has left them
-                stage = cls._take_at(root, place)
+                stage = make(root, place)
             except StoreMissing:
                 raise
             except FileNotFoundError:  # the folder was pruned between making and using it: make it again
@@ -121,10 +130,7 @@ class Stage(Lease):
     @classmethod
     def _take_at(cls, root: Root, place: Place) -> Stage | None:
         """Lock the staging file; `None` if its name passed to another file meanwhile."""
-        target = place.status()
-        if target is not None and not is_file(target):
-            kind = "a folder" if stat.S_ISDIR(target.st_mode) else "not a regular file"
-            raise IsAFolder.of(place.path, f"this is {kind}")
+        target = _target(place)
         folder = locking.folder_of(place)
         shared = locking.is_shared(folder)
         mode = locking.first_mode(place.path, target, folder)
@@ -142,6 +148,17 @@ class Stage(Lease):
             if fd != lock:
                 os.close(fd)
             locking.drop(place, locking.lock_of(place), lock)
+            raise
+
+    @classmethod
+    def _make_at(cls, root: Root, place: Place) -> Stage:
+        mode = locking.first_mode(place.path, _target(place), locking.folder_of(place))
+        name = place.beside(f"{LEASED}{digest_of(place.leaf)}-{secrets.token_hex(8)}")
+        fd = os.open(name, locking.NEW, mode, dir_fd=place.fd)
+        try:
+            return cls(root, place, fd, name, lock=None)
+        except BaseException:
+            os.close(fd)
             raise
 
     @classmethod
@@ -391,6 +408,18 @@ class Stage(Lease):
     def _rename(self, name: str) -> None:
         os.replace(self.name, name, src_dir_fd=self.place.fd, dst_dir_fd=self.place.fd)
         self.name = name
+
+
+def _target(place: Place) -> os.stat_result | None:
+    """Return the status of the file that is to be replaced, if there is one.
+
+    :raises IsAFolder: if there is something else.
+    """
+    target = place.status()
+    if target is not None and not is_file(target):
+        kind = "a folder" if stat.S_ISDIR(target.st_mode) else "not a regular file"
+        raise IsAFolder.of(place.path, f"this is {kind}")
+    return target
 
 
 def refuse_locked(root: Root, place: Place, held: set[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from aiofs.backends.osfiles.errors import told_of
 from aiofs.backends.osfiles.facts import parents_of
 from aiofs.backends.osfiles.flock import holder_of, try_lock
 from aiofs.backends.osfiles.listing import walk
-from aiofs.backends.osfiles.names import PART, READY_SHARED, STAGE, is_of_unknown_format, kind_of
+from aiofs.backends.osfiles.names import LEASED, PART, READY_SHARED, STAGE, is_of_unknown_format, kind_of
 from aiofs.driver import Leftover
 from aiofs.errors import Locked, NotAFolder, NotFound
 
@@ -36,13 +36,26 @@ def leftovers(root: Root, prefix: str) -> Iterator[Leftover]:
 
 def sweep(root: Root, path: str) -> bool:
     """Remove a leftover unless somebody holds it, or may hold it; return whether it is gone."""
-    if is_of_unknown_format(path):
+    if is_of_unknown_format(path) or is_leased(path):
         return False
     try:
         with told_of(path), root.place(path, follow=False) as place:
             return _sweep_at(root, place)
     except _NOWHERE:
         return True
+
+
+def sweep_leased(root: Root, path: str) -> bool:
+    """Remove a staging file whose lock, kept elsewhere, the caller has; return whether it is gone."""
+    with suppress(*_NOWHERE), told_of(path), root.place(path, follow=False) as place:
+        os.unlink(place.leaf, dir_fd=place.fd)
+    root.prune(parents_of(path))
+    return True
+
+
+def is_leased(path: str) -> bool:
+    """Whether this is a staging file whose lock is kept elsewhere: nobody can tell here whether it is held."""
+    return path.rpartition("/")[2].startswith(LEASED)
 
 
 def _sweep_at(root: Root, place: Place) -> bool:
@@ -60,6 +73,8 @@ def _sweep_at(root: Root, place: Place) -> bool:
 
 def _look(root: Root, path: str) -> tuple[bool, str | None]:
     """Return whether somebody holds the file, and who."""
+    if is_leased(path):
+        return True, "a program whose locks are kept elsewhere"
     try:
         with told_of(path), root.place(path, follow=False) as place:
             status = place.status()

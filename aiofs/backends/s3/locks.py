@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 from aiofs.backends.s3.errors import UNCLEAR
 from aiofs.backends.s3.reading import open_stream
 from aiofs.backends.s3.store import LOCKS
-from aiofs.driver import ABSENT, Lease
+from aiofs.driver import ABSENT
 from aiofs.errors import Conflict, Damaged, NotFound, Unsupported
-from aiofs.locks import RenewedLease, granted, locked
+from aiofs.locks import LeaseElsewhere, RenewedLease, granted, locked
 from aiofs.sessions import together
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from aiofs.backends.s3.calls import Sdk
     from aiofs.backends.s3.facts import Facts
     from aiofs.backends.s3.store import Store
-    from aiofs.driver import Driver
+    from aiofs.driver import Driver, Lease
     from aiofs.errors import Locked
 
 ROUNDS = 4
@@ -279,25 +279,3 @@ class LocksElsewhere:
         except OSError as error:
             error.filename = path  # the keeper says what it calls the lock
             raise
-
-
-class LeaseElsewhere(Lease):
-    """A lock that another store keeps, under a name of its own, for `path` here."""
-
-    def __init__(self, path: str, lease: Lease) -> None:
-        self.path: str = path
-        self.fence: str = lease.fence
-        self._lease = lease
-
-    @property
-    def lost(self) -> bool:
-        """Whether somebody else may hold the lock by now."""
-        return self._lease.lost
-
-    async def release(self) -> None:
-        """Give the lock back."""
-        await self._lease.release()
-
-    def abandon(self) -> None:
-        """Let go without awaiting."""
-        self._lease.abandon()

@@ -1,0 +1,195 @@
+"""Local files whose locks another file system keeps: for folders that several machines share.
+
+The new bytes grow in a file of a name of its own, which is no lock; a lease that was lost is noticed before they are
+published. Nothing that is prepared waits in the folder: transactions keep it in their journal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from aiofs.backends.osfiles import snapshots, sweeping
+from aiofs.backends.osfiles.driver import OSDriver, made
+from aiofs.backends.osfiles.errors import told_of
+from aiofs.backends.osfiles.facts import parents_of
+from aiofs.backends.osfiles.names import LEASED, digest_of
+from aiofs.backends.osfiles.staging import Stage
+from aiofs.backends.osfiles.streams import OSSession
+from aiofs.driver import Driver, WriteSession
+from aiofs.errors import Conflict, Locked
+from aiofs.locks import LeaseElsewhere
+from aiofs.powers import Parks, Removes
+from aiofs.shield import finish
+from aiofs.threads import hop
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+
+    from aiofs.driver import Entry, Lease, Leftover
+
+T = TypeVar("T")
+Power = TypeVar("Power")
+_LOCAL_ONLY = (Parks, Removes)
+"""What a lock that is a file in the folder can do."""
+
+
+class LeasedDriver(OSDriver):
+    """Local files below one folder, under locks that `keeper` keeps."""
+
+    def __init__(
+        self, root: str | os.PathLike[str], keeper: Driver, *, durable: bool = True, close_keeper: bool = False
+    ) -> None:
+        super().__init__(root, durable=durable, locks="host")
+        self._keeper = keeper
+        self._close_keeper = close_keeper
+        locks = keeper.capabilities.locks
+        self.capabilities = replace(self.capabilities, locks=locks, resume=False, holds=False)
+
+    async def lock(self, path: str) -> Lease:
+        """Get the right to write the path."""
+        try:
+            return LeaseElsewhere(path, await self._keeper.lock(_lock_of(path)))
+        except OSError as error:
+            error.filename = path  # the keeper says what it calls the lock
+            raise
+
+    async def begin(
+        self, path: str, lease: Lease, *, match: str | None = None, metadata: Mapping[str, str] | None = None
+    ) -> WriteSession:
+        """Begin new bytes in a staging file."""
+        return LeasedSession(await self._stage(path), lease, match, durable=self._durable)
+
+    async def resume(self, token: Mapping[str, Any]) -> WriteSession:
+        """Refuse: nothing is prepared here."""
+        return await Driver.resume(self, token)
+
+    async def delete(
+        self, paths: Sequence[str], *, leases: Sequence[Lease] = (), match: str | None = None, missing_ok: bool = False
+    ) -> None:
+        """Remove the files, and the folders that have no file left."""
+        _check_held(leases)
+        async with AsyncExitStack() as held:
+            for path in sorted(set(paths) - {lease.path for lease in leases}):
+                held.push_async_callback((await self.lock(path)).release)
+            await hop(self._delete, paths, set(paths), match, missing_ok)
+
+    async def copy(self, source: str, target: str, lease: Lease, *, match: str | None = None) -> Entry:
+        """Copy within the kernel."""
+        return await self._staged(lease, lambda stage: self._copy(source, target, stage, match))
+
+    async def move(self, source: str, target: str, leases: tuple[Lease, Lease]) -> Entry:
+        """Rename."""
+        _check_held(leases)
+        entry = await self._staged(leases[1], lambda stage: self._move(source, target, stage))
+        await hop(self._root.prune, parents_of(source))
+        return entry
+
+    async def restore(self, path: str, tag: str, lease: Lease, *, match: str) -> Entry:
+        """Give the file its former bytes back by a rename."""
+
+        def work(stage: Stage) -> Entry:
+            with told_of(path):
+                return snapshots.restore(stage, tag, match, durable=self._durable)
+
+        return await self._staged(lease, work)
+
+    async def leftovers(self, prefix: str = "") -> AsyncGenerator[Leftover]:
+        """Yield staging files and before-images, whose names do not tell for which file they are."""
+        async for leftover in super().leftovers(prefix):
+            if (name := _lock_beside(leftover.path)) is None:
+                yield leftover
+            else:
+                yield replace(leftover, live=not await self._is_free(name), holder=None)
+
+    async def sweep(self, leftover: Leftover) -> bool:
+        """Remove one whose lock nobody has."""
+        if (name := _lock_beside(leftover.path)) is None:
+            return await super().sweep(leftover)
+        try:
+            lease = await self._keeper.lock(name)
+        except Locked:
+            return False
+        try:
+            return await hop(sweeping.sweep_leased, self._root, leftover.path)
+        finally:
+            await finish(lease.release())
+
+    def offers(self, power: type[Power]) -> Power | None:
+        """Return what exercises an optional power, but for those that need a lock in the folder."""
+        return None if power in _LOCAL_ONLY else super().offers(power)
+
+    async def aclose(self) -> None:
+        """Close the file system of the locks, if it is this one's own."""
+        if self._close_keeper:
+            await self._keeper.aclose()
+
+    async def _is_free(self, name: str) -> bool:
+        try:
+            lease = await self._keeper.lock(name)
+        except Locked:
+            return False
+        await finish(lease.release())
+        return True
+
+    async def _stage(self, path: str) -> Stage:
+        def make() -> Stage:
+            with told_of(path):
+                return Stage.under_lease(self._root, path)
+
+        return await made(Stage.drop, make)
+
+    async def _staged(self, lease: Lease, work: Callable[[Stage], T]) -> T:
+        """Do work with a staging file of the lease's path, which is gone afterwards."""
+        stage = await self._stage(lease.path)
+        try:
+            _check_held([lease])
+            return await hop(work, stage)
+        finally:
+            await finish(stage.release())
+
+
+class LeasedSession(OSSession):
+    """New bytes in a staging file, published only while the lease holds."""
+
+    def __init__(self, stage: Stage, lease: Lease, match: str | None, *, durable: bool) -> None:
+        super().__init__(stage, match, durable=durable, owns_stage=True)
+        self._lease = lease
+
+    async def prepare(self) -> dict[str, Any]:
+        """Refuse: a lock that another store keeps does not stay when its process is dead."""
+        return await WriteSession.prepare(self)
+
+    async def commit(self) -> Entry:
+        """Publish."""
+        _check_held([self._lease])
+        return await super().commit()
+
+    def abandon(self) -> None:
+        """Remove the staging file."""
+        self._stage.abandon()
+
+
+def _check_held(leases: Sequence[Lease]) -> None:
+    for lease in leases:
+        if lease.lost:
+            raise Conflict.of(lease.path, "the lock on this file was lost; nothing was changed")
+
+
+def _lock_of(path: str) -> str:
+    """Return what the keeper calls the lock: the same on all machines, wherever the folder is mounted there."""
+    folder, _, leaf = path.rpartition("/")
+    return _name(folder, digest_of(leaf))
+
+
+def _lock_beside(path: str) -> str | None:
+    """Return what the keeper calls the lock of the file that a staging file is for; `None` if it has no such lock."""
+    folder, _, leaf = path.rpartition("/")
+    return _name(folder, leaf.removeprefix(LEASED).partition("-")[0]) if leaf.startswith(LEASED) else None
+
+
+def _name(folder: str, digest: str) -> str:
+    return hashlib.blake2b(f"{folder}/{digest}".encode(), digest_size=20).hexdigest()

@@ -1,0 +1,150 @@
+"""Folders of network file systems: what locks promise there is said, once, or another file system keeps them."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import warnings
+from typing import TYPE_CHECKING
+
+import pytest
+
+import aiofs
+from aiofs.backends.osfiles import driver as os_driver
+from aiofs.localio import linux, network_of, networks
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def nfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that says it is on NFS, as statfs would."""
+    monkeypatch.setattr(linux, "type_at", lambda path: 0x6969 if os.fsencode(tmp_path) == path else None)
+    return tmp_path / "root"
+
+
+async def test_a_warning_says_once_that_other_machines_may_not_see_the_locks(nfs: Path) -> None:
+    fs = aiofs.OSFileSystem(nfs)
+    assert fs.driver.capabilities.locks == "host"
+    assert fs.at("folder").driver.capabilities.locks == "host"
+    with pytest.warns(RuntimeWarning, match=r"root' is on NFS: locks hold among the programs of this machine.*locks="):
+        await fs.write_bytes("file", b"bytes")
+    await fs.write_bytes("file", b"again")
+    await aiofs.OSFileSystem(nfs).write_bytes("file", b"and again")
+
+
+async def test_a_warning_that_is_an_error_locks_nothing(nfs: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(RuntimeWarning):
+            await aiofs.OSFileSystem(nfs).write_bytes("file", b"bytes")
+    assert not nfs.exists()
+
+
+async def test_that_one_machine_writes_there_can_be_said(nfs: Path) -> None:
+    for fs in (aiofs.OSFileSystem(nfs, locks="host"), aiofs.connect(f"file://{nfs}?locks=host")):
+        assert fs.driver.capabilities.locks == "host"
+        await fs.write_bytes("file", b"bytes")
+
+
+async def test_what_is_this_machines_own_warns_of_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in (0xEF53, 0x794C7630, 0x01021994, None):  # ext4, overlay, tmpfs, unknown
+        monkeypatch.setattr(linux, "type_at", lambda _path, kind=kind: kind)
+        fs = aiofs.OSFileSystem(tmp_path)
+        assert fs.driver.capabilities.locks == "shared"
+        await fs.write_bytes("file", b"bytes")
+
+
+def test_fuse_is_told_by_what_is_mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    number = tmp_path.stat().st_dev
+    mounts = tmp_path / "mountinfo"
+    monkeypatch.setattr(networks, "_MOUNTS", str(mounts))
+    monkeypatch.setattr(linux, "type_at", lambda _path: networks.FUSE)
+    line = "36 35 {}:{} / /mnt rw,noatime master:1 - {} source rw\n"
+    for kind, said in (("fuse.sshfs", "fuse.sshfs"), ("virtiofs", "virtiofs"), ("fuseblk", None)):
+        mounts.write_text(line.format(0, 99999, "ext4") + line.format(os.major(number), os.minor(number), kind))
+        assert network_of(str(tmp_path)) == said
+
+
+def test_a_setting_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="locks='hosts': give \"host\", or a file system"):
+        aiofs.OSFileSystem(tmp_path, locks="hosts")  # type: ignore[arg-type]
+
+
+async def test_locks_that_another_file_system_keeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two machines that share a folder share the keeper; flock is not asked for the files."""
+    keeper = aiofs.MemoryFileSystem()
+    (tmp_path / "there").symlink_to(tmp_path / "here")
+    here, there = (aiofs.OSFileSystem(tmp_path / name, locks=keeper) for name in ("here", "there"))
+    assert here.driver.capabilities.locks == "process", "as far as those of the keeper"
+
+    def refuse(_fd: int) -> bool:
+        raise AssertionError("flock was asked")
+
+    for module in (os_driver.Stage.take.__globals__, os_driver.refuse_locked.__globals__["locking"].__dict__):
+        monkeypatch.setitem(module, "try_lock", refuse)
+    file = await here.open("folder/file", "w")
+    with pytest.raises(aiofs.Locked) as refused:
+        await there.write_bytes("folder/file", b"another's")
+    assert refused.value.filename == "folder/file"
+    with pytest.raises(aiofs.Locked):
+        await there.rm("folder/file", missing_ok=True)
+    await file.write(b"bytes")
+    await file.close()
+    assert await there.read_bytes("folder/file") == b"bytes"
+    await there.copy("folder/file", "copy")
+    await there.move("folder/file", "moved")
+    async with here.open("moved", "a") as file:
+        await file.write(b" more")
+    await here.rm("copy")
+    assert [path.relative_to(tmp_path / "here").as_posix() for path in (tmp_path / "here").rglob("*")] == ["moved"]
+
+
+async def test_a_lease_that_was_lost_publishes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fs = aiofs.OSFileSystem(tmp_path, locks=aiofs.MemoryFileSystem())
+    await fs.write_bytes("file", b"old")
+    lease = await fs.driver.lock("file")
+    session = await fs.driver.begin("file", lease)
+    await session.write(b"new")
+    monkeypatch.setattr(type(lease), "lost", property(lambda _lease: True))
+    with pytest.raises(aiofs.Conflict):
+        await session.commit()
+    await session.abort()
+    await lease.release()
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_bytes() == b"old"
+
+
+async def test_what_a_dead_writer_left_under_a_lease(tmp_path: Path) -> None:
+    fs = aiofs.OSFileSystem(tmp_path, locks=aiofs.MemoryFileSystem())
+    lease = await fs.driver.lock("file")
+    session = await fs.driver.begin("file", lease)
+    (found,) = await aiofs.fsck(fs, fix=True)
+    assert (found.kind, found.live, found.fixed) == ("staging file", True, False)
+    await lease.release()  # as it runs out by itself when its holder is dead
+    assert not [found for found in await aiofs.fsck(aiofs.OSFileSystem(tmp_path), fix=True) if found.fixed]
+    assert [found.fixed for found in await aiofs.fsck(fs, fix=True)] == [True]
+    assert list(tmp_path.iterdir()) == []
+    await session.abort()
+
+
+async def test_transactions_with_locks_elsewhere(tmp_path: Path) -> None:
+    fs = aiofs.OSFileSystem(tmp_path, locks=aiofs.MemoryFileSystem())
+    await fs.write_bytes("gone", b"old")
+    async with aiofs.transaction(fs) as unit:
+        await unit.write_bytes("folder/file", b"new")
+        await unit.rm("gone")
+    assert await fs.ls() == ["folder/file"]
+
+
+async def test_a_url_can_name_the_keeper(tmp_path: Path) -> None:
+    async with aiofs.connect(f"file://{tmp_path}/files?locks=file://{tmp_path}/locks") as fs:
+        file = await fs.open("file", "w")
+        assert list((tmp_path / "locks").iterdir())
+        await file.close()
+        keeper = fs.driver._keeper  # type: ignore[attr-defined]
+        assert pickle.loads(pickle.dumps(fs.driver)).capabilities == fs.driver.capabilities
+        assert keeper.capabilities.locks == fs.driver.capabilities.locks == "shared"
+    with pytest.raises(ValueError, match="scheme"):
+        aiofs.connect("file:///tmp?locks=nowhere")
