@@ -12,8 +12,9 @@ from typing import IO, TYPE_CHECKING, Any
 from aiofs.aiofiles.base import AiofilesContextManager
 from aiofs.aiofiles.wrapping import handle_of, handle_of_fresh
 from aiofs.localio.cached import open_cached
+from aiofs.localio.fifos import Fifo
 from aiofs.localio.fresh import Fresh, open_fresh
-from aiofs.localio.opening import Request, open_stream
+from aiofs.localio.opening import Request, open_joined, open_stream
 from aiofs.localio.turns import turn_of
 from aiofs.threads import hop_or_discard
 
@@ -47,7 +48,7 @@ async def _open(request: Request, loop: asyncio.AbstractEventLoop | None, execut
     loop = loop or asyncio.get_running_loop()
     turn = turn_of(loop)
     if executor is not None:
-        return handle_of(await _open_in(executor, request, turn), loop, executor)
+        return handle_of(await _joined(await _open_in(executor, request, turn), request, turn), loop, executor)
     opened: Fresh | IO[Any] | None = open_cached(request, turn)
     if opened is not None:
         turn.spend()
@@ -58,7 +59,8 @@ async def _open(request: Request, loop: asyncio.AbstractEventLoop | None, execut
                 opened.close()
                 raise
     else:
-        opened = await hop_or_discard(_close, open_fresh, request, turn)
+        made = await hop_or_discard(_close, open_fresh, request, turn)
+        opened = made if isinstance(made, Fresh) else await _joined(made, request, turn)
     return handle_of_fresh(opened, request, loop) if isinstance(opened, Fresh) else handle_of(opened, loop, None)
 
 
@@ -77,7 +79,16 @@ async def open_by(
     return handle_of(await hop_or_discard(_close, work), loop, None)
 
 
-async def _open_in(executor: Executor, request: Request, turn: Turn) -> IO[Any]:
+async def _joined(opened: IO[Any] | Fifo, request: Request, turn: Turn) -> IO[Any]:
+    """Return the file over a FIFO once its other end is open; what is no FIFO, at once."""
+    while isinstance(opened, Fifo):
+        if await opened.join():
+            return await hop_or_discard(_close, open_joined, opened, request, turn)
+        opened = await hop_or_discard(_close, open_stream, request, turn)
+    return opened
+
+
+async def _open_in(executor: Executor, request: Request, turn: Turn) -> IO[Any] | Fifo:
     """Open in the program's own executor; cancelled meanwhile, what is opened later is closed there."""
     work = executor.submit(open_stream, request, turn)
     try:
@@ -87,12 +98,12 @@ async def _open_in(executor: Executor, request: Request, turn: Turn) -> IO[Any]:
         raise
 
 
-def _close_result(work: Future[IO[Any]]) -> None:
+def _close_result(work: Future[IO[Any] | Fifo]) -> None:
     if not work.cancelled() and work.exception() is None:
         _close(work.result())
 
 
-def _close(stream: Fresh | IO[Any]) -> None:
+def _close(stream: Fresh | IO[Any] | Fifo) -> None:
     stream.close()
 
 

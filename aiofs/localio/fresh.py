@@ -22,6 +22,7 @@ from aiofs.localio.reading import rest_now
 
 if TYPE_CHECKING:
     from aiofs.localio.devices import Device
+    from aiofs.localio.fifos import Fifo
     from aiofs.localio.turns import Turn
 
 UTF_8 = {"utf-8", "UTF-8", "utf8"}
@@ -135,7 +136,7 @@ class Fresh:
             self.unfold()  # which warns as any file that nobody closed
 
 
-def open_fresh(request: Request, turn: Turn) -> Fresh | IO[Any]:
+def open_fresh(request: Request, turn: Turn) -> Fresh | IO[Any] | Fifo:
     """Open in a worker thread: what is only read and regular without its buffers, all else as `open_stream` does."""
     if request.mode not in READ_MODES or not is_simple(request) or not may_stay_fresh(request):
         return open_stream(request, turn)

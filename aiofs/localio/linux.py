@@ -11,6 +11,7 @@ from ctypes import (
     byref,
     c_long,
     create_string_buffer,
+    get_errno,
 )
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ HERE = -100
 RESOLVE_CACHED, RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS = 0x20, 0x08, 0x02
 EMPTY_PATH, DONT_SYNC = 0x1000, 0x4000
 BASIC = 0x7FF
+NONBLOCK = 0x02
 STATUS = struct.Struct("=28xH10xQ88xII")
 """The mode, the size and the two halves of the device's number, in what statx(2) fills."""
 
@@ -79,6 +81,18 @@ class _Answers(threading.local):
     def __init__(self) -> None:
         self.buffer = create_string_buffer(256)
         self.reference: object = byref(self.buffer)
+
+
+def tee(source: int, target: int) -> int:
+    """Return how many bytes of one pipe are in another as well now: one or none, and none at the end.
+
+    :raises BlockingIOError: if there is none, and a writer who may write one.
+    """
+    library = CDLL(None, use_errno=True)
+    count: int = library.tee(source, target, 1, NONBLOCK)
+    if count < 0:
+        raise OSError(get_errno(), os.strerror(get_errno()))
+    return count
 
 
 def type_at(path: bytes) -> int | None:

@@ -7,11 +7,12 @@ import io
 import os
 import stat
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import NoneType
 from typing import IO, TYPE_CHECKING, Any
 
 from aiofs.localio.devices import device_of
+from aiofs.localio.fifos import Fifo
 from aiofs.localio.files import LocalFile, UpdateFile
 from aiofs.localio.unclosed import remember
 from aiofs.threads import aside
@@ -41,12 +42,23 @@ class Request:
 _open_unusual: Callable[..., IO[Any]] = builtins.open
 
 
-def open_stream(request: Request, turn: Turn) -> IO[Any]:
-    """Open as the builtin does, in a worker thread; a regular file gets one of this engine's at the bottom."""
+def open_stream(request: Request, turn: Turn) -> IO[Any] | Fifo:
+    """Open as the builtin does, in a worker thread; a regular file gets one of this engine's at the bottom.
+
+    A FIFO whose other end is not open is returned as it is, for the loop to wait.
+    """
     if may_wait(request):
+        fifo = Fifo.of(request)
+        if fifo is not None:
+            return open_joined(fifo, request, turn) if fifo.is_joined() else fifo
         with aside():
             return _open_stack(request, turn)
     return _open_stack(request, turn)
+
+
+def open_joined(fifo: Fifo, request: Request, turn: Turn) -> IO[Any]:
+    """Put what was asked for over a FIFO whose other end is open, which is closed if that fails."""
+    return _open_stack(replace(request, opener=lambda _path, _flags: fifo.take()), turn)
 
 
 def _open_stack(request: Request, turn: Turn) -> IO[Any]:
