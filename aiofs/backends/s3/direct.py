@@ -50,7 +50,7 @@ _HEADERS = {
     "SSEKMSKeyId": "x-amz-server-side-encryption-aws-kms-key-id",
     "Tagging": "x-amz-tagging",
 }
-_QUERY = {"UploadId": "uploadId", "PartNumber": "partNumber"}
+_QUERY = {"UploadId": "uploadId", "PartNumber": "partNumber", "VersionId": "versionId"}
 _LISTING = {
     "Prefix": "prefix",
     "MaxKeys": "max-keys",

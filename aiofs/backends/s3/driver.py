@@ -8,20 +8,23 @@ SDK · `direct`, `sign`, `wire`, `xml` plain requests without it · `facts`, `er
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from math import ceil
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakValueDictionary
 
 from aiofs.backends.s3 import copying, listing, removing, sweeping
+from aiofs.backends.s3.facts import tags_of, with_tags
 from aiofs.backends.s3.locks import LockObjects, LocksElsewhere
 from aiofs.backends.s3.reading import open_stream
 from aiofs.backends.s3.store import Store
 from aiofs.backends.s3.writing import Resumed, S3Write, check_token, is_removed
 from aiofs.driver import ABSENT, Capabilities, Driver
-from aiofs.errors import Conflict, Unsupported
+from aiofs.errors import Conflict, NotFound, Unsupported
 from aiofs.locks import LockTable
 from aiofs.powers import Notes
+from aiofs.properties import NAMES
 from aiofs.sessions import EndedSession
 
 if TYPE_CHECKING:
@@ -44,7 +47,7 @@ class S3Driver(Driver):
     def __init__(self, settings: Settings, locks: Driver | None = None, *, close_locks: bool = False) -> None:
         shared = settings.locking == "lease" if locks is None else locks.capabilities.locks == "shared"
         self.capabilities: Capabilities = Capabilities(
-            locks="shared" if shared else "process", resume=True, metadata=True
+            locks="shared" if shared else "process", resume=True, metadata=True, properties=NAMES
         )
         self.part_size: int = settings.part_size
         self._store = Store(settings)
@@ -63,8 +66,9 @@ class S3Driver(Driver):
         self._store.check_name(path)
 
     async def stat(self, path: str) -> Entry:
-        """Describe the file, by HEAD."""
-        return (await self._store.facts(path)).entry(path)
+        """Describe the file, by HEAD; tags take a request more where there are some."""
+        facts = await self._store.facts(path)
+        return facts.entry(path, await self._store.tags(path) if facts.tagged else None)
 
     async def read(self, path: str, start: int = 0, stop: int | None = None, *, match: str | None = None) -> ReadStream:
         """Open the file for reading, by one ranged GET."""
@@ -78,13 +82,19 @@ class S3Driver(Driver):
             stop,
             match=match,
             whole=settings.checksum is not None,
-            usual_type=settings.content_type,
+            hashed=store.hashed,
         )
 
     async def begin(
         self, path: str, lease: Lease, *, match: str | None = None, metadata: Mapping[str, str] | None = None
     ) -> WriteSession:
-        """Begin new bytes. Makes no request before there are two parts, or they are published."""
+        """Begin new bytes. Unless there are tags to keep, no request is made before there are two parts."""
+        version, rest = tags_of(metadata)
+        if version is not None and version == match:
+            tags = {}
+            with suppress(NotFound):  # publishing says that the version is gone
+                tags = await self._store.tags(path)
+            metadata = with_tags(rest, tags)
         return S3Write(self._store, path, lease, match=match, metadata=metadata)
 
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:
@@ -120,7 +130,7 @@ class S3Driver(Driver):
 
     async def copy(self, source: str, target: str, lease: Lease, *, match: str | None = None) -> Entry:
         """Have the store make `target` the same as `source`."""
-        return await copying.copy(self._store, source, target, lease, match)
+        return await copying.copy(self._store, source, target, lease, match=match, capabilities=self.capabilities)
 
     async def url(self, path: str, method: Literal["GET", "PUT"], expires: float) -> str:
         """Return a URL that is good for `expires` seconds. A PUT by it takes no lock.

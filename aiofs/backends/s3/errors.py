@@ -12,6 +12,7 @@ from botocore import exceptions as sdk
 from aiofs.errors import (
     AccessDenied,
     AiofsError,
+    Archived,
     Conflict,
     Damaged,
     NoSpace,
@@ -61,7 +62,8 @@ _BY_CODE: dict[str, type[AiofsError]] = {
     "ExpiredToken": AccessDenied,
     "InvalidToken": AccessDenied,
     "InvalidAccessKeyId": AccessDenied,
-    "InvalidObjectState": AccessDenied,
+    "InvalidObjectState": Archived,
+    "ObjectNotInActiveTierError": Archived,
     "SignatureDoesNotMatch": AccessDenied,
     "AuthorizationHeaderMalformed": AccessDenied,
     "EntityTooLarge": TooLarge,
@@ -149,4 +151,7 @@ def refused(status: int, told: Mapping[str, str], path: str | None) -> AiofsErro
     """Return the error for an answer of the store: its status, and the `Code` and `Message` in its body."""
     code, message = str(told.get("Code", status)), told.get("Message", "")
     kind = _BY_CODE.get(code) or _BY_STATUS.get(status, AiofsError)
+    if kind is Archived:
+        reason = f"it is in the archive ({code}): restore it first (RestoreObject), which takes minutes to hours"
+        return kind.of(path, reason)
     return kind.of(path, f"{code}: {message}" if message else f"S3 answered {code}")

@@ -1,23 +1,27 @@
-"""What travels in headers: an object's size, version, time and metadata, and what it was written with."""
+"""What travels in headers: an object's size, version, time, metadata and properties, and what it was written with."""
 
 from __future__ import annotations
 
 import base64
 import mimetypes
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.header import decode_header, make_header
 from email.utils import parsedate_to_datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlencode
 
 from aiofs.driver import Entry
+from aiofs.properties import MARK, join, part
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aiofs.backends.s3.settings import Settings
+    from aiofs.driver import Capabilities
+    from aiofs.properties import Properties
 
 WRITER = "aiofs-writer"
 """The metadata that says which session wrote an object: how one whose answer was lost learns that it succeeded."""
@@ -30,17 +34,45 @@ _MONTHS = {
         ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"], 1
     )
 }
-_OWN_HEADERS = {
-    "cache-control": "CacheControl",
-    "content-disposition": "ContentDisposition",
-    "content-encoding": "ContentEncoding",
-    "content-language": "ContentLanguage",
-    "content-type": "ContentType",
+_HEADERS = {
+    "cache_control": "cache-control",
+    "content_disposition": "content-disposition",
+    "content_encoding": "content-encoding",
+    "content_language": "content-language",
+    "storage_class": "x-amz-storage-class",
 }
+_PARAMETERS = {
+    "content_type": "ContentType",
+    "cache_control": "CacheControl",
+    "content_disposition": "ContentDisposition",
+    "content_encoding": "ContentEncoding",
+    "content_language": "ContentLanguage",
+    "storage_class": "StorageClass",
+}
+_BEFORE = {name.replace("_", "-"): name for name in _PARAMETERS if name != "storage_class"}
+"""How 2.0.0a1 had them among the metadata that it left in journals."""
+USUAL_CLASS = "STANDARD"
+_MD5 = re.compile(r"[0-9a-f]{32}")
 _TYPES = mimetypes.MimeTypes()  # Python's own table, the same on every machine
 _NO_TYPE = "application/octet-stream"
-_SAYS_NOTHING = {_NO_TYPE, "binary/octet-stream"}
 _NOTHING: Mapping[str, str] = MappingProxyType({})
+_THOSE_OF = ""
+"""A name that no tag can have: in place of tags, it says that those of a version, its value, are to be kept."""
+MOST_TAGS, LONGEST_TAG, LONGEST_VALUE = 10, 128, 256
+
+
+@dataclass(frozen=True, slots=True)
+class S3Entry(Entry):
+    """What S3 tells of a file, with how many tags it has: what they are takes another request."""
+
+    tagged: int = 0
+
+    def kept(self, capabilities: Capabilities) -> Mapping[str, str] | None:
+        """Return what is to be kept with a new version: tags are asked for by whoever writes it."""
+        properties: dict[str, Any] = {"storage_class": USUAL_CLASS, **(self.properties or {})}
+        if self.tagged and "tags" not in properties:
+            properties["tags"] = {_THOSE_OF: self.version or ""}
+        return Entry.kept(replace(self, properties=cast("Properties", properties)), capabilities)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,33 +85,56 @@ class Facts:
     metadata: Mapping[str, str]
     writer: str | None = None
     content_type: str | None = None
+    properties: Properties | None = None
+    tagged: int = 0
+    digest: str | None = None
+    version_id: str | None = None
     now: datetime | None = None
     """When the store said so, by its own clock."""
 
-    def described(self) -> Mapping[str, str]:
-        """Return the metadata, content type included, for another object that is to be the same."""
-        return {**self.metadata, "content-type": self.content_type or _NO_TYPE}
-
-    def entry(self, path: str) -> Entry:
+    def entry(self, path: str, tags: Mapping[str, str] | None = None) -> Entry:
         """Return them as the portable side wants them."""
-        return Entry(path, self.size, self.modified, self.version, self.metadata)
+        properties = self.properties if tags is None else cast("Properties", {**(self.properties or {}), "tags": tags})
+        return S3Entry(
+            path,
+            self.size,
+            self.modified,
+            self.version,
+            self.metadata,
+            content_type=self.content_type,
+            digest=self.digest,
+            properties=properties,
+            version_id=self.version_id,
+            tagged=self.tagged,
+        )
 
 
-def read_facts(headers: Mapping[str, str], path: str, usual_type: str | None = None) -> Facts:
-    """Read the headers, in lower case, of an answer to HEAD or GET; a `usual_type` is one that all new files have."""
+def read_facts(headers: Mapping[str, str], *, hashed: bool = True) -> Facts:
+    """Read the headers, in lower case, of an answer to HEAD or GET; `hashed`: the ETag may be the MD5 of the bytes."""
     whole = headers.get("content-range")
     size = int(whole.rpartition("/")[2]) if whole else int(headers.get("content-length", 0))
-    metadata, writer = _read_metadata(headers, path, usual_type)
-    modified = http_time(headers.get("last-modified"))
+    metadata, writer = _read_metadata(headers)
+    version = unquoted(headers.get("etag", ""))
+    properties = {name: headers[header] for name, header in _HEADERS.items() if header in headers}
     return Facts(
         size,
-        unquoted(headers.get("etag", "")),
-        modified,
+        version,
+        http_time(headers.get("last-modified")),
         metadata,
         writer,
         headers.get("content-type"),
+        cast("Properties", properties) or None,
+        int(headers.get("x-amz-tagging-count", 0)),
+        f"md5:{version}" if hashed and _is_md5(headers, version) else None,
+        headers.get("x-amz-version-id"),
         http_time(headers.get("date")),
     )
+
+
+def _is_md5(headers: Mapping[str, str], etag: str) -> bool:
+    by_key = "x-amz-server-side-encryption-customer-algorithm" in headers
+    by_kms = headers.get("x-amz-server-side-encryption", "").startswith("aws:kms")
+    return not by_key and not by_kms and _MD5.fullmatch(etag) is not None
 
 
 def http_time(text: str | None) -> datetime | None:
@@ -112,35 +167,68 @@ def unquoted(etag: str) -> str:
 def write_options(settings: Settings, path: str, metadata: Mapping[str, str] | None, writer: str) -> dict[str, Any]:
     """Return the SDK's parameters for what a new object is to carry.
 
-    :raises ValueError: for metadata that S3 cannot hold.
+    :raises ValueError: for metadata or properties that S3 cannot hold.
     """
+    own, given = part(metadata)
+    said: dict[str, Any] = dict(given)
     kept = {WRITER: writer}
-    options: dict[str, Any] = {"Metadata": kept, "ContentType": settings.content_type or _guess(path)}
-    for key, value in (metadata or _NOTHING).items():
-        if key in _OWN_HEADERS:
-            options[_OWN_HEADERS[key]] = value
+    for key, value in (own or _NOTHING).items():
+        if key in _BEFORE:
+            said.setdefault(_BEFORE[key], value)
         elif key == WRITER or not _KEY.fullmatch(key):
             raise ValueError(f"metadata {key!r}: S3 takes names of lower-case letters, digits, '.', '_' and '-'")
         else:
             kept[key] = _encode(value)
+    options: dict[str, Any] = {"Metadata": kept, "ContentType": settings.content_type or _guess(path)}
+    tags = said.pop("tags", None)
     if settings.storage_class:
-        options["StorageClass"] = settings.storage_class
+        said.setdefault("storage_class", settings.storage_class)
+    elif said.get("storage_class") == USUAL_CLASS:
+        del said["storage_class"]
+    for name, value in said.items():
+        if not (value.isascii() and value.isprintable() and value == value.strip()):
+            raise ValueError(f"{name}={value!r}: S3 takes printable ASCII characters, without space around them")
+        options[_PARAMETERS[name]] = value
+    if tags:
+        options["Tagging"] = tagging(tags)
     return options
 
 
-def _read_metadata(
-    headers: Mapping[str, str], path: str, usual_type: str | None
-) -> tuple[Mapping[str, str], str | None]:
+def tagging(tags: Mapping[str, str]) -> str:
+    """Return tags as the SDK and headers have them.
+
+    :raises ValueError: for tags that S3 cannot hold.
+    """
+    if len(tags) > MOST_TAGS:
+        raise ValueError(f"{len(tags)} tags: S3 keeps {MOST_TAGS} of one file at most")
+    for name, value in tags.items():
+        if not name or len(name) > LONGEST_TAG or len(value) > LONGEST_VALUE:
+            raise ValueError(
+                f"tag {name!r}: S3 takes names of 1 to {LONGEST_TAG} characters, values of {LONGEST_VALUE} at most"
+            )
+    return urlencode(tags)
+
+
+def tags_of(metadata: Mapping[str, str] | None) -> tuple[str | None, Mapping[str, str] | None]:
+    """Return the version whose tags are to be kept, if that is what `metadata` says, and the metadata without this."""
+    tags = part(metadata)[1].get("tags") or {}
+    if _THOSE_OF not in tags:
+        return None, metadata
+    rest = {key: value for key, value in (metadata or _NOTHING).items() if key != f"{MARK}tags"}
+    return tags[_THOSE_OF], rest
+
+
+def with_tags(metadata: Mapping[str, str] | None, tags: Mapping[str, str]) -> Mapping[str, str] | None:
+    """Return the metadata for `Driver.begin` with these tags in it."""
+    return join(metadata, {"tags": tags}) if tags else metadata
+
+
+def _read_metadata(headers: Mapping[str, str]) -> tuple[Mapping[str, str], str | None]:
     found = {key[len(_PREFIX) :]: value for key, value in headers.items() if key.startswith(_PREFIX)}
     writer = found.pop(WRITER, None)
     for name, value in found.items():
         if value.startswith("=?"):
             found[name] = str(make_header(decode_header(value)))
-    untold = {usual_type} if usual_type else {_guess(path), *_SAYS_NOTHING}
-    for name in _OWN_HEADERS:
-        own = headers.get(name)
-        if own is not None and not (name == "content-type" and own in untold):
-            found[name] = own
     return (MappingProxyType(found) if found else _NOTHING), writer
 
 

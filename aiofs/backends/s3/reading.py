@@ -29,11 +29,13 @@ NOT_WORTH_A_CONNECTION = 1 << 16
 class S3Stream(ReadStream):
     """One version of an object."""
 
-    def __init__(self, calls: Sdk, key: str, facts: Facts, path: str) -> None:
+    def __init__(self, calls: Sdk, key: str, facts: Facts, path: str, kept: Mapping[str, str]) -> None:
+        """`kept` names the version, if it is an old one."""
         self.facts: Facts = facts
         self.entry: Entry = facts.entry(path)
         self._calls = calls
         self._key = key
+        self._kept = kept
         self._path = path
         self._size = facts.size
         self._body: Body | None = None
@@ -124,7 +126,9 @@ class S3Stream(ReadStream):
         version = self.entry.version
         condition = {"IfMatch": f'"{version}"'} if version else {}
         try:
-            answer = await self._calls.send("get_object", self._path, Key=self._key, Range=span, **condition)
+            answer = await self._calls.send(
+                "get_object", self._path, Key=self._key, Range=span, **self._kept, **condition
+            )
         except (NotFound, NoSuchRange) as error:
             raise Conflict.of(self._path, "this version of the file is not there any more") from error
         self._body = answer.body
@@ -197,16 +201,20 @@ async def open_stream(
     *,
     match: str | None,
     whole: bool,
-    usual_type: str | None = None,
+    version_id: str | None = None,
+    hashed: bool = True,
 ) -> S3Stream:
     """Make the first request of a stream: for the range, or with `whole` for all from the beginning of the file.
+
+    `hashed` is as for `read_facts`; `version_id` asks for an old version.
 
     :raises NotFound: if there is no such file.
     :raises Conflict: if `match` is given and is not its version.
     """
-    condition: dict[str, str] = {"IfMatch": f'"{match}"'} if match else {}
+    kept = {} if version_id is None else {"VersionId": version_id}
+    condition: dict[str, str] = {**kept, **({"IfMatch": f'"{match}"'} if match else {})}
     if stop is not None and stop <= start:
-        return await _empty(calls, key, path, match, usual_type)
+        return await _empty(calls, key, path, match, kept, hashed=hashed)
     if whole and start == 0:
         condition["ChecksumMode"] = "ENABLED"
     elif start or stop is not None:
@@ -214,15 +222,17 @@ async def open_stream(
     try:
         answer = await calls.send("get_object", path, Key=key, **condition)
     except NoSuchRange:
-        return await _empty(calls, key, path, match, usual_type)
-    facts = read_facts(answer.headers, path, usual_type)
-    return S3Stream(calls, key, facts, path).attach(answer, start, stop)
+        return await _empty(calls, key, path, match, kept, hashed=hashed)
+    facts = read_facts(answer.headers, hashed=hashed)
+    return S3Stream(calls, key, facts, path, kept).attach(answer, start, stop)
 
 
-async def _empty(calls: Sdk, key: str, path: str, match: str | None, usual_type: str | None) -> S3Stream:
+async def _empty(
+    calls: Sdk, key: str, path: str, match: str | None, kept: Mapping[str, str], *, hashed: bool
+) -> S3Stream:
     """Return a stream that is at its end, of a file that ends before the range begins."""
-    answer = await calls.send("head_object", path, Key=key)
-    facts = read_facts(answer.headers, path, usual_type)
+    answer = await calls.send("head_object", path, Key=key, **kept)
+    facts = read_facts(answer.headers, hashed=hashed)
     if match and facts.version != match:
         raise Conflict.of(path, "this version of the file is not there any more")
-    return S3Stream(calls, key, facts, path)
+    return S3Stream(calls, key, facts, path, kept)

@@ -50,7 +50,18 @@ class Store:
         except NotFound:
             await self._check_bucket(path)
             raise
-        return read_facts(answer.headers, path, self.settings.content_type)
+        return read_facts(answer.headers, hashed=self.hashed)
+
+    @property
+    def hashed(self) -> bool:
+        """Whether an ETag of 32 digits is the MD5 of the bytes: not in directory buckets."""
+        return not self.settings.bucket.endswith("--x-s3")
+
+    async def tags(self, path: str, version_id: str | None = None) -> dict[str, str]:
+        """Ask for an object's tags."""
+        kept = {} if version_id is None else {"VersionId": version_id}
+        answer = await self.calls.send("get_object_tagging", path, Key=self.key(path), **kept)
+        return {tag["Key"]: tag["Value"] for tag in answer.parsed.get("TagSet", ())}
 
     async def look(self, path: str) -> Facts | None:
         """Ask for an object's facts; `None` if there is none."""

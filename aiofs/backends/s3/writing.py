@@ -98,7 +98,7 @@ class S3Write(WriteSession):
         self._done = True
         if not version:  # some stores tell none when an upload is completed
             version = (await self._store.facts(self._path)).version
-        return Entry(self._path, self._size, None, version, self._metadata)
+        return Entry(self._path, self._size, None, version).described(self._metadata)
 
     async def abort(self) -> None:
         """Stop what is under way and remove the upload, if there is one."""
