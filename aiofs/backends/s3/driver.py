@@ -2,8 +2,8 @@
 
 `settings` what can be set · `store` one bucket, shared by all of this · `credentials`, `clients`, `calls`, `hiding` the
 SDK · `direct`, `sign`, `wire`, `xml` plain requests without it · `facts`, `errors` what answers say · `reading`,
-`writing`, `publishing`, `copying`, `removing`, `listing` the verbs · `probe`, `locks` leases made of objects ·
-`sweeping` what was left behind.
+`writing`, `publishing`, `copying`, `removing`, `listing`, `history` the verbs · `probe`, `locks` leases made of objects
+· `sweeping` what was left behind.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakValueDictionary
 
-from aiofs.backends.s3 import copying, listing, removing, sweeping
+from aiofs.backends.s3 import copying, history, listing, removing, sweeping
 from aiofs.backends.s3.facts import tags_of, with_tags
 from aiofs.backends.s3.locks import LockObjects, LocksElsewhere
 from aiofs.backends.s3.reading import open_stream
@@ -131,6 +131,18 @@ class S3Driver(Driver):
     async def copy(self, source: str, target: str, lease: Lease, *, match: str | None = None) -> Entry:
         """Have the store make `target` the same as `source`."""
         return await copying.copy(self._store, source, target, lease, match=match, capabilities=self.capabilities)
+
+    def history(self, path: str) -> AsyncGenerator[Entry, None]:
+        """Yield the versions that the bucket keeps of the file, the newest first."""
+        return history.history(self._store, path)
+
+    async def read_kept(self, path: str, version_id: str, start: int = 0, stop: int | None = None) -> ReadStream:
+        """Open an old version for reading."""
+        return await history.read_kept(self._store, path, version_id, start, stop)
+
+    async def restore_kept(self, path: str, version_id: str, lease: Lease) -> Entry:
+        """Have the store make the file again what that version was."""
+        return await history.restore_kept(self._store, path, version_id, lease, self.capabilities)
 
     async def url(self, path: str, method: Literal["GET", "PUT"], expires: float) -> str:
         """Return a URL that is good for `expires` seconds. A PUT by it takes no lock.

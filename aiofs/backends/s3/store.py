@@ -39,14 +39,15 @@ class Store:
         if length > LONGEST_KEY:
             raise ValueError(f"path {path!r}: its key has {length} bytes, and S3 takes {LONGEST_KEY}")
 
-    async def facts(self, path: str) -> Facts:
-        """Ask for an object's facts.
+    async def facts(self, path: str, version_id: str | None = None) -> Facts:
+        """Ask for the facts of an object, or of an old version of it.
 
         :raises NotFound: if there is none.
         :raises StoreMissing: if there is not even the bucket, which an answer without a body does not tell.
         """
+        kept = {} if version_id is None else {"VersionId": version_id}
         try:
-            answer = await self.calls.send("head_object", path, Key=self.key(path))
+            answer = await self.calls.send("head_object", path, Key=self.key(path), **kept)
         except NotFound:
             await self._check_bucket(path)
             raise

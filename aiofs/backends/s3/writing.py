@@ -70,15 +70,15 @@ class S3Write(WriteSession):
         if stop - start < self._store.settings.part_size:
             await self._read_in(start, stop)
         else:
-            await self.copy_from(self._key, self._match, start, stop)
+            await self.copy_from({"Bucket": self._store.settings.bucket, "Key": self._key}, self._match, start, stop)
 
-    async def copy_from(self, key: str, version: str, start: int, stop: int) -> None:
-        """Have the store copy a range of an object, in pieces that are whole parts but for the last."""
+    async def copy_from(self, where: Mapping[str, str], version: str, start: int, stop: int) -> None:
+        """Have the store copy a range of an object, which `where` names, in whole parts but for the last."""
         await self._flush()
         part_size = self._store.settings.part_size
         step = max(COPIED_AT_ONCE // part_size, 1) * part_size
         for at in range(start, stop, step):
-            await self._add(self._copy(key, version, at, min(at + step, stop), await self._number()))
+            await self._add(self._copy(where, version, at, min(at + step, stop), await self._number()))
         self._size += stop - start
 
     async def prepare(self) -> dict[str, Any]:
@@ -173,14 +173,14 @@ class S3Write(WriteSession):
         )
         return {"PartNumber": number, "ETag": f'"{answer.version}"', **checks}
 
-    async def _copy(self, key: str, version: str, start: int, stop: int, number: int) -> Sent:
+    async def _copy(self, where: Mapping[str, str], version: str, start: int, stop: int, number: int) -> Sent:
         answer = await self._store.calls.send(
             "upload_part_copy",
             self._path,
             Key=self._key,
             UploadId=await self._upload_id(),
             PartNumber=number,
-            CopySource={"Bucket": self._store.settings.bucket, "Key": key},
+            CopySource=where,
             CopySourceRange=f"bytes={start}-{stop - 1}",
             CopySourceIfMatch=f'"{version}"',
         )

@@ -1,0 +1,120 @@
+"""What a versioned bucket keeps of a file: listed, read, and made the file again by a copy on the server."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_plus
+
+from aiofs.backends.s3 import copying
+from aiofs.backends.s3.facts import USUAL_CLASS, S3Entry, unquoted
+from aiofs.backends.s3.reading import open_stream
+from aiofs.errors import AiofsError, NotFound, Unsupported
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterator, Mapping
+
+    from aiofs.backends.s3.store import Store
+    from aiofs.driver import Capabilities, Entry, Lease, ReadStream
+
+_NO_ID = {"InvalidArgument", "InvalidVersionId"}
+"""What stores call an id that cannot be one."""
+
+
+async def history(store: Store, path: str) -> AsyncGenerator[Entry]:
+    """Yield the versions of this very key that can be read, the newest first; delete markers are none.
+
+    :raises NotFound: if there are none.
+    """
+    found = False
+    async for version in _versions(store, path, store.key(path)):
+        found = True
+        yield _entry(path, version)
+    if not found:
+        raise NotFound.of(path)
+
+
+async def _versions(store: Store, path: str, key: str) -> AsyncGenerator[Mapping[str, Any]]:
+    where: dict[str, Any] = {"Prefix": key, "EncodingType": "url"}
+    while True:
+        page = (await store.calls.send("list_object_versions", path, **where)).parsed
+        for found in page.get("Versions", ()):
+            if listed_name(found["Key"], key, page) != key:
+                return  # longer names come after all versions of this one
+            yield found
+        more = page.get("NextKeyMarker", "")
+        if not page.get("IsTruncated") or listed_name(more, key, page) != key:
+            return
+        where["KeyMarker"], where["VersionIdMarker"] = key, page["NextVersionIdMarker"]
+
+
+def listed_name(found: str, prefix: str, page: Mapping[str, Any]) -> str:
+    """Return the key that a listing of `prefix` means: some servers encode keys, and do not say so.
+
+    As every key there begins with the prefix, one that does not is encoded.
+    """
+    if page.get("EncodingType") == "url" or not found.startswith(prefix):
+        return unquote_plus(found)
+    return found
+
+
+async def read_kept(store: Store, path: str, version_id: str, start: int, stop: int | None) -> ReadStream:
+    """Open an old version for reading.
+
+    :raises NotFound: if there is no such version, or it is a delete marker.
+    """
+    with _named(path, version_id):
+        return await open_stream(
+            store.calls,
+            store.key(path),
+            path,
+            start,
+            stop,
+            match=None,
+            whole=store.settings.checksum is not None,
+            hashed=store.hashed,
+            version_id=version_id,
+        )
+
+
+async def restore_kept(store: Store, path: str, version_id: str, lease: Lease, capabilities: Capabilities) -> Entry:
+    """Make the file again what that version was.
+
+    :raises NotFound: if there is no such version, or it is a delete marker.
+    """
+    with _named(path, version_id):
+        source = copying.Source(path, await store.facts(path, version_id), version_id)
+    return await copying.copy_from(store, source, path, lease, match=None, capabilities=capabilities)
+
+
+@contextmanager
+def _named(path: str, version_id: str) -> Iterator[None]:
+    """Give what stores say of versions that are not there one name."""
+    try:
+        yield
+    except NotFound as error:
+        raise _missing(path, version_id) from error
+    except Unsupported as error:  # 405: it says that the file was removed
+        raise _missing(path, version_id) from error
+    except AiofsError as error:
+        told = getattr(error.__cause__, "response", {})
+        code = told.get("Error", {}).get("Code")
+        if code in _NO_ID or (code == "400" and type(error) is AiofsError):
+            raise _missing(path, version_id) from error
+        raise
+
+
+def _missing(path: str, version_id: str) -> NotFound:
+    return NotFound.of(path, f"there is no version {version_id!r} of this file that can be read")
+
+
+def _entry(path: str, found: Mapping[str, Any]) -> Entry:
+    kind = found.get("StorageClass", USUAL_CLASS)
+    return S3Entry(
+        path,
+        found["Size"],
+        found["LastModified"],
+        unquoted(found["ETag"]),
+        version_id=found["VersionId"],
+        properties=None if kind == USUAL_CLASS else {"storage_class": kind},
+    )
