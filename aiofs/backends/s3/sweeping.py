@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote_plus
 
+from aiofs.backends.s3.encoding import Reading, key_of
 from aiofs.backends.s3.locks import LockObjects, is_young, lock_key
 from aiofs.backends.s3.probe import NAME
 from aiofs.backends.s3.removing import remove
 from aiofs.backends.s3.store import LOCKS
-from aiofs.backends.s3.writing import abort_upload
+from aiofs.backends.s3.writing import abort_upload, upload_exists
 from aiofs.driver import Leftover
 from aiofs.errors import Locked
 
@@ -32,8 +32,10 @@ async def leftovers(
     store: Store, locks: LockObjects, elsewhere: LocksElsewhere | None, prefix: str
 ) -> AsyncIterator[Leftover]:
     """Yield the uploads, then the locks and probes; `elsewhere` has the locks if not this store."""
-    async for path, upload, begun in _uploads(store, prefix):
-        if store.settings.locking == "lease" and elsewhere is None:
+    async for path, upload, begun, sure in _uploads(store, prefix):
+        if not sure:  # whose it is, nobody knows: it stays
+            live, holder = True, None
+        elif store.settings.locking == "lease" and elsewhere is None:
             found = await locks.look(path)
             live = found is not None and found.live
             holder = found.holder if found is not None else None
@@ -61,7 +63,7 @@ async def sweep(store: Store, locks: LockObjects, leftover: Leftover) -> bool:
     token: dict[str, Any] = json.loads(leftover.token)
     if "upload" in token:
         await abort_upload(store, leftover.path, token["upload"])
-        return True
+        return not await upload_exists(store, leftover.path, token["upload"])
     if "probe" in token:
         await remove(store, [leftover.path])
         return True
@@ -85,16 +87,16 @@ async def _is_live(path: str, begun: datetime | None, elsewhere: LocksElsewhere 
     return False
 
 
-async def _uploads(store: Store, prefix: str) -> AsyncIterator[tuple[str, str, datetime | None]]:
+async def _uploads(store: Store, prefix: str) -> AsyncIterator[tuple[str, str, datetime | None, bool]]:
+    """Yield path and id of each upload, when it was begun, and whether the path is sure."""
     root = len(store.settings.prefix)
     where: dict[str, Any] = {"Prefix": store.settings.prefix + prefix, "EncodingType": "url"}
     while True:
         page = (await store.calls.send("list_multipart_uploads", None, **where)).parsed
-        encoded = page.get("EncodingType") == "url"
+        last = Reading(page.get("NextKeyMarker", ""), sure=False)
         for upload in page.get("Uploads", ()):
-            key = unquote_plus(upload["Key"]) if encoded else upload["Key"]
-            yield key[root:], upload["UploadId"], upload.get("Initiated")
+            last = await key_of(store, upload, page)
+            yield last.key[root:], upload["UploadId"], upload.get("Initiated"), last.sure
         if not page.get("IsTruncated"):
             return
-        where["KeyMarker"] = unquote_plus(page["NextKeyMarker"]) if encoded else page["NextKeyMarker"]
-        where["UploadIdMarker"] = page["NextUploadIdMarker"]
+        where["KeyMarker"], where["UploadIdMarker"] = last.key, page["NextUploadIdMarker"]
