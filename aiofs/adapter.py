@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from aiofs.driver import ABSENT, Capabilities, Driver, Entry, Lease, Part, ReadStream, WriteSession
-from aiofs.errors import AlreadyExists, Conflict, NotFound
+from aiofs.errors import AlreadyExists, Conflict, NotFound, Unsupported
 from aiofs.locks import LockTable
-from aiofs.paths import is_reserved
+from aiofs.paths import RESERVED, is_reserved
 from aiofs.spool import Spool
 from aiofs.system import describe
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 
     from aiofs.system import FileLikeSystem
 
@@ -41,7 +41,8 @@ class BareDriver(Driver):
         Names that are kept for the package, those of journals, are no names to the system's own `stat`.
         """
         try:
-            return await (describe(self._system, path) if is_reserved(path) else self._system.stat(path))
+            with self.keeping(path):
+                return await (describe(self._system, path) if is_reserved(path) else self._system.stat(path))
         except FileNotFoundError as error:
             raise NotFound.of(path) from error
 
@@ -77,14 +78,15 @@ class BareDriver(Driver):
     async def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry]:
         """Yield names; sizes and versions would take reading every file."""
         last = None
-        async for path in self._system.ls(prefix.rpartition("/")[0]):
-            if not path.startswith(prefix):
-                continue
-            end = path.find(delimiter, len(prefix)) + 1 if delimiter else 0
-            name = path[:end] if end else path
-            if name > after and name != last:
-                last = name
-                yield Entry(name)
+        with self.keeping(prefix):
+            async for path in self._system.ls(prefix.rpartition("/")[0]):
+                if not path.startswith(prefix):
+                    continue
+                end = path.find(delimiter, len(prefix)) + 1 if delimiter else 0
+                name = path[:end] if end else path
+                if name > after and name != last:
+                    last = name
+                    yield Entry(name)
 
     async def lock(self, path: str) -> Lease:
         """Get the right to write the path, among the users of this driver."""
@@ -109,6 +111,20 @@ class BareDriver(Driver):
             if match == ABSENT:
                 raise AlreadyExists.of(path)
             raise Conflict.of(path, "the file was changed meanwhile")
+
+    @contextmanager
+    def keeping(self, path: str) -> Iterator[None]:
+        """Say what to do where the system refuses names that are kept for the package, as one over one of ours does.
+
+        :raises Unsupported: in place of its `ValueError`.
+        """
+        try:
+            yield
+        except ValueError as error:
+            if isinstance(error, OSError) or not is_reserved(path):
+                raise
+            reason = f"{self} cannot keep the journal of transactions, as it refuses names that begin with {RESERVED!r}"
+            raise Unsupported.of(path, f"{reason}: give journal= a file system of the package") from error
 
     async def aclose(self) -> None:
         """Close the system."""
@@ -192,9 +208,10 @@ class BareSession(WriteSession):
         """Write the file, in as atomic a step as the system has."""
         if self._match is not None:
             await self._driver.check_match(self._path, self._match)
-        async with self._system.open(self._path, "w") as file:
-            for start in range(0, self._spool.size, STEP):
-                await file.write(await self._spool.read(start, STEP))
+        with self._driver.keeping(self._path):
+            async with self._system.open(self._path, "w") as file:
+                for start in range(0, self._spool.size, STEP):
+                    await file.write(await self._spool.read(start, STEP))
         return Entry(self._path, self._spool.size)
 
     async def abort(self) -> None:

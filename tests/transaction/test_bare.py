@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -92,3 +92,39 @@ async def test_all_or_nothing() -> None:
                 await other.write_bytes("a", b"other")
     assert fs.files == NEW
     assert [entry.path async for entry in journal.driver.list()] == []
+
+
+class Delegating(aiofs.FileLikeSystem):
+    """Hands everything on to a file system of the package, which keeps some names for itself."""
+
+    def __init__(self, *, lists: bool) -> None:
+        self.inner = aiofs.MemoryFileSystem()
+        self._lists = lists
+
+    def open(self, path: str, mode: str = "r") -> Any:
+        return self.inner.open(path, mode)  # type: ignore[call-overload]
+
+    async def rm(self, *paths: str) -> None:
+        await self.inner.rm(*paths)
+
+    async def ls(self, path: str = "") -> AsyncIterator[str]:  # type: ignore[override]
+        if not self._lists:
+            return  # whatever is asked for: only writing tells
+        async for name in self.inner.ls(path):
+            yield name
+
+
+@pytest.mark.parametrize("lists", [True, False])
+async def test_a_system_that_refuses_the_names_of_journals_says_what_to_do(lists: bool) -> None:
+    fs = Delegating(lists=lists)
+    await fs.write_bytes("a", b"old")
+    with pytest.raises(aiofs.Unsupported, match=r"Delegating cannot keep the journal .* give journal= "):
+        async with aiofs.transaction(fs) as tx:
+            await tx.write_bytes("a", b"new")
+    assert await fs.read_bytes("a") == b"old"
+    journal = aiofs.MemoryFileSystem()
+    async with aiofs.transaction(fs, journal=journal) as tx:
+        await tx.write_bytes("a", b"new")
+        await tx.write_bytes("b", b"new")
+    assert {name: await fs.read_bytes(name) for name in ("a", "b")} == {"a": b"new", "b": b"new"}
+    assert not (await aiofs.recover(fs, journal=journal)).ended
