@@ -2,8 +2,8 @@
 
 A backend is a `Driver`: six verbs over one store. Paths arrive validated; failures leave as `OSError`, best as the
 classes of `aiofs.errors`. What a store can do beyond the six verbs it offers as a *power* (`Copies`, `Moves`,
-`Presigns`, `RewritesParts`, `CopiesRanges`, `Sweeps`): a tiny protocol that the portable side asks for with
-`Driver.offers` (on sessions: `isinstance`) and does without where it is missing.
+`Presigns`, `ReadsReplicas`, `RewritesParts`, `CopiesRanges`, `Sweeps`): a tiny protocol that the portable side asks
+for with `Driver.offers` (on sessions: `isinstance`) and does without where it is missing.
 """
 
 from __future__ import annotations
@@ -405,6 +405,16 @@ class Leftover:
     """How the store finds it again."""
     stays: str = ""
     """Why it is only reported, and `sweep` does not remove it, where that is so."""
+
+
+@amounts_to("read")
+@runtime_checkable
+class ReadsReplicas(Protocol):
+    """The store has a replica, which may lag, for those who only read: mode r and `read_bytes`, and nobody else."""
+
+    async def read_replica(self, path: str, start: int = 0, stop: int | None = None) -> ReadStream:
+        """Open the file for reading as the replica has it, or as the store does where the replica has it not."""
+        ...
 
 
 @amounts_to("list", "delete")

@@ -15,7 +15,7 @@ from aiofs.errors import Unsupported, place, placed
 from aiofs.handles import Dependents
 from aiofs.listing import Listing, Selection
 from aiofs.modes import BinaryMode, Mode, TextMode, parse_mode
-from aiofs.opening import Opening, history_of, open_file, open_kept
+from aiofs.opening import Opening, history_of, open_file, open_kept, read_only
 from aiofs.paths import check_folder, check_path, check_prefix, under
 from aiofs.patterns import Pattern
 from aiofs.properties import check_metadata, check_properties, join
@@ -240,7 +240,7 @@ class FileSystem(FileLikeSystem):
         self._check(path)
         check_range(start, stop)
         with Call(self._calls):
-            stream = await self._driver.read(path, start, stop)
+            stream = await read_only(self._driver, path, start, stop)
             try:
                 return await drain(stream, start, stop)
             except OSError as error:

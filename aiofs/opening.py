@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from aiofs.driver import ABSENT, KeepsHistory
+from aiofs.driver import ABSENT, KeepsHistory, ReadsReplicas
 from aiofs.editing import Editor
 from aiofs.errors import AlreadyExists, NotFound, StoreMissing, Unsupported, place, placed
 from aiofs.reading import Reader, measure
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator, Mapping
     from types import TracebackType
 
-    from aiofs.driver import Driver, Lease
+    from aiofs.driver import Driver, Lease, ReadStream
     from aiofs.handles import Handle
     from aiofs.modes import Mode
 
@@ -56,7 +56,7 @@ async def open_file(driver: Driver, path: str, mode: Mode, metadata: Mapping[str
     """
     try:
         if mode.action == "r":
-            stream = await driver.read(path, 0, driver.window)
+            stream = await read_only(driver, path, 0, driver.window)
             return Reader(path, mode.spelled, stream, driver.window)
         return await _open_to_write(driver, path, mode, metadata)
     except OSError as error:
@@ -85,6 +85,12 @@ def history_of(driver: Driver, path: str) -> KeepsHistory:
     if keeps is None:
         raise Unsupported.of(path, f"{driver} keeps no old versions of files")
     return keeps
+
+
+async def read_only(driver: Driver, path: str, start: int, stop: int | None) -> ReadStream:
+    """Open the file for somebody who will not write what follows from it: a replica that lags will do."""
+    replicas = driver.offers(ReadsReplicas)
+    return await (driver.read(path, start, stop) if replicas is None else replicas.read_replica(path, start, stop))
 
 
 async def _open_to_write(driver: Driver, path: str, mode: Mode, metadata: Mapping[str, str] | None) -> Handle:

@@ -65,7 +65,8 @@ class RedisFileSystem(FileSystem):
     Give the URL (`redis://`, `rediss://` or `unix://`) or lend a client of redis-py's, which is never closed.
     `ttl` is how many seconds every file written lives, `lease` after how many the lock of a dead writer is free,
     `timeout` how many an answer may take. A file has 512 MiB at most; with `chunked`, one of more than `chunk_size`
-    bytes gets several keys, which other programs cannot read as one value.
+    bytes gets several keys, which other programs cannot read as one value. `replica`, a URL or a client too, is where
+    mode r and `read_bytes` look first; it may lag, and what it has not is asked of the first.
     """
 
     def __init__(
@@ -78,11 +79,21 @@ class RedisFileSystem(FileSystem):
         timeout: float = 30,
         chunked: bool = False,
         chunk_size: int = 64 * MIB,
+        replica: str | Redis | RedisCluster | None = None,
     ) -> None:
         from aiofs.backends.redis.driver import RedisDriver  # noqa: PLC0415 -- loaded when used, like every driver
 
         super().__init__(
-            RedisDriver(url, client, ttl=ttl, lease=lease, timeout=timeout, chunked=chunked, chunk_size=chunk_size)
+            RedisDriver(
+                url,
+                client,
+                ttl=ttl,
+                lease=lease,
+                timeout=timeout,
+                chunked=chunked,
+                chunk_size=chunk_size,
+                replica=replica,
+            )
         )
 
 

@@ -250,22 +250,26 @@ def _cut_memory(parts: SplitResult) -> tuple[SplitResult, str]:
 
 
 _REDIS_PY: dict[str, Reading] = {
-    "db": int,
-    "protocol": int,
-    "ssl_ca_certs": str,
-    "ssl_ca_path": str,
-    "ssl_cert_reqs": str,
-    "ssl_certfile": str,
-    "ssl_check_hostname": _flag,
-    "ssl_keyfile": str,
+    **dict.fromkeys(("client_name", "lib_name", "lib_version", "username", "password"), str),
+    **dict.fromkeys(("encoding", "encoding_errors"), str),
+    **dict.fromkeys(("ssl_ca_certs", "ssl_ca_data", "ssl_ca_path", "ssl_certfile", "ssl_keyfile", "ssl_password"), str),
+    **dict.fromkeys(("ssl_cert_reqs", "ssl_ciphers", "ssl_exclude_verify_flags", "ssl_include_verify_flags"), str),
+    **dict.fromkeys(("db", "health_check_interval", "max_connections", "protocol", "socket_read_size"), int),
+    **dict.fromkeys(("socket_type", "ssl_min_version"), int),
+    **dict.fromkeys(("socket_connect_timeout", "socket_timeout"), float),
+    **dict.fromkeys(("decode_responses", "legacy_responses", "retry_on_timeout"), _flag),
+    **dict.fromkeys(("socket_keepalive", "ssl_check_hostname"), _flag),
 }
-"""What a Redis URL says to redis-py itself."""
+"""What a Redis URL says to redis-py itself, whose older versions refuse some. Its own `timeout`, for pools that let
+callers wait, is not among them: aiofs lets them wait by itself.
+"""
 _REDIS_SETTINGS: dict[str, Reading] = {
     "ttl": float,
     "lease": float,
     "timeout": float,
     "chunked": _flag,
     "chunk_size": int,
+    "replica": str,
     **_REDIS_PY,
 }
 _S3_SETTINGS: dict[str, Reading] = {

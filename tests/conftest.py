@@ -13,6 +13,7 @@ pytest_plugins = [
     "servers.tls",
     "servers.valkey",
     "servers.valkey_pair",
+    "servers.fakes",
     "servers.azurite.server",
     "servers.moto",
     "servers.fastdfs.server",

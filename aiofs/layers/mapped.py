@@ -6,7 +6,7 @@ from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from aiofs.driver import Copies, KeepsHistory, Layer, Moves, Presigns, Sweeps
+from aiofs.driver import Copies, KeepsHistory, Layer, Moves, Presigns, ReadsReplicas, Sweeps
 from aiofs.layers.forward import ForwardedSession, ForwardedStream, power_of, with_powers_of
 from aiofs.paths import begins_a_name, check_inside
 from aiofs.powers import Appends, Notes, Parks, Removes, Snapshots
@@ -26,7 +26,7 @@ class Mapped(Layer):
     """
 
     powers: ClassVar[tuple[type, ...]] = (
-        *(Copies, Moves, Presigns, KeepsHistory, Sweeps),
+        *(Copies, Moves, Presigns, KeepsHistory, ReadsReplicas, Sweeps),
         *(Removes, Snapshots, Appends, Parks, Notes),
     )
     """Which powers of the base are offered."""
@@ -156,6 +156,12 @@ class Mapped(Layer):
             async with aclosing(power_of(self.base, KeepsHistory).history(self.within(path))) as entries:
                 async for entry in entries:
                     yield self.own(entry)
+
+    async def read_replica(self, path: str, start: int = 0, stop: int | None = None) -> ReadStream:
+        """Open the file for reading, as a replica has it."""
+        with self.named():
+            replicas = power_of(self.base, ReadsReplicas)
+            return MappedStream(self, await replicas.read_replica(self.inward(path), start, stop))
 
     async def read_kept(self, path: str, version_id: str, start: int = 0, stop: int | None = None) -> ReadStream:
         """Open an old version for reading."""

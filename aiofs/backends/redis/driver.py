@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -44,11 +44,13 @@ class RedisDriver(Sweeper, Driver):
         chunked: bool = False,
         chunk_size: int = CHUNK,
         page: int = 50_000,
+        replica: str | Client | None = None,
     ) -> None:
         _check_settings(ttl=ttl, lease=lease, timeout=timeout, chunk_size=chunk_size)
         if chunked and chunk_size > LARGEST_VALUE:
             raise ValueError(f"chunk_size {chunk_size!r}: a value of Redis holds {LARGEST_VALUE} bytes at most")
         super().__init__(Connection(url, client, timeout))
+        self._replica = None if replica is None else _connected(replica, timeout)
         self._ttl = 0 if ttl is None else milliseconds(ttl)
         self._lease = lease
         self._chunked = chunked
@@ -62,6 +64,14 @@ class RedisDriver(Sweeper, Driver):
     async def read(self, path: str, start: int = 0, stop: int | None = None, *, match: str | None = None) -> ReadStream:
         """Open the file for reading, which writes nothing on the server."""
         return await opened([self._connection], Asked(path, start, stop, _spelled(match)))
+
+    async def read_replica(self, path: str, start: int = 0, stop: int | None = None) -> ReadStream:
+        """Open the file for reading on the replica; what that cannot give, the primary is asked for."""
+        asked, connections = Asked(path, start, stop), [self._connection]
+        if self._replica is not None:
+            with suppress(OSError):
+                return await opened([self._replica, *connections], asked)
+        return await opened(connections, asked)
 
     async def begin(
         self, path: str, lease: Lease, *, match: str | None = None, metadata: Mapping[str, str] | None = None
@@ -177,8 +187,12 @@ class RedisDriver(Sweeper, Driver):
             await self._connection.ask(path, "UNLINK", key_of(path))
 
     async def aclose(self) -> None:
-        """Close the client, unless it was lent."""
-        await self._connection.aclose()
+        """Close the clients, unless they were lent."""
+        try:
+            await self._connection.aclose()
+        finally:
+            if self._replica is not None:
+                await self._replica.aclose()
 
     def __str__(self) -> str:
         return str(self._connection)
@@ -205,6 +219,10 @@ class RedisDriver(Sweeper, Driver):
             if answer[0] == b"locked":
                 raise held_by(path, answer[2])
             check_answer(answer, path)
+
+
+def _connected(server: str | Client, timeout: float) -> Connection:
+    return Connection(server, None, timeout) if isinstance(server, str) else Connection(None, server, timeout)
 
 
 def _check_settings(*, ttl: float | None, lease: float, timeout: float, chunk_size: int) -> None:

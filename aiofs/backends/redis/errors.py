@@ -57,16 +57,19 @@ _WITHIN_SCRIPT = re.compile(r"Error running script .*?@user_script: ?\d+: (?:@us
 """What Redis before 7.0 puts before the error of a command within a script."""
 _NOT_ALLOWED = "The user executing the script can't "
 """How Redis 6.2 and 7.0 begin to say, without a code, that a user may not do what a script does."""
-_OWN = re.compile(r"AIOFS-(NODIGEST|FORMAT (\w{1,20}))")
-"""What our own scripts stop with."""
+_UNKNOWN_FORMAT = re.compile(r"AIOFS-FORMAT (\w{1,20})")
+_NO_DIGEST = "value is not an integer or out of range"
+"""What our own scripts stop with: at a file of an unknown format, and for want of a digest."""
 
 
 def failed(error: Exception, path: str | None) -> AiofsError:
     """Return the error to raise for one of redis-py's."""
     words = str(error).partition(", with args")[0]  # which a server may repeat, and passwords are among them
-    own = _OWN.search(words)
-    if own is not None:
-        return _stopped(own[2], path)
+    number = _UNKNOWN_FORMAT.search(words)
+    if number is not None:
+        return unknown_format("this file, in several keys,", number[1], path)
+    if _NO_DIGEST in words:
+        return Undigested.of(path, "Redis: the scripts of this server make no digests")
     words = _WITHIN_SCRIPT.sub("", words)
     kind = next((kind for source, kind in _BY_KIND if isinstance(error, source)), AiofsError)
     if kind is AiofsError and words.startswith(_NOT_ALLOWED):
@@ -79,12 +82,6 @@ def failed(error: Exception, path: str | None) -> AiofsError:
 def unknown_format(what: str, number: object, path: str | None) -> Unsupported:
     """Return the error for something of aiofs's own in a format that this version does not know."""
     return Unsupported.of(path, f"{what} has the format {number}, which a newer aiofs made: update aiofs to use it")
-
-
-def _stopped(number: str | None, path: str | None) -> AiofsError:
-    if number is not None:
-        return unknown_format("this file, in several keys,", number, path)
-    return Undigested.of(path, "Redis: the scripts of this server make no digests")
 
 
 def raised_by_the_loop(error: Exception) -> bool:

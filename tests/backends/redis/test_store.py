@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import re
 import tracemalloc
 from math import inf
@@ -12,6 +13,7 @@ import pytest
 import redis
 import redis.asyncio
 
+from aiofs import urls
 from aiofs.backends.redis import driver as driver_module
 from aiofs.backends.redis.driver import RedisDriver
 from aiofs.errors import AccessDenied, AlreadyExists, NoSpace, TooLarge
@@ -371,3 +373,22 @@ def test_urls_that_name_no_database(url: str) -> None:
     """The client would take them for database 0, or for 12."""
     with pytest.raises(ValueError, match=r"no number of a database|no socket"):
         RedisFileSystem(url)
+
+
+def test_connect_takes_what_urls_of_redis_py_take() -> None:
+    """But for `timeout`, which is aiofs's own, and what no URL can say: objects, and where the server is."""
+    known = set(redis.asyncio.connection.URL_QUERY_ARGUMENT_PARSERS) - {"timeout"}
+    for kind in redis.asyncio.SSLConnection.__mro__[:-1]:
+        for parameter in inspect.signature(kind).parameters.values():  # those of which a default says that text will do
+            if isinstance(parameter.default, str | int) and parameter.name not in {"host", "port"}:
+                known.add(parameter.name)
+    assert known <= set(urls._REDIS_SETTINGS)
+
+
+async def test_parameters_of_redis_py_reach_it(valkey_url: str, raw: redis.Redis) -> None:
+    query = (
+        "client_name=archive&max_connections=3&health_check_interval=9&socket_timeout=20&socket_keepalive=yes&timeout=9"
+    )
+    async with urls.connect(f"{valkey_url}?{query}") as fs:
+        await fs.write_bytes("file", b"x")
+        assert "archive" in {client["name"] for client in raw.client_list()}
