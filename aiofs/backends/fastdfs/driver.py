@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from aiofs.backends.fastdfs.checks import check_group
+from aiofs.backends.fastdfs.formats import check_format
 from aiofs.backends.fastdfs.ids import FileId, looks_like_id
 from aiofs.backends.fastdfs.images import Images
 from aiofs.backends.fastdfs.index import IDENTITY, Index, Record, check_match, entry_of
@@ -125,6 +126,7 @@ class FastDFSDriver(Driver):
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:
         """Take over a file that was uploaded and is not in the index yet."""
         told = Token(token)
+        check_format(told.path, "what was prepared for this file", token)
         path, file = told.path, told.text("version")
         told.text_or_none("match")
         told.texts("metadata")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from aiofs.backends.fastdfs.formats import FORMAT, check_format
 from aiofs.backends.fastdfs.ids import FileId
 from aiofs.driver import ABSENT, Entry
 from aiofs.errors import AlreadyExists, Conflict, Damaged, Locked, NotFound
@@ -81,10 +82,12 @@ class Index:
 
         :raises NotFound: if there is no such file.
         :raises Damaged: if what is under the name was not written by an index.
+        :raises Unsupported: if a newer version of aiofs wrote it, in another format.
         """
         text, version = await self._read(path)
         try:
-            fields = json.loads(text)
+            fields = dict(json.loads(text))
+            check_format(path, "the record of this file in the index", fields)
             return Record(FileId.parse(str(fields["id"])), dict(fields["metadata"]), version)
         except (ValueError, KeyError, TypeError) as error:
             raise Damaged.of(path, "this file of the index is not one") from error
@@ -102,7 +105,7 @@ class Index:
         :raises Conflict: if that is not there any more.
         :raises AlreadyExists: if there was nothing and now is.
         """
-        text = json.dumps({"id": file, "metadata": dict(metadata)})
+        text = json.dumps({"format": FORMAT, "id": file, "metadata": dict(metadata)})
         await self._write(path, text.encode(), lease, ABSENT if old is None else old.version)
 
     async def _read(self, path: str) -> tuple[bytes, str | None]:

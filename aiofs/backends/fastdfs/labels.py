@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from aiofs.backends.fastdfs.formats import FORMAT, check_format
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -28,15 +30,20 @@ class Label:
 
 def label(index: str, path: str, metadata: Mapping[str, str]) -> dict[str, str]:
     """Return the metadata of the protocol's kind that say which file this is, in pieces that fit."""
-    text = json.dumps({"index": index, "path": path, "metadata": dict(metadata), "written": time.time_ns()})
+    fields = {"index": index, "path": path, "metadata": dict(metadata), "written": time.time_ns()}
+    text = json.dumps({"format": FORMAT, **fields})
     return {f"{_KEY}{at // _ROOM:04}": text[at : at + _ROOM] for at in range(0, len(text), _ROOM)}
 
 
 def read_label(metadata: Mapping[str, str]) -> Label | None:
-    """Return what the metadata of a file say; `None` if it was not written under a name."""
+    """Return what the metadata of a file say; `None` if it was not written under a name.
+
+    :raises Unsupported: if a newer version of aiofs wrote it, in another format.
+    """
     text = "".join(metadata[key] for key in sorted(metadata) if key.startswith(_KEY))
     try:
-        fields = json.loads(text)
+        fields = dict(json.loads(text))
+        check_format(None, "the label of a file", fields)
         return Label(str(fields["index"]), str(fields["path"]), dict(fields["metadata"]), int(fields["written"]))
     except (ValueError, KeyError, TypeError):
         return None

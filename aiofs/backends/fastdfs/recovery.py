@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import aclosing, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
@@ -10,12 +11,12 @@ from aiofs.backends.fastdfs.ids import FileId
 from aiofs.backends.fastdfs.many import each, results
 from aiofs.backends.fastdfs.survey import Survey
 from aiofs.driver import Leftover, Sweeps
-from aiofs.errors import Damaged, Locked, NotFound, Unavailable
+from aiofs.errors import Damaged, Locked, NotFound, Unavailable, Unsupported
 from aiofs.paths import is_reserved
 from aiofs.shield import finish
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
 
     from aiofs.backends.fastdfs.driver import FastDFSDriver
     from aiofs.backends.fastdfs.labels import Label
@@ -26,6 +27,16 @@ _UPLOAD = "upload without a name"
 _IMAGE = "before-image"
 _GONE = "name without a file"
 _NOT_ASKED = "storage that could not be asked"
+_UNREADABLE = "name that cannot be read"
+_UNKNOWN = "file with an unknown label"
+
+
+@dataclass(slots=True)
+class _Names:
+    """What the index has: the path by the file that it leads to, and why others cannot be read."""
+
+    files: dict[str, str] = field(default_factory=dict)
+    unreadable: dict[str, str] = field(default_factory=dict)
 
 
 class Recovery:
@@ -35,9 +46,7 @@ class Recovery:
         self._driver = driver
 
     async def leftovers(self, prefix: str) -> AsyncIterator[Leftover]:
-        """Yield the files whose name does not lead to them, names whose file is gone, and storages that could not be
-        asked; then what the index's store has to say.
-        """  # noqa: D205 -- three things, and no one word for them
+        """Yield what no name leads to in the cluster, what cannot be judged, and what the index's store has to say."""
         if not is_reserved(prefix):  # of our own names the index has the files
             async for leftover in self._in_the_cluster(prefix):
                 yield leftover
@@ -47,22 +56,54 @@ class Recovery:
                 yield leftover
 
     async def _in_the_cluster(self, prefix: str) -> AsyncIterator[Leftover]:
-        identity = await self._driver.index.known_identity()
-        images = {file: image async for image, file in self._driver.images.all()}
-        named = {found[1]: found[0] async for found in results(self._names(prefix), self._look_up) if found is not None}
-        unseen = dict(named)
+        names = await self._read_index(prefix)
+        unseen = dict(names.files)
         survey = Survey(self._driver.client, self._driver.group)
+        images = {file: image async for image, file in self._driver.images.all()}
+        candidates = await _candidates(survey, names.files, unseen, images)
+        for found in (
+            self._without_names(survey, prefix, candidates, names, images),
+            self._without_files(survey, unseen),
+        ):
+            async for leftover in found:
+                yield leftover
+        for leftover in _not_judged(survey, names):
+            yield leftover
+
+    async def _read_index(self, prefix: str) -> _Names:
+        names = _Names()
+
+        async def look_up(path: str) -> None:
+            try:
+                record = await self._driver.index.get(path)
+            except (Damaged, Unsupported) as error:
+                names.unreadable[path] = str(error.strerror)
+            else:
+                if record is not None:
+                    names.files[str(record.file)] = path
+
+        async for _ in results(self._names(prefix), look_up):
+            pass
+        return names
+
+    async def _without_names(
+        self, survey: Survey, prefix: str, candidates: list[str], names: _Names, images: Mapping[str, str]
+    ) -> AsyncIterator[Leftover]:
+        identity = await self._driver.index.known_identity()
 
         async def judge(file: str) -> Leftover | None:
             found = await survey.label(file)
             if found is None or found[1].index != identity or not found[1].path.startswith(prefix):
                 return None
+            if found[1].path in names.unreadable:
+                return None
             return await self._judge(file, found[1].path, images.get(file))
 
-        async for leftover in results(_each_of(await _candidates(survey, named, unseen, images)), judge):
+        async for leftover in results(_each_of(candidates), judge):
             if leftover is not None:
                 yield leftover
 
+    async def _without_files(self, survey: Survey, unseen: Mapping[str, str]) -> AsyncIterator[Leftover]:
         async def look_for(found: tuple[str, str]) -> Leftover | None:
             file, path = found
             if not await survey.is_gone(file) or not await self._is_named(path, FileId.parse(file)):
@@ -73,9 +114,6 @@ class Recovery:
         async for leftover in results(_each_of(unseen.items()), look_for):
             if leftover is not None:
                 yield leftover
-        for storage, reason in sorted(survey.not_asked.items()):
-            why = f"{reason}; start it and look again, or name it in retired= if it is gone for good"
-            yield Leftover(storage, _NOT_ASKED, None, None, live=False, token=storage, stays=why)
 
     async def _judge(self, file: str, path: str, image: str | None) -> Leftover | None:
         """Return the leftover that a file with a label of ours is, if it is one."""
@@ -120,6 +158,7 @@ class Recovery:
 
         :raises Unavailable: if a storage could not be asked, which may have newer files of the same names. Nothing
             is given back then.
+        :raises Unsupported: if a newer version of aiofs wrote labels. Nothing is given back then.
         :raises ValueError: if several indexes left files in the cluster, and it is not said whose are meant.
         """
         index = self._driver.index
@@ -139,6 +178,8 @@ class Recovery:
                 "storages that may have newer files could not be asked, so no name was given back. Start them, or name"
                 f" them in retired= if they are gone for good: {silent}",
             )
+        for file, reason in survey.unreadable.items():
+            raise Unsupported.of(file, reason)
         if len(newest) > 1:
             counts = ", ".join(f"{name} ({len(files)} files)" for name, files in sorted(newest.items()))
             raise ValueError(f"several indexes have files in this cluster; say which one is to be rebuilt: {counts}")
@@ -168,14 +209,6 @@ class Recovery:
             if not is_reserved(entry.path):
                 yield entry.path
 
-    async def _look_up(self, path: str) -> tuple[str, str] | None:
-        """Return a name with the id that it leads to; `None` for one that leads to none, or is gone by now."""
-        try:
-            record = await self._driver.index.get(path)
-        except Damaged:
-            return None
-        return None if record is None else (path, str(record.file))
-
     async def _is_named(self, path: str, file: FileId) -> bool:
         record = await self._driver.index.get(path)
         return record is not None and record.file == file
@@ -187,6 +220,15 @@ class Recovery:
             return True
         await finish(lease.release())
         return False
+
+
+def _not_judged(survey: Survey, names: _Names) -> Iterator[Leftover]:
+    """Yield what is only reported."""
+    advice = "start it and look again, or name it in retired= if it is gone for good"
+    silent = {storage: f"{reason}; {advice}" for storage, reason in survey.not_asked.items()}
+    for kind, found in ((_UNREADABLE, names.unreadable), (_UNKNOWN, survey.unreadable), (_NOT_ASKED, silent)):
+        for what, reason in sorted(found.items()):
+            yield Leftover(what, kind, None, None, live=False, token=what, stays=reason)
 
 
 async def _each_of(items: Iterable[T]) -> AsyncGenerator[T]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from aiofs.backends.fastdfs.formats import FORMAT
 from aiofs.backends.fastdfs.ids import EXTENSION
 from aiofs.backends.fastdfs.index import check_match
 from aiofs.backends.fastdfs.labels import label
@@ -57,7 +58,8 @@ class NamedSession(WriteSession):
         """Upload the file. Its id is its version."""
         with about(self._path):
             file = await self._upload()
-        return {"path": self._path, "version": file, "match": self._match, "metadata": self._metadata}
+        token = {"path": self._path, "version": file, "match": self._match, "metadata": self._metadata}
+        return {"format": FORMAT, **token}
 
     async def commit(self) -> Entry:
         """Put the file into the index, then remove the one that was there before."""

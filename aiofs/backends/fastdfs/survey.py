@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from aiofs.backends.fastdfs.ids import FileId
 from aiofs.backends.fastdfs.labels import read_label
-from aiofs.errors import AiofsError, NotFound
+from aiofs.errors import AiofsError, NotFound, Unsupported
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -23,13 +23,15 @@ _METADATA = "-m"
 class Survey:
     """Asks every storage of the groups that can be read; a file is where any of them has it.
 
-    `not_asked` says of the storages that could not be asked, by group and address, why.
+    `not_asked` says of the storages that could not be asked, by group and address, why; `unreadable` of the files whose
+    label a newer version of aiofs wrote, by id.
     """
 
     def __init__(self, client: FastDFSClient, group: str | None) -> None:
         self._client = client
         self._group = group
         self.not_asked: dict[str, str] = {}
+        self.unreadable: dict[str, str] = {}
         self._silent: set[tuple[str, str]] = set()
 
     async def files(self) -> AsyncGenerator[tuple[str, bool]]:
@@ -68,6 +70,8 @@ class Survey:
             found = read_label(await self._client.metadata(file))
         except NotFound:
             pass
+        except Unsupported as error:
+            self.unreadable[file] = str(error.strerror)
         except AiofsError as error:
             self._note(file, error)
         return None if found is None else (file, found)
