@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from dataclasses import fields
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from aiofs.filesystem import FileSystem
 from aiofs.stores import FastDFSFileSystem, OSFileSystem, RedisFileSystem
 from aiofs.testing import Contract, Harness, TransactionContract
 from servers.fastdfs.cluster import Cluster
-from servers.fastdfs.server import real_tracker
+from servers.fastdfs.sites import Real
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -38,7 +39,7 @@ def too_long(name: str) -> bool:
 def connect(
     trackers: list[str], address_map: dict[str, str], index: Callable[[], FileSystem], *, close_index: bool = True
 ) -> FastDFSFileSystem:
-    delay = 1.5 if real_tracker() else 0  # the logs of the double are never late
+    delay = 1.5 if Real.of(os.environ) else 0  # the logs of the double are never late
     return FastDFSFileSystem(trackers, index=index(), close_index=close_index, address_map=address_map, log_delay=delay)
 
 
@@ -69,8 +70,8 @@ class FastDFS:
 
 @pytest.fixture
 async def fastdfs() -> AsyncIterator[FastDFS]:
-    if real := real_tracker():
-        yield FastDFS([real], {})
+    if real := Real.of(os.environ):
+        yield FastDFS(real.trackers, real.address_map)
         return
     async with Cluster() as cluster:
         yield FastDFS(cluster.addresses, cluster.address_map)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from servers.fastdfs.sites import Real
 from servers.process import HOST, running
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ TESTS = Path(__file__).parents[2]
 
 def real_tracker() -> str | None:
     """The tracker of a real cluster, if there is one to test with."""
-    url = os.environ.get("AIOFS_TEST_FASTDFS")
-    return url.removeprefix("fastdfs://").rstrip("/") if url else None
+    real = Real.of(os.environ)
+    return None if real is None else real.trackers[0]
 
 
 @pytest.fixture(scope="session")
