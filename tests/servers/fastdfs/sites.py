@@ -109,8 +109,8 @@ class Real:
     async def replicated(self, file: str, storage: str) -> None:
         group, _, name = file.partition("/")
         async with asyncio.timeout(PATIENCE), self._client() as client:
-            while name not in {logged.name async for logged in client.names(group, storage=storage)}:
-                await asyncio.sleep(PAUSE)  # noqa: ASYNC110 -- no storage tells when it has got a file
+            while name not in {logged.name async for logged in client.names(group, storage=storage)}:  # noqa: ASYNC110 -- nobody to wait for
+                await asyncio.sleep(PAUSE)  # no storage tells when it has got a file
 
     async def _run(self, command: str, address: str) -> None:
         process = await asyncio.create_subprocess_shell(command.replace("{}", address))
@@ -120,8 +120,8 @@ class Real:
 
     async def _until_up(self, address: str, *, up: bool) -> None:
         async with asyncio.timeout(PATIENCE), self._client() as client:
-            while await self._is_up(client, address) is not up:
-                await asyncio.sleep(PAUSE)  # noqa: ASYNC110 -- no tracker tells when a server is up
+            while await self._is_up(client, address) is not up:  # noqa: ASYNC110 -- nobody to wait for
+                await asyncio.sleep(PAUSE)  # no tracker tells when a server is up
 
     async def _is_up(self, client: FastDFSClient, address: str) -> bool:
         if address in self.trackers:
