@@ -123,11 +123,11 @@ class AzureDriver(Sweeper, History, Driver):
         free = [path for path in paths if path not in held]
 
         async def check(path: str) -> None:
-            try:
-                await self.stat(path)  # which tells folders from files
-            except NotFound:
-                if not missing_ok:
-                    raise
+            there = await self._container.find(path)
+            if there is not None:
+                check_file(path, there)
+            elif not missing_ok:
+                raise NotFound.of(path)
 
         await together([self._check_free(free), self._side_by_side(check, free)])
 

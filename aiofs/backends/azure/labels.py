@@ -45,9 +45,11 @@ class Labels:
     def of(cls, path: str, about: Mapping[str, str] | None) -> Labels:
         """Return what the `metadata` of `Driver.begin` asks for; a type that it does not say is guessed from the name.
 
-        :raises ValueError: for a storage class that is none of Azure's.
+        :raises ValueError: for a storage class that is none of Azure's, or what headers cannot carry.
         """
         metadata, properties = part(about)
+        for name in ("content_type", *_SETTINGS):
+            _check_header(name, str(properties.get(name, "")))
         kind = properties.get("content_type") or _TYPES.guess_type(path)[0] or "application/octet-stream"
         settings = ContentSettings(
             kind,
@@ -136,9 +138,16 @@ def check_not_archived(path: str, properties: BlobProperties) -> None:
         raise Archived.of(path, f"the blob is in the archive tier: set its tier to hot, cool or cold first{under_way}")
 
 
+def _check_header(name: str, value: str) -> None:
+    """Raise `ValueError` for what would come back as something else, or not get there."""
+    if not value.isascii() or value != value.strip():
+        raise ValueError(f"{name}={value!r}: Azure takes ASCII characters, without spaces at the ends")
+
+
 def _own_tier(properties: BlobProperties) -> str | None:
-    """Return the access tier of a blob, unless it only has that of its account."""
-    return None if properties.blob_tier_inferred or not properties.blob_tier else str(properties.blob_tier)
+    """Return the access tier of a blob, if it is its own and one that can be set."""
+    own = None if properties.blob_tier_inferred else properties.blob_tier
+    return _TIERS.get(str(own).lower())
 
 
 def _tier(properties: Properties) -> str | None:

@@ -57,7 +57,7 @@ def check_token(token: Mapping[str, Any]) -> None:
     told.text("match")
     told.number("size")
     for row in told.rows("blocks"):
-        if not isinstance(row, list) or list(map(type, row)) != [str, bool] or not _PLAIN.fullmatch(row[0]):
+        if not isinstance(row, list) or list(map(type, row)) != [str, bool] or not _is_id(row[0]):
             raise told.wrong("blocks", "one of them is no block")
     for key, value in told.texts("headers").items():
         if not is_header(key, value):
@@ -67,6 +67,11 @@ def check_token(token: Mapping[str, Any]) -> None:
             raise told.wrong("settings", f"{key!r} cannot be one")
     told.text_or_none("tier", _PLAIN.pattern)
     told.texts("tags")
+
+
+def _is_id(text: str) -> bool:
+    """Whether a block can have this id; other programs put spaces and letters of any kind into theirs."""
+    return bool(text) and text.isprintable()
 
 
 class AzureSession(WriteSession):

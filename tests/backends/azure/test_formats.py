@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import aiofs
+from aiofs.backends.azure.container import PART
 from aiofs.backends.azure.driver import AzureDriver
 from aiofs.backends.azure.locks import lock_name
+from aiofs.driver import CopiesRanges
 from aiofs.errors import Locked, Unsupported
 
 if TYPE_CHECKING:
@@ -124,3 +126,24 @@ async def test_what_we_leave_has_a_number(fs: AzureFileSystem, raw: ContainerCli
     assert lock.metadata["format"] == "1"
     await session.abort()
     await lease.release()
+
+
+async def test_blocks_of_other_programs_are_taken_over_by_whoever_recovers(
+    fs: AzureFileSystem, raw: ContainerClient
+) -> None:
+    names = [f"a block of another program, é, {number}" for number in (1, 2)]
+    blob = raw.get_blob_client("file")
+    for name in names:
+        blob.stage_block(name, bytes(PART))
+    blob.commit_block_list(names)
+    lease = await fs.driver.lock("file")
+    entry = await fs.stat("file")
+    session = await fs.driver.begin("file", lease, match=entry.version)
+    assert isinstance(session, CopiesRanges)
+    await session.copy_range(0, PART)
+    token = json.loads(json.dumps(await session.prepare()))
+    await session.leave()
+    await lease.release()
+    await (await fs.driver.resume(token)).commit()
+    assert (await fs.stat("file")).version != entry.version
+    assert [block.id for block in blob.get_block_list("committed")[0]] == names[:1]

@@ -120,6 +120,14 @@ async def test_another_tier_is_refused(fs: AzureFileSystem) -> None:
     assert said(await fs.stat("file"))["storage_class"] == "Cold"
 
 
+@pytest.mark.parametrize("name", ["content_type", "cache_control", "content_disposition"])
+async def test_what_headers_cannot_carry_is_refused(fs: AzureFileSystem, name: str) -> None:
+    for value in ("é", " a", "a "):
+        with pytest.raises(ValueError, match="ASCII characters"):
+            await fs.write_bytes("file", b"", **{name: value})  # type: ignore[arg-type]
+    await fs.write_bytes("file", b"")
+
+
 async def test_an_archived_blob_says_what_to_do(fs: AzureFileSystem, raw: ContainerClient) -> None:
     await fs.write_bytes("file", b"bytes", storage_class="Archive")
     attempts = [fs.read_bytes("file"), fs.copy("file", "copy"), fs.move("file", "copy"), fs.write_bytes("file", b"x")]
