@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from aiofs.backends.redis import scripts
 from aiofs.backends.redis.connection import Client, Connection
+from aiofs.backends.redis.errors import unknown_format
 from aiofs.backends.redis.leases import RedisLease, acquire, held_by, milliseconds
 from aiofs.backends.redis.listing import first_names, sized
 from aiofs.backends.redis.names import LOCK, Layout, key_of, part_of, slot_of, tail_of
 from aiofs.backends.redis.reading import LARGEST_WHOLE, Asked, described, opened
-from aiofs.backends.redis.session import ANYTHING, LARGEST_VALUE, MOST_PARTS, RedisSession, check_answer
+from aiofs.backends.redis.session import ANYTHING, FORMAT, LARGEST_VALUE, MOST_PARTS, RedisSession, check_answer
 from aiofs.backends.redis.sweeping import Sweeper
 from aiofs.driver import MIB, Capabilities, Driver, Entry, Lease, ReadStream, WriteSession
 from aiofs.errors import AlreadyExists, Conflict, NotFound
@@ -93,6 +94,8 @@ class RedisDriver(Sweeper, Driver):
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:
         """Take over a prepared session."""
         told = Token(token)
+        if token.get("format", FORMAT) != FORMAT:
+            raise unknown_format("this prepared write", token["format"], told.path)
         path, identity = told.path, told.text("session", "[0-9A-Za-z]+-[0-9]+")
         size, part_size = told.number("size"), told.number("part_size", 1, LARGEST_VALUE)
         if size > MOST_PARTS * part_size:

@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING
 
 from aiofs.backends.redis import scripts
 from aiofs.backends.redis.names import LOCK, key_of, tail_of
+from aiofs.errors import Locked
 from aiofs.locks import RenewedLease, granted, locked
 
 if TYPE_CHECKING:
     from aiofs.backends.redis.connection import Connection
-    from aiofs.errors import Locked
 
 STAGED_LIVES = 2
 """How many leases long what is staged outlives its last renewal."""
+FORMAT = "1"
+"""What a lock's value says of itself. 2.0.0a1 said nothing, and meant this one."""
+_FORMAT_LINE = "\naiofs-format "
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -70,7 +73,7 @@ async def acquire(connection: Connection, path: str, ttl: float) -> RedisLease:
 async def _ask_for(connection: Connection, path: str, ttl: float) -> RedisLease:
     now = datetime.now(UTC)
     token = f"{milliseconds(now.timestamp()):012x}{secrets.token_hex(10)}"
-    value = f"{token} {now:{_TIME}} {socket.gethostname()}:{os.getpid()}"
+    value = f"{token} {now:{_TIME}} {socket.gethostname()}:{os.getpid()}{_FORMAT_LINE}{FORMAT}"
     key = LOCK + tail_of(key_of(path))
     asked = time.monotonic()
     holder = await connection.run(path, scripts.LOCK, (key,), token, value, milliseconds(ttl))
@@ -81,6 +84,9 @@ async def _ask_for(connection: Connection, path: str, ttl: float) -> RedisLease:
 
 def held_by(path: str, value: bytes) -> Locked:
     """Return the error that says what a lock's value says."""
+    number = value.decode(errors="replace").partition(_FORMAT_LINE)[2].partition("\n")[0]
+    if number not in {"", FORMAT}:
+        return Locked.of(path, f"the lock of this file has the format {number}, which a newer aiofs made: update aiofs")
     since, name = holder_of(value)
     return locked(path, name, since)
 

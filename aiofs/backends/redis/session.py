@@ -24,6 +24,8 @@ MOST_PARTS = 1 << 17
 LARGEST_COPY = 8 * MIB
 """How much the server copies in one step, during which it does nothing else."""
 ANYTHING = "*"
+FORMAT = 1
+"""What the token of a prepared write says of itself. 2.0.0a1 said nothing, and meant this one."""
 _LOST = "the lock on this file was lost before it was published; nothing was overwritten"
 _REFUSALS: dict[bytes, tuple[type[AiofsError], str | None]] = {
     b"lost": (Conflict, _LOST),
@@ -144,6 +146,7 @@ class RedisSession(WriteSession):
         self._match = answer[1].decode()
         lease.staged.difference_update(self._staged)
         return {
+            "format": FORMAT,
             "path": self._path,
             "session": self._identity,
             "match": self._match,
