@@ -8,6 +8,8 @@ package's own staging, lock and journal files.
 from __future__ import annotations
 
 RESERVED = ".aiofs"
+JOURNAL = f"{RESERVED}-journal"
+"""The folder of the journals of transactions."""
 _NOT_A_NAME = {"", ".", ".."}
 
 

@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from aiofs.errors import Damaged, Unsupported
-from aiofs.paths import RESERVED, check_path
+from aiofs.paths import JOURNAL, check_path
 from aiofs.properties import MARK, NAMES
 from aiofs.tokens import is_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-FOLDER = f"{RESERVED}-journal"
+FOLDER = JOURNAL
 Record = dict[str, Any]
 
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")

@@ -118,7 +118,7 @@ class Unit:
     async def tell_held(self, driver: UnitDriver, path: str, lease: Lease) -> None:
         """Write down which lock is held, before anything is left in the store that stays without this process."""
         log = await self._opened()
-        await log.write({"do": "held", "store": driver.name, "path": path, "fence": lease.fence}, durable=not log.grows)
+        await log.write({"do": "held", "store": driver.name, "path": path, "fence": lease.fence})
 
     async def _lock(self, driver: UnitDriver, path: str) -> Lease:
         try:

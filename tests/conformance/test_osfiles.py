@@ -30,7 +30,7 @@ def local(root: Path, *, durable: bool = False, connect: Callable[[], OSFileSyst
         await asyncio.to_thread((root / path).write_bytes, data)
 
     def staged() -> list[str]:
-        return [str(path) for path in root.rglob(".aiofs*")]
+        return [str(path) for path in root.rglob(".aiofs*") if path.name != ".aiofs-journal"]
 
     async def residue() -> Sequence[str]:
         return await asyncio.to_thread(staged)

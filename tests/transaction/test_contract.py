@@ -70,7 +70,7 @@ class TestLoose(TransactionContract):
 
 def files_below(root: Path, *layers: Layer) -> Harness:
     def staged() -> list[str]:
-        return [str(path) for path in root.rglob(".aiofs*")]
+        return [str(path) for path in root.rglob(".aiofs*") if path.name != ".aiofs-journal"]
 
     async def residue() -> Sequence[str]:
         return await asyncio.to_thread(staged)

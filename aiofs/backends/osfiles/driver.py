@@ -7,7 +7,7 @@ import os
 import stat
 import sys
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -224,7 +224,12 @@ class OSDriver(Driver):
 
     def _take_over(self, path: str, token: Mapping[str, Any]) -> Stage | None:
         with told_of(path):
-            return Stage.take_over(self._root, token, growing="stage" not in token)
+            stage = Stage.take_over(self._root, token, growing="stage" not in token)
+            if stage is None and self._durable:  # whoever ended it may have died before that was on the disk
+                with suppress(NotFound, NotAFolder), self._root.place(path) as place:
+                    place.bring_way()
+                    place.sync()
+            return stage
 
     def _delete(self, paths: Sequence[str], held: set[str], match: str | None, missing_ok: bool) -> None:
         there = [path for path in paths if self._check_removable(path, held, match, missing_ok)]
@@ -274,9 +279,11 @@ class OSDriver(Driver):
                 raise NotFound.of(source)
             _check_regular(source, status)
             new = stage.place
+            if self._durable:
+                new.bring_way()  # before: the file must not be in a folder that a power cut takes away
             os.replace(old.leaf, new.leaf, src_dir_fd=old.fd, dst_dir_fd=new.fd)
             if self._durable:
-                stage.sync_folders()
+                new.sync()
                 old.sync()
         return entry_of(target, status)
 

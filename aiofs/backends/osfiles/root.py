@@ -14,18 +14,18 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
+from aiofs.backends.osfiles import synced
 from aiofs.backends.osfiles.errors import told_of
+from aiofs.backends.osfiles.synced import PASS
 from aiofs.errors import AccessDenied, AiofsError, NotAFolder, NotFound, StoreMissing
+from aiofs.paths import JOURNAL, RESERVED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 HAS_DIR_FD = {"open", "stat", "mkdir", "unlink", "rename"} <= {function.__name__ for function in os.supports_dir_fd}
 """Asked by name: what watches for blocking calls puts functions of its own in their places."""
-_FOLDER = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
-_PASS = getattr(os, "O_PATH", os.O_RDONLY) | _FOLDER
-"""To walk through a folder takes less than to read it: one of mode 0711 lets others pass."""
 _MOST_LINKS = 40
 
 
@@ -44,6 +44,8 @@ class Place:
     leaf: str
     made: list[str] = field(default_factory=list)
     """The folders that were made on the way, outermost first, as paths below the root."""
+    folders: tuple[str, ...] = ()
+    """The names of the folders on the way, links resolved."""
 
     def beside(self, name: str) -> str:
         """Return what to call a neighbour of the leaf."""
@@ -58,17 +60,19 @@ class Place:
 
     def sync(self) -> None:
         """Bring the names in the folder to the disk, where the system can."""
-        if self.fd is None:
-            return
-        try:
-            readable = _readable(self.fd)
-        except PermissionError:
-            os.sync()  # a folder that may be written but not read is synced with everything else
-            return
-        try:
-            os.fsync(readable)
-        finally:
-            close_folder(readable)
+        if self.fd is not None:
+            synced.sync(self.fd)
+
+    def bring_way(self) -> None:
+        """Bring the names of the folders on the way to the disk, as far as the system can and they may be new."""
+        if self.fd is not None:
+            synced.bring_way(self.fd, self.folders)
+
+    def bring(self, file: int) -> None:
+        """Bring the name of the open file that is here to the disk, with those of the folders on the way."""
+        if self.fd is not None:
+            self.bring_way()
+            synced.bring(self.fd, self.leaf, file)
 
     def close(self) -> None:
         """Close the folder. Harmless when done twice."""
@@ -126,7 +130,7 @@ class Root:
         """Give the folder `path`, open to be read (without `dir_fd`: its name), while the block lasts, or `None`."""
         try:
             with told_of(path or self.path), self.place(f"{path}/." if path else ".") as place:
-                folder = os.path.dirname(place.leaf) if place.fd is None else _readable(place.fd)
+                folder = os.path.dirname(place.leaf) if place.fd is None else synced.readable(place.fd)
         except (NotFound, NotAFolder):
             yield None
             return
@@ -137,11 +141,16 @@ class Root:
                 close_folder(folder)
 
     def prune(self, folders: Sequence[str]) -> None:
-        """Remove the folders, the last first, as long as they are empty (or gone already)."""
+        """Remove the folders, the last first, as long as they are empty (or gone already).
+
+        A folder of our own stays as long as that which it is in: the next who needs it finds it on the disk.
+        """
         for folder in reversed(folders):
+            if folder.rpartition("/")[2].startswith(RESERVED):
+                continue
             try:
                 with self.place(folder, follow=False) as place:
-                    os.rmdir(place.leaf, dir_fd=place.fd)
+                    _remove_folder(place)
             except FileNotFoundError:
                 continue
             except OSError:
@@ -205,12 +214,12 @@ class _Walk:
         finally:
             for folder in self._open:
                 close_folder(folder)
-        return Place(self._path, fd, leaf, self._made)
+        return Place(self._path, fd, leaf, self._made, tuple(self._names))
 
     def _enter_root(self) -> int:
         try:
             with self._root.being_a_folder(self._path):
-                return os.open(self._root.path, _PASS)
+                return os.open(self._root.path, PASS)
         except FileNotFoundError as error:
             raise NotFound.of(self._path) from error
 
@@ -236,7 +245,7 @@ class _Walk:
     def _enter(self, segment: str) -> None:
         here = self._open[-1]
         try:
-            fd = os.open(segment, _PASS | _NO_FOLLOW, dir_fd=here)
+            fd = os.open(segment, PASS | _NO_FOLLOW, dir_fd=here)
         except FileNotFoundError:
             if not self._create:
                 raise NotFound.of(self._path) from None
@@ -279,9 +288,30 @@ class _Walk:
         return True
 
 
-def _readable(folder: int) -> int:
-    """Return the folder that is open to be walked through, opened to be read as well."""
-    return os.open(".", os.O_RDONLY | _FOLDER, dir_fd=folder)
+def _remove_folder(place: Place) -> None:
+    """Remove a folder that is empty but for those of our own, which are empty as well."""
+    try:
+        os.rmdir(place.leaf, dir_fd=place.fd)
+    except OSError as error:
+        journal = os.path.join(place.leaf, JOURNAL)
+        if error.errno not in {errno.ENOTEMPTY, errno.EEXIST} or place.status(journal) is None or _has_others(place):
+            raise
+        os.rmdir(journal, dir_fd=place.fd)
+        os.rmdir(place.leaf, dir_fd=place.fd)
+    if place.fd is not None:
+        synced.forget(place.fd, place.leaf)
+
+
+def _has_others(place: Place) -> bool:
+    """Whether anything but the folder of a journal is in the folder at a place."""
+    flags = os.O_RDONLY | synced.FOLDER | _NO_FOLLOW
+    folder = place.leaf if place.fd is None else os.open(place.leaf, flags, dir_fd=place.fd)
+    try:
+        with os.scandir(folder) as children:
+            return any(child.name != JOURNAL for child in children)
+    finally:
+        if isinstance(folder, int):
+            os.close(folder)
 
 
 def close_folder(fd: int) -> None:

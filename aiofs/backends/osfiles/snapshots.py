@@ -40,8 +40,7 @@ def keep(root: Root, path: str, tag: str, *, durable: bool) -> None:
             try:
                 os.link(place.leaf, image, src_dir_fd=place.fd, dst_dir_fd=place.fd, follow_symlinks=False)
             except FileExistsError:
-                _check_kept(place, image)
-                return
+                _check_kept(place, image)  # perhaps by somebody who was killed before it was on the disk
             except FileNotFoundError:
                 return  # removed in this moment
             except (OSError, NotImplementedError):
@@ -68,7 +67,8 @@ def restore(stage: Stage, tag: str, match: str, *, durable: bool) -> Entry:
     check_match(place, match)
     os.replace(image, place.leaf, src_dir_fd=place.fd, dst_dir_fd=place.fd)
     if durable:
-        stage.sync_folders()
+        place.bring_way()
+        place.sync()
     return entry_of(stage.path, status)
 
 
@@ -126,18 +126,9 @@ def _append(root: Root, path: str, data: bytes, *, durable: bool) -> None:
                 view = view[os.write(fd, view) :]
             if durable:
                 os.fsync(fd)
+                place.bring(fd)
         finally:
             os.close(fd)
-        if durable:
-            _sync_up(root, place)
-
-
-def _sync_up(root: Root, place: Place) -> None:
-    """Bring the name of a file to the disk, with those of its folders."""
-    place.sync()
-    for folder in place.made:
-        with root.place(folder, follow=False) as parent:
-            parent.sync()
 
 
 def _image(place: Place, tag: str) -> str:

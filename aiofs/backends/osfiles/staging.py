@@ -26,7 +26,6 @@ from aiofs.backends.osfiles.root import is_file
 from aiofs.driver import ABSENT, Entry, Lease
 from aiofs.errors import AlreadyExists, Conflict, IsAFolder, NotAFolder, NotFound, StoreMissing
 from aiofs.locks import locked
-from aiofs.paths import is_reserved
 from aiofs.threads import hop
 
 if TYPE_CHECKING:
@@ -82,8 +81,6 @@ class Stage(Lease):
             place = None
             try:
                 place = root.find(path, create=True)
-                if is_reserved(path):
-                    place.made = parents_of(path)  # our own folders go when the last of us has left them
                 stage = make(root, place)
             except StoreMissing:
                 raise
@@ -277,10 +274,12 @@ class Stage(Lease):
     def make_ready(self, *, durable: bool) -> None:
         """Change to the name that waits for a decision."""
         kind = READY if self._lock is None else READY_SHARED
+        if durable:
+            self.place.bring_way()
         self._rename(self.place.beside(kind + digest_of(self.place.leaf)))
         self.ready = True
         if durable:
-            self.sync_folders()
+            self.place.sync()
 
     def make_growing(self) -> None:
         """Change back to the name of a staging file that is not ready."""
@@ -301,8 +300,13 @@ class Stage(Lease):
         if status.st_nlink > 1 and locking.is_named(place, place.leaf, status):
             os.unlink(self.name, dir_fd=place.fd)  # killed between the two steps of publishing a new file
             self._published = True
+            if durable:
+                place.bring_way()
+                place.sync()
             return entry_of(self.path, status)
         check_match(place, match)
+        if durable:
+            place.bring_way()
         if match == ABSENT and self._link():
             with suppress(FileNotFoundError):
                 os.unlink(self.name, dir_fd=place.fd)
@@ -313,15 +317,8 @@ class Stage(Lease):
             os.replace(self.name, place.leaf, src_dir_fd=place.fd, dst_dir_fd=place.fd)
         self._published = True
         if durable:
-            self.sync_folders()
+            place.sync()
         return entry_of(self.path, status)
-
-    def sync_folders(self) -> None:
-        """Bring the names to the disk: of the file, and of the folders that were made for it."""
-        self.place.sync()
-        for made in self.place.made:
-            with self._root.place(made, follow=False) as parent:
-                parent.sync()
 
     def remove(self, match: str | None, *, durable: bool) -> Entry:
         """Remove the file, unless it is gone already, and the staging file with it.
@@ -336,17 +333,17 @@ class Stage(Lease):
         if status is not None:
             check_match(place, match)
             os.unlink(place.leaf, dir_fd=place.fd)
-            if durable:
-                place.sync()
-        self.discard()
+        self.discard(durable=durable)
         return Entry(self.path) if status is None else entry_of(self.path, status)
 
-    def discard(self) -> None:
-        """Remove the staging file, whatever waits in it. Harmless when done twice."""
+    def discard(self, *, durable: bool) -> None:
+        """Remove the staging file, whatever waits in it: for good if `durable`. Harmless when done twice."""
         with told_of(self.path):
             if not self._published and not self._dropped and self.is_current():
                 os.unlink(self.name, dir_fd=self.place.fd)
                 self._published = True
+                if durable:
+                    self.place.sync()
 
     def drop(self) -> None:
         """Unlock, and remove the staging file unless it was published or waits. Harmless when done twice."""

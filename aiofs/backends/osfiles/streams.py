@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aiofs.backends.osfiles.errors import told_of
@@ -112,7 +113,7 @@ class OSSession(WriteSession):
         """Leave no trace; a staging file that does not wait goes with the lease."""
         try:
             if self._stage.ready:
-                await hop(self._stage.discard)
+                await hop(partial(self._stage.discard, durable=self._durable))
         finally:
             if self._owns_stage:
                 await self._stage.release()
