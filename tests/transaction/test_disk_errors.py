@@ -87,7 +87,8 @@ class Whole:
         found = [f"left open {name}" for name in trial.left]
         if await trial.files() not in expected and trial.state != "unfinished":
             found.append(f"{trial.state}, but it is {await trial.files()}")
-        if trial.told is None and (trial.state != "committed" or trial.faults.only == "fsync" or trial.hidden()):
+        unsynced = trial.faults.only == "fsync" and trial.faults.raised is not None
+        if trial.told is None and (trial.state != "committed" or unsynced or trial.hidden()):
             found.append(f"nobody was told; {trial.state}, left: {trial.hidden()}")
         if (trial.state == "unfinished") != isinstance(trial.told, Unfinished):
             found.append(f"{trial.state}, but told {trial.told!r}")
