@@ -155,6 +155,8 @@ class AzureDriver(Sweeper, History, Driver):
     async def restore_kept(self, path: str, version_id: str, lease: Lease) -> Entry:
         """Copy an old version to the blob, in one step."""
         kept = kept_as(path, version_id)
+        if not kept:
+            return await self.stat(path)  # it is that already
         try:
             return await Copier(self._container, self.capabilities, path, kept).to(_own(lease))
         except NotFound as error:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 SNAPSHOT = "snapshot:"
 """What the id of a snapshot begins with; behind it, as in the id of a version, is the time that it is of."""
+CURRENT = "current"
+"""The id of the blob as it is now, where the container gives it none."""
 _PAGE = 1000
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z")
 
@@ -34,7 +36,7 @@ class History:
         self._container = container
 
     async def history(self, path: str) -> AsyncGenerator[Entry]:
-        """Yield the versions of the blob, the newest first; the blob as it is now only where it has a version too.
+        """Yield the versions of the blob, the newest first, and before them the blob as it is now.
 
         :raises NotFound: if there is neither the blob nor a version of it.
         """
@@ -42,9 +44,9 @@ class History:
         if not found:
             raise NotFound.of(path)
         for blob in sorted(found, key=_time, reverse=True):
-            if _time(blob) and not marks_folder(blob.size, blob.metadata):
+            if not marks_folder(blob.size, blob.metadata):
                 number = SNAPSHOT + blob.snapshot if blob.snapshot else blob.version_id
-                yield replace(entry_of(path, blob), version_id=number)
+                yield replace(entry_of(path, blob), version_id=number or CURRENT)
 
     async def read_kept(self, path: str, version_id: str, start: int = 0, stop: int | None = None) -> ReadStream:
         """Open an old version for reading."""
@@ -68,10 +70,12 @@ class History:
 
 
 def kept_as(path: str, version_id: str) -> dict[str, str]:
-    """Return the `snapshot` or `version_id` that an id of `history` means.
+    """Return the `snapshot` or `version_id` that an id of `history` means; nothing for the blob as it is now.
 
     :raises NotFound: if it cannot be one.
     """
+    if version_id == CURRENT:
+        return {}
     time = version_id.removeprefix(SNAPSHOT)
     if not _TIME.fullmatch(time):
         raise _missing(path, version_id)
@@ -83,4 +87,5 @@ def _missing(path: str, version_id: str) -> NotFound:
 
 
 def _time(blob: BlobProperties) -> str:
-    return str(blob.snapshot or blob.version_id or "")
+    """Return what versions sort by: the blob without one is the newest."""
+    return str(blob.snapshot or blob.version_id or "~")

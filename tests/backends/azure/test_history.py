@@ -53,12 +53,16 @@ async def test_snapshots_are_listed_read_and_restored(azurite: AzureAccount, raw
         await fs.write_bytes("file", b"first", metadata={"n": "1"}, content_type="text/first", tags={"a": "b"})
         await fs.write_bytes("file.txt", b"another file")
         snapshot(raw, "file.txt")
-        assert await fs.history("file") == []
+        assert [entry.version_id for entry in await fs.history("file")] == ["current"]
         ids = [f"snapshot:{snapshot(raw, 'file')}"]
         await fs.write_bytes("file", LARGE)
         ids.append(f"snapshot:{snapshot(raw, 'file')}")
         await fs.write_bytes("file", b"third")
-        entries = await fs.history("file")
+        current, *entries = await fs.history("file")
+        assert (current.size, current.version_id) == (5, "current")
+        async with fs.open("file", version_id="current") as file:
+            assert await file.read() == b"third"
+        assert (await fs.restore("file", "current")).version == current.version
         assert [(entry.path, entry.version_id) for entry in entries] == [("file", ids[1]), ("file", ids[0])]
         assert [entry.size for entry in entries] == [len(LARGE), 5]
         assert (entries[1].metadata, entries[1].content_type) == ({"n": "1"}, "text/first")
