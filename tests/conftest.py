@@ -16,6 +16,7 @@ pytest_plugins = [
     "servers.fakes",
     "servers.azurite.server",
     "servers.moto",
+    "servers.seaweedfs",
     "servers.fastdfs.server",
     "servers.faults",
 ]

@@ -117,3 +117,15 @@ class TestS3LocksElsewhere(Contract):
     def harness(self, s3_server: S3Server, tmp_path: Path) -> Harness:
         locks = OSFileSystem(tmp_path).at("locks")
         return replace(harness_of(s3_server, prefix="a folder/", locks=locks), lease=0.0, fenced=False)
+
+
+class TestS3OnSeaweedFS(Contract):
+    """On a server that lists out of byte order."""
+
+    declares = Capabilities(locks="shared", resume=True, metadata=True)
+    server = True
+    credentials = True
+
+    @pytest.fixture
+    def harness(self, seaweedfs: S3Server) -> Harness:
+        return harness_of(seaweedfs)

@@ -124,32 +124,42 @@ def s3_auth_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Ser
 @pytest.fixture
 def s3_server(s3_endpoint: S3Server) -> Iterator[S3Server]:
     """A server with a fresh bucket."""
-    yield from _with_bucket(s3_endpoint)
+    yield from with_bucket(s3_endpoint)
 
 
 @pytest.fixture
 def s3_https_server(s3_https_endpoint: S3Server) -> Iterator[S3Server]:
     """A server on https with a fresh bucket."""
-    yield from _with_bucket(s3_https_endpoint)
+    yield from with_bucket(s3_https_endpoint)
 
 
 @pytest.fixture
 def s3_auth_server(s3_auth_endpoint: S3Server) -> Iterator[S3Server]:
     """A server that checks signatures, with a fresh bucket."""
-    yield from _with_bucket(s3_auth_endpoint)
+    yield from with_bucket(s3_auth_endpoint)
 
 
-def _with_bucket(server: S3Server) -> Iterator[S3Server]:
+def with_bucket(server: S3Server) -> Iterator[S3Server]:
     bucket = f"test-{uuid.uuid4().hex}"
     client = server.client()
     try:
         elsewhere = {"CreateBucketConfiguration": {"LocationConstraint": server.region}}
         client.create_bucket(Bucket=bucket, **(elsewhere if server.region != REGION else {}))
+        _share_verdict(server.endpoint_url, bucket)
         yield replace(server, bucket=bucket)
         if server.lasting:
             _remove(client, bucket)
     finally:
         client.close()
+
+
+def _share_verdict(endpoint: str, bucket: str) -> None:
+    """Spare a new bucket what another one of the same server was tried with: once for each test costs much."""
+    store = sys.modules.get("aiofs.backends.s3.store")
+    if store is not None:
+        known = [traits for (where, _), traits in store._PROBED.items() if where == endpoint and not traits.versioning]
+        if known:
+            store._PROBED[endpoint, bucket] = known[0]
 
 
 def _remove(client: Any, bucket: str) -> None:

@@ -6,6 +6,8 @@ import asyncio
 import io
 from copy import copy
 from dataclasses import dataclass, field
+from itertools import islice
+from operator import attrgetter, le
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from aiofs.backends.s3.errors import FAILURES, translate
@@ -15,6 +17,7 @@ from aiofs.errors import NotFound, StoreMissing
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
+    from datetime import datetime
 
     from aiofs.backends.s3.clients import Clients
     from aiofs.backends.s3.settings import Settings
@@ -64,6 +67,11 @@ class Answer:
         """The ETag; `""` where the store tells none."""
         return unquoted(self.headers.get("etag") or self.parsed.get("ETag") or "")
 
+    @property
+    def version_id(self) -> str | None:
+        """How a bucket that keeps versions finds this one again; "null" where it no longer keeps them."""
+        return self.headers.get("x-amz-version-id")
+
 
 @dataclass(slots=True)
 class Page:
@@ -71,6 +79,10 @@ class Page:
 
     entries: list[Entry]
     more: str | None = None
+    ordered: bool = True
+    """Whether it came in the order of its bytes."""
+    server: str = ""
+    """What the server calls itself."""
 
 
 class Watched(io.BytesIO):
@@ -140,7 +152,7 @@ class Sdk:
                 parsed = await getattr(held.client, operation)(Bucket=self._bucket, **parameters)
         except FAILURES as error:
             self._clients.check_open(error)
-            failure = translate(error, path)
+            failure = translate(error, path, operation)
             if isinstance(failure, NotFound) and operation in _ABOUT_THE_BUCKET and "IfMatch" not in parameters:
                 # Some servers say so in words of their own; no file can be missing here.
                 failure = StoreMissing.of(path, f"there is no bucket {self._bucket!r} ({failure.strerror})")
@@ -149,18 +161,29 @@ class Sdk:
 
     async def page(self, *, cut: int = 0, **parameters: Any) -> Page:
         """Make one request for a listing; `cut` characters go from the front of all keys."""
-        answer = (await self.send("list_objects_v2", None, **parameters)).parsed
+        answer = await self.send("list_objects_v2", None, **parameters)
+        listed = answer.parsed
         entries = [
-            Entry(found["Key"][cut:], found["Size"], found["LastModified"], unquoted(found["ETag"]))
-            for found in answer.get("Contents", ())
+            listed_entry(found["Key"][cut:], found["Size"], found["LastModified"], found["ETag"])
+            for found in listed.get("Contents", ())
         ]
-        folders = [found["Prefix"][cut:] for found in answer.get("CommonPrefixes", ())]
-        more = answer.get("NextContinuationToken") if answer.get("IsTruncated") else None
-        return Page(in_order(entries, folders), more)
+        folders = [found["Prefix"][cut:] for found in listed.get("CommonPrefixes", ())]
+        more = listed.get("NextContinuationToken") if listed.get("IsTruncated") else None
+        return page_of(entries, folders, more, answer.headers.get("server", ""))
 
 
-def in_order(entries: list[Entry], folders: list[str]) -> list[Entry]:
-    """Return files and folders in the order of UTF-8 bytes."""
-    if not folders:
-        return entries
-    return sorted([*entries, *map(Entry, folders)], key=lambda entry: entry.path.encode())
+def listed_entry(path: str, size: int, modified: datetime, etag: str) -> Entry:
+    """Return a file as a listing tells of it, its time in whole seconds, as HEAD has it, where a store knows more."""
+    return Entry(path, size, modified.replace(microsecond=0), unquoted(etag))
+
+
+def page_of(entries: list[Entry], folders: list[str], more: str | None, server: str) -> Page:
+    """Put a page together: files and folders in the order of their characters, which is that of UTF-8's bytes."""
+    ordered = _ascend([entry.path for entry in entries]) and _ascend(folders)
+    if folders or not ordered:
+        entries = sorted([*entries, *map(Entry, folders)], key=attrgetter("path"))
+    return Page(entries, more, ordered, server)
+
+
+def _ascend(names: list[str]) -> bool:
+    return all(map(le, names, islice(names, 1, None)))

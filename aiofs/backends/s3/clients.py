@@ -15,6 +15,7 @@ from botocore import UNSIGNED
 from botocore.parsers import DEFAULT_TIMESTAMP_PARSER
 
 from aiofs.backends.s3.credentials import session_for
+from aiofs.backends.s3.endpoint import configured_endpoint, endpoint_of
 from aiofs.backends.s3.errors import FAILURES, lasting_fault, translate
 from aiofs.backends.s3.hiding import hidden
 from aiofs.backends.s3.wire import connect
@@ -45,6 +46,8 @@ class Held:
     turns: tuple[asyncio.Semaphore, asyncio.Semaphore] = field(default_factory=partial(lanes, REQUESTS))
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
     client: Any = None
+    endpoint: str | None = None
+    """Where the store is, given or configured; `None` for AWS. Known once there is a client."""
     wire: Wire | None = None
     """How to do without the client, where that is asked for and possible."""
 
@@ -107,12 +110,15 @@ class Clients:
     async def _make(self, held: Held) -> Any:
         settings = self._settings
         if settings.client is not None:
+            held.endpoint = endpoint_of(settings.client)
             return settings.client
         if settings.ca_bundle is not None:
             await hop(os.stat, settings.ca_bundle)  # the SDK would say with each request that it cannot be made
         session = await session_for(settings)
         region = settings.region or await hop(session.get_config_variable, "region")
-        client = _client(session, region, settings)
+        endpoint = held.endpoint = settings.endpoint_url or await hop(configured_endpoint, session)
+        settings.check_encryption(endpoint)
+        client = _client(session, region, endpoint, settings)
         made = await hop(_run_through, client.__aenter__())
         held.stack.push_async_exit(client)
         if settings.customer_key is not None:
@@ -123,11 +129,11 @@ class Clients:
         return made
 
 
-def _client(session: Any, region: str | None, settings: Settings) -> Any:
+def _client(session: Any, region: str | None, endpoint: str | None, settings: Settings) -> Any:
     """Return a client that is still to be entered."""
     if settings.session is None:  # what was lent stays as it is
         session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=parse_timestamp)
-    style = settings.addressing or ("path" if settings.endpoint_url else "auto")
+    style = settings.addressing or ("path" if endpoint else "auto")
     config = AioConfig(
         connect_timeout=settings.timeout,
         read_timeout=settings.timeout,
@@ -143,8 +149,8 @@ def _client(session: Any, region: str | None, settings: Settings) -> Any:
     return session.create_client(
         "s3",
         # A signature names a region. Stores that are not AWS's take this one where nobody says another.
-        region_name=region or (settings.endpoint_url and "us-east-1"),
-        endpoint_url=settings.endpoint_url,
+        region_name=region or (endpoint and "us-east-1"),
+        endpoint_url=endpoint,
         verify=settings.ca_bundle,
         config=config,
     )

@@ -183,7 +183,7 @@ async def _read_page(response: aiohttp.ClientResponse, cut: int) -> Page | None:
     if response.status not in _HOPED_FOR or text is None:
         return None
     try:
-        return read_page(text, cut)
+        return read_page(text, cut, response.headers.get("server", ""))
     except (ParseError, KeyError, ValueError):
         return None  # no listing, whatever it is
 

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakValueDictionary
 
 from aiofs.backends.s3 import copying, history, listing, removing, sweeping
+from aiofs.backends.s3.elsewhere import LocksElsewhere
 from aiofs.backends.s3.facts import tags_of, with_tags
-from aiofs.backends.s3.locks import LockObjects, LocksElsewhere
+from aiofs.backends.s3.locks import LockObjects
 from aiofs.backends.s3.reading import open_stream
 from aiofs.backends.s3.store import Store
 from aiofs.backends.s3.writing import Resumed, S3Write, check_token, is_removed
 from aiofs.driver import ABSENT, Capabilities, Driver
-from aiofs.errors import Conflict, NotFound, Unsupported
+from aiofs.errors import AccessDenied, Conflict, NotFound, Unsupported
 from aiofs.locks import LockTable
 from aiofs.powers import Notes
 from aiofs.properties import NAMES
@@ -144,6 +145,16 @@ class S3Driver(Driver):
         """Have the store make the file again what that version was."""
         return await history.restore_kept(self._store, path, version_id, lease, self.capabilities)
 
+    async def move(self, source: str, target: str, leases: tuple[Lease, Lease]) -> Entry:
+        """Copy the file and remove it: for a moment there are both.
+
+        :raises AccessDenied: before anything is copied, if we may not remove it.
+        """
+        await removing.check_may_remove(self._store, source, "moving a file")
+        entry = await self.copy(source, target, leases[1])
+        await self.delete([source], leases=[leases[0]])
+        return entry
+
     async def url(self, path: str, method: Literal["GET", "PUT"], expires: float) -> str:
         """Return a URL that is good for `expires` seconds. A PUT by it takes no lock.
 
@@ -163,14 +174,22 @@ class S3Driver(Driver):
         return url
 
     async def note(self, path: str, data: bytes) -> None:
-        """Create a small file by one PUT, if there is none."""
+        """Create a small file by one PUT, if there is none.
+
+        :raises AccessDenied: if whoever does may not remove it at the end.
+        """
+        await removing.check_may_remove(self._store, path, "a transaction, which removes its journal at the end,")
         session = S3Write(self._store, path, LockTable().acquire(path), match=ABSENT)
         await session.write(data)
         await session.commit()
 
     async def erase(self, paths: Sequence[str]) -> None:
         """Remove files without looking for locks."""
-        await removing.remove(self._store, paths)
+        try:
+            await removing.remove(self._store, paths)
+        except AccessDenied:
+            if any([await self._store.look(path) is not None for path in paths]):
+                raise
 
     def offers(self, power: type[Power]) -> Power | None:
         """Return what there is; notes only where other processes see the locks that stand for their owner's life."""

@@ -107,14 +107,22 @@ _BY_KIND: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], typ
 )
 
 
-def translate(error: BaseException, path: str | None) -> AiofsError:
+_NEEDS = {
+    "delete_object": "s3:DeleteObject",
+    "delete_objects": "s3:DeleteObject",
+    "abort_multipart_upload": "s3:AbortMultipartUpload",
+}
+"""Permissions that some users lack who have all others."""
+
+
+def translate(error: BaseException, path: str | None, operation: str = "") -> AiofsError:
     """Return the package's error for one of `FAILURES`; raise it from the one it is for."""
     if isinstance(error, AiofsError):
         return error
     if isinstance(error, sdk.ClientError):
         answer = error.response
         status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return refused(status, answer.get("Error", {}), path)
+        return refused(status, answer.get("Error", {}), path, operation)
     lasting = lasting_fault(error)
     if lasting is not None:
         return NeverReachable.of(path, lasting)
@@ -147,11 +155,14 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         left = left.__cause__ or left.__context__
 
 
-def refused(status: int, told: Mapping[str, str], path: str | None) -> AiofsError:
+def refused(status: int, told: Mapping[str, str], path: str | None, operation: str = "") -> AiofsError:
     """Return the error for an answer of the store: its status, and the `Code` and `Message` in its body."""
     code, message = str(told.get("Code", status)), told.get("Message", "")
     kind = _BY_CODE.get(code) or _BY_STATUS.get(status, AiofsError)
     if kind is Archived:
         reason = f"it is in the archive ({code}): restore it first (RestoreObject), which takes minutes to hours"
         return kind.of(path, reason)
-    return kind.of(path, f"{code}: {message}" if message else f"S3 answered {code}")
+    reason = f"{code}: {message}" if message else f"S3 answered {code}"
+    if kind is AccessDenied and operation in _NEEDS:
+        reason += f" (it needs the permission {_NEEDS[operation]})"
+    return kind.of(path, reason)

@@ -1,45 +1,99 @@
-"""Listing: page after page, without the lock objects and without keys that are no names."""
+"""Listing: page after page, in the order of bytes whatever the store's is, without lock objects and odd keys.
+
+What was yielded cannot be taken back. So a store is asked to go on behind a name only where its order is known; of
+others everything is looked at from the beginning, and one that is found out of order is remembered: from then on its
+listings are put in order here.
+"""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any
 
+from aiofs.backends.s3.sorting import Sorter
 from aiofs.backends.s3.store import LOCKS
+from aiofs.errors import Unavailable
+from aiofs.shield import finish
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
+    from aiofs.backends.s3.calls import Page
     from aiofs.backends.s3.store import Store
     from aiofs.driver import Entry
 
 _BEHIND_LOCKS = f"{LOCKS}~"
 _NO_NAME = re.compile(r"(?:^|/)\.{0,2}(?:/|$)")
+_LIST_BY_FOLDER = ("SeaweedFS",)
+"""Servers that are known by the names they give themselves, and list `d/a` before `d-`."""
 
 
 async def entries(store: Store, prefix: str, after: str, delimiter: str | None) -> AsyncGenerator[Entry, None]:
     """Yield what `Driver.list` promises.
 
     Foreign keys that no path can name (`a//b`, or the `a/` that some programs write for an empty folder) are left out.
+
+    :raises Unavailable: if the store turns out to have another order when part of the listing was yielded. The next
+        listing is in order.
     """
-    root = len(store.settings.prefix)
-    behind = after.encode()
     where: dict[str, Any] = {"Prefix": store.key(prefix), "MaxKeys": store.settings.page_size}
     if delimiter:
         where["Delimiter"] = delimiter
-    start = {"StartAfter": store.key(after)} if after else {}
-    while True:
-        page = await store.calls.page(cut=root, **where, **start)
-        start = {"ContinuationToken": page.more} if page.more is not None else {}
+    ordered = await store.ordered()
+    last = ""
+    yielded = False
+    start = {"StartAfter": store.key(after)} if after and ordered else {}
+    while ordered is not False:
+        page = await store.calls.page(cut=len(store.settings.prefix), **where, **start)
+        if not _in_order(page, last):
+            ordered = await store.unordered()
+            break
         for entry in page.entries:
-            path = entry.path
-            if path.startswith(LOCKS):
-                # All of them are skipped by one request, however many there are.
-                start = {"StartAfter": store.key(_BEHIND_LOCKS)}
-                break
-            if after and path.encode() <= behind:
-                continue
-            if not _NO_NAME.search(path) or (delimiter and not _NO_NAME.search(path.removesuffix("/"))):
+            if entry.path > max(last, after) and _is_name(entry.path, delimiter):
+                yielded = True
                 yield entry
-        if not start:
+        if page.more is None:
             return
+        last = page.entries[-1].path if page.entries else last
+        start = _go_on(page.more, behind_locks=bool(ordered) and last.startswith(LOCKS), store=store)
+    if yielded:
+        raise Unavailable.of(prefix, "the store lists its names out of order, which is known from now on: list again")
+    sorter = Sorter()
+    try:
+        async for entry in _in_bytes(store, sorter, where):
+            if entry.path > after and _is_name(entry.path, delimiter):
+                yield entry
+    finally:
+        await finish(sorter.aclose())
+
+
+def _go_on(more: str, *, behind_locks: bool, store: Store) -> dict[str, str]:
+    """Return how to ask for the next page; all locks are skipped by one request, however many there are."""
+    return {"StartAfter": store.key(_BEHIND_LOCKS)} if behind_locks else {"ContinuationToken": more}
+
+
+async def _in_bytes(store: Store, sorter: Sorter, where: dict[str, Any]) -> AsyncIterator[Entry]:
+    """Yield all that a store lists in its own order, in the order of bytes."""
+    start: dict[str, str] = {}
+    while True:
+        page = await store.calls.page(cut=len(store.settings.prefix), **where, **start)
+        await sorter.add(page.entries)
+        if page.more is None:
+            break
+        start = {"ContinuationToken": page.more}
+    async for entry in sorter.sorted():
+        yield entry
+
+
+def _in_order(page: Page, last: str) -> bool:
+    """Whether the names of a page are in order, come behind `last`, and are not from a server that is known."""
+    if any(name in page.server for name in _LIST_BY_FOLDER):
+        return False
+    return page.ordered and (not page.entries or page.entries[0].path >= last)
+
+
+def _is_name(path: str, delimiter: str | None) -> bool:
+    """Whether users have a name for what is listed; a folder ends with its slash."""
+    if path.startswith(LOCKS):
+        return False
+    return not _NO_NAME.search(path) or bool(delimiter and not _NO_NAME.search(path.removesuffix("/")))

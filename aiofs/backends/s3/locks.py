@@ -10,72 +10,41 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import os
-import socket
 import time
-import uuid
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from aiofs.backends.s3 import notes
 from aiofs.backends.s3.errors import UNCLEAR
 from aiofs.backends.s3.reading import open_stream
 from aiofs.backends.s3.store import LOCKS
 from aiofs.driver import ABSENT
-from aiofs.errors import Conflict, Damaged, NotFound, Unsupported
-from aiofs.locks import LeaseElsewhere, RenewedLease, granted, locked
+from aiofs.errors import AccessDenied, Conflict, NotFound, Unavailable, Unsupported
+from aiofs.locks import RenewedLease, granted
 from aiofs.sessions import together
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
-    from aiofs.backends.s3.calls import Sdk
-    from aiofs.backends.s3.facts import Facts
+    from aiofs.backends.s3.calls import Answer, Sdk
+    from aiofs.backends.s3.notes import Found
+    from aiofs.backends.s3.probe import Traits
     from aiofs.backends.s3.store import Store
-    from aiofs.driver import Driver, Lease
-    from aiofs.errors import Locked
 
 ROUNDS = 4
 """How often to try a lock that is given back, or whose answers are lost, just then."""
-_CLOCK_STEP = timedelta(seconds=1)  # HTTP tells times in whole seconds
-_WHO = f"process {os.getpid()} on {socket.gethostname()}"
-
-
-@dataclass(frozen=True)
-class Found:
-    """A lock object as it is."""
-
-    note: Mapping[str, Any]
-    version: str
-    modified: datetime
-    live: bool
-
-    @property
-    def path(self) -> str:
-        """What is locked."""
-        return str(self.note.get("path", ""))
-
-    @property
-    def holder(self) -> str:
-        """Who holds the lock."""
-        return str(self.note.get("holder", "somebody"))
-
-    def refusal(self, path: str) -> Locked:
-        """Return the error for somebody else who wants the lock."""
-        since = self.note.get("since")
-        return locked(path, self.holder, None if since is None else datetime.fromisoformat(since))
 
 
 class LockObjects:
     """The lock objects of a store."""
 
     def __init__(self, store: Store, calls: Sdk | None = None) -> None:
-        self._store = store
+        self.store = store
         self._calls = calls or store.calls
 
     def urgently(self) -> LockObjects:
         """Return the same for renewals, which must not wait for their turn behind thousands of requests."""
-        return LockObjects(self._store, self._calls.urgently())
+        return LockObjects(self.store, self._calls.urgently())
 
     async def lock(self, path: str) -> ObjectLease:
         """Create the lock object, or take over one whose time is up.
@@ -83,14 +52,15 @@ class LockObjects:
         :raises Locked: at once, if somebody else has it.
         :raises Unsupported: if the store's conditional writes cannot be trusted.
         """
-        fault = (await self._store.traits()).fault
-        if fault is not None:
-            raise Unsupported.of(
-                path,
-                f"locks cannot be kept in {self._store.settings}, because {fault}: give locks=, another file system "
-                "that keeps them (a RedisFileSystem, say)",
-            )
-        return await granted(self._acquire(path))
+        for _ in range(ROUNDS):
+            traits = await self._trusted(path)
+            lease = await granted(self._acquire(path, traits))
+            if traits.hold(lease.version_id):
+                return lease
+            # The bucket's versioning was switched since it was tried, so the lock may be worth nothing.
+            self.store.forget(traits)
+            await lease.release()
+        raise Unavailable.of(path, "the bucket's versioning is being switched: try again")
 
     async def refuse(self, paths: Sequence[str], *, few: int) -> None:
         """Raise `Locked` if one of `paths` is taken; more than `few` of them are compared with a list of all locks."""
@@ -103,9 +73,9 @@ class LockObjects:
 
     async def names(self) -> AsyncIterator[str]:
         """Yield the names below the prefix of all lock objects."""
-        where: dict[str, Any] = {"Prefix": self._store.key(LOCKS)}
+        where: dict[str, Any] = {"Prefix": self.store.key(LOCKS)}
         while True:
-            page = await self._calls.page(cut=len(self._store.settings.prefix), **where)
+            page = await self._calls.page(cut=len(self.store.settings.prefix), **where)
             for entry in page.entries:
                 yield entry.path
             if page.more is None:
@@ -118,87 +88,120 @@ class LockObjects:
 
     async def read(self, name: str, path: str | None = None) -> Found | None:
         """Return the lock object of that name below the prefix, which is for `path` if that is known."""
-        store = self._store
+        store = self.store
         try:
             stream = await open_stream(self._calls, store.key(name), path or name, 0, None, match=None, whole=False)
         except NotFound:
             return None
         async with stream:
-            note = _read_note(await stream.rest(), path or name)
-        facts = stream.facts
-        now = facts.now or datetime.now(UTC)
-        live = is_young(facts, float(note.get("ttl", 0)))
-        return Found(note, facts.version, facts.modified or now, live)
+            return notes.found(await stream.rest(), stream.facts, stream.version_id, path or name)
 
-    async def remove_checked(self, path: str, version: str) -> bool:
-        """Remove a lock object if the store checks by itself that it still is `version`; return whether it is gone."""
-        return (await self._store.traits()).deletes and await self.remove(path, version)
+    async def rewrite(self, note: Mapping[str, Any], match: str) -> Answer:
+        """Make `note` the lock object in place of `match`.
 
-    async def remove(self, path: str, version: str) -> bool:
-        """Remove a lock object if it still is `version`, as far as the store checks; return whether it is gone."""
-        traits = await self._store.traits()
-        condition = traits.same(version) if traits.deletes else {}
-        try:
-            await self._calls.send("delete_object", path, Key=self._store.key(lock_key(path)), **condition)
-        except NotFound:
-            return True
-        except Conflict:
-            return False
-        return True
+        :raises Unsupported: if the store's conditional writes cannot be trusted.
+        """
+        return await self._write(note, match, await self._trusted(note["path"]))
 
-    async def write(self, note: Mapping[str, Any], match: str) -> str:
-        """Make `note` the lock object in place of `match`, and return its version."""
-        traits = await self._store.traits()
-        answer = await self._calls.send(
+    async def _write(self, note: Mapping[str, Any], match: str, traits: Traits) -> Answer:
+        path = note["path"]
+        return await self._calls.send(
             "put_object",
-            note["path"],
-            Key=self._store.key(lock_key(note["path"])),
+            path,
+            Key=self.store.key(lock_key(path)),
             Body=json.dumps(note).encode(),
             ContentType="application/json",
             **traits.condition(match),
         )
-        return answer.version
 
-    async def _acquire(self, path: str) -> ObjectLease:
-        note = {
-            "path": path,
-            "token": uuid.uuid4().hex,
-            "holder": _WHO,
-            "since": datetime.now(UTC).isoformat(),
-            "ttl": self._store.settings.lease,
-            "turn": 0,
-        }
+    async def remove(self, path: str, version: str) -> bool:
+        """Remove a lock object if it still is `version`, as far as the store checks; return whether it is gone.
+
+        :raises AccessDenied: if we may not remove objects.
+        """
+        traits = await self.store.traits(path)
+        condition = {} if traits.deletes is False else traits.same(version)
+        try:
+            await self._calls.send("delete_object", path, Key=self.store.key(lock_key(path)), **condition)
+        except NotFound:
+            return True
+        except Conflict:
+            return await self.look(path) is None  # some stores say so where there is none
+        return True
+
+    async def remove_versions(self, path: str, version_ids: Sequence[str]) -> bool:
+        """Remove old versions of a lock object, oldest first, which a bucket with versioning kept.
+
+        :return: Whether they are gone; `False` if we may not remove versions.
+        """
+        if not self.store.may_remove_versions:
+            return False
+        try:
+            for each in version_ids:
+                with suppress(NotFound):
+                    await self._calls.send("delete_object", path, Key=self.store.key(lock_key(path)), VersionId=each)
+        except AccessDenied:
+            self.store.may_remove_versions = False
+            return False
+        return True
+
+    async def _trusted(self, path: str) -> Traits:
+        traits = await self.store.traits(path)
+        if traits.fault is not None:
+            raise Unsupported.of(
+                path,
+                f"locks cannot be kept in {self.store.settings}, because {traits.fault}: give locks=, another file "
+                "system that keeps them (a RedisFileSystem, say)",
+            )
+        return traits
+
+    async def _acquire(self, path: str, traits: Traits) -> ObjectLease:
+        note = notes.new_note(path, self.store.settings.lease)
         granted = time.monotonic()
         match = ABSENT
+        replaced: list[str] = []
         for left in reversed(range(ROUNDS)):
             try:
-                version = await self.write(note, match)
+                answer = await self._write(note, match, traits)
             except UNCLEAR:
                 found = await self.look(path)
                 if found is None:
                     match = ABSENT
                 elif found.note.get("token") == note["token"]:
-                    return ObjectLease(self, note, found.version, granted)
+                    return ObjectLease(self, note, found.version, found.version_id, replaced=replaced, granted=granted)
                 elif found.live:
                     raise found.refusal(path) from None
                 else:
                     match = found.version
+                    replaced = kept(found.version_id)
                 if not left:
                     raise
             else:
-                return ObjectLease(self, note, version, granted)
+                return ObjectLease(self, note, answer.version, answer.version_id, replaced=replaced, granted=granted)
         raise AssertionError  # the last round returns or raises
 
 
 class ObjectLease(RenewedLease):
     """The right to write one path, told to others by an object."""
 
-    def __init__(self, objects: LockObjects, note: dict[str, Any], version: str, granted: float) -> None:
+    def __init__(
+        self,
+        objects: LockObjects,
+        note: dict[str, Any],
+        version: str,
+        version_id: str | None,
+        *,
+        replaced: list[str],
+        granted: float,
+    ) -> None:
         self._objects = objects
         self._urgent = objects.urgently()
         self._note = note
         self._version = version
+        self._versions = [*replaced, *kept(version_id)]
+        self._unsure = False  # whether a version may be there whose answer did not come
         self._turn = asyncio.Lock()
+        self.version_id = version_id
         super().__init__(
             note["path"], note["token"], note["ttl"], renew=self.confirm, release=self._remove, granted=granted
         )
@@ -206,76 +209,80 @@ class ObjectLease(RenewedLease):
     async def confirm(self) -> bool:
         """Ask for the lock anew; return whether it still is ours."""
         async with self._turn:
-            self._note = {**self._note, "turn": self._note["turn"] + 1}
-            try:
-                self._version = await self._urgent.write(self._note, self._version)
-            except UNCLEAR:
-                found = await self._ours(self._urgent)
-                if found is None:
-                    return False
-                self._version = await self._urgent.write(self._note, found.version)
+            if not await self._rewrite({**self._note, "turn": self._note["turn"] + 1}, self._urgent):
+                return False
+            if len(self._versions) > 1:
+                with suppress(OSError):  # a bucket that keeps versions keeps no more of them than it must
+                    if await self._urgent.remove_versions(self.path, self._versions[:-1]):
+                        del self._versions[:-1]
             return True
 
     async def _remove(self) -> None:
-        """Remove the object, unless it became somebody else's."""
+        """Remove the object, unless it became somebody else's, or say in it that the lock is free."""
         async with self._turn:
-            if not await self._objects.remove_checked(self.path, self._version):
-                # Renewed by a request whose answer was lost, or somebody else's, or the store does not check.
-                found = await self._ours(self._objects)
-                if found is not None:
-                    await self._objects.remove(self.path, found.version)
+            store = self._objects.store
+            if self._unsure:
+                await self._look_again(self._objects)
+            if self._versions and await self._objects.remove_versions(self.path, self._versions):
+                return
+            traits = await store.traits(self.path)
+            if traits.fault is not None:
+                return  # versioning was switched meanwhile, and nothing can be removed safely: it runs out
+            if store.may_remove is not False and traits.deletes is not None:
+                try:
+                    await (self._remove_checked() if traits.deletes else self._remove_quickly())
+                except AccessDenied:
+                    store.may_remove = False
+                else:
+                    store.may_remove = True
+                    return
+            await self._rewrite(notes.free(self._note), self._objects)
 
-    async def _ours(self, objects: LockObjects) -> Found | None:
-        found = await objects.look(self.path)
-        return found if found is not None and found.note.get("token") == self._note["token"] else None
+    async def _remove_checked(self) -> None:
+        """Remove the object where the store checks that it still is the one that we know."""
+        if not await self._objects.remove(self.path, self._version) and await self._look_again(self._objects):
+            await self._objects.remove(self.path, self._version)
 
+    async def _remove_quickly(self) -> None:
+        """Remove the object where the store does not check: while the lock is sure to be ours."""
+        if await self._rewrite({**self._note, "turn": self._note["turn"] + 1}, self._objects):
+            with suppress(TimeoutError):  # it runs out: removed any later, it might be somebody else's
+                async with asyncio.timeout(self._note["ttl"] / 2):
+                    await self._objects.remove(self.path, self._version)
 
-def is_young(facts: Facts, seconds: float) -> bool:
-    """Return whether an object was written no longer ago than that, by the store's own clock."""
-    if facts.modified is None:
+    async def _rewrite(self, note: dict[str, Any], objects: LockObjects) -> bool:
+        """Put `note` in the place of what we have written; return whether the lock is ours."""
+        self._unsure = True
+        try:
+            answer = await objects.rewrite(note, self._version)
+        except UNCLEAR:
+            if not await self._look_again(objects):
+                return False
+            answer = await objects.rewrite(note, self._version)
+        self._note, self._version, self._unsure = note, answer.version, False
+        self._versions += kept(answer.version_id)
         return True
-    return (facts.now or datetime.now(UTC)) - facts.modified < timedelta(seconds=seconds) + _CLOCK_STEP
+
+    async def _look_again(self, objects: LockObjects) -> bool:
+        """Look what became of a request whose answer was lost; return whether the lock is ours."""
+        found = await objects.look(self.path)
+        if found is None or found.note.get("token") != self._note["token"]:
+            return False
+        self._version = found.version
+        self._versions += [each for each in kept(found.version_id) if each not in self._versions]
+        return True
 
 
-def _read_note(data: bytes, path: str) -> dict[str, Any]:
-    """Return what a lock object says.
-
-    :raises Damaged: if somebody else has put something else there.
-    """
-    try:
-        note = json.loads(data)
-    except ValueError as error:
-        raise Damaged.of(path, "the object that is its lock is none of this package's") from error
-    if not isinstance(note, dict):
-        raise Damaged.of(path, "the object that is its lock is none of this package's")
-    return note
+def kept(version_id: str | None) -> list[str]:
+    """Return the version to remove in the end, where a bucket keeps those that are replaced."""
+    return [version_id] if version_id not in {None, "null"} else []
 
 
 def lock_key(path: str) -> str:
     """Return the name of a path's lock object, of bounded length whatever the path."""
-    return f"{LOCKS}{_digest(path)}"
+    return f"{LOCKS}{digest(path)}"
 
 
-def _digest(name: str) -> str:
+def digest(name: str) -> str:
+    """Return a short name for a name of any length."""
     return hashlib.sha256(name.encode()).hexdigest()[:40]
-
-
-class LocksElsewhere:
-    """Locks that another store keeps, which may keep those of several buckets."""
-
-    def __init__(self, keeper: Driver, store: Store) -> None:
-        self.keeper = keeper
-        self._store = store
-
-    async def lock(self, path: str) -> Lease:
-        """Get the right to write the path.
-
-        :raises Locked: if somebody else has it.
-        """
-        # A digest, as the keeper may not take every key: to it, what has a slash may be in a folder of what has none.
-        name = f"{self._store.settings.bucket}/{_digest(self._store.key(path))}"
-        try:
-            return LeaseElsewhere(path, await self.keeper.lock(name))
-        except OSError as error:
-            error.filename = path  # the keeper says what it calls the lock
-            raise

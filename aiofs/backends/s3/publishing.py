@@ -58,7 +58,7 @@ class Publication:
         :raises Conflict: if the lease was lost, or the version to be replaced is not there any more.
         :raises AlreadyExists: if there was to be no file and there is.
         """
-        traits = await self._store.traits()
+        traits = await self._store.traits(self._path)
         for left in reversed(range(ROUNDS)):
             expected = await self.base()
             if self._match is not None and not (checked and traits.fault is None):

@@ -33,6 +33,8 @@ class S3Stream(ReadStream):
         """`kept` names the version, if it is an old one."""
         self.facts: Facts = facts
         self.entry: Entry = facts.entry(path)
+        self.version_id: str | None = None
+        """How a bucket that keeps versions finds this one again."""
         self._calls = calls
         self._key = key
         self._kept = kept
@@ -48,6 +50,7 @@ class S3Stream(ReadStream):
     def attach(self, answer: Answer, start: int, stop: int | None) -> S3Stream:
         """Go on from `start` to `stop` with the body that an answer brings from `start` on."""
         self._body = answer.body
+        self.version_id = answer.version_id
         self._at = start
         self._stop = self._clip(stop)
         self._body_stop = start + int(answer.headers.get("content-length", 0))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from aiofs.backends.s3.errors import refused
+from aiofs.backends.s3.probe import STALE
 from aiofs.driver import ABSENT
-from aiofs.errors import Conflict, NotFound, Unsupported
+from aiofs.errors import AccessDenied, Conflict, NotFound, Unsupported
 from aiofs.sessions import together
 
 if TYPE_CHECKING:
@@ -30,6 +32,22 @@ async def each(paths: Sequence[str], look: Callable[[str], Awaitable[Any]]) -> N
         await together(map(look, batch))
 
 
+async def check_may_remove(store: Store, path: str, what: str) -> None:
+    """Raise `AccessDenied` if we may not remove an object, asked for once by a removal that the store refuses anyway.
+
+    A store whose removals know no conditions cannot be asked, and tells when something is removed.
+    """
+    if store.may_remove:
+        return
+    traits = await store.traits(path)
+    if traits.deletes:
+        with suppress(Conflict, NotFound):
+            await store.calls.send("delete_object", path, Key=store.key(path), **traits.same(STALE))
+        store.may_remove = True
+    elif traits.deletes is None:
+        raise AccessDenied.of(path, f"{what} needs the permission s3:DeleteObject")
+
+
 async def remove(store: Store, paths: Sequence[str]) -> None:
     """Remove objects, whether they are there or not."""
     # XML has no control characters, so keys that hold some go one by one; so does a key that is alone.
@@ -42,7 +60,7 @@ async def remove(store: Store, paths: Sequence[str]) -> None:
         answer = await store.calls.send("delete_objects", page[0], Delete=objects)
         for error in answer.parsed.get("Errors", ()):
             if error.get("Code") != "NoSuchKey":
-                raise refused(0, error, named.get(error.get("Key", ""), page[0]))
+                raise refused(0, error, named.get(error.get("Key", ""), page[0]), "delete_objects")
 
 
 async def remove_version(store: Store, path: str, match: str, *, missing_ok: bool) -> None:
@@ -54,9 +72,14 @@ async def remove_version(store: Store, path: str, match: str, *, missing_ok: boo
         raise NotFound.of(path)
     if facts is None or facts.version != match:
         raise Conflict.of(path, "the file was changed meanwhile; it was not removed")
-    condition = (await store.traits()).same(match)
+    condition = (await store.traits(path)).same(match)
     try:
         await store.calls.send("delete_object", path, Key=store.key(path), **condition)
+    except Conflict:
+        if await store.look(path) is not None:
+            raise
+        if not missing_ok:  # some stores call that another version
+            raise NotFound.of(path) from None
     except Unsupported:
         await store.calls.send("delete_object", path, Key=store.key(path))
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args
 from urllib.parse import urlsplit
 
+from aiofs.backends.s3.endpoint import check_endpoint
 from aiofs.driver import MIB
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Settings:
     prefix: str = ""
     """What all keys begin with: `""`, or a folder with its `/`."""
     endpoint_url: str | None = None
-    """Where the store is, if it is not AWS."""
+    """Where the store is; by default where AWS's own tools find it configured, and AWS where they find nothing."""
     access_key: str | None = field(default=None, repr=False)
     secret_key: str | None = field(default=None, repr=False)
     session_token: str | None = field(default=None, repr=False)
@@ -125,13 +126,10 @@ class Settings:
     def __post_init__(self) -> None:
         if not _BUCKET.fullmatch(self.bucket):
             raise ValueError(f"bucket {self.bucket!r}: no bucket has such a name")
-        endpoint = urlsplit(self.endpoint_url or "https://aws")
-        if "@" in endpoint.netloc:
-            raise ValueError("endpoint_url must hold no credentials; pass access_key= and secret_key=")
-        if endpoint.scheme not in {"http", "https"} or not endpoint.hostname:
-            raise ValueError(f"endpoint_url {self.endpoint_url!r}: give http://host:port or https://host")
+        if self.endpoint_url is not None:
+            check_endpoint(self.endpoint_url, "endpoint_url")
         self._check_credentials()
-        self._check_encryption(endpoint.scheme, endpoint.hostname)
+        self.check_encryption(self.endpoint_url)
         self._check_headers()
         if self.part_size < SMALLEST_PART:
             raise ValueError(f"part_size {self.part_size}: S3 takes no parts below {SMALLEST_PART} bytes")
@@ -151,7 +149,8 @@ class Settings:
         if self.role_arn is not None and (self.anonymous or self.client is not None):
             raise ValueError(f"role_arn= needs credentials to ask for the role with, not {given[0]}")
 
-    def _check_encryption(self, scheme: str, host: str) -> None:
+    def check_encryption(self, endpoint: str | None) -> None:
+        """Raise `ValueError` for settings of encryption that do not go together, or not with this endpoint."""
         if self.kms_key is not None and self.encryption not in {"aws:kms", "aws:kms:dsse"}:
             raise ValueError("kms_key= goes with encryption='aws:kms' or 'aws:kms:dsse'")
         if self.customer_key is None:
@@ -160,7 +159,8 @@ class Settings:
             raise ValueError(f"customer_key= must be {CUSTOMER_KEY} bytes")  # which are not repeated here
         if self.encryption is not None:
             raise ValueError("customer_key= and encryption= exclude each other")
-        if scheme != "https" and host not in {"localhost", "127.0.0.1", "::1"}:
+        where = urlsplit(endpoint or "https://aws")
+        if where.scheme != "https" and where.hostname not in {"localhost", "127.0.0.1", "::1"}:
             raise ValueError("customer_key= goes with an https endpoint_url only: everybody on the way could read it")
 
     def _check_headers(self) -> None:

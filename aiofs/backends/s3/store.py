@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from aiofs.backends.s3.calls import Sdk
 from aiofs.backends.s3.clients import Clients
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 LOCKS = ".aiofs-locks/"
 """Where lock objects are, below the prefix; no listing shows them."""
 LONGEST_KEY = 1024
-_PROBED: dict[str, Traits] = {}  # by endpoint: what was found out once holds for all file systems of this process
+_PROBED: dict[tuple[str, str], Traits] = {}
+"""By endpoint and bucket, as versioning changes what some stores promise; for all file systems of this process."""
+_UNORDERED: set[tuple[str | None, str]] = set()
+"""Where names were found to be listed in another order than that of their bytes."""
 
 
 class Store:
@@ -27,6 +30,10 @@ class Store:
         self.settings = settings
         self.clients: Clients = Clients(settings)
         self.calls: Sdk = (Direct if settings.direct else Sdk)(self.clients, settings)
+        self.may_remove: bool | None = None
+        """Whether we may remove objects; `None` until one was removed, or that was refused."""
+        self.may_remove_versions = True
+        """Whether old versions may be removed by us: until that is refused."""
         self._bucket_seen = False
 
     def key(self, path: str) -> str:
@@ -71,16 +78,40 @@ class Store:
         except NotFound:
             return None
 
-    async def traits(self) -> Traits:
-        """Return how the store treats conditions, found out once; AWS is known."""
-        endpoint = self.settings.endpoint_url
-        if endpoint is None:
+    async def traits(self, path: str) -> Traits:
+        """Return how this bucket treats conditions, which was tried before; AWS is known.
+
+        :raises OSError: about `path`, if the store did not answer clearly; then it is asked again next time.
+        """
+        held = await self.clients.held()
+        if held.endpoint is None:
             return AWS
-        if endpoint not in _PROBED:
-            async with (await self.clients.held()).lock:
-                if endpoint not in _PROBED:
-                    _PROBED[endpoint] = await probe(self.calls, self.key(LOCKS))
-        return _PROBED[endpoint]
+        place = (held.endpoint, self.settings.bucket)
+        if place not in _PROBED:
+            async with held.lock:
+                if place not in _PROBED:
+                    _PROBED[place] = await probe(self.calls, self.key(LOCKS), path)
+        return _PROBED[place]
+
+    def forget(self, traits: Traits) -> None:
+        """Have the bucket tried again: it is set up otherwise than when that was found out."""
+        for place in [place for place, known in _PROBED.items() if known is traits]:
+            del _PROBED[place]
+
+    async def ordered(self) -> bool | None:
+        """Return whether the store lists names by their bytes; `None` if nobody has found out."""
+        place = ((await self.clients.held()).endpoint, self.settings.bucket)
+        if place in _UNORDERED:
+            return False
+        if place[0] is None:
+            return True
+        traits = _PROBED.get((place[0], place[1]))
+        return None if traits is None else traits.ordered
+
+    async def unordered(self) -> Literal[False]:
+        """Remember that the store lists names in another order."""
+        _UNORDERED.add(((await self.clients.held()).endpoint, self.settings.bucket))
+        return False
 
     async def _check_bucket(self, path: str) -> None:
         if not self._bucket_seen:

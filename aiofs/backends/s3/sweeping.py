@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from aiofs.backends.s3.encoding import Reading, key_of
-from aiofs.backends.s3.locks import LockObjects, is_young, lock_key
+from aiofs.backends.s3.locks import LockObjects, lock_key
+from aiofs.backends.s3.notes import is_young
 from aiofs.backends.s3.probe import NAME
 from aiofs.backends.s3.removing import remove
 from aiofs.backends.s3.store import LOCKS
@@ -18,7 +19,7 @@ from aiofs.errors import Locked
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from aiofs.backends.s3.locks import LocksElsewhere
+    from aiofs.backends.s3.elsewhere import LocksElsewhere
     from aiofs.backends.s3.store import Store
 
 UPLOAD = "multipart upload"

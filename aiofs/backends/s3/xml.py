@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote_plus
 from xml.etree.ElementTree import XML, ParseError
 
-from aiofs.backends.s3.calls import Page, in_order
-from aiofs.driver import Entry
+from aiofs.backends.s3.calls import Page, listed_entry, page_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from xml.etree.ElementTree import Element
 
+    from aiofs.driver import Entry
 
-def read_page(text: bytes, cut: int) -> Page:
+
+def read_page(text: bytes, cut: int, server: str = "") -> Page:
     """Read a page of a listing that was asked for with encoded keys; `cut` characters go from their front.
 
     :raises ParseError, KeyError, ValueError: for anything else.
@@ -29,7 +30,7 @@ def read_page(text: bytes, cut: int) -> Page:
     entries = [_entry(child, len(name), decode, cut) for child in root.iterfind(f"{name}Contents")]
     folders = [decode(child.findtext(f"{name}Prefix", ""))[cut:] for child in root.iterfind(f"{name}CommonPrefixes")]
     more = root.findtext(f"{name}NextContinuationToken") if root.findtext(f"{name}IsTruncated") == "true" else None
-    return Page(in_order(entries, folders), more)
+    return page_of(entries, folders, more, server)
 
 
 def read_code(text: bytes) -> str | None:
@@ -43,4 +44,4 @@ def read_code(text: bytes) -> str | None:
 def _entry(element: Element, namespace: int, decode: Callable[[str], str], cut: int) -> Entry:
     found = {child.tag[namespace:]: child.text or "" for child in element}
     modified = datetime.fromisoformat(found["LastModified"])
-    return Entry(decode(found["Key"])[cut:], int(found["Size"]), modified, found["ETag"].strip('"'))
+    return listed_entry(decode(found["Key"])[cut:], int(found["Size"]), modified, found["ETag"])
