@@ -104,7 +104,7 @@ class AzureDriver(Sweeper, History, Driver):
         """Take over a prepared session."""
         path = Token(token).path
         check_format(path, "what was prepared for this file", token)
-        check_token(token)
+        token = check_token(token)
         if await self._is_ended(token):
             return EndedSession(self, path)
         lease = await acquire(self._container, path, self._lease)

@@ -13,7 +13,7 @@ import secrets
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
-from azure.storage.blob import BlobBlock, BlockState, ContentSettings
+from azure.storage.blob import BlobBlock, BlockState, ContentSettings, StandardBlobTier
 
 from aiofs.backends.azure.blocks import ID_LENGTH, Base, committed_ids
 from aiofs.backends.azure.conditions import matching, version_of
@@ -46,8 +46,8 @@ LARGEST_PUT = 1 * MIB
 LOST = "the lock on this file was lost before it was published; nothing was overwritten"
 
 
-def check_token(token: Mapping[str, Any]) -> None:
-    """Check all that a token tells, but its format.
+def check_token(token: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a token once all that it tells is checked, but its format.
 
     The blocks are looked up under the name of the path: Azure knows no block without a blob.
 
@@ -65,8 +65,9 @@ def check_token(token: Mapping[str, Any]) -> None:
     for key, value in told.texts("settings").items():
         if key not in vars(ContentSettings()) or not value.isprintable():
             raise told.wrong("settings", f"{key!r} cannot be one")
-    told.text_or_none("tier", _PLAIN.pattern)
-    told.texts("tags")
+    tags = told.texts("tags") if told.has("tags") else None
+    labels = {"headers": told.texts("headers"), "settings": told.texts("settings"), "tags": tags}
+    return {**token, **labels, "tier": told.text_or_none("tier", "|".join(tier.value for tier in StandardBlobTier))}
 
 
 def _is_id(text: str) -> bool:

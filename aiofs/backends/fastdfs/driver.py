@@ -128,8 +128,7 @@ class FastDFSDriver(Driver):
         told = Token(token)
         check_format(told.path, "what was prepared for this file", token)
         path, file = told.path, told.text("version")
-        told.text_or_none("match")
-        told.texts("metadata")
+        checked = {**token, "match": told.text_or_none("match"), "metadata": told.texts("metadata")}
         if not looks_like_id(file):
             raise told.wrong("version", f"{file!r} is no file id")
         with about(path):
@@ -137,7 +136,7 @@ class FastDFSDriver(Driver):
                 return EndedSession(self, path)  # it was published, and somebody removed it since
             await self._check_label(told, path, file)
         lease = await self.lock(path)
-        return NamedSession.resumed(self, token, lease)
+        return NamedSession.resumed(self, checked, lease)
 
     async def delete(
         self, paths: Sequence[str], *, leases: Sequence[Lease] = (), match: str | None = None, missing_ok: bool = False

@@ -100,10 +100,11 @@ class S3Driver(Driver):
 
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:
         """Take over a prepared upload, and the lock of its path."""
-        path = check_token(token)
-        if await is_removed(self._store, token):
+        checked = check_token(token)
+        path = checked["path"]
+        if await is_removed(self._store, checked):
             return EndedSession(self, path)
-        return Resumed(self._store, token, await self.lock(path))
+        return Resumed(self._store, checked, await self.lock(path))
 
     async def delete(
         self, paths: Sequence[str], *, leases: Sequence[Lease] = (), match: str | None = None, missing_ok: bool = False

@@ -254,6 +254,10 @@ class Resumed(WriteSession):
         finally:
             await finish(self._lease.release())
 
+    async def leave(self) -> None:
+        """Give the lease back."""
+        await finish(self._lease.release())
+
     def abandon(self) -> None:
         """Let go of the lease."""
         self._lease.abandon()
@@ -268,8 +272,8 @@ class Resumed(WriteSession):
         return not await upload_exists(self._store, self._path, self._token["upload"])
 
 
-def check_token(token: Mapping[str, Any]) -> str:
-    """Return the path of a prepared upload, once all that the token tells could have been told by `S3Write.prepare`.
+def check_token(token: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the token of a prepared upload, once all that it tells could have been told by `S3Write.prepare`.
 
     The upload itself is looked up under the key of the path: S3 knows no upload without one.
 
@@ -278,7 +282,7 @@ def check_token(token: Mapping[str, Any]) -> str:
     told = Token(token)
     told.text("upload")
     told.text("writer", "[0-9a-f]{32}")
-    told.text_or_none("match")
+    match = told.text_or_none("match")
     told.number("size")
     for part in told.rows("parts"):
         if not isinstance(part, dict):
@@ -289,7 +293,7 @@ def check_token(token: Mapping[str, Any]) -> str:
             if not _PART_FIELD.fullmatch(name):
                 raise told.wrong("parts", f"one of them has a field {name!r}")
             row.text(name)
-    return told.path
+    return {**token, "path": told.path, "match": match}
 
 
 async def is_removed(store: Store, token: Mapping[str, Any]) -> bool:

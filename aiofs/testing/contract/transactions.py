@@ -58,7 +58,7 @@ class Refusals(Suite):
         await store.write_at_once("a")
 
     async def test_87_failed_compensation(self, store: Harness) -> None:
-        """If that fails too, both are told, the journal stays, and `recover` puts the rest back later."""
+        """If that fails too, one error tells of both, the journal stays, and `recover` puts the rest back later."""
         await seed_old(store)
         async with unfinished(store) as (fs, steps):
             with pytest.raises(Unfinished) as caught:
