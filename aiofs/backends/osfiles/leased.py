@@ -1,7 +1,8 @@
 """Local files whose locks another file system keeps: for folders that several machines share.
 
-The new bytes grow in a file of a name of its own, which is no lock; a lease that was lost is noticed before they are
-published. Nothing that is prepared waits in the folder: transactions keep it in their journal.
+The new bytes grow in a file that is no lock: who has the lease removes what is there and makes it anew. So a writer
+whose lease was lost notices that before it publishes. Nothing that is prepared waits in the folder: transactions keep
+it in their journal.
 """
 
 from __future__ import annotations

@@ -185,12 +185,12 @@ def check_ours(place: Place, name: str, status: os.stat_result) -> None:
             raise _planted(place, name, status, f"has {status.st_nlink} links")
 
 
-def make_part(place: Place, mode: int) -> tuple[int, str]:
+def make_part(place: Place, mode: int, kind: str = PART) -> tuple[int, str]:
     """Make a file of our own for the new bytes, under the lock, and return it with its name.
 
     :raises AccessDenied: if what lies there may not be removed.
     """
-    name = place.beside(PART + digest_of(place.leaf))
+    name = place.beside(kind + digest_of(place.leaf))
     while True:
         try:
             return os.open(name, NEW, mode, dir_fd=place.fd), name

@@ -6,7 +6,7 @@
 | `.aiofs-part-D` | the new bytes, where users share the folder: in a file of the writer's own |
 | `.aiofs-ready-D` | a prepared write; whether its process lives is told by a lock on this very file |
 | `.aiofs-ready-shared-D` | the same where users share the folder: whether it lives is told by the lock of the file |
-| `.aiofs-leased-D-N` | new bytes whose lock another file system keeps; N is a number of the writer's own |
+| `.aiofs-leased-D` | new bytes whose lock another file system keeps; when they are published, `-N` is added |
 | `.aiofs-before-D` | what the file was before a transaction |
 
 D is a digest of the file's name. Format 1 is that of 2.0.0a1, which knew neither `part` nor `ready-shared`, and wrote

@@ -43,7 +43,17 @@ CLOSED = -1
 class Stage(Lease):
     """A locked staging file, open, beside its file."""
 
-    def __init__(self, root: Root, place: Place, fd: int, name: str, *, lock: int | None, ready: bool = False) -> None:
+    def __init__(
+        self,
+        root: Root,
+        place: Place,
+        fd: int,
+        name: str,
+        *,
+        lock: int | None,
+        ready: bool = False,
+        leased: bool = False,
+    ) -> None:
         self.path: str = place.path
         self.place = place
         self.fd: int = fd
@@ -52,6 +62,7 @@ class Stage(Lease):
         self.ready: bool = ready
         self._root = root
         self._lock = lock  # the lock, where that is another file
+        self._leased = leased  # the lock is kept elsewhere, and may be lost at any moment
         self._published = False
         self._dropped = False
         status = place.status(name) if fd == CLOSED else os.fstat(fd)
@@ -72,7 +83,7 @@ class Stage(Lease):
 
     @classmethod
     def under_lease(cls, root: Root, path: str) -> Stage:
-        """Make a staging file of a name of its own, which is no lock: another file system keeps that."""
+        """Make the staging file of a path whose lock another file system keeps."""
         return cls._make(root, path, cls._make_at)
 
     @classmethod
@@ -150,10 +161,9 @@ class Stage(Lease):
     @classmethod
     def _make_at(cls, root: Root, place: Place) -> Stage:
         mode = locking.first_mode(place.path, _target(place), locking.folder_of(place))
-        name = place.beside(f"{LEASED}{digest_of(place.leaf)}-{secrets.token_hex(8)}")
-        fd = os.open(name, locking.NEW, mode, dir_fd=place.fd)
+        fd, name = locking.make_part(place, mode, LEASED)
         try:
-            return cls(root, place, fd, name, lock=None)
+            return cls(root, place, fd, name, lock=None, leased=True)
         except BaseException:
             os.close(fd)
             raise
@@ -307,6 +317,8 @@ class Stage(Lease):
         check_match(place, match)
         if durable:
             place.bring_way()
+        if self._leased:
+            self._claim()
         if match == ABSENT and self._link():
             with suppress(FileNotFoundError):
                 os.unlink(self.name, dir_fd=place.fd)
@@ -401,6 +413,17 @@ class Stage(Lease):
         except (OSError, NotImplementedError):
             return False  # no hard links here: the check before, under the lock, has to do
         return True
+
+    def _claim(self) -> None:
+        """Give the bytes a name that nobody else knows, so that what is published next is them, whoever has the lease.
+
+        :raises Conflict: if they were somebody else's, who got the lease meanwhile.
+        """
+        name = self.name
+        self._rename(f"{name}-{secrets.token_hex(8)}")
+        if not self.is_current():
+            self._rename(name)
+            raise Conflict.of(self.path, "the lock on this file was lost; nothing was overwritten")
 
     def _rename(self, name: str) -> None:
         os.replace(self.name, name, src_dir_fd=self.place.fd, dst_dir_fd=self.place.fd)

@@ -116,6 +116,29 @@ async def test_a_lease_that_was_lost_publishes_nothing(tmp_path: Path, monkeypat
     assert (tmp_path / "file").read_bytes() == b"old"
 
 
+@pytest.mark.parametrize("moment", ["before", "amid"])
+async def test_who_has_the_lease_goes_on_without_the_one_who_lost_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """Also where that one has not noticed, and wakes up in the middle of publishing."""
+    fs = aiofs.OSFileSystem(tmp_path, locks=aiofs.MemoryFileSystem())
+    lost = await fs.driver.lock("file")
+    session = await fs.driver.begin("file", lost)
+    await session.write(b"of the one who sleeps")
+    await lost.release()
+    async with fs.open("file", "w") as file:
+        await file.write(b"new")
+        with monkeypatch.context() as patch, pytest.raises(aiofs.Conflict):
+            if moment == "amid":
+                answers = iter([True])
+                look = os_driver.Stage.is_current
+                patch.setattr(os_driver.Stage, "is_current", lambda stage: next(answers, None) or look(stage))
+            await session.commit()
+        await session.abort()
+    assert await fs.read_bytes("file") == b"new"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 async def test_what_a_dead_writer_left_under_a_lease(tmp_path: Path) -> None:
     fs = aiofs.OSFileSystem(tmp_path, locks=aiofs.MemoryFileSystem())
     lease = await fs.driver.lock("file")
