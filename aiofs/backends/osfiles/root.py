@@ -58,6 +58,21 @@ class Place:
         except FileNotFoundError:
             return None
 
+    def go_up(self, name: str) -> None:
+        """Become the place of the folder that this one is in, which has this name.
+
+        :raises NotFound: if that was moved meanwhile.
+        """
+        assert self.fd is not None  # noqa: S101 -- the caller looked
+        above = os.open("..", PASS, dir_fd=self.fd)
+        here, self.fd, self.leaf = self.fd, above, name
+        try:
+            status = self.status()
+            if status is None or not os.path.samestat(status, os.fstat(here)):
+                raise NotFound.of(self.path)
+        finally:
+            close_folder(here)
+
     def sync(self) -> None:
         """Bring the names in the folder to the disk, where the system can."""
         if self.fd is not None:
@@ -125,36 +140,34 @@ class Root:
             return _Walk(self, path, create=create, follow=follow).go()
         return self._find_by_path(path, create=create)
 
-    @contextmanager
-    def folder(self, path: str) -> Iterator[int | str | None]:
-        """Give the folder `path`, open to be read (without `dir_fd`: its name), while the block lasts, or `None`."""
+    def folder(self, path: str) -> int | str | None:
+        """Return the folder `path` opened to be read, to be closed by the caller; without `dir_fd`, its name.
+
+        `None` if there is none.
+        """
         try:
             with told_of(path or self.path), self.place(f"{path}/." if path else ".") as place:
-                folder = os.path.dirname(place.leaf) if place.fd is None else synced.readable(place.fd)
+                return os.path.dirname(place.leaf) if place.fd is None else synced.readable(place.fd)
         except (NotFound, NotAFolder):
-            yield None
-            return
-        try:
-            yield folder
-        finally:
-            if isinstance(folder, int):
-                close_folder(folder)
+            return None
 
     def prune(self, folders: Sequence[str]) -> None:
         """Remove the folders, the last first, as long as they are empty (or gone already).
 
         A folder of our own stays as long as that which it is in: the next who needs it finds it on the disk.
         """
-        for folder in reversed(folders):
-            if folder.rpartition("/")[2].startswith(RESERVED):
-                continue
+        left = list(folders)
+        while left:
             try:
-                with self.place(folder, follow=False) as place:
-                    _remove_folder(place)
+                with self.place(left[-1], follow=False) as place:
+                    removed = _remove_upwards(place, len(left))
             except FileNotFoundError:
-                continue
+                removed = 1
             except OSError:
                 return
+            if not removed:
+                return
+            del left[-removed:]
 
     def _make(self, path: str) -> None:
         try:
@@ -192,7 +205,10 @@ class Root:
 
 
 class _Walk:
-    """One walk from the root to a leaf, keeping every folder on the way open, so that `..` in a link is exact."""
+    """One walk from the root to a leaf, with the folder that it is in open.
+
+    For a `..` in a link it begins again at the root: what is above the folder now may not be what it came through.
+    """
 
     def __init__(self, root: Root, path: str, *, create: bool, follow: bool) -> None:
         self._root = root
@@ -200,21 +216,20 @@ class _Walk:
         self._create = create
         self._follow = follow
         self._todo = deque(path.split("/"))
-        self._open: list[int] = []
+        self._here = -1
         self._names: list[str] = []
         self._made: list[str] = []
         self._links = 0
 
     def go(self) -> Place:
         """Walk."""
+        self._here = self._enter_root()
         try:
-            self._open.append(self._enter_root())
             leaf = self._to_leaf()
-            fd = self._open.pop()
-        finally:
-            for folder in self._open:
-                close_folder(folder)
-        return Place(self._path, fd, leaf, self._made, tuple(self._names))
+        except BaseException:
+            close_folder(self._here)
+            raise
+        return Place(self._path, self._here, leaf, self._made, tuple(self._names))
 
     def _enter_root(self) -> int:
         try:
@@ -237,15 +252,21 @@ class _Walk:
         return "."
 
     def _leave(self) -> None:
-        if len(self._open) == 1:
+        if not self._names:
             raise AccessDenied.of(self._path, "a link leads out of the root")
-        close_folder(self._open.pop())
-        self._names.pop()
+        self._begin_again(self._names[:-1])
+
+    def _begin_again(self, names: list[str]) -> None:
+        """Be at the root, and go through these folders before what is left to walk."""
+        root = self._enter_root()
+        here, self._here = self._here, root
+        close_folder(here)
+        self._todo.extendleft(reversed(names))
+        self._names.clear()
 
     def _enter(self, segment: str) -> None:
-        here = self._open[-1]
         try:
-            fd = os.open(segment, PASS | _NO_FOLLOW, dir_fd=here)
+            fd = os.open(segment, PASS | _NO_FOLLOW, dir_fd=self._here)
         except FileNotFoundError:
             if not self._create:
                 raise NotFound.of(self._path) from None
@@ -258,18 +279,19 @@ class _Walk:
             if not self._through_link(segment):
                 raise NotAFolder.of(self._path, f"{segment!r} on the way is a file") from error
             return
-        self._open.append(fd)
+        here, self._here = self._here, fd
+        close_folder(here)
         self._names.append(segment)
 
     def _make(self, segment: str) -> None:
         with suppress(FileExistsError):
-            os.mkdir(segment, dir_fd=self._open[-1])
+            os.mkdir(segment, dir_fd=self._here)
             self._made.append("/".join([*self._names, segment]))
 
     def _through_link(self, segment: str) -> bool:
         """Put what the link `segment` says before what is left to walk; return whether it is a link."""
         try:
-            target = os.readlink(segment, dir_fd=self._open[-1])
+            target = os.readlink(segment, dir_fd=self._here)
         except OSError as error:
             if error.errno in {errno.EINVAL, errno.ENOENT}:
                 return False
@@ -281,17 +303,36 @@ class _Walk:
             below = os.path.relpath(target, self._root.path)
             if below.split(os.sep)[0] == os.pardir:
                 raise AccessDenied.of(self._path, "a link leads out of the root")
-            while len(self._open) > 1:
-                self._leave()
+            self._begin_again([])
             target = below
         self._todo.extendleft(reversed(target.split("/")))
         return True
 
 
+def _remove_upwards(place: Place, most: int) -> int:
+    """Remove the folder at a place, and those above it, as long as they are empty; return how many.
+
+    The place goes up with it, so that each takes one step and not the whole way.
+    """
+    above = list(place.folders)
+    for removed in range(most):
+        if not place.leaf.startswith(RESERVED):
+            try:
+                _remove_folder(place)
+            except OSError:
+                return removed
+        if place.fd is None or not above:
+            return removed + 1
+        place.go_up(above.pop())
+    return most
+
+
 def _remove_folder(place: Place) -> None:
-    """Remove a folder that is empty but for those of our own, which are empty as well."""
+    """Remove a folder that is empty but for one of our own, which is empty as well, or that is gone."""
     try:
         os.rmdir(place.leaf, dir_fd=place.fd)
+    except FileNotFoundError:
+        return
     except OSError as error:
         journal = os.path.join(place.leaf, JOURNAL)
         if error.errno not in {errno.ENOTEMPTY, errno.EEXIST} or place.status(journal) is None or _has_others(place):
@@ -304,20 +345,24 @@ def _remove_folder(place: Place) -> None:
 
 def _has_others(place: Place) -> bool:
     """Whether anything but the folder of a journal is in the folder at a place."""
-    flags = os.O_RDONLY | synced.FOLDER | _NO_FOLLOW
-    folder = place.leaf if place.fd is None else os.open(place.leaf, flags, dir_fd=place.fd)
+    folder = place.leaf if place.fd is None else open_folder(place.leaf, place.fd)
     try:
         with os.scandir(folder) as children:
             return any(child.name != JOURNAL for child in children)
     finally:
         if isinstance(folder, int):
-            os.close(folder)
+            close_folder(folder)
 
 
 def close_folder(fd: int) -> None:
     """Close a folder. Nothing was written through it, so an error says nothing; and it is closed all the same."""
     with suppress(OSError):
         os.close(fd)
+
+
+def open_folder(name: str, folder: int) -> int:
+    """Return the folder of this name in an open one, opened to be read; it must not be a link."""
+    return os.open(name, os.O_RDONLY | synced.FOLDER | _NO_FOLLOW, dir_fd=folder)
 
 
 def is_file(status: os.stat_result | None) -> bool:
