@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from aiofs.backends.fastdfs import wire
 from aiofs.backends.fastdfs.answers import Address, FileInfo, ProtocolError
@@ -110,7 +110,8 @@ class FastDFSClient:
         :raises OSError: if the file, or one that it includes, cannot be read.
         :raises ValueError: if it names no tracker, or a value of it cannot be meant.
         """
-        return cls(**{**read_conf(path), **options})
+        settings: dict[str, Any] = {**read_conf(path), **options}
+        return cls(**settings)
 
     def __repr__(self) -> str:
         return f"<FastDFSClient {self._name}>"
