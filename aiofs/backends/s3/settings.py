@@ -20,6 +20,7 @@ Addressing = Literal["auto", "path", "virtual"]
 Encryption = Literal["AES256", "aws:kms", "aws:kms:dsse"]
 SMALLEST_PART, LARGEST_PART = 5 * MIB, 5 * 1024 * MIB
 CUSTOMER_KEY = 32
+_DIRECTORY_BUCKET = "--x-s3"  # how all their names end, and no others
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}|arn:.+")
 
 
@@ -126,6 +127,11 @@ class Settings:
     def __post_init__(self) -> None:
         if not _BUCKET.fullmatch(self.bucket):
             raise ValueError(f"bucket {self.bucket!r}: no bucket has such a name")
+        if self.bucket.endswith(_DIRECTORY_BUCKET):
+            raise ValueError(
+                f"bucket {self.bucket!r}: directory buckets (S3 Express One Zone) are not supported: they list without "
+                "order and know no prefix within a name"
+            )
         if self.endpoint_url is not None:
             check_endpoint(self.endpoint_url, "endpoint_url")
         self._check_credentials()

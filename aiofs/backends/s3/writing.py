@@ -13,7 +13,7 @@ from aiofs.backends.s3.facts import write_options
 from aiofs.backends.s3.publishing import Publication
 from aiofs.backends.s3.reading import checksum, open_stream
 from aiofs.driver import MIB, Entry, WriteSession
-from aiofs.errors import Conflict, Damaged, NotFound, TooLarge
+from aiofs.errors import Conflict, Damaged, NotFound, TooLarge, Unsupported
 from aiofs.sessions import Uploads, looked_at
 from aiofs.shield import finish
 from aiofs.tokens import Token
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from aiofs.backends.s3.store import Store
     from aiofs.driver import Lease, Part
 
+FORMAT = 1
+"""The number of the format of what `prepare` returns. 2.0.0a1 returned the same, without a number."""
 MOST_PARTS = 10_000
 _PART_FIELD = re.compile(r"ETag|Checksum[A-Z0-9]+")
 COPIED_AT_ONCE = 128 * MIB
@@ -148,7 +150,8 @@ class S3Write(WriteSession):
 
     async def _upload_token(self, parts: list[Sent]) -> dict[str, Any]:
         """Return what it takes to complete the upload."""
-        return {"path": self._path, "upload": await self._upload_id(), "parts": parts, "size": self._size}
+        upload = await self._upload_id()
+        return {"format": FORMAT, "path": self._path, "upload": upload, "parts": parts, "size": self._size}
 
     async def _open(self) -> str:
         answer = await self._store.calls.send(
@@ -278,8 +281,16 @@ def check_token(token: Mapping[str, Any]) -> dict[str, Any]:
     The upload itself is looked up under the key of the path: S3 knows no upload without one.
 
     :raises Damaged: if it could not.
+    :raises Unsupported: if it is in a format of another aiofs.
     """
     told = Token(token)
+    number = token.get("format", FORMAT)
+    if type(number) is not int or number != FORMAT:
+        raise Unsupported.of(
+            told.path,
+            f"what was prepared for this file has the format {number!r}, and this aiofs knows {FORMAT}: "
+            "use the aiofs that prepared it, or a newer one",
+        )
     told.text("upload")
     told.text("writer", "[0-9a-f]{32}")
     match = told.text_or_none("match")
