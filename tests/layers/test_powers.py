@@ -19,6 +19,7 @@ from aiofs.driver import (
     Layer,
     Moves,
     Presigns,
+    ReadsReplicas,
     Sweeps,
     WriteSession,
     amounts_to,
@@ -78,23 +79,24 @@ async def ignore(_: Any) -> None:
     pass
 
 
-ALL = {Copies, Moves, Presigns, KeepsHistory, Sweeps, Removes, Snapshots, Appends, Parks, Notes}
+ALL = {Copies, Moves, Presigns, KeepsHistory, ReadsReplicas, Sweeps, Removes, Snapshots, Appends, Parks, Notes}
 OFFERED: list[tuple[Layer, set[type]]] = [
     (Layer(), ALL),
     (Prefix("folder/"), ALL),
     (Percent(), ALL),
     (HashPrefix(), ALL),
-    # What the store signs for, or adds to a journal, would not be encoded.
-    (Gzip(), ALL - {Presigns, Appends, Notes}),
-    (Base64(), ALL - {Presigns, Appends, Notes}),
-    (Notify(ignore), ALL),
-    (Log(), ALL),
+    # What the store signs for, or adds to a journal, would not be encoded, and a replica's bytes not decoded.
+    (Gzip(), ALL - {Presigns, ReadsReplicas, Appends, Notes}),
+    (Base64(), ALL - {Presigns, ReadsReplicas, Appends, Notes}),
+    # They hear of what is read.
+    (Notify(ignore), ALL - {ReadsReplicas}),
+    (Log(), ALL - {ReadsReplicas}),
     (Matching("[a-z]+"), ALL),
     # A copy, an upload by URL and a line of a journal are bytes that must be counted.
     (Limit(10), ALL - {Copies, Presigns, Appends, Notes}),
     # Everything that replaces a file goes through `begin`.
-    (WriteOnce(), {Sweeps, Removes, Parks}),
-    (ReadOnly(), {Presigns, KeepsHistory, Parks}),
+    (WriteOnce(), {ReadsReplicas, Sweeps, Removes, Parks}),
+    (ReadOnly(), {Presigns, KeepsHistory, ReadsReplicas, Parks}),
     (WriteOnly(), {Presigns, KeepsHistory, Appends, Parks}),
     (Allow("read", "write"), ALL - {Moves, Sweeps, Removes, Notes}),
     (Allow("read", "list", "write", "remove"), ALL),
