@@ -239,7 +239,7 @@ class Unit:
         trouble += await self._end(erase=not works)
         if trouble:
             reason = "the transaction is committed, all of it is there; but traces of it are left"
-            raise with_others(LeftBehind.of(None, reason), trouble) from trouble[0]
+            raise with_others(LeftBehind.of(works[0].step.path if works else None, reason), trouble) from trouble[0]
 
     async def _write_decision(self, log: Log, works: Sequence[Work]) -> list[Exception]:
         """Make the transaction one that will be finished, or undo what was prepared and raise.
