@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from aiofs.errors import AiofsError, Conflict
+from aiofs.paths import is_reserved
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 Raised = TypeVar("Raised", bound=BaseException)
 
@@ -34,6 +36,28 @@ class Spoiled(AiofsError):
     """A part of the transaction failed before, so that committing it would commit half of it."""
 
     code: ClassVar[int] = errno.EIO
+
+
+def name_file(error: OSError, path: str) -> OSError:
+    """Give `error` the name `path` where it names no file of the user's, and return it; a note keeps a hidden name."""
+    hidden = error.filename
+    if isinstance(hidden, str) and not is_reserved(hidden):
+        return error
+    error.filename = path
+    if isinstance(hidden, str):
+        error.add_note(f"it arose at {hidden!r}, which this package keeps for transactions")
+    return error
+
+
+@contextmanager
+def named(path: str | None) -> Iterator[None]:
+    """Have errors that leave the block name a file of the user's: `path`, if it is one, where they name none."""
+    try:
+        yield
+    except OSError as error:
+        if path is not None:
+            name_file(error, path)
+        raise
 
 
 def one_of(errors: Sequence[Exception]) -> Exception:

@@ -10,7 +10,7 @@ from aiofs.powers import Removes
 from aiofs.reading import whole_chunks
 from aiofs.shield import finish
 from aiofs.transactions.content import Borrowed, feed
-from aiofs.transactions.errors import with_others
+from aiofs.transactions.errors import name_file, named, with_others
 from aiofs.transactions.images import images_of
 from aiofs.transactions.journal import put_stream
 from aiofs.transactions.publishing import Work, each, unfinished
@@ -67,7 +67,10 @@ class Preparation:
         return [self._works[number] for number in sorted(self._works)]
 
     async def _prepare(self, todo: Todo) -> None:
-        number, driver, path, staged = todo
+        with named(todo[2]):
+            await self._prepare_file(*todo)
+
+    async def _prepare_file(self, number: int, driver: UnitDriver, path: str, staged: Staged) -> None:
         base, before = await self._look(driver.base, path)
         if staged.base is not None and base != staged.base:
             raise Conflict.of(path, "the file was changed after the transaction had read it")
@@ -158,7 +161,7 @@ async def abort_all(works: Sequence[Work]) -> list[Exception]:
         try:
             await work.session.abort()
         except Exception as error:
-            failures.append(error)
+            failures.append(name_file(error, work.step.path) if isinstance(error, OSError) else error)
     return failures
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from aiofs.driver import ABSENT, Driver, Entry, Lease, WriteSession
-from aiofs.errors import AiofsError, NotFound, place
+from aiofs.errors import AiofsError, NotFound
 from aiofs.sessions import EndedSession
 from aiofs.shield import finish
-from aiofs.transactions.errors import LeftBehind, Overtaken, Unfinished, one_of, with_others
+from aiofs.transactions.errors import LeftBehind, Overtaken, Unfinished, name_file, one_of, with_others
 from aiofs.transactions.steps import Rewrite, Source, Waiting
 
 if TYPE_CHECKING:
@@ -342,5 +342,5 @@ def _may_pass(error: Exception) -> bool:
 
 def _told(error: Exception, item: object) -> Exception:
     if isinstance(error, OSError) and isinstance(item, Work):
-        place(error, item.step.path)
+        name_file(error, item.step.path)
     return error

@@ -36,7 +36,7 @@ class Owner(Protocol):
     def check_open(self) -> None:
         """Raise `ValueError` once the transaction has ended."""
 
-    def spoil(self, error: BaseException) -> None:
+    def spoil(self, error: OSError) -> None:
         """Keep the transaction from being committed, because a part of it could not be done."""
 
     async def acquire(self, driver: UnitDriver, path: str) -> Lease:
@@ -339,5 +339,6 @@ class UnitSession(WriteSession):
         try:
             return await self._driver.owner.vault.keep(data)
         except OSError as error:
+            error.filename = self._path  # not a temporary file's
             self._driver.owner.spoil(error)
             raise

@@ -12,11 +12,11 @@ from itertools import count
 from typing import TYPE_CHECKING, Literal, NoReturn, TypeVar
 
 from aiofs.driver import ABSENT
-from aiofs.errors import Conflict, Locked, Unsupported, place
+from aiofs.errors import Conflict, Locked, Unsupported
 from aiofs.powers import Notes
 from aiofs.shield import finish
 from aiofs.transactions.content import Vault
-from aiofs.transactions.errors import LeftBehind, Spoiled, Unfinished, one_of, with_others
+from aiofs.transactions.errors import LeftBehind, Spoiled, Unfinished, name_file, named, one_of, with_others
 from aiofs.transactions.journal import Journal, Log, last
 from aiofs.transactions.preparing import Preparation, abort_all, version_of
 from aiofs.transactions.publishing import Publication, Work, each, leave_all, unfinished
@@ -71,7 +71,9 @@ class Unit:
         self._opening = asyncio.Lock()
         self._ending = asyncio.Lock()
         self._ended = False
-        self._failure: BaseException | None = None
+        self._failure: OSError | None = None
+        self._first: str | None = None
+        """The file that was locked first: errors that concern no single file name it."""
         self._numbers = count()
         self._marks: list[int] = []  # what can be gone back to, in order
         # Where its paths stay locked to the end, they tell well enough that the transaction is alive.
@@ -86,7 +88,14 @@ class Unit:
         async with self._ending:
             if self.state != "new":
                 raise ValueError("a transaction is used once: begin another one")
-            await recover_once(self._stores, self._journal)
+            try:
+                await recover_once(self._stores, self._journal)
+            except OSError as error:
+                where = self._journal.driver
+                error.add_note(
+                    f"no transaction was begun: what others may have left in the journal ({where}) comes first"
+                )
+                raise
             self.state = "open"
 
     def check_open(self) -> None:
@@ -96,7 +105,7 @@ class Unit:
             why = ": one of its file systems was closed before it ended" if self.forsaken else why
             raise ValueError(f"this transaction is {self.state}{why}")
 
-    def spoil(self, error: BaseException) -> None:
+    def spoil(self, error: OSError) -> None:
         """Keep the transaction from being committed."""
         self._failure = self._failure or error
 
@@ -105,6 +114,11 @@ class Unit:
 
         An unfinished transaction that is in the way is recovered first.
         """
+        self._first = self._first or path
+        with named(path):
+            return await self._acquire(driver, path)
+
+    async def _acquire(self, driver: UnitDriver, path: str) -> Lease:
         log = await self._opened()
         touched = {"do": "touch", "store": driver.name, "path": path}
         if log.grows:
@@ -117,8 +131,9 @@ class Unit:
 
     async def tell_held(self, driver: UnitDriver, path: str, lease: Lease) -> None:
         """Write down which lock is held, before anything is left in the store that stays without this process."""
-        log = await self._opened()
-        await log.write({"do": "held", "store": driver.name, "path": path, "fence": lease.fence})
+        with named(path):
+            log = await self._opened()
+            await log.write({"do": "held", "store": driver.name, "path": path, "fence": lease.fence})
 
     async def _lock(self, driver: UnitDriver, path: str) -> Lease:
         try:
@@ -174,7 +189,8 @@ class Unit:
         async with self._ending:
             if self.state != "committed":
                 self.check_open()
-                await self._to_its_end(self._commit())
+                with named(self._first):
+                    await self._to_its_end(self._commit())
 
     async def _commit(self) -> None:
         self.state = "committing"
@@ -209,7 +225,8 @@ class Unit:
             self.state = "rolled back"
             failures = await self._to_its_end(finish(self._end(erase=True)))
             if failures:
-                raise one_of(failures)
+                with named(self._first):
+                    raise one_of(failures)
 
     def _check_whole(self) -> None:
         """Raise what speaks against publishing at all."""
@@ -219,7 +236,8 @@ class Unit:
                 if lease.lost:
                     raise Conflict.of(path, "the lock on this file was lost before the transaction was committed")
         if self._failure is not None:
-            raise Spoiled.of(None, "a part of this transaction failed, so nothing was committed") from self._failure
+            path, reason = self._failure.filename, "a part of this transaction failed, so nothing was committed"
+            raise Spoiled.of(path, reason) from self._failure
 
     async def _decide(self, works: Sequence[Work]) -> None:
         """Write the decision, publish, and let go of everything."""
@@ -239,7 +257,9 @@ class Unit:
         trouble += await self._end(erase=not works)
         if trouble:
             reason = "the transaction is committed, all of it is there; but traces of it are left"
-            raise with_others(LeftBehind.of(works[0].step.path if works else None, reason), trouble) from trouble[0]
+            raise with_others(
+                LeftBehind.of(works[0].step.path if works else self._first, reason), trouble
+            ) from trouble[0]
 
     async def _write_decision(self, log: Log, works: Sequence[Work]) -> list[Exception]:
         """Make the transaction one that will be finished, or undo what was prepared and raise.
@@ -348,7 +368,7 @@ async def _release_all(leases: Sequence[Lease]) -> list[Exception]:
         try:
             await lease.release()
         except OSError as error:
-            failures.append(place(error, lease.path))
+            failures.append(name_file(error, lease.path))
 
     await each(leases, release)
     return failures

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aiofs.stores import OSFileSystem
+from aiofs.errors import AiofsError
+from aiofs.stores import MemoryFileSystem, OSFileSystem
 from aiofs.transactions.errors import Unfinished
 from aiofs.transactions.kills import change, seed, state_of
 from aiofs.transactions.system import recover, transaction
@@ -97,7 +98,17 @@ class Whole:
             found.append(f"not recovered: {report}")
         if await trial.files() not in expected:
             found.append(f"{trial.state}, recovered to {await trial.files()}")
+        found += [f"told of {name!r}" for name in self.misnamed(trial)]
         return [*found, *(f"still there: {path}" for path in trial.hidden())]
+
+    def misnamed(self, trial: Trial) -> list[object]:
+        """Return the name that the error has, if it is no file of the transaction: before it began there is none."""
+        error = trial.told
+        if not isinstance(error, OSError) or error.filename in {*self.before[""], *self.after[""]}:
+            return []
+        if trial.state == "new" and any(str(trial.root) in note for note in error.__notes__):
+            return []
+        return [error.filename]
 
 
 @pytest.fixture
@@ -123,6 +134,33 @@ async def test_any_call_that_changes_something_fails(tmp_path: Path, whole: Whol
             troubles += [f"{name} {nth}, {trial.faults.raised!r}: {what}" for what in wrong]
             shutil.rmtree(trial.root)
     assert not troubles, "\n".join(troubles)
+
+
+@pytest.mark.timeout(1800 if FULL else 120)
+async def test_any_other_call_fails(tmp_path: Path, whole: Whole) -> None:
+    """Looking, opening and closing can fail like the rest, and the error names a file of the transaction, too."""
+    troubles = []
+    for name in sorted({*whole.calls} - CHANGING):
+        for nth in range(1, whole.calls.count(name) + 1, 1 if FULL else 29):
+            trial = whole.trial(tmp_path / f"{name}-{nth}", Faults(nth, NUMBERS[nth % len(NUMBERS)], only=name))
+            await trial.run()
+            wrong = [f"told of {told!r}" for told in whole.misnamed(trial)] + [f"left open {it}" for it in trial.left]
+            troubles += [f"{name} {nth}, {trial.faults.raised!r}: {what}" for what in wrong]
+            shutil.rmtree(trial.root)
+    assert not troubles, "\n".join(troubles)
+
+
+async def test_the_journal_of_other_stores_fails(tmp_path: Path) -> None:
+    """The error names the file that was to be written first, and a note the log that could not be."""
+    stores = {"one": MemoryFileSystem(), "other": MemoryFileSystem()}
+    tx = transaction(stores, journal=OSFileSystem(tmp_path), auto_commit=False)
+    async with tx:
+        await tx["other"].write_bytes("second/first", b"new")
+        await tx["one"].write_bytes("first", b"new")
+        with Faults(1, errno.EIO, only="write").at_work(), pytest.raises(AiofsError) as caught:
+            await tx.commit()
+    assert caught.value.filename == "second/first"
+    assert any(".aiofs-journal/" in note for note in caught.value.__notes__)
 
 
 async def test_no_descriptor_can_be_had_any_more(tmp_path: Path, whole: Whole) -> None:

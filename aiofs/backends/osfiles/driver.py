@@ -340,8 +340,9 @@ def _stream(
         first = read(fd, want, start) if want > 0 else None
         local = device_of(fd, status.st_dev).local
     except BaseException:
-        os.close(fd)
-        raise
+        with told_of(path):
+            os.close(fd)
+            raise
     return OSStream(entry_of(path, status), fd, start, stop, first=first or b"", local=local)
 
 

@@ -40,7 +40,11 @@ class OSStream(ReadStream):
         if first and (want <= len(first) or len(first) == self.entry.size):
             data = first
         else:  # reading a little again costs less than joining it to a lot
-            data = await pread(self.fd, max(want, 0), self._start)
+            try:
+                data = await pread(self.fd, max(want, 0), self._start)
+            except OSError:
+                with told_of(self.entry.path):
+                    raise
         self._start += len(data)
         return data
 
@@ -54,7 +58,7 @@ class OSStream(ReadStream):
         if fd < 0:
             return
         with told_of(self.entry.path):
-            if self._local and os.fstat(fd).st_nlink:
+            if self._local and _has_name(fd):
                 os.close(fd)
             else:
                 await hop(os.close, fd)
@@ -98,8 +102,7 @@ class OSSession(WriteSession):
 
     async def prepare(self) -> dict[str, Any]:
         """Bring the bytes to the disk under a name that waits for a decision."""
-        await hop(self._prepare)
-        token = self._stage.token()
+        token = await hop(self._prepare)
         return {**token, "version": token["stage"], "match": self._match, "format": FORMAT}
 
     async def commit(self) -> Entry:
@@ -131,10 +134,11 @@ class OSSession(WriteSession):
         with told_of(self._stage.path):
             os.ftruncate(self._stage.fd, size)
 
-    def _prepare(self) -> None:
+    def _prepare(self) -> dict[str, Any]:
         with told_of(self._stage.path):
             self._stage.seal(durable=self._durable)
             self._stage.make_ready(durable=self._durable)
+            return self._stage.token()
 
     def _commit(self) -> Entry:
         with told_of(self._stage.path):
@@ -167,6 +171,13 @@ class OSRemoval(OSSession):
     def _commit(self) -> Entry:
         with told_of(self._stage.path):
             return self._stage.remove(self._match, durable=self._durable)
+
+
+def _has_name(fd: int) -> bool:
+    try:
+        return bool(os.fstat(fd).st_nlink)
+    except OSError:
+        return False  # closing it will tell
 
 
 def copy_bytes(source: int, target: int, start: int, stop: int, offset: int) -> None:
