@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aiofs.driver import Copies, Moves
+from aiofs.driver import ChecksRemoval, Copies, Moves
 from aiofs.reading import whole_chunks
 from aiofs.shield import finish
 from aiofs.writing import Parts, commit
@@ -28,6 +28,9 @@ async def move_file(driver: Driver, source: str, target: str, leases: tuple[Leas
     if moves is not None:
         await moves.move(source, target, leases)
         return
+    checks = driver.offers(ChecksRemoval)
+    if checks is not None:
+        await checks.check_may_remove(source)
     await copy_file(driver, source, target, leases[1])
     await driver.delete([source], leases=[leases[0]])
 

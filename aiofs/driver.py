@@ -322,6 +322,16 @@ class Moves(Protocol):
         ...
 
 
+@amounts_to("delete")
+@runtime_checkable
+class ChecksRemoval(Protocol):
+    """The store can find out that a file may not be removed before it is copied to be moved."""
+
+    async def check_may_remove(self, path: str) -> None:
+        """Raise `AccessDenied`, naming the permission, if the file may not be removed."""
+        ...
+
+
 @amounts_to("read", "begin")
 @runtime_checkable
 class Presigns(Protocol):

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from aiofs.driver import Copies, KeepsHistory, Moves, Sweeps
+from aiofs.driver import ChecksRemoval, Copies, KeepsHistory, Moves, Sweeps
 from aiofs.errors import Conflict, Damaged
 from aiofs.layers.forward import ForwardedStream, Packer, Taker, power_of, with_end
 from aiofs.layers.mapped import Mapped, MappedSession
@@ -29,7 +29,7 @@ class Codec(Mapped, ABC):
     A subclass says how, by `decoded` and `encoded`.
     """
 
-    powers: ClassVar[tuple[type, ...]] = (Copies, Moves, KeepsHistory, Sweeps, Removes, Snapshots, Parks)
+    powers: ClassVar[tuple[type, ...]] = (ChecksRemoval, Copies, Moves, KeepsHistory, Sweeps, Removes, Snapshots, Parks)
     encoded_at_once: ClassVar[int]
     """The size of the parts that `encoded` sessions are fed."""
 

@@ -6,7 +6,7 @@ from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from aiofs.driver import Copies, KeepsHistory, Layer, Moves, Presigns, ReadsReplicas, Sweeps
+from aiofs.driver import ChecksRemoval, Copies, KeepsHistory, Layer, Moves, Presigns, ReadsReplicas, Sweeps
 from aiofs.layers.forward import ForwardedSession, ForwardedStream, power_of, with_powers_of
 from aiofs.paths import begins_a_name, check_inside
 from aiofs.powers import Appends, Notes, Parks, Removes, Snapshots
@@ -26,7 +26,7 @@ class Mapped(Layer):
     """
 
     powers: ClassVar[tuple[type, ...]] = (
-        *(Copies, Moves, Presigns, KeepsHistory, ReadsReplicas, Sweeps),
+        *(ChecksRemoval, Copies, Moves, Presigns, KeepsHistory, ReadsReplicas, Sweeps),
         *(Removes, Snapshots, Appends, Parks, Notes),
     )
     """Which powers of the base are offered."""
@@ -108,6 +108,11 @@ class Mapped(Layer):
         """Have the store rename."""
         with self.named():
             return self.own(await power_of(self.base, Moves).move(self.within(source), self.within(target), leases))
+
+    async def check_may_remove(self, path: str) -> None:
+        """Have the store say whether the file may be removed."""
+        with self.named():
+            await power_of(self.base, ChecksRemoval).check_may_remove(self.inward(path))
 
     async def url(self, path: str, method: Literal["GET", "PUT"], expires: float) -> str:
         """Have the store give a URL."""

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from aiofs.driver import Copies, KeepsHistory, Layer, Moves, Presigns, Sweeps
+from aiofs.driver import ChecksRemoval, Copies, KeepsHistory, Layer, Moves, Presigns, Sweeps
 from aiofs.layers.forward import ForwardedSession, ForwardedStream, power_of, with_powers_of
 from aiofs.paths import is_reserved
 from aiofs.powers import Appends, Notes, Removes, Snapshots
@@ -41,7 +41,7 @@ class Event:
 class Observed(Layer, ABC):
     """Tells `notice` of everything. What `notice` raises is raised to whoever did it: before, it prevents it."""
 
-    forwarded: ClassVar[tuple[type, ...]] = (Presigns, Sweeps, Removes, Snapshots, Appends, Notes)
+    forwarded: ClassVar[tuple[type, ...]] = (ChecksRemoval, Presigns, Sweeps, Removes, Snapshots, Appends, Notes)
 
     @abstractmethod
     async def notice(self, event: Event) -> None:

@@ -14,6 +14,7 @@ import pytest
 import aiofs
 from aiofs.driver import (
     ABSENT,
+    ChecksRemoval,
     Copies,
     KeepsHistory,
     Layer,
@@ -79,7 +80,20 @@ async def ignore(_: Any) -> None:
     pass
 
 
-ALL = {Copies, Moves, Presigns, KeepsHistory, ReadsReplicas, Sweeps, Removes, Snapshots, Appends, Parks, Notes}
+ALL = {
+    ChecksRemoval,
+    Copies,
+    Moves,
+    Presigns,
+    KeepsHistory,
+    ReadsReplicas,
+    Sweeps,
+    Removes,
+    Snapshots,
+    Appends,
+    Parks,
+    Notes,
+}
 OFFERED: list[tuple[Layer, set[type]]] = [
     (Layer(), ALL),
     (Prefix("folder/"), ALL),
@@ -95,10 +109,10 @@ OFFERED: list[tuple[Layer, set[type]]] = [
     # A copy, an upload by URL and a line of a journal are bytes that must be counted.
     (Limit(10), ALL - {Copies, Presigns, Appends, Notes}),
     # Everything that replaces a file goes through `begin`.
-    (WriteOnce(), {ReadsReplicas, Sweeps, Removes, Parks}),
+    (WriteOnce(), {ChecksRemoval, ReadsReplicas, Sweeps, Removes, Parks}),
     (ReadOnly(), {Presigns, KeepsHistory, ReadsReplicas, Parks}),
     (WriteOnly(), {Presigns, KeepsHistory, Appends, Parks}),
-    (Allow("read", "write"), ALL - {Moves, Sweeps, Removes, Notes}),
+    (Allow("read", "write"), ALL - {ChecksRemoval, Moves, Sweeps, Removes, Notes}),
     (Allow("read", "list", "write", "remove"), ALL),
 ]
 
@@ -121,6 +135,16 @@ def test_no_layer_has_a_power_that_its_store_has_not(layer: Layer) -> None:
 
     bound = layer.bind(Nothing())
     assert not [power for power in powers() if bound.offers(power) is not None]
+
+
+@pytest.mark.parametrize(
+    "fs",
+    [aiofs.S3FileSystem("bucket"), aiofs.AzureFileSystem("container", account_url="https://a.blob.core.windows.net")],
+)
+def test_a_store_that_copies_and_removes_does_not_rename(fs: aiofs.FileSystem) -> None:
+    """An index of FastDFS that is renamed in two steps would have two names for one file, between the two."""
+    assert fs.driver.offers(Moves) is None
+    assert fs.driver.offers(ChecksRemoval) is not None
 
 
 def test_a_power_that_says_no_verbs_is_an_error() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from aiofs.backends.azure.conditions import matching, version_of
 from aiofs.backends.azure.kinds import check_replaceable
@@ -101,9 +101,10 @@ class AppendSession(WriteSession):
 
     async def _append(self) -> Entry:
         blob = self._container.blob(self._path)
-        answer: Mapping[str, Any] = await blob.append_block(
+        appended = await blob.append_block(
             slices(*self._parts), length=self._size, appendpos_condition=self._before.size, **matching(self._match)
         )
+        answer = cast("Mapping[str, Any]", appended)
         size = self._before.size + self._size
         return Entry(self._path, size, answer.get("last_modified"), version_of(answer.get("etag")))
 

@@ -103,10 +103,10 @@ class Container:
         self._account_url = account_url
         self._credential = credential
         self._timeout = timeout
-        self.may_remove = False
+        self.may_remove: bool = False
         """Whether a blob was removed, or could have been: `removing` asks before it matters."""
         self._clients = PerLoop(self, self._new_clients, Clients.aclose)
-        self.delegation = DelegationKey()
+        self.delegation: DelegationKey = DelegationKey()
         client = self._new_client(None if callable(credential) else credential)  # checks, and connects nothing
         _check_key(client)
         if self.has_token and client.scheme != "https":

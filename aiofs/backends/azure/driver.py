@@ -162,12 +162,9 @@ class AzureDriver(Sweeper, History, Driver):
         except NotFound as error:
             raise NotFound.of(path, f"there is no version {version_id!r} of this file") from error
 
-    async def move(self, source: str, target: str, leases: tuple[Lease, Lease]) -> Entry:
-        """Copy and remove, if the source may be removed."""
-        await check_may_remove(self._container, source, "moving a file")
-        entry = await self.copy(source, target, leases[1])
-        await self.delete([source], leases=[leases[0]])
-        return entry
+    async def check_may_remove(self, path: str) -> None:
+        """Raise `AccessDenied` if files may not be removed."""
+        await check_may_remove(self._container, path, "moving a file")
 
     async def url(self, path: str, method: Literal["GET", "PUT"], expires: float) -> str:
         """Return a URL that carries a signature for this blob alone."""

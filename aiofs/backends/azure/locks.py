@@ -52,7 +52,7 @@ class AzureLease(RenewedLease):
     def __init__(self, path: str, fence: str, ttl: float, container: Container, granted: float) -> None:
         self._container = container
         self._lock = lock_name(path)
-        self.removed = True
+        self.removed: bool = True
         """Whether the blob goes with the lock; else it stays, and is free."""
         super().__init__(path, fence, ttl, renew=self._prolong, release=self._free, granted=granted)
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from azure.storage.blob.aio import BlobClient, StorageStreamDownloader
 
     from aiofs.backends.azure.container import Container
+    from aiofs.driver import Entry
 
 SMALLEST_RANGE = 1 * MIB
 _AS_STORED: dict[str, Any] = {"max_concurrency": 1, "decompress": False}  # or a Content-Encoding would be undone
@@ -42,7 +43,7 @@ class AzureStream(ReadStream):
     """Bytes of one version; what follows the first range is asked for with its ETag."""
 
     def __init__(self, source: Source, properties: BlobProperties, data: bytes, start: int, stop: int | None) -> None:
-        self.entry = entry_of(source.path, properties)
+        self.entry: Entry = entry_of(source.path, properties)
         self._properties = properties
         self._source = source
         self._size = self.entry.size or 0

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
-    from aiofs.driver import Entry, Lease, Leftover
+    from aiofs.driver import Capabilities, Entry, Lease, Leftover
 
 T = TypeVar("T")
 Power = TypeVar("Power")
@@ -48,7 +48,7 @@ class LeasedDriver(OSDriver):
         self._keeper = keeper
         self._close_keeper = close_keeper
         locks = keeper.capabilities.locks
-        self.capabilities = replace(self.capabilities, locks=locks, resume=False, holds=False)
+        self.capabilities: Capabilities = replace(self.capabilities, locks=locks, resume=False, holds=False)
 
     async def lock(self, path: str) -> Lease:
         """Get the right to write the path."""

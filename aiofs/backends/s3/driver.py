@@ -146,15 +146,9 @@ class S3Driver(Driver):
         """Have the store make the file again what that version was."""
         return await history.restore_kept(self._store, path, version_id, lease, self.capabilities)
 
-    async def move(self, source: str, target: str, leases: tuple[Lease, Lease]) -> Entry:
-        """Copy the file and remove it: for a moment there are both.
-
-        :raises AccessDenied: before anything is copied, if we may not remove it.
-        """
-        await removing.check_may_remove(self._store, source, "moving a file")
-        entry = await self.copy(source, target, leases[1])
-        await self.delete([source], leases=[leases[0]])
-        return entry
+    async def check_may_remove(self, path: str) -> None:
+        """Raise `AccessDenied` if objects may not be removed."""
+        await removing.check_may_remove(self._store, path, "moving a file")
 
     async def url(self, path: str, method: Literal["GET", "PUT"], expires: float) -> str:
         """Return a URL that is good for `expires` seconds. A PUT by it takes no lock.

@@ -275,7 +275,7 @@ class ObjectLease(RenewedLease):
 
 def kept(version_id: str | None) -> list[str]:
     """Return the version to remove in the end, where a bucket keeps those that are replaced."""
-    return [version_id] if version_id not in {None, "null"} else []
+    return [] if version_id is None or version_id == "null" else [version_id]
 
 
 def lock_key(path: str) -> str:
