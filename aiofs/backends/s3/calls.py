@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from aiofs.backends.s3.errors import FAILURES, translate
 from aiofs.backends.s3.facts import unquoted
+from aiofs.backends.s3.proof import lacking_fields, lacking_headers
 from aiofs.driver import Entry
-from aiofs.errors import NotFound, StoreMissing
+from aiofs.errors import NotFound, StoreMissing, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
@@ -64,7 +65,7 @@ class Answer:
 
     @property
     def version(self) -> str:
-        """The ETag; `""` where the store tells none."""
+        """The ETag; `""` of what has none, such as a removal."""
         return unquoted(self.headers.get("etag") or self.parsed.get("ETag") or "")
 
     @property
@@ -141,6 +142,7 @@ class Sdk:
         """Make a request about `path` and return the answer.
 
         :raises OSError: by the table in `errors`.
+        :raises Unavailable: if it says "OK" without the proof that something was done.
         :raises ValueError: if the clients were closed meanwhile.
         """
         parameters = {**self._standing.get(operation, {}), **parameters}
@@ -157,19 +159,34 @@ class Sdk:
                 # Some servers say so in words of their own; no file can be missing here.
                 failure = StoreMissing.of(path, f"there is no bucket {self._bucket!r} ({failure.strerror})")
             raise failure from error
-        return Answer(parsed["ResponseMetadata"]["HTTPHeaders"], parsed.get("Body"), parsed)
+        answer = Answer(parsed["ResponseMetadata"]["HTTPHeaders"], parsed.get("Body"), parsed)
+        lacking = lacking_headers(operation, parameters, answer.headers)
+        lacking = lacking or lacking_fields(operation, parameters, parsed)
+        if lacking is not None:
+            if answer.body is not None:
+                answer.body.close()
+            raise unproven(path, lacking)
+        return answer
 
     async def page(self, *, cut: int = 0, **parameters: Any) -> Page:
         """Make one request for a listing; `cut` characters go from the front of all keys."""
         answer = await self.send("list_objects_v2", None, **parameters)
         listed = answer.parsed
-        entries = [
-            listed_entry(found["Key"][cut:], found["Size"], found["LastModified"], found["ETag"])
-            for found in listed.get("Contents", ())
-        ]
-        folders = [found["Prefix"][cut:] for found in listed.get("CommonPrefixes", ())]
+        try:
+            entries = [
+                listed_entry(found["Key"][cut:], found["Size"], found["LastModified"], found["ETag"])
+                for found in listed.get("Contents", ())
+            ]
+            folders = [found["Prefix"][cut:] for found in listed.get("CommonPrefixes", ())]
+        except KeyError as error:
+            raise unproven(None, f"no {error.args[0]} of a file that it lists") from error
         more = listed.get("NextContinuationToken") if listed.get("IsTruncated") else None
         return page_of(entries, folders, more, answer.headers.get("server", ""))
+
+
+def unproven(path: str | None, lacking: str) -> Unavailable:
+    """Return the error for an answer that does not prove what it says, as some proxies give it."""
+    return Unavailable.of(path, f"the server answered 'OK' with {lacking}, which proves nothing: try again")
 
 
 def listed_entry(path: str, size: int, modified: datetime, etag: str) -> Entry:

@@ -6,7 +6,7 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aiofs.backends.s3.facts import tags_of, with_tags, write_options
+from aiofs.backends.s3.facts import tags_of, unquoted, with_tags, write_options
 from aiofs.backends.s3.publishing import Publication
 from aiofs.backends.s3.writing import S3Write
 from aiofs.driver import MIB, Entry
@@ -85,7 +85,7 @@ async def _copy_whole(  # noqa: PLR0917 -- what is copied where, and what goes w
             **options,
             **condition,
         )
-        return str(answer.parsed["CopyObjectResult"]["ETag"]).strip('"')
+        return unquoted(answer.parsed["CopyObjectResult"]["ETag"])
 
     size = source.facts.size
     version = await Publication(store, target, lease, match, writer).run(send, size=size, checked=False)

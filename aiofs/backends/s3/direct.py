@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from xml.etree.ElementTree import ParseError
 
-from aiofs.backends.s3.calls import Answer, Page, Sdk
+from aiofs.backends.s3.calls import Answer, Page, Sdk, unproven
 from aiofs.backends.s3.errors import FAILURES, NoSuchRange
+from aiofs.backends.s3.proof import lacking_headers
 from aiofs.backends.s3.wire import Request
 from aiofs.backends.s3.xml import read_code, read_page
 from aiofs.errors import Conflict, NotFound
@@ -77,7 +78,13 @@ class Direct(Sdk):
             return await super().send(operation, path, **parameters)
         response = await self._try(held, request)
         answer = await _read(response, request.method, path) if response is not None else None
-        if answer is not None:
+        lacking = lacking_headers(operation, parameters, answer.headers) if answer is not None else None
+        if answer is not None and lacking is not None:
+            if answer.body is not None:
+                answer.body.close()
+            if operation == "put_object":  # it may have been done: who asked looks, before it is done twice
+                raise unproven(path, lacking)
+        elif answer is not None:
             self._surprises = 0
             return answer
         answer = await super().send(operation, path, **parameters)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import aiohttp
 from botocore import exceptions as sdk
+from botocore.parsers import ResponseParserError
 
 from aiofs.errors import (
     AccessDenied,
@@ -43,7 +44,13 @@ class NeverReachable(Unreachable):
     retryable: ClassVar[bool] = False
 
 
-FAILURES: tuple[type[BaseException], ...] = (sdk.BotoCoreError, sdk.ClientError, aiohttp.ClientError, OSError)
+FAILURES: tuple[type[BaseException], ...] = (
+    sdk.BotoCoreError,
+    sdk.ClientError,
+    ResponseParserError,
+    aiohttp.ClientError,
+    OSError,
+)
 """All that a request can raise."""
 UNCLEAR = (Conflict, NotFound, Unreachable, TimedOut, Unavailable)
 """After these a conditional write may have succeeded all the same: an earlier attempt, or one whose answer was lost."""
@@ -99,6 +106,7 @@ _BY_STATUS: dict[int, type[AiofsError]] = {
 }
 _BY_KIND: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], type[AiofsError]], ...] = (
     ((sdk.ConnectTimeoutError, sdk.ReadTimeoutError, TimeoutError), TimedOut),
+    (ResponseParserError, Unavailable),
     ((sdk.NoCredentialsError, sdk.PartialCredentialsError, sdk.CredentialRetrievalError), AccessDenied),
     (
         (sdk.ConnectionError, sdk.HTTPClientError, sdk.IncompleteReadError, aiohttp.ClientError, ConnectionError),

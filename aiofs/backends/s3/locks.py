@@ -12,6 +12,7 @@ import hashlib
 import json
 import time
 from contextlib import suppress
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from aiofs.backends.s3 import notes
@@ -197,6 +198,7 @@ class ObjectLease(RenewedLease):
         self._objects = objects
         self._urgent = objects.urgently()
         self._note = note
+        self._turns = count(note["turn"] + 1)  # each is written once, so that it is known which request succeeded
         self._version = version
         self._versions = [*replaced, *kept(version_id)]
         self._unsure = False  # whether a version may be there whose answer did not come
@@ -209,7 +211,7 @@ class ObjectLease(RenewedLease):
     async def confirm(self) -> bool:
         """Ask for the lock anew; return whether it still is ours."""
         async with self._turn:
-            if not await self._rewrite({**self._note, "turn": self._note["turn"] + 1}, self._urgent):
+            if not await self._rewrite({**self._note, "turn": next(self._turns)}, self._urgent):
                 return False
             if len(self._versions) > 1:
                 with suppress(OSError):  # a bucket that keeps versions keeps no more of them than it must
@@ -245,7 +247,7 @@ class ObjectLease(RenewedLease):
 
     async def _remove_quickly(self) -> None:
         """Remove the object where the store does not check: while the lock is sure to be ours."""
-        if await self._rewrite({**self._note, "turn": self._note["turn"] + 1}, self._objects):
+        if await self._rewrite({**self._note, "turn": next(self._turns)}, self._objects):
             with suppress(TimeoutError):  # it runs out: removed any later, it might be somebody else's
                 async with asyncio.timeout(self._note["ttl"] / 2):
                     await self._objects.remove(self.path, self._version)
@@ -256,21 +258,25 @@ class ObjectLease(RenewedLease):
         try:
             answer = await objects.rewrite(note, self._version)
         except UNCLEAR:
-            if not await self._look_again(objects):
+            found = await self._look_again(objects)
+            if found is None:
                 return False
+            if found.note == note:
+                self._note, self._unsure = note, False
+                return True
             answer = await objects.rewrite(note, self._version)
         self._note, self._version, self._unsure = note, answer.version, False
         self._versions += kept(answer.version_id)
         return True
 
-    async def _look_again(self, objects: LockObjects) -> bool:
-        """Look what became of a request whose answer was lost; return whether the lock is ours."""
+    async def _look_again(self, objects: LockObjects) -> Found | None:
+        """Look what became of a request whose answer was lost; return the lock if it is ours."""
         found = await objects.look(self.path)
         if found is None or found.note.get("token") != self._note["token"]:
-            return False
+            return None
         self._version = found.version
         self._versions += [each for each in kept(found.version_id) if each not in self._versions]
-        return True
+        return found
 
 
 def kept(version_id: str | None) -> list[str]:

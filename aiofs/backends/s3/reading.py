@@ -53,7 +53,7 @@ class S3Stream(ReadStream):
         self.version_id = answer.version_id
         self._at = start
         self._stop = self._clip(stop)
-        self._body_stop = start + int(answer.headers.get("content-length", 0))
+        self._body_stop = start + int(answer.headers["content-length"])
         if start == 0 and self._body_stop == self._size:
             self._check = Check.of(answer.headers)
         return self
@@ -127,15 +127,18 @@ class S3Stream(ReadStream):
         self._drop()
         span = f"bytes={self._at}-{self._stop - 1}"
         version = self.entry.version
-        condition = {"IfMatch": f'"{version}"'} if version else {}
+        match = f'"{version}"'
         try:
             answer = await self._calls.send(
-                "get_object", self._path, Key=self._key, Range=span, **self._kept, **condition
+                "get_object", self._path, Key=self._key, Range=span, IfMatch=match, **self._kept
             )
         except (NotFound, NoSuchRange) as error:
             raise Conflict.of(self._path, "this version of the file is not there any more") from error
         self._body = answer.body
         self._body_stop = self._at + int(answer.headers["content-length"])
+        if answer.version != version:
+            self._drop()
+            raise Conflict.of(self._path, "this version of the file is not there any more")
 
     async def _leave(self) -> None:
         """Let go of the body, in the way that keeps the connection where that is cheap."""

@@ -56,7 +56,7 @@ async def remove(store: Store, paths: Sequence[str]) -> None:
     await each(odd, lambda path: store.calls.send("delete_object", path, Key=store.key(path)))
     for page in _batches(plain, PAGE):
         named = {store.key(path): path for path in page}
-        objects = {"Objects": [{"Key": key} for key in named], "Quiet": True}
+        objects = {"Objects": [{"Key": key} for key in named]}  # not quiet: no answer looks like an empty one then
         answer = await store.calls.send("delete_objects", page[0], Delete=objects)
         for error in answer.parsed.get("Errors", ()):
             if error.get("Code") != "NoSuchKey":

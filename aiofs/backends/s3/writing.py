@@ -98,8 +98,6 @@ class S3Write(WriteSession):
             parts = await self._uploads.results()
             version = await complete(self._store, self._publication, await self._upload_token(parts))
         self._done = True
-        if not version:  # some stores tell none when an upload is completed
-            version = (await self._store.facts(self._path)).version
         return Entry(self._path, self._size, None, version).described(self._metadata)
 
     async def abort(self) -> None:
@@ -314,7 +312,7 @@ async def is_removed(store: Store, token: Mapping[str, Any]) -> bool:
 
 
 async def complete(store: Store, publication: Publication, token: Mapping[str, Any]) -> str:
-    """Publish an upload, as it was prepared, and return the new version; `""` where the store does not tell.
+    """Publish an upload, as it was prepared, and return the new version, which is looked up where no answer tells it.
 
     :raises Conflict: if somebody removed the upload, beside what `Publication.run` raises.
     """

@@ -29,7 +29,10 @@ def read_page(text: bytes, cut: int, server: str = "") -> Page:
     decode = unquote_plus if root.findtext(f"{name}EncodingType") == "url" else str
     entries = [_entry(child, len(name), decode, cut) for child in root.iterfind(f"{name}Contents")]
     folders = [decode(child.findtext(f"{name}Prefix", ""))[cut:] for child in root.iterfind(f"{name}CommonPrefixes")]
-    more = root.findtext(f"{name}NextContinuationToken") if root.findtext(f"{name}IsTruncated") == "true" else None
+    truncated = root.findtext(f"{name}IsTruncated")
+    more = root.findtext(f"{name}NextContinuationToken") if truncated == "true" else None
+    if truncated not in {"true", "false"} or (truncated == "true" and not more):
+        raise ValueError("a listing says whether there is more, and how to ask for it")
     return page_of(entries, folders, more, server)
 
 
