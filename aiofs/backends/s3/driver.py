@@ -1,9 +1,9 @@
 """The S3 driver: its verbs, each told in the room beside it.
 
 `settings` what can be set · `store` one bucket, shared by all of this · `credentials`, `clients`, `calls`, `hiding` the
-SDK · `direct`, `sign`, `wire`, `xml` plain requests without it · `facts`, `errors` what answers say · `reading`,
-`writing`, `publishing`, `copying`, `removing`, `listing`, `history` the verbs · `probe`, `locks` leases made of objects
-· `sweeping` what was left behind.
+SDK · `direct`, `sign`, `wire`, `xml` plain requests without it · `facts`, `proof`, `errors` what answers say ·
+`folders` servers that have folders · `reading`, `writing`, `publishing`, `copying`, `removing`, `listing`, `history`
+the verbs · `probe`, `locks` leases made of objects · `sweeping` what was left behind.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from weakref import WeakValueDictionary
 from aiofs.backends.s3 import copying, history, listing, removing, sweeping
 from aiofs.backends.s3.elsewhere import LocksElsewhere
 from aiofs.backends.s3.facts import tags_of, with_tags
+from aiofs.backends.s3.folders import check_backslash
 from aiofs.backends.s3.locks import LockObjects
 from aiofs.backends.s3.reading import open_stream
 from aiofs.backends.s3.store import Store
@@ -68,6 +69,7 @@ class S3Driver(Driver):
 
     async def stat(self, path: str) -> Entry:
         """Describe the file, by HEAD; tags take a request more where there are some."""
+        await check_backslash(self._store, path)
         facts = await self._store.facts(path)
         return facts.entry(path, await self._store.tags(path) if facts.tagged else None)
 
@@ -75,6 +77,7 @@ class S3Driver(Driver):
         """Open the file for reading, by one ranged GET."""
         store = self._store
         settings = store.settings
+        await check_backslash(store, path)
         return await open_stream(
             store.calls,
             store.key(path),
@@ -90,6 +93,7 @@ class S3Driver(Driver):
         self, path: str, lease: Lease, *, match: str | None = None, metadata: Mapping[str, str] | None = None
     ) -> WriteSession:
         """Begin new bytes. Unless there are tags to keep, no request is made before there are two parts."""
+        await check_backslash(self._store, path)
         version, rest = tags_of(metadata)
         if version is not None and version == match:
             tags = {}
@@ -110,6 +114,8 @@ class S3Driver(Driver):
         self, paths: Sequence[str], *, leases: Sequence[Lease] = (), match: str | None = None, missing_ok: bool = False
     ) -> None:
         """Remove the files, in pages of a thousand, once it is known that all are there and none is locked."""
+        for path in paths:
+            await check_backslash(self._store, path)
         await self._refuse_locked(paths, leases)
         if match is not None:
             await removing.remove_version(self._store, paths[0], match, missing_ok=missing_ok)
@@ -124,6 +130,7 @@ class S3Driver(Driver):
 
     async def lock(self, path: str) -> Lease:
         """Get the right to write: from the store `locks=`, from a lock object, or within this process only."""
+        await check_backslash(self._store, path)
         if self._elsewhere is not None:
             return await self._elsewhere.lock(path)
         if self._store.settings.locking == "commit":
@@ -132,6 +139,8 @@ class S3Driver(Driver):
 
     async def copy(self, source: str, target: str, lease: Lease, *, match: str | None = None) -> Entry:
         """Have the store make `target` the same as `source`."""
+        await check_backslash(self._store, source)
+        await check_backslash(self._store, target)
         return await copying.copy(self._store, source, target, lease, match=match, capabilities=self.capabilities)
 
     def history(self, path: str) -> AsyncGenerator[Entry, None]:
@@ -161,6 +170,7 @@ class S3Driver(Driver):
         settings = self._store.settings
         if settings.customer_key is not None:
             raise Unsupported.of(path, "a URL cannot carry the customer_key= that reading and writing take")
+        await check_backslash(self._store, path)
         where = {"Bucket": settings.bucket, "Key": self._store.key(path)}
         if settings.requester_pays:
             where["RequestPayer"] = "requester"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from aiofs.backends.s3.folders import is_by_folder
 from aiofs.backends.s3.sorting import Sorter
 from aiofs.backends.s3.store import LOCKS
 from aiofs.errors import Unavailable
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 _BEHIND_LOCKS = f"{LOCKS}~"
 _NO_NAME = re.compile(r"(?:^|/)\.{0,2}(?:/|$)")
-_LIST_BY_FOLDER = ("SeaweedFS",)
-"""Servers that are known by the names they give themselves, and list `d/a` before `d-`."""
 
 
 async def entries(store: Store, prefix: str, after: str, delimiter: str | None) -> AsyncGenerator[Entry, None]:
@@ -87,7 +86,7 @@ async def _in_bytes(store: Store, sorter: Sorter, where: dict[str, Any]) -> Asyn
 
 def _in_order(page: Page, last: str) -> bool:
     """Whether the names of a page are in order, come behind `last`, and are not from a server that is known."""
-    if any(name in page.server for name in _LIST_BY_FOLDER):
+    if is_by_folder(page.server):
         return False
     return page.ordered and (not page.entries or page.entries[0].path >= last)
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aiofs.backends.s3.errors import UNCLEAR
+from aiofs.backends.s3.folders import is_folder
 from aiofs.backends.s3.locks import ObjectLease
 from aiofs.driver import ABSENT
-from aiofs.errors import AlreadyExists, Conflict, NotFound, Unsupported
+from aiofs.errors import AlreadyExists, Conflict, IsAFolder, NotFound, Unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -57,6 +58,7 @@ class Publication:
 
         :raises Conflict: if the lease was lost, or the version to be replaced is not there any more.
         :raises AlreadyExists: if there was to be no file and there is.
+        :raises IsAFolder: if there is a folder of that name, and the server can have one of them only.
         """
         traits = await self._store.traits(self._path)
         for left in reversed(range(ROUNDS)):
@@ -70,6 +72,8 @@ class Publication:
                 facts = await self._store.look(self._path)
                 if facts is not None and facts.writer == self._writer and facts.size == size:
                     return facts.version
+                if isinstance(error, Conflict) and facts is None and await is_folder(self._store, self._path):
+                    raise IsAFolder.of(self._path, "there is a folder of that name: use another") from error
                 if not isinstance(error, Conflict | NotFound) or not left:
                     raise
                 await self._check_again(facts)
