@@ -91,6 +91,21 @@ class Parks(Protocol):
         ...
 
 
+@amounts_to("lock")
+@runtime_checkable
+class Likens(Protocol):
+    """Files have permissions of their own, and a copy must not let anybody in whom its source keeps out."""
+
+    async def liken(self, path: str, lease: Lease, source: str) -> None:
+        """Give what was begun for the path, and what is published of it, the permissions that `source` has.
+
+        Comes before any bytes. The lease may have another fence afterwards.
+
+        :raises NotFound: if there is no such source.
+        """
+        ...
+
+
 @amounts_to("begin", "delete")
 @runtime_checkable
 class Notes(Protocol):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from aiofs.driver import ChecksRemoval, Copies, KeepsHistory, Layer, Moves, Presigns, ReadsReplicas, Sweeps
 from aiofs.layers.forward import ForwardedSession, ForwardedStream, power_of, with_powers_of
 from aiofs.paths import begins_a_name, check_inside
-from aiofs.powers import Appends, Notes, Parks, Removes, Snapshots
+from aiofs.powers import Appends, Likens, Notes, Parks, Removes, Snapshots
 from aiofs.tokens import Token
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Mapped(Layer):
 
     powers: ClassVar[tuple[type, ...]] = (
         *(ChecksRemoval, Copies, Moves, Presigns, KeepsHistory, ReadsReplicas, Sweeps),
-        *(Removes, Snapshots, Appends, Parks, Notes),
+        *(Removes, Snapshots, Appends, Parks, Notes, Likens),
     )
     """Which powers of the base are offered."""
 
@@ -144,6 +144,11 @@ class Mapped(Layer):
         """Have the store add to the file in place."""
         with self.named():
             await power_of(self.base, Appends).append(self.within(path), data, durable=durable)
+
+    async def liken(self, path: str, lease: Lease, source: str) -> None:
+        """Have the store give the file the permissions of its source."""
+        with self.named():
+            await power_of(self.base, Likens).liken(self.within(path), lease, self.within(source))
 
     async def note(self, path: str, data: bytes) -> None:
         """Have the store create a small file."""

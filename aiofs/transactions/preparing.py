@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from aiofs.driver import ABSENT
 from aiofs.errors import Conflict, NotFound
-from aiofs.powers import Removes
+from aiofs.powers import Likens, Removes
 from aiofs.reading import whole_chunks
 from aiofs.shield import finish
 from aiofs.transactions.content import Borrowed, feed
@@ -124,6 +125,7 @@ class Preparation:
                 return Rewrite(base, path, lease, step.base, source)
             session = await base.begin(path, lease, match=step.base, metadata=metadata)
             try:
+                await self._liken(driver, path, staged.like)
                 await feed(staged.content, session, reader, base.part_size, Borrowed(path, step.base, 0, 0))
             except BaseException:
                 await finish(session.abort())
@@ -131,6 +133,18 @@ class Preparation:
             return session
         finally:
             await reader.aclose()
+
+    async def _liken(self, driver: UnitDriver, path: str, source: str | None) -> None:
+        """Let a copy grant no more than its source; write down its lock, if that is told by another fence now."""
+        likens = driver.base.offers(Likens)
+        if likens is None or source is None:
+            return
+        lease = driver.leases[path]
+        before = lease.fence
+        with suppress(NotFound):  # it is one of the transaction's own; or it was removed, and reading it will tell
+            await likens.liken(path, lease, source)
+        if lease.fence != before:
+            await self._log.write({"do": "held", "store": driver.name, "path": path, "fence": lease.fence})
 
     async def _beside_journal(
         self, step: Step, reader: ContentReader, content: Content, metadata: Mapping[str, str] | None

@@ -79,6 +79,8 @@ class Staged:
     entry: Entry
     content: Content | None
     base: str | None
+    like: str | None = None
+    """The file of the store that it is a copy of: it must not let in more than that."""
 
     @property
     def version(self) -> str:
@@ -193,17 +195,27 @@ class UnitDriver(Driver):
         if staged is not None:
             if staged.content is None:
                 raise NotFound.of(source)
-            return self.stage(target, staged.content, match, staged.entry.kept(self.capabilities))
+            return self.stage(
+                target, staged.content, match, staged.entry.kept(self.capabilities), like=staged.like or source
+            )
         stream = await self.base.read(source, 0, 0)
         entry = stream.entry
         await stream.aclose()
         if entry.size is None:
             raise Damaged.of(source, "the store does not know the size of this file")
         content = Content().plus([Borrowed(source, entry.version, 0, entry.size)])
-        return self.stage(target, content, match, entry.kept(self.capabilities))
+        return self.stage(target, content, match, entry.kept(self.capabilities), like=source)
 
-    def stage(self, path: str, content: Content, match: str | None, metadata: Mapping[str, str] | None) -> Entry:
-        """Make `content` what the path will be.
+    def stage(
+        self,
+        path: str,
+        content: Content,
+        match: str | None,
+        metadata: Mapping[str, str] | None,
+        *,
+        like: str | None = None,
+    ) -> Entry:
+        """Make `content` what the path will be; a copy stays one when it is changed.
 
         :raises Conflict: or `AlreadyExists`, if `match` is not what the path is in this transaction.
         """
@@ -211,12 +223,13 @@ class UnitDriver(Driver):
         if current is not None:
             self._check_match(path, match, current.version)
             base = current.base
+            like = like or current.like
         else:
             base = self._seen.get(path, match)
         self._versions += 1
         version = f"unit-{self._versions}"
         entry = Entry(path, content.size, datetime.now(UTC), version).described(metadata)
-        self.staged[path] = Staged(entry, content, base)
+        self.staged[path] = Staged(entry, content, base, like)
         return entry
 
     def reader(self, content: Content) -> ContentReader:

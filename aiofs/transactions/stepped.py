@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from aiofs.driver import Capabilities, Copies, Layer, Lease, Sweeps, WriteSession
 from aiofs.errors import Unsupported
-from aiofs.powers import Appends, Notes, Parks, Removes, Snapshots
+from aiofs.powers import Appends, Likens, Notes, Parks, Removes, Snapshots
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from aiofs.driver import Entry, Part, Power, ReadStream
 
 T = TypeVar("T")
-STEPPED = (Appends, Copies, Notes, Parks, Removes, Snapshots)
+STEPPED = (Appends, Copies, Likens, Notes, Parks, Removes, Snapshots)
 
 
 class Steps:
@@ -184,6 +184,11 @@ class Stepped(Layer):
     async def append(self, path: str, data: bytes, *, durable: bool) -> None:
         """As the base, in a step."""
         await self.steps.take("append", path, self._power(Appends).append(path, data, durable=durable))
+
+    async def liken(self, path: str, lease: Lease, source: str) -> None:
+        """As the base, in a step."""
+        await self.steps.take("liken", path, self._power(Likens).liken(path, inner(lease), source))
+        lease.fence = inner(lease).fence
 
     @property
     def most_locks(self) -> int:

@@ -41,7 +41,7 @@ from aiofs.layers import (
     ReadOnly,
     WriteOnly,
 )
-from aiofs.powers import Appends, Notes, Parks, Removes, Snapshots
+from aiofs.powers import Appends, Likens, Notes, Parks, Removes, Snapshots
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -93,6 +93,7 @@ ALL = {
     Appends,
     Parks,
     Notes,
+    Likens,
 }
 OFFERED: list[tuple[Layer, set[type]]] = [
     (Layer(), ALL),
@@ -109,9 +110,9 @@ OFFERED: list[tuple[Layer, set[type]]] = [
     # A copy, an upload by URL and a line of a journal are bytes that must be counted.
     (Limit(10), ALL - {Copies, Presigns, Appends, Notes}),
     # Everything that replaces a file goes through `begin`.
-    (WriteOnce(), {ChecksRemoval, ReadsReplicas, Sweeps, Removes, Parks}),
-    (ReadOnly(), {Presigns, KeepsHistory, ReadsReplicas, Parks}),
-    (WriteOnly(), {Presigns, KeepsHistory, Appends, Parks}),
+    (WriteOnce(), {ChecksRemoval, ReadsReplicas, Sweeps, Removes, Parks, Likens}),
+    (ReadOnly(), {Presigns, KeepsHistory, ReadsReplicas, Parks, Likens}),
+    (WriteOnly(), {Presigns, KeepsHistory, Appends, Parks, Likens}),
     (Allow("read", "write"), ALL - {ChecksRemoval, Moves, Sweeps, Removes, Notes}),
     (Allow("read", "list", "write", "remove"), ALL),
 ]

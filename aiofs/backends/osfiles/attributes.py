@@ -11,6 +11,7 @@ import os
 import stat
 import struct
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -40,11 +41,21 @@ def keep_attributes(fd: int, place: Place, replaced: os.stat_result | None) -> N
     _set_attributes(fd, attributes)
 
 
-def take_permissions(fd: int, source: int, place: Place, replaced: os.stat_result | None) -> None:
-    """Give the open file `fd` the permissions of the open file `source`, and the owner of the file at `place`, if any.
+@dataclass(frozen=True, slots=True)
+class Permissions:
+    """Who may do what with a file, setuid and setgid left out: a copy has neither."""
 
-    A copy has no setuid and no setgid bit.
-    """
+    mode: int
+    access_list: bytes | None
+
+
+def permissions_of(fd: int) -> Permissions:
+    """Return the permissions of an open file."""
+    return Permissions(stat.S_IMODE(os.fstat(fd).st_mode) & PERMISSIONS, attributes_of(fd).get(ACCESS_LIST))
+
+
+def give_permissions(fd: int, permissions: Permissions, place: Place, replaced: os.stat_result | None) -> None:
+    """Give the open file `fd` these permissions, and the owner of the file at `place`, if any."""
     if not HAS_OWNERS:
         return
     attributes: Attributes = {}
@@ -52,8 +63,7 @@ def take_permissions(fd: int, source: int, place: Place, replaced: os.stat_resul
         _keep_owner(fd, os.fstat(fd), replaced)
         attributes = attributes_of(_name_of(place))
         attributes.pop(ACCESS_LIST, None)
-    access_list = attributes_of(source).get(ACCESS_LIST)
-    _set_permissions(fd, stat.S_IMODE(os.fstat(source).st_mode) & PERMISSIONS, access_list, group=True)
+    _set_permissions(fd, permissions.mode, permissions.access_list, group=True)
     _set_attributes(fd, attributes)
 
 

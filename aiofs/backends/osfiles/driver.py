@@ -168,6 +168,10 @@ class OSDriver(Driver):
         """Take the staging file back, under its first name."""
         return await made(_leave, self._told, path, partial(snapshots.unpark, self._root, path, fence))
 
+    async def liken(self, path: str, lease: Lease, source: str) -> None:
+        """Have the staging file that is the lease, and what is published, let in whom `source` lets in."""
+        await hop(self._liken, source, self._stage_of(lease))
+
     async def append(self, path: str, data: bytes, *, durable: bool) -> None:
         """Write at the end of the file."""
         work = partial(snapshots.append, self._root, path, data, durable=durable and self._durable)
@@ -264,11 +268,18 @@ class OSDriver(Driver):
         stream = self._open(source, 0, 0, None)
         try:
             with told_of(target):
-                stage.close_to_others(but_for=os.fstat(stream.fd).st_mode)
                 stage.empty()
+                stage.liken(stream.fd)
                 copy_bytes(stream.fd, stage.fd, 0, stream.entry.size or 0, 0)
-                stage.seal(like=stream.fd, durable=self._durable)
+                stage.seal(durable=self._durable)
                 return stage.publish(match, durable=self._durable)
+        finally:
+            stream.abandon()
+
+    def _liken(self, source: str, stage: Stage) -> None:
+        stream = self._open(source, 0, 0, None)
+        try:
+            stage.liken(stream.fd)
         finally:
             stream.abandon()
 

@@ -22,7 +22,7 @@ from aiofs.backends.osfiles.streams import OSSession
 from aiofs.driver import Driver, WriteSession
 from aiofs.errors import Conflict, Locked
 from aiofs.locks import LeaseElsewhere
-from aiofs.powers import Parks, Removes
+from aiofs.powers import Likens, Parks, Removes
 from aiofs.shield import finish
 from aiofs.threads import hop
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Power = TypeVar("Power")
-_LOCAL_ONLY = (Parks, Removes)
+_LOCAL_ONLY = (Likens, Parks, Removes)
 """What a lock that is a file in the folder can do."""
 
 

@@ -17,7 +17,7 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from aiofs.backends.osfiles import locking
-from aiofs.backends.osfiles.attributes import keep_attributes, take_permissions
+from aiofs.backends.osfiles.attributes import give_permissions, keep_attributes, permissions_of
 from aiofs.backends.osfiles.errors import told_of
 from aiofs.backends.osfiles.facts import check_match, entry_of, parents_of, version_of
 from aiofs.backends.osfiles.flock import holder_of, try_lock
@@ -31,6 +31,7 @@ from aiofs.threads import hop
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from aiofs.backends.osfiles.attributes import Permissions
     from aiofs.backends.osfiles.root import Place, Root
 
 _TRIES = 100
@@ -70,7 +71,8 @@ class Stage(Lease):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), place.path)
         self._status = status
         self._mark = status.st_mtime_ns % MARKS if ready else secrets.randbelow(MARKS)
-        self.fence: str = f"{status.st_ino:x}-{self._mark:x}"
+        self.fence: str = self._fence()
+        self._like: Permissions | None = None  # of the file that this is a copy of
 
     @classmethod
     def take(cls, root: Root, path: str) -> Stage:
@@ -242,9 +244,19 @@ class Stage(Lease):
             if self._status.st_mode & locking.OTHERS and self.place.status() is not None:
                 self.close_to_others()
             os.ftruncate(self.fd, 0)
+            self._like = None
+
+    def liken(self, source: int) -> None:
+        """Have the file to be let in those whom the open file `source` lets in, and nobody else until then either."""
+        with told_of(self.path):
+            self._like = permissions_of(source)
+            self.close_to_others(but_for=self._like.mode)
 
     def close_to_others(self, *, but_for: int = 0) -> None:
-        """Go on in a file that nobody else can have opened, if more may than the mode `but_for` lets."""
+        """Go on in a file that nobody else can have opened, if more may than the mode `but_for` lets.
+
+        It has another fence.
+        """
         if not stat.S_IMODE(self._status.st_mode) & locking.OTHERS & ~but_for:
             return
         place = self.place
@@ -260,18 +272,19 @@ class Stage(Lease):
             os.close(fd)
             raise
         old, self.fd, self._status = self.fd, fd, os.fstat(fd)
+        self.fence = self._fence()
         os.close(old)
 
-    def seal(self, *, durable: bool, like: int | None = None) -> None:
+    def seal(self, *, durable: bool) -> None:
         """Give the bytes the time, owner, permissions and attributes of the file to be; to the disk, if `durable`.
 
-        They are those of the file that is replaced; the permissions, of the open file that it is made `like`.
+        They are those of the file that is replaced; the permissions of a copy are its source's.
         """
         self.stamp()
-        if like is None:
+        if self._like is None:
             keep_attributes(self.fd, self.place, self.place.status())
         else:
-            take_permissions(self.fd, like, self.place, self.place.status())
+            give_permissions(self.fd, self._like, self.place, self.place.status())
         if durable:
             os.fsync(self.fd)
 
@@ -388,6 +401,9 @@ class Stage(Lease):
     def token(self) -> dict[str, Any]:
         """Return by what a prepared write is told from others."""
         return {"path": self.path, "stage": version_of(self._now())}
+
+    def _fence(self) -> str:
+        return f"{self._status.st_ino:x}-{self._mark:x}"
 
     def _now(self) -> os.stat_result:
         return self._status if self.fd == CLOSED else os.fstat(self.fd)

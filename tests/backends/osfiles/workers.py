@@ -9,11 +9,14 @@ import resource
 import sys
 import time
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiofs.stores import OSFileSystem
+from aiofs.transactions.system import transaction
+from disks.calls import watched
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from multiprocessing.connection import Connection
     from pathlib import Path
 
@@ -83,6 +86,23 @@ def killed_before_publishing(root: Path, name: str, user: int) -> None:
     if os.geteuid() == 0:
         os.setuid(user)
     asyncio.run(OSFileSystem(root).write_bytes(name, b"of the dead"))
+
+
+def killed_with_a_copy_ready(root: Path, source: str, target: str) -> None:
+    """Copy a file in a transaction, and die when the copy waits for the decision."""
+
+    def die_when_ready(name: str, do: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        done = do(*args, **kwargs)
+        if name == "replace" and ".aiofs-ready" in args[1]:
+            os._exit(1)
+        return done
+
+    async def work() -> None:
+        async with transaction(OSFileSystem(root)) as tx:
+            await tx.copy(source, target)
+
+    with watched(die_when_ready):
+        asyncio.run(work())
 
 
 def stream(root: Path, size: int, talk: Connection) -> None:
