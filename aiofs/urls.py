@@ -118,6 +118,10 @@ def _parts(url: str) -> SplitResult:
         raise ValueError(f"{scheme} URL has a control character: leave it out, or write it as %0A, for example")
     if "%00" in url:
         raise ValueError(f"{scheme} URL has %00, and no name has a NUL: leave it out")
+    try:
+        unquote(url, errors="strict")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{scheme} URL has %{error.object[error.start]:02X}, which is no UTF-8") from None
     return urlsplit(url)
 
 

@@ -62,6 +62,7 @@ async def test_each_memory_url_is_a_store_of_its_own() -> None:
         ("redis://host/0\x7f", "redis URL has a control character"),
         (" file:///tmp", "file URL begins with a space"),
         ("file:///a%00b", "file URL has %00"),
+        ("file:///a%ffb", "file URL has %FF, which is no UTF-8"),
         ("s3://bucket/a?region=%00", "s3 URL has %00"),
     ],
 )

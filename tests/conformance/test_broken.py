@@ -75,7 +75,7 @@ FAULTS: list[tuple[int, type[Any]]] = [
     (113, stores.RemovesOneByOne),
     (117, stores.ForgetsMetadata),
     (121, stores.IgnoresTheVersionAskedFor),
-    (130, stores.ForgetsProperties),
+    (132, stores.ForgetsProperties),
     (124, stores.AbortsWhatWasCommitted),
     (126, stores.ResumesUnderTheLiving),
 ]

@@ -41,6 +41,19 @@ def keep_attributes(fd: int, place: Place, replaced: os.stat_result | None) -> N
     _set_attributes(fd, attributes)
 
 
+def belong(fd: int, folder: os.stat_result, mode: int) -> None:
+    """Give `fd`, a new file or folder of ours, to the owner of the folder it is in, if we may, and set its mode."""
+    if not HAS_OWNERS:
+        return
+    own = os.fstat(fd)
+    if own.st_uid == os.geteuid():
+        if own.st_uid != folder.st_uid:
+            with suppress(PermissionError):  # only root may
+                os.fchown(fd, folder.st_uid, folder.st_gid)
+        if stat.S_IMODE(own.st_mode) != mode:
+            os.fchmod(fd, mode)
+
+
 @dataclass(frozen=True, slots=True)
 class Permissions:
     """Who may do what with a file, setuid and setgid left out: a copy has neither."""

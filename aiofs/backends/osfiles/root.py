@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from aiofs.backends.osfiles import synced
+from aiofs.backends.osfiles.attributes import belong
 from aiofs.backends.osfiles.errors import told_of
 from aiofs.backends.osfiles.synced import PASS
 from aiofs.errors import AccessDenied, AiofsError, NotAFolder, NotFound, StoreMissing
@@ -287,6 +288,18 @@ class _Walk:
         with suppress(FileExistsError):
             os.mkdir(segment, dir_fd=self._here)
             self._made.append("/".join([*self._names, segment]))
+            if segment.startswith(RESERVED):
+                self._share(segment)
+
+    def _share(self, segment: str) -> None:
+        """Let those who may write the folder write the new folder of our own in it, too, whatever our umask is."""
+        above = os.fstat(self._here)
+        fd = os.open(segment, os.O_RDONLY | _NO_FOLLOW, dir_fd=self._here)
+        try:
+            if not os.listdir(fd):  # or somebody put another one in its place
+                belong(fd, above, stat.S_IMODE(above.st_mode))
+        finally:
+            os.close(fd)
 
     def _through_link(self, segment: str) -> bool:
         """Put what the link `segment` says before what is left to walk; return whether it is a link."""

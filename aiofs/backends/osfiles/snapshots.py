@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from aiofs.backends.osfiles import locking
-from aiofs.backends.osfiles.attributes import keep_attributes, owner_of
+from aiofs.backends.osfiles.attributes import belong, keep_attributes, owner_of
 from aiofs.backends.osfiles.facts import check_match, entry_of, parents_of
 from aiofs.backends.osfiles.names import BEFORE
 from aiofs.backends.osfiles.root import is_file
@@ -118,9 +118,12 @@ def append(root: Root, path: str, data: bytes, *, durable: bool) -> None:
 
 def _append(root: Root, path: str, data: bytes, *, durable: bool) -> None:
     with root.place(path, create=True, follow=False) as place:
-        mode = locking.mode_inside(locking.folder_of(place))  # it may have the bytes of files that others may not see
+        folder = locking.folder_of(place)
+        mode = locking.mode_inside(folder)  # it may have the bytes of files that others may not see
         fd = os.open(place.leaf, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _NO_FOLLOW, mode, dir_fd=place.fd)
         try:
+            if not os.fstat(fd).st_size:
+                belong(fd, folder, mode)
             view = memoryview(data)
             while view:
                 view = view[os.write(fd, view) :]

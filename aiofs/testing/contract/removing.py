@@ -189,7 +189,7 @@ class Facts:
         assert not (await store.fs.stat("file")).metadata
 
     @needs("writable", "properties")
-    async def test_130_properties(self, store: Harness) -> None:
+    async def test_132_properties(self, store: Harness) -> None:
         """A content type and its kin are kept with the version they came with, through `r+`, `a` and `copy`."""
         wanted = {name: value for name, value in _PROPERTIES.items() if name in store.driver.capabilities.properties}
         properties = cast("Properties", wanted)

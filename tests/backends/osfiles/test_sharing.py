@@ -245,3 +245,24 @@ async def test_a_link_to_a_stage_does_not_pass_for_its_publication() -> None:
             os.link(name, root / f"planted {number}")
         await file.close()
         assert (root / "file").read_bytes() == b"bytes"
+
+
+@needs_root
+@pytest.mark.parametrize(("first", "second"), EITHER)
+async def test_the_first_to_transact_shuts_nobody_out(first: int, second: int) -> None:
+    with folder_of(ALICE, 0o755 if 0 in {first, second} else 0o777) as root:
+        fs = aiofs.OSFileSystem(root)
+        before = os.umask(0o022)
+        try:
+            for user, name in ((first, "a"), (second, "b"), (first, "c")):
+                with as_user(user):
+                    async with aiofs.transaction(fs) as tx:
+                        await tx.write_bytes(name, b"new")
+                        await tx.write_bytes(name * 2, b"new")
+                    assert (await aiofs.recover(fs)).finished == []
+        finally:
+            os.umask(before)
+        assert await fs.ls() == ["a", "aa", "b", "bb", "c", "cc"]
+        journal = (root / ".aiofs-journal").stat()
+        assert stat.S_IMODE(journal.st_mode) == stat.S_IMODE(root.stat().st_mode)
+        assert list((root / ".aiofs-journal").iterdir()) == []
