@@ -325,10 +325,13 @@ class Moves(Protocol):
 @amounts_to("delete")
 @runtime_checkable
 class ChecksRemoval(Protocol):
-    """The store can find out that a file may not be removed before it is copied to be moved."""
+    """The store can find out that a file may not be removed before that is copied, or a transaction goes on."""
 
     async def check_may_remove(self, path: str) -> None:
-        """Raise `AccessDenied`, naming the permission, if the file may not be removed."""
+        """Raise `AccessDenied`, naming the permission, if the file may not be removed; harmless if there is none.
+
+        :raises Unsupported: if this is something that only `delete` removes, like a link.
+        """
         ...
 
 

@@ -8,6 +8,7 @@ from aiofs.calls import Call
 from aiofs.driver import MIB
 from aiofs.filesystem import FileSystem
 from aiofs.paths import check_folder, under
+from aiofs.system import FileLikeSystem
 
 if TYPE_CHECKING:
     import os
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
     from aiofs.backends.azure.container import Credential as AzureCredential
     from aiofs.backends.fastdfs import ClientOptions
     from aiofs.backends.s3.settings import S3Options
-    from aiofs.driver import Part
-    from aiofs.system import FileLikeSystem
+    from aiofs.driver import Driver, Part
 
 
 class MemoryFileSystem(FileSystem):
@@ -56,7 +56,8 @@ class OSFileSystem(FileSystem):
         if locks is None or isinstance(locks, str):
             super().__init__(OSDriver(root, durable=durable, locks=locks))
         else:
-            super().__init__(LeasedDriver(root, locks.over().driver, durable=durable, close_keeper=close_locks))
+            keeper = _keeper(locks, 'None, "host", or a file system that keeps the locks')
+            super().__init__(LeasedDriver(root, keeper, durable=durable, close_keeper=close_locks))
 
 
 class RedisFileSystem(FileSystem):
@@ -131,7 +132,7 @@ class S3FileSystem(FileSystem):
             region=region,
             **settings,
         )
-        keeper = None if locks is None else locks.over().driver
+        keeper = None if locks is None else _keeper(locks, "None, or a file system that keeps the locks")
         super().__init__(S3Driver(chosen, keeper, close_locks=close_locks))
 
 
@@ -252,3 +253,13 @@ class FastDFSFileSystem(FileSystem):
         self._check_open()
         with Call(self._calls):
             return await self._fastdfs.recovery.rebuild(identity)
+
+
+def _keeper(locks: object, taken: str) -> Driver:
+    """Return the driver of the file system that keeps the locks.
+
+    :raises TypeError: if it is none, saying what is taken.
+    """
+    if not isinstance(locks, FileLikeSystem):
+        raise TypeError(f"locks= takes {taken}, not an object of type {type(locks).__name__!r}")
+    return locks.over().driver

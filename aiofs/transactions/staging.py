@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
-from aiofs.driver import ABSENT, Capabilities, Driver, Entry, Lease, Part, ReadStream, WriteSession
+from aiofs.driver import ABSENT, Capabilities, ChecksRemoval, Driver, Entry, Lease, Part, ReadStream, WriteSession
 from aiofs.errors import AlreadyExists, Conflict, Damaged, NotFound
 from aiofs.locks import LockTable
 from aiofs.paths import is_reserved
@@ -150,6 +150,7 @@ class UnitDriver(Driver):
             for path in sorted(set(paths)):
                 if path not in given:
                     held.push_async_callback((await self.lock(path)).release)
+                await self.check_may_remove(path)
                 staged = await self._removal(path)
                 if staged is None:
                     if not missing_ok:
@@ -160,6 +161,13 @@ class UnitDriver(Driver):
                     found.append(staged)
             for staged in found:
                 self.staged[staged.entry.path] = staged
+
+    async def check_may_remove(self, path: str) -> None:
+        """Have the store say whether the file may be removed, before anything is noted."""
+        self.owner.check_open()
+        checks = self.base.offers(ChecksRemoval)
+        if checks is not None:
+            await checks.check_may_remove(path)
 
     async def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry]:
         """Yield what will be there."""

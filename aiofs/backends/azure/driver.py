@@ -164,7 +164,7 @@ class AzureDriver(Sweeper, History, Driver):
 
     async def check_may_remove(self, path: str) -> None:
         """Raise `AccessDenied` if files may not be removed."""
-        await check_may_remove(self._container, path, "moving a file")
+        await check_may_remove(self._container, path, "removing or moving a file")
 
     async def url(self, path: str, method: Literal["GET", "PUT"], expires: float) -> str:
         """Return a URL that carries a signature for this blob alone."""

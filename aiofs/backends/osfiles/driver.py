@@ -21,7 +21,7 @@ from aiofs.backends.osfiles.root import Root
 from aiofs.backends.osfiles.staging import Stage, refuse_locked
 from aiofs.backends.osfiles.streams import OSRemoval, OSSession, OSStream, copy_bytes
 from aiofs.driver import Capabilities, Driver, Entry, Lease, Leftover, ReadStream, WriteSession
-from aiofs.errors import Conflict, IsAFolder, NotAFolder, NotFound
+from aiofs.errors import Conflict, IsAFolder, NotAFolder, NotFound, Unsupported
 from aiofs.localio import device_of, network_of, open_below, pread_now, turn_of
 from aiofs.sessions import EndedSession
 from aiofs.shield import finish
@@ -107,8 +107,13 @@ class OSDriver(Driver):
     async def begin_removal(self, path: str, lease: Lease, *, match: str) -> WriteSession:
         """Begin to remove the file, with the staging file that is the lease to keep others out."""
         stage = self._stage_of(lease)
+        await hop(self._check_no_link, path)
         await hop(stage.empty)
         return OSRemoval(stage, match, durable=self._durable)
+
+    async def check_may_remove(self, path: str) -> None:
+        """Raise `Unsupported` for a link: it is locked as the file that it leads to, and that is what would go."""
+        await hop(self._check_no_link, path)
 
     async def delete(
         self, paths: Sequence[str], *, leases: Sequence[Lease] = (), match: str | None = None, missing_ok: bool = False
@@ -263,6 +268,16 @@ class OSDriver(Driver):
                 return False
             raise
         return True
+
+    def _check_no_link(self, path: str) -> None:
+        with suppress(NotFound, NotAFolder), told_of(path), self._root.place(path, follow=False) as place:
+            status = place.status()
+            if status is not None and stat.S_ISLNK(status.st_mode):
+                raise Unsupported.of(
+                    path,
+                    "this is a symbolic link, and no transaction removes or moves one: name the file that it leads to, "
+                    "or remove the link with rm outside of the transaction",
+                )
 
     def _copy(self, source: str, target: str, stage: Stage, match: str | None) -> Entry:
         stream = self._open(source, 0, 0, None)

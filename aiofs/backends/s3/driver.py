@@ -157,7 +157,7 @@ class S3Driver(Driver):
 
     async def check_may_remove(self, path: str) -> None:
         """Raise `AccessDenied` if objects may not be removed."""
-        await removing.check_may_remove(self._store, path, "moving a file")
+        await removing.check_may_remove(self._store, path, "removing or moving a file")
 
     async def url(self, path: str, method: Literal["GET", "PUT"], expires: float) -> str:
         """Return a URL that is good for `expires` seconds. A PUT by it takes no lock.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -70,6 +70,10 @@ def test_fuse_is_told_by_what_is_mounted(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_setting_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="locks='hosts': give \"host\", or a file system"):
         aiofs.OSFileSystem(tmp_path, locks="hosts")  # type: ignore[arg-type]
+    nonsense: list[Any] = [True, False, 30, b"host", [], tmp_path]
+    for given in nonsense:
+        with pytest.raises(TypeError, match=f'takes None, "host", or a file system .*{type(given).__name__}'):
+            aiofs.OSFileSystem(tmp_path, locks=given)
 
 
 async def test_locks_that_another_file_system_keeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

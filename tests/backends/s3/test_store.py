@@ -304,6 +304,12 @@ def test_settings_that_cannot_be(settings: dict[str, Any], words: str) -> None:
         S3FileSystem(**{"bucket": "bucket", **settings})
 
 
+@pytest.mark.parametrize("locks", [True, False, "host", 30])
+def test_locks_are_kept_by_a_file_system(locks: Any) -> None:
+    with pytest.raises(TypeError, match=f"locks= takes None, or a file system .*{type(locks).__name__}"):
+        S3FileSystem("bucket", locks=locks)
+
+
 async def test_urls_are_good_for_a_second_at_least_and_for_seven_days_at_most(fs: S3FileSystem) -> None:
     """What is signed for less is good for nothing, and S3 refuses what is signed for more."""
     assert "X-Amz-Expires=1&" in await fs.url("file", expires=0.1)
