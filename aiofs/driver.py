@@ -418,6 +418,8 @@ class Leftover:
     """How the store finds it again."""
     stays: str = ""
     """Why it is only reported, and `sweep` does not remove it, where that is so."""
+    advice: str = ""
+    """What else can be done about it, and what it is where that takes more words than `kind`."""
 
 
 @amounts_to("read")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from aiofs.driver import Leftover, Sweeps
-from aiofs.errors import Damaged, Locked, Unsupported
+from aiofs.errors import AccessDenied, Damaged, Locked, Unsupported
 from aiofs.transactions.aside import ASIDE, remove_aside, set_aside, units_aside
 from aiofs.transactions.images import BEFORE
 from aiofs.transactions.journal import Journal, last
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from aiofs.system import FileLikeSystem
 
 DAMAGED = "damaged journal"
-NEEDS_NO_JOURNAL = frozenset({"staging file", "lock", "lock object"})
+NEEDS_NO_JOURNAL = frozenset({"staging file", "lock", "lock object", "old versions"})
 """Leftovers that no transaction could still want once their owner is dead."""
 
 
@@ -43,7 +43,7 @@ class Finding:
     fixed: bool = False
     """Whether it is gone now."""
     why: str = ""
-    """Why it stays."""
+    """Why it stays, or what can be done about it."""
 
 
 async def fsck(
@@ -160,7 +160,7 @@ def _transaction(unit: str, *, fixed: bool = False) -> Finding:
 
 
 def _finding(store: str, leftover: Leftover) -> Finding:
-    why = leftover.stays or ("its owner is alive" if leftover.live else "")
+    why = leftover.stays or ("its owner is alive" if leftover.live else leftover.advice)
     return Finding(
         store, leftover.path, leftover.kind, leftover.live, leftover.holder, leftover.modified, fixed=False, why=why
     )
@@ -172,8 +172,13 @@ async def _swept(driver: Driver, leftover: Leftover, finding: Finding, *, unfini
         return replace(finding, why="a transaction in the journal may need it")
     sweeps = driver.offers(Sweeps)
     if sweeps is not None and leftover.token:
-        gone = await sweeps.sweep(leftover)
+        try:
+            gone = await sweeps.sweep(leftover)
+        except AccessDenied as error:
+            return replace(finding, why="; ".join(filter(None, (str(error.strerror), finding.why))))
     else:
         await driver.delete([leftover.path], missing_ok=True)
         gone = True
+    if not gone and leftover.advice:  # it has no owner: there is more of it by now
+        return finding
     return replace(finding, fixed=gone, live=not gone, why="" if gone else "its owner is alive")

@@ -9,6 +9,7 @@ from aiofs.backends.azure.listing import pages
 from aiofs.backends.azure.locks import SHORTEST, acquire, is_free, read_note
 from aiofs.backends.azure.names import HIDDEN, LOCKS
 from aiofs.backends.azure.removing import remove
+from aiofs.backends.azure.versions import KIND, old_versions, remove_old
 from aiofs.driver import Leftover
 from aiofs.errors import Conflict, Locked, NotFound
 
@@ -30,7 +31,7 @@ class Sweeper:
         self._container = container
 
     async def leftovers(self, prefix: str = "") -> AsyncGenerator[Leftover]:
-        """Yield every lock, and every blob that has blocks and no bytes yet.
+        """Yield every lock, every blob that has blocks and no bytes yet, and old versions of what is hidden.
 
         Blocks staged for a file that is there already are not told by the service's listings; it drops them when the
         file is written next, or after a week.
@@ -52,9 +53,13 @@ class Sweeper:
                 yield Leftover(
                     blob.name, UNCOMMITTED, blob.last_modified, held.get(blob.name), live=live, token=blob.name
                 )
+        async for leftover in old_versions(self._container, prefix):
+            yield leftover
 
     async def sweep(self, leftover: Leftover) -> bool:
-        """Remove blocks that nobody holds the lock of, and locks whose lease expired."""
+        """Remove blocks that nobody holds the lock of, locks whose lease expired, and old versions."""
+        if leftover.kind == KIND:
+            return await remove_old(self._container, leftover.path)
         if leftover.token.startswith(LOCKS):
             return await self._sweep_lock(leftover)
         try:

@@ -120,6 +120,8 @@ _BY_KIND: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], typ
 _NEEDS = {
     "delete_object": "s3:DeleteObject",
     "delete_objects": "s3:DeleteObject",
+    "delete_object_versions": "s3:DeleteObjectVersion",
+    "list_object_versions": "s3:ListBucketVersions",
     "abort_multipart_upload": "s3:AbortMultipartUpload",
 }
 """Permissions that some users lack who have all others."""

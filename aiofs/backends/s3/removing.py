@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiofs.backends.s3.errors import refused
 from aiofs.backends.s3.probe import STALE
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from aiofs.backends.s3.store import Store
 
+T = TypeVar("T")
 PAGE = 1000
 LOOKED_AT_ONCE = 32
 
@@ -28,7 +29,7 @@ async def check_present(store: Store, paths: Sequence[str]) -> None:
 
 async def each(paths: Sequence[str], look: Callable[[str], Awaitable[Any]]) -> None:
     """Await `look` for every path, some at a time; raise what the first of them in order raises."""
-    for batch in _batches(paths, LOOKED_AT_ONCE):
+    for batch in batches(paths, LOOKED_AT_ONCE):
         await together(map(look, batch))
 
 
@@ -54,7 +55,7 @@ async def remove(store: Store, paths: Sequence[str]) -> None:
     plain = [path for path in paths if store.key(path).isprintable()] if len(paths) > 1 else []
     odd = [path for path in paths if not store.key(path).isprintable()] if plain else paths
     await each(odd, lambda path: store.calls.send("delete_object", path, Key=store.key(path)))
-    for page in _batches(plain, PAGE):
+    for page in batches(plain, PAGE):
         named = {store.key(path): path for path in page}
         objects = {"Objects": [{"Key": key} for key in named]}  # not quiet: no answer looks like an empty one then
         answer = await store.calls.send("delete_objects", page[0], Delete=objects)
@@ -84,7 +85,8 @@ async def remove_version(store: Store, path: str, match: str, *, missing_ok: boo
         await store.calls.send("delete_object", path, Key=store.key(path))
 
 
-def _batches(items: Iterable[str], size: int) -> Iterator[list[str]]:
+def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yield the items in lists of up to `size`."""
     rest = iter(items)
     while batch := list(islice(rest, size)):
         yield batch

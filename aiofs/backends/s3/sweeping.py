@@ -1,4 +1,4 @@
-"""What processes that died left in the bucket: multipart uploads, lock objects, and what conditions were tried with."""
+"""What processes left in the bucket: multipart uploads, lock objects, what conditions were tried with, old versions."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from aiofs.backends.s3.notes import is_young
 from aiofs.backends.s3.probe import NAME
 from aiofs.backends.s3.removing import remove
 from aiofs.backends.s3.store import LOCKS
+from aiofs.backends.s3.versions import old_versions, remove_old
 from aiofs.backends.s3.writing import abort_upload, upload_exists
 from aiofs.driver import Leftover
 from aiofs.errors import Locked
@@ -32,7 +33,7 @@ FORGOTTEN = timedelta(days=1)
 async def leftovers(
     store: Store, locks: LockObjects, elsewhere: LocksElsewhere | None, prefix: str
 ) -> AsyncIterator[Leftover]:
-    """Yield the uploads, then the locks and probes; `elsewhere` has the locks if not this store."""
+    """Yield the uploads, the locks and probes, then old versions; `elsewhere` has the locks if not this store."""
     async for path, upload, begun, sure in _uploads(store, prefix):
         if not sure:  # whose it is, nobody knows: it stays
             live, holder = True, None
@@ -55,6 +56,8 @@ async def leftovers(
         if found is not None and found.path.startswith(prefix) and lock_key(found.path) == name:
             token = json.dumps({"lock": found.version})
             yield Leftover(found.path, LOCK, found.modified, found.holder, found.live, token)
+    async for leftover in old_versions(store, prefix):
+        yield leftover
 
 
 async def sweep(store: Store, locks: LockObjects, leftover: Leftover) -> bool:
@@ -65,13 +68,19 @@ async def sweep(store: Store, locks: LockObjects, leftover: Leftover) -> bool:
     if "upload" in token:
         await abort_upload(store, leftover.path, token["upload"])
         return not await upload_exists(store, leftover.path, token["upload"])
+    if "versions" in token:
+        return await remove_old(store, token["versions"])
     if "probe" in token:
         await remove(store, [leftover.path])
         return True
+    return await _sweep_lock(locks, leftover, token["lock"])
+
+
+async def _sweep_lock(locks: LockObjects, leftover: Leftover, version: str) -> bool:
     found = await locks.look(leftover.path)
     if found is None:
         return True
-    if found.live or found.version != token["lock"]:
+    if found.live or found.version != version:
         return False
     return await locks.remove(leftover.path, found.version)
 

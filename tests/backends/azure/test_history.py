@@ -20,6 +20,7 @@ from aiofs.backends.azure.driver import AzureDriver
 from aiofs.backends.azure.signing import signed_url
 from aiofs.errors import Archived, Locked, NotFound, Unsupported
 from aiofs.stores import AzureFileSystem
+from aiofs.transactions.checking import fsck
 from servers.azurite.versions import versioning
 
 if TYPE_CHECKING:
@@ -131,6 +132,28 @@ async def test_versions_are_listed_read_and_restored(azurite: AzureAccount) -> N
             ):
                 with pytest.raises(NotFound, match="there is no version"):
                     await attempt
+
+
+async def test_old_versions_of_what_is_hidden_are_told_and_removed(azurite: AzureAccount) -> None:
+    async with versioning(azurite.port) as port:
+        account = azurite.through(port)
+        async with AzureFileSystem(account.container, account_url=account.url, credential=signature(account)) as fs:
+            for data in (b"first", b"second"):
+                await fs.write_bytes("file", data)
+            driver = fs.at("folder").driver
+            for folder in ("", "folder/"):
+                blob = fs.driver._container.blob(f"{folder}.aiofs-journal/unit")  # type: ignore[attr-defined]
+                for number in range(3):
+                    await blob.upload_blob(b"%d" % number, overwrite=True)
+            for system, where in ((fs, ""), (fs.at("folder"), "folder/")):
+                (found,) = await fsck(system)
+                assert (found.kind, found.path, found.live) == ("old versions", ".aiofs", False)
+                assert "2 old versions" in found.why
+                assert f"'{account.container}/{where}.aiofs'" in found.why, "the rule to set"
+                assert [left.fixed for left in await fsck(system, fix=True)] == [True]
+                assert await fsck(system) == []
+            assert (await driver.stat(".aiofs-journal/unit")).size == 1, "the present one stays"
+            assert len(await fs.history("file")) == 2
 
 
 async def test_an_old_version_has_a_url_of_its_own(azurite: AzureAccount, raw: ContainerClient) -> None:

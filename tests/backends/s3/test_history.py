@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote_plus
 
 import pytest
+from aiohttp import web
 
 from aiofs.backends.s3 import copying, writing
 from aiofs.driver import MIB
+from aiofs.transactions.checking import fsck
+from backends.s3.front import refusal
 from backends.s3.sessions import by_client
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-
-    from aiohttp import web
 
     from aiofs.stores import S3FileSystem
     from backends.s3.conftest import Connect
@@ -116,6 +117,58 @@ async def test_a_restore_waits_for_no_writer(connect: Connect, versioned: S3Serv
         await file.write(b"new")
         with pytest.raises(BlockingIOError):
             await fs.restore("file", kept)
+
+
+async def test_old_versions_of_what_is_hidden_are_told_and_removed(connect: Connect, versioned: S3Server) -> None:
+    fs = connect(versioned, prefix="in")
+    await fs.write_bytes("file", b"first")
+    await fs.write_bytes("file", b"second")
+    for name in ("probe-0", "100%25 + more"):
+        key = f"in/.aiofs-locks/{name}"
+        for _ in range(2):
+            await by_client(versioned, "put_object", Key=key, Body=b"")
+        await by_client(versioned, "delete_object", Key=key)
+    await by_client(versioned, "put_object", Key="in/folder/.aiofs-journal/unit", Body=b"old")
+    await by_client(versioned, "put_object", Key="in/folder/.aiofs-journal/unit", Body=b"present")
+    before = await by_client(versioned, "list_object_versions", Prefix="in/.aiofs-locks/")
+    (found,) = await fsck(fs)
+    assert (found.kind, found.path, found.live, found.fixed) == ("old versions", ".aiofs", False, False)
+    assert f"{len(before['Versions'])} old versions and {len(before['DeleteMarkers'])} delete markers" in found.why
+    assert "lifecycle rule for the prefix 'in/.aiofs'" in found.why
+    assert [(left.kind, left.fixed) for left in await fsck(fs, fix=True)] == [("old versions", True)]
+    assert await fsck(fs) == []
+    (found,) = await fsck(fs.at("folder"), fix=True)
+    assert (found.path, found.fixed) == (".aiofs", True)
+    left = await by_client(versioned, "list_object_versions", Prefix="in/")
+    assert sorted(each["Key"] for each in left["Versions"]) == ["in/file", "in/file", "in/folder/.aiofs-journal/unit"]
+
+
+async def test_old_versions_that_may_not_be_removed_or_listed(
+    front: Fronts, connect: Connect, versioned: S3Server
+) -> None:
+    before, server = await front(versioned)
+    for _ in range(2):
+        await by_client(versioned, "put_object", Key=".aiofs-locks/probe-0", Body=b"")
+    refused = "delete"
+
+    async def refuse(asked: Asked) -> web.Response | None:
+        if "delete" in asked.query and refused == "delete":
+            text = (
+                "<DeleteResult><Error><Key>.aiofs-locks/probe-0</Key><Code>AccessDenied</Code></Error></DeleteResult>"
+            )
+            return web.Response(text=text, content_type="application/xml")
+        return refusal(403, "AccessDenied") if refused in asked.query else None
+
+    before.meddle = refuse
+    fs = connect(server, lease=0.001)
+    (found,) = [left for left in await fsck(fs, fix=True) if left.kind == "old versions"]
+    assert not found.fixed
+    assert "s3:DeleteObjectVersion" in found.why
+    assert "lifecycle rule" in found.why
+    refused = "versions"
+    (found,) = [left for left in await fsck(fs, fix=True) if left.kind == "old versions"]
+    assert not found.fixed
+    assert "s3:ListBucketVersions" in found.why
 
 
 async def test_a_server_that_encodes_keys_without_saying_so(
