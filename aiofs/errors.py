@@ -53,9 +53,10 @@ class AlreadyExists(AiofsError, FileExistsError):
 
 
 class Locked(AiofsError, BlockingIOError):
-    """Somebody else is writing this file."""
+    """Somebody else is writing this file. They will be done, so trying again may help."""
 
     code: ClassVar[int] = errno.EAGAIN
+    retryable: ClassVar[bool] = True
     http_status: ClassVar[int] = 423
 
 

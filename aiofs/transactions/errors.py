@@ -6,7 +6,7 @@ import errno
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
-from aiofs.errors import AiofsError, Conflict
+from aiofs.errors import AiofsError, Conflict, Locked
 from aiofs.paths import is_reserved
 
 if TYPE_CHECKING:
@@ -30,6 +30,12 @@ class LeftBehind(AiofsError):
 
 class Overtaken(Conflict):
     """A file could not be put back, because somebody else changed it since. It stays as they left it."""
+
+
+class StillOpen(Locked):
+    """The transaction cannot be committed, as a handle of its own is still writing this file."""
+
+    retryable: ClassVar[bool] = False
 
 
 class Spoiled(AiofsError):

@@ -20,8 +20,12 @@ What the lines say, in the order in which they may come:
 
 Where the store can append, the log is one file that grows; elsewhere each line that must last is a file of its own,
 created only if it is not there, so that of two who decide the first wins. A line that a crash cut short is told by its
-checksum; only the last line that a process wrote can be one, and whoever writes behind it says so (`mends`). Anything
+checksum; only the last line of a log that grows can be one, and whoever writes behind it says so (`mends`). Anything
 else that does not fit its checksum is damage, and is reported instead of being guessed at.
+
+A decision that is damaged looks like one that a crash cut short. So before the first file is published, a log that
+grows gets a second file, `NUMBER.begun`, beside it: where that is and the decision is not, the decision was there, and
+is damaged. It goes before the log does.
 
 A log holds names, versions, what stores need to resume a write, and the bytes of small files that are being written,
 until the transaction ends; never credentials, which drivers keep to themselves.
@@ -56,6 +60,9 @@ _MARK = f"aiofs-journal/{VERSION}"
 _KNOWN = frozenset({_MARK, "aiofs-journal/1"})
 _UNIT = re.compile(rf"{re.escape(FOLDER)}/([0-9a-f]{{32}})\.")
 _NUMBER = re.compile(r"[0-9]{6,9}")
+_NAMED = 5
+"""As many files of a damaged log are named."""
+_BEGUN = b"What the transaction of this number decided is being published.\n"
 
 
 class Journal:
@@ -167,6 +174,13 @@ class Log:
             self._number += 1
             self._pending = b""
 
+    async def begin_publishing(self) -> None:
+        """Write down, where the log grows, that the decision is acted on from now on; it need not last a power cut."""
+        if self._appends is not None:
+            name = self.name("begun")
+            self.own(name)
+            await self._appends.append(name, _BEGUN, durable=False)
+
     async def confirm(self, *records: Record | None) -> None:
         """Write lines that were read once more, before anybody acts on them, where they may be in memory alone.
 
@@ -188,24 +202,45 @@ class Log:
         """Return what was written, without a last line that was cut short.
 
         :raises Damaged: if a line was changed, or cut short where no crash could have done it, or says what no
-            transaction writes.
+            transaction writes; or if a decision is gone that was acted on.
         :raises Unsupported: if a newer version of this package wrote it.
         """
         self._alone = self._torn = False
         records: list[Record] = []
         lines = Lines(self.unit)
-        for name in await self.names():
+        names = await self.names()
+        for name in names:
             suffix = name.rpartition(".")[2]
-            if suffix != "log":
-                if not _NUMBER.fullmatch(suffix):
-                    continue
-                self._number = int(suffix)
-            found, self._torn = decode(await fetch(self._driver, name), name, torn=self._torn)
+            if suffix != "log" and not _NUMBER.fullmatch(suffix):
+                continue
+            data = await fetch(self._driver, name)
+            if data is None:
+                continue  # the transaction ended in the meantime
+            found, torn = decode(data, name)
             lines.check(found, name)
+            if suffix == "log":
+                self._torn = torn
+            else:
+                self._number = int(suffix)
+                if torn or not found or found[-1]["do"] == "touch":  # which is written together with what it leads to
+                    raise Damaged.of(name, "this file of a journal is not whole, and no crash leaves a part of one")
             if last(found, "commit"):
                 self._decision = name
             records += found
+        if self.name("begun") in names and last(records, "commit", "end") is None:
+            await self._check_ended(records)
         return records
+
+    async def _check_ended(self, records: Sequence[Record]) -> None:
+        """Raise `Damaged` if the log is there, after its decision was acted on and could not be found in it."""
+        if self.name("log") in await self.names():
+            paths = [repr(record["path"]) for record in records if record["do"] == "touch"]
+            files = ", ".join([*paths[:_NAMED], *(["..."] if len(paths) > _NAMED else [])]) or "its files"
+            raise Damaged.of(
+                self.name("log"),
+                f"the decision of this transaction is damaged or gone, and was being published: of {files} some may be "
+                "new and others old; nothing was undone, and what they were before is kept as far as it was",
+            )
 
     async def end(self) -> None:
         """Remove all that goes with the transaction, and release the log. Harmless when done twice.
@@ -228,7 +263,7 @@ class Log:
     async def _erase(self) -> None:
         if self._decision is not None and not self.grows:
             await self.remove([self._decision])
-        names = self._files if self._alone else await self.names()
+        names = sorted(self._files if self._alone else await self.names())
         await self.remove([name for name in names if self.grows or name != self._decision])
         self.ended = True
 
@@ -251,9 +286,10 @@ def encode(record: Record) -> bytes:
     return b"\n%s %s %s\n" % (_MARK.encode(), _checksum(body), body)
 
 
-def decode(data: bytes, name: str, *, torn: bool = False) -> tuple[list[Record], bool]:
-    """Return what the lines say, and whether the last one was cut short (or, if there is none, the one before was)."""
+def decode(data: bytes, name: str) -> tuple[list[Record], bool]:
+    """Return what the lines say, and whether the last one was cut short."""
     records: list[Record] = []
+    torn = False
     for line in data.split(b"\n"):
         if not line:
             continue
@@ -327,12 +363,12 @@ async def publish(session: WriteSession, chunks: AsyncIterator[bytes], part_size
         raise
 
 
-async def fetch(driver: Driver, path: str) -> bytes:
-    """Return the bytes of a file; none if it is gone."""
+async def fetch(driver: Driver, path: str) -> bytes | None:
+    """Return the bytes of a file; `None` if it is gone."""
     try:
         stream = await driver.read(path)
     except NotFound:
-        return b""
+        return None
     try:
         pieces = []
         while data := await stream.chunk(STEP):  # as far as it goes now: a log may grow while it is read

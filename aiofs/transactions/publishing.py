@@ -169,6 +169,7 @@ class Publication:
         :raises LeftBehind: if everything is published and only traces are left.
         """
         try:
+            await self._log.begin_publishing()
             await self._publish(self._works)
         except Exception as cause:
             await self._give_up(cause)
@@ -182,6 +183,7 @@ class Publication:
         published before it is known what became of the rest: afterwards nobody could tell that it had waited.
         """
         try:
+            await self._log.begin_publishing()
             waiting = [work for work in self._works if await work.waits()]
         except Exception as error:
             raise await self._unfinished(error, []) from None

@@ -12,12 +12,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from aiofs.driver import ABSENT, Capabilities, ChecksRemoval, Driver, Entry, Lease, Part, ReadStream, WriteSession
-from aiofs.errors import AlreadyExists, Conflict, Damaged, NotFound
+from aiofs.errors import AlreadyExists, Conflict, Damaged, Locked, NotFound
 from aiofs.locks import LockTable
 from aiofs.paths import is_reserved
 from aiofs.powers import Parks
 from aiofs.shield import finish
 from aiofs.transactions.content import Borrowed, Content, ContentReader, ContentStream, Own
+from aiofs.transactions.errors import StillOpen
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -187,7 +188,7 @@ class UnitDriver(Driver):
     async def lock(self, path: str) -> Lease:
         """Get the right to write the path: in the transaction while a handle is open, in the store until its end."""
         self.owner.check_open()
-        lease = self.table.acquire(path)
+        lease = self._turn(path)
         try:
             if path not in self.leases:
                 self.leases[path] = await self._kept(await self.owner.acquire(self, path), path)
@@ -195,6 +196,15 @@ class UnitDriver(Driver):
             lease.abandon()
             raise
         return lease
+
+    def check_closed(self, path: str) -> None:
+        """Raise `StillOpen` if a handle of the transaction is still writing the path."""
+        if self.table.holds(path):
+            raise StillOpen.of(
+                path,
+                "a handle of this transaction is still writing this file, so nothing was committed: close it, or abort "
+                "it, before the transaction ends",
+            )
 
     async def copy(self, source: str, target: str, lease: Lease, *, match: str | None = None) -> Entry:
         """Make `target` refer to what `source` is now; no byte moves before the commit."""
@@ -273,6 +283,17 @@ class UnitDriver(Driver):
         except NotFound:
             return None
         return Staged(Entry(path), None, self._seen.get(path, entry.version))
+
+    def _turn(self, path: str) -> Lease:
+        """Return the lease of a handle of the transaction.
+
+        :raises Locked: if another handle of it is open.
+        """
+        try:
+            return self.table.acquire(path)
+        except Locked as error:
+            reason = "a handle of this same transaction is writing this file: close it first"
+            raise Locked.of(path, reason) from error
 
     async def _kept(self, lease: Lease, path: str) -> Lease:
         """Keep a lock for the transaction, unless that has ended meanwhile; leave it if too many are held already."""

@@ -232,7 +232,7 @@ class Unit:
         """Raise what speaks against publishing at all."""
         for driver in self.drivers.values():
             for path, lease in driver.leases.items():
-                driver.table.refuse(path)
+                driver.check_closed(path)
                 if lease.lost:
                     raise Conflict.of(path, "the lock on this file was lost before the transaction was committed")
         if self._failure is not None:

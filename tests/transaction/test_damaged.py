@@ -11,10 +11,11 @@ import aiofs
 from aiofs.backends.memory import MemoryDriver
 from aiofs.filesystem import FileSystem
 from aiofs.testing import Stepped, Steps
-from aiofs.transactions.journal import Journal
+from aiofs.transactions.journal import Journal, fetch
+from aiofs.transactions.publishing import Work
 from aiofs.transactions.records import FOLDER
 from transaction.powerless import Powerless
-from transaction.test_forged import bodies, forge
+from transaction.test_forged import bodies, forge, rewrite
 from transaction.test_journal import crashed, write_two
 
 if TYPE_CHECKING:
@@ -132,6 +133,63 @@ async def test_one_of_a_living_transaction_is_left_alone(tmp_path: Path, monkeyp
     findings = await aiofs.fsck(fs, fix=True, damaged="remove")
     assert [(one.live, one.fixed) for one in findings if one.store == "journal"] == [(True, False)]
     await lease.release()
+
+
+async def half_published(fs: FileSystem, journal: FileSystem, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave a decided transaction that died when it had published the first of its files."""
+    await crashed(fs, write_two, monkeypatch, journal)
+    publish = Work.publish
+
+    async def die(work: Work) -> None:
+        if work.step.path == "b":
+            raise aiofs.Unavailable.of("b", "the process dies here")
+        await publish(work)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Work, "publish", die)
+        with pytest.raises(aiofs.Unfinished):
+            await aiofs.recover(fs, journal=journal)
+    assert await fs.read_bytes("a") == b"new"
+
+
+def spoiled(data: bytes) -> list[bytes]:
+    """Return a log whose decision, its last line, has one bit flipped, is zeroed, cut short, and gone."""
+    begin = data.rindex(b"\n", 0, len(data) - 1) + 1
+    flipped = data[:-20] + bytes([data[-20] ^ 1]) + data[-19:]
+    return [flipped, data[:begin] + bytes(len(data) - begin), data[:-20], data[:begin]]
+
+
+@pytest.mark.parametrize("before", [b"old", None], ids=["overwritten", "created"])
+@pytest.mark.parametrize(
+    ("kind", "in_lines"), [(local, False), (line_by_line, True), (line_by_line, False)], ids=["local", "lines", "mixed"]
+)
+async def test_a_decision_that_was_acted_on_and_is_damaged_is_not_taken_for_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Any, in_lines: bool, before: bytes | None
+) -> None:
+    """To undo it would leave one file new and the other old, and take the last copy of what was there before."""
+    fs = kind(tmp_path)
+    journal = fs if in_lines else local(tmp_path)
+    for name in ("a", "b") if before else ():
+        await fs.write_bytes(name, before or b"")
+    await half_published(fs, journal, monkeypatch)
+    files = [entry.path async for entry in journal.driver.list(f"{FOLDER}/")]
+    decisions = [name for name in files if b'"commit"' in (await fetch(journal.driver, name) or b"")]
+    data = await fetch(journal.driver, decisions[0]) or b""
+    data = data[: data.index(b"\n", data.index(b'"commit"')) + 1]
+    await journal.driver.delete(decisions[1:])  # whoever recovers says the decision again
+    for damaged in spoiled(data):
+        await rewrite(journal.driver, decisions[0], damaged)
+        with pytest.raises(aiofs.Damaged, match=r"set aside") as caught:
+            await aiofs.recover(fs, journal=journal)
+        assert caught.value.filename == decisions[0]
+        for fix in (False, True):
+            found = await aiofs.fsck(fs, journal=journal, fix=fix)
+            assert "damaged journal" in {finding.kind for finding in found}
+            assert not any(finding.fixed for finding in found)
+    await rewrite(journal.driver, decisions[0], data)
+    assert (await aiofs.recover(fs, journal=journal)).finished
+    assert [await fs.read_bytes(name) for name in ("a", "b")] == [b"new", b"new"]
+    assert await aiofs.fsck(fs, journal=journal) == []
 
 
 async def test_what_to_do_is_checked() -> None:

@@ -128,11 +128,16 @@ async def forge(fs: FileSystem, change: Callable[[list[dict[str, Any]]], list[by
     records = [record for name in names for record in decode(await fetch(driver, name), name)[0]]
     whole = b"".join(map(line, change(records)))
     for name in names:
-        lease = await driver.lock(name)
-        session = await driver.begin(name, lease)
-        await session.write(whole if name == names[0] else b"")
-        await session.commit()
-        await lease.release()
+        await rewrite(driver, name, whole if name == names[0] else b"")
+
+
+async def rewrite(driver: Driver, name: str, data: bytes) -> None:
+    """Make `data` the bytes of a file of the journal."""
+    lease = await driver.lock(name)
+    session = await driver.begin(name, lease)
+    await session.write(data)
+    await session.commit()
+    await lease.release()
 
 
 def line(body: bytes, mark: bytes = b"aiofs-journal/2") -> bytes:

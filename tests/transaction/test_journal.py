@@ -61,7 +61,10 @@ def test_a_newer_version_is_not_guessed_at() -> None:
 
 
 async def crashed(
-    fs: aiofs.FileSystem, change: Callable[[FileTransaction], Any], monkeypatch: pytest.MonkeyPatch
+    fs: aiofs.FileSystem,
+    change: Callable[[FileTransaction], Any],
+    monkeypatch: pytest.MonkeyPatch,
+    journal: aiofs.FileSystem | None = None,
 ) -> None:
     """Leave a decided transaction as a process that dies right after the decision does."""
 
@@ -74,7 +77,7 @@ async def crashed(
     held: list[Lease] = []
     with monkeypatch.context() as patch:
         patch.setattr(Publication, "run", die)
-        tx = aiofs.transaction(fs, auto_commit=False)
+        tx = aiofs.transaction(fs, journal=journal, auto_commit=False)
         await tx.__aenter__()
         await change(tx)
         held += tx._unit.drivers[""].leases.values()

@@ -21,7 +21,7 @@ from aiofs.backends.azure.errors import FAILURES, failed
 from aiofs.backends.azure.names import check_container
 from aiofs.backends.azure.signing import DelegationKey
 from aiofs.driver import MIB
-from aiofs.errors import NotFound
+from aiofs.errors import Locked, NotFound
 from aiofs.loops import PerLoop
 from aiofs.sessions import lanes
 
@@ -177,7 +177,10 @@ class Container:
                 if isinstance(error, RuntimeError):
                     raise
                 failure = failed(error, path)
-                if not failure.retryable or attempt == ATTEMPTS or time.monotonic() > deadline:
+                lasts = not failure.retryable or isinstance(
+                    failure, Locked
+                )  # whether to wait for a lock, the caller says
+                if lasts or attempt == ATTEMPTS or time.monotonic() > deadline:
                     raise failure from error
             await asyncio.sleep(random.uniform(0, SHORTEST_PAUSE * 2**attempt))  # noqa: S311 -- no secret is made of it
             if settled is not None:

@@ -242,15 +242,16 @@ class OSDriver(Driver):
 
     def _delete(self, paths: Sequence[str], held: set[str], match: str | None, missing_ok: bool) -> None:
         there = [path for path in paths if self._check_removable(path, held, match, missing_ok)]
+        last_of = {path.rpartition("/")[0]: path for path in there}  # a folder is brought to the disk once
         for path in there:
+            is_last = last_of[path.rpartition("/")[0]] == path
             with told_of(path), self._root.place(path, follow=False) as place:
-                try:
+                with suppress(FileNotFoundError):  # somebody else removed it in this moment
                     os.unlink(place.leaf, dir_fd=place.fd)
-                except FileNotFoundError:
-                    continue  # somebody else removed it in this moment
-                if self._durable:
+                if self._durable and is_last:
                     place.sync()
-            self._root.prune(parents_of(path))
+            if is_last:
+                self._root.prune(parents_of(path))
 
     def _check_removable(self, path: str, held: set[str], match: str | None, missing_ok: bool) -> bool:
         """Return whether the file is there; raise if it may not be removed."""

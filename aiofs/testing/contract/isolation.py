@@ -256,9 +256,11 @@ class Isolation(Suite):
             async with transaction(store.fs) as tx:
                 await tx.write_bytes("b", b"new")
                 file = await tx.open("a", "w")
-                with pytest.raises(BlockingIOError):
+                with pytest.raises(BlockingIOError, match="same transaction"):
                     await tx.open("a", "r+")
         assert caught.value.filename == "a"
+        assert "handle of this transaction" in str(caught.value)
+        assert getattr(caught.value, "retryable", None) is False
         await file.abort()
         assert await files_of(store) == OLD
         assert await store.leftovers() == []

@@ -32,6 +32,7 @@ class Writers:
                         with pytest.raises(BlockingIOError) as caught:
                             await system.open("file", second)
                         assert caught.value.filename == "file"
+                        assert getattr(caught.value, "retryable", True)
                 await file.write(b"mine")
             await store.put("file", OLD)
         async with store.fs.open("new", "x"):
