@@ -1,22 +1,27 @@
-"""The contract on fakeredis: in the test's own process, as programs use it, and a little through its server."""
+"""The contract on fakeredis: in the test's own process, as programs use it, and of connections through its server."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import fakeredis
 import pytest
+import redis
 
 from aiofs.backends.redis.driver import RedisDriver
 from aiofs.backends.redis.names import key_of
+from aiofs.errors import Unsupported
 from aiofs.filesystem import FileSystem
 from aiofs.stores import RedisFileSystem
 from aiofs.testing import Contract, Harness
+from aiofs.testing.contract.life import Life
+from aiofs.testing.contract.suite import Suite
+from conformance.test_redis import harness_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 LEASE = 10.0  # nothing is renewed while fakeredis works
 
@@ -50,6 +55,22 @@ class TestFakeRedis(Contract):
         )
 
 
+class TestFakeRedisServer(Life, Suite):
+    """The chapter about connections, through fakeredis' own server."""
+
+    declares = RedisDriver.capabilities
+    server = True
+    lacks: ClassVar[Mapping[int, str]] = {
+        77: "its server takes a request line by line, each time copying all that came before: a megabyte of lines lasts"
+    }
+
+    @pytest.fixture
+    def harness(self, fakeredis_url: str) -> Harness:
+        harness = harness_of(fakeredis_url)
+        harness.model_examples = 2
+        return harness
+
+
 async def test_through_its_server(fakeredis_url: str) -> None:
     async with RedisFileSystem(fakeredis_url) as fs, RedisFileSystem(fakeredis_url) as other:
         await fs.write_bytes("folder/file", b"one\r\ntwo")
@@ -65,3 +86,48 @@ async def test_through_its_server(fakeredis_url: str) -> None:
         await other.rm("copy")
         with pytest.raises(FileNotFoundError):
             await fs.read_bytes("copy")
+
+
+@pytest.mark.may_block
+async def test_an_answer_that_its_server_cuts_is_refused() -> None:
+    """It puts an error into the middle of what is too long for the connection's buffer, and goes on."""
+
+    class Cut(fakeredis.FakeAsyncRedis):
+        def pipeline(self, *args: Any, **settings: Any) -> Any:
+            pipeline = super().pipeline(*args, **settings)
+            execute = pipeline.execute
+
+            async def cut(*args: Any, **settings: Any) -> list[Any]:
+                return [
+                    answer[:9] if isinstance(answer, bytes) else answer for answer in await execute(*args, **settings)
+                ]
+
+            pipeline.execute = cut
+            return pipeline
+
+    server = fakeredis.FakeServer()
+    async with RedisFileSystem(client=fakeredis.FakeAsyncRedis(server=server)) as fs:
+        await fs.write_bytes("file", bytes(10))
+        assert (await fs.stat("file")).size == 10
+    async with RedisFileSystem(client=Cut(server=server)) as fs:
+        with pytest.raises(Unsupported, match="TcpFakeServer of fakeredis cuts long answers") as caught:
+            await fs.stat("file")
+        assert caught.value.filename == "file"
+
+
+@pytest.mark.may_block
+async def test_without_lua_writing_says_what_to_install() -> None:
+    class NoLua(fakeredis.FakeAsyncRedis):
+        async def execute_command(self, *args: Any, **options: Any) -> Any:
+            if str(args[0]).startswith("EVAL"):
+                raise redis.ResponseError(f"unknown command '{args[0].lower()}', with args beginning with: ''")
+            return await super().execute_command(*args, **options)
+
+    client = NoLua()
+    await client.set("folder:file", b"bytes")
+    async with RedisFileSystem(client=client) as fs:
+        assert await fs.read_bytes("folder/file") == b"bytes"
+        assert (await fs.stat("folder/file")).size == 5
+        with pytest.raises(Unsupported, match=r"pip install 'fakeredis\[lua\]'") as caught:
+            await fs.write_bytes("folder/file", b"new")
+        assert caught.value.filename == "folder/file"

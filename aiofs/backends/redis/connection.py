@@ -11,6 +11,7 @@ import math
 import random
 import time
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -21,8 +22,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 
 from aiofs.backends.redis.deadlines import Deadline
-from aiofs.backends.redis.errors import OF_LOOPS, Undigested, WrongType, failed, raised_by_the_loop
+from aiofs.backends.redis.errors import OF_LOOPS, NotInScript, Undigested, WrongType, failed, raised_by_the_loop
 from aiofs.backends.redis.scripts import digest_of
+from aiofs.errors import AccessDenied, Unsupported
 from aiofs.loops import PerLoop
 from aiofs.sessions import lanes
 
@@ -48,6 +50,10 @@ SCAN_COUNT = 1000
 _NODE_ATTEMPTS = 3
 _AT_ONCE = 80
 """How many requests are under way, the others waiting for their turn; redis-py has a hundred connections for them."""
+_NO_CLUSTER = (
+    "replica= goes with one server that has replicas, and this is a cluster: leave replica= out, and a cluster's "
+    "primaries are asked for everything"
+)
 _FAILURES = (exceptions.RedisError, exceptions.RedisClusterException, OSError)
 
 
@@ -64,9 +70,11 @@ class Local:
 class Connection:
     """One Redis, or a cluster of them, reached by a URL or through a client that was lent."""
 
-    def __init__(self, url: str | None, client: Client | None, timeout: float) -> None:
+    def __init__(self, url: str | None, client: Client | None, timeout: float, *, alone: bool = False) -> None:
         if client is not None:
             _check_lent(url, client)
+            if alone and isinstance(client, redis.RedisCluster):
+                raise ValueError(_NO_CLUSTER)
         pool: Any = _pool(_given(url)) if client is None else getattr(client, "connection_pool", None)
         settings = pool.connection_kwargs if client is None else client.get_connection_kwargs()
         if settings.get("decode_responses"):
@@ -74,17 +82,18 @@ class Connection:
         self._url = url
         self._lent = client
         self._timeout = timeout
+        self._alone = alone  # whether a cluster is refused
         self._at_once = min(_AT_ONCE, getattr(pool, "max_connections", _AT_ONCE))
         self._locals = PerLoop(self, self._new_local, self._close)
 
-    def __reduce__(self) -> tuple[type[Connection], tuple[str, None, float]]:
+    def __reduce__(self) -> tuple[Any, ...]:
         """Pickle without the client: who opens it makes their own.
 
         :raises TypeError: for a client that was lent.
         """
         if self._url is None:
             raise TypeError("a Redis client that was lent cannot be pickled: give the URL instead")
-        return Connection, (self._url, None, self._timeout)
+        return partial(Connection, alone=self._alone), (self._url, None, self._timeout)
 
     def __str__(self) -> str:
         if self._url is None:
@@ -125,11 +134,15 @@ class Connection:
         :raises Undigested: if it needs a digest, and the server makes none.
         """
         try:
-            return await self.ask(path, "EVALSHA", script.digest, len(keys), *keys, *args, urgent=urgent)
-        except OSError as error:
-            if not isinstance(error.__cause__, exceptions.NoScriptError):
-                raise
-        return await self.ask(path, "EVAL", script.source, len(keys), *keys, *args, urgent=urgent)
+            try:
+                return await self.ask(path, "EVALSHA", script.digest, len(keys), *keys, *args, urgent=urgent)
+            except OSError as error:
+                if not isinstance(error.__cause__, exceptions.NoScriptError):
+                    raise
+            return await self.ask(path, "EVAL", script.source, len(keys), *keys, *args, urgent=urgent)
+        except NotInScript as error:
+            reason = f"{error.strerror}: what is needed is among {', '.join(script.commands)}"
+            raise AccessDenied.of(path, reason) from error.__cause__
 
     async def ask_each(self, commands: Sequence[Sequence[Any]], path: str | None = None) -> list[Any]:
         """Send many commands at once and return their answers, a server's refusal of one in its place.
@@ -151,6 +164,22 @@ class Connection:
 
         return await self._try(path, send)
 
+    async def value(self, path: str | None, key: str) -> bytes | None:
+        """Return a whole value; `None` if there is none.
+
+        :raises Unsupported: if the server's answers are not as long as the value, as those of fakeredis' server are.
+        """
+        for _ in range(ATTEMPTS):
+            size, data = await self.ask_each([("STRLEN", key), ("GET", key)], path)
+            if data is None or len(data) == size:
+                found: bytes | None = data
+                return found
+        raise Unsupported.of(
+            path,
+            f"the server has {size} bytes and sent {len(data)}: TcpFakeServer of fakeredis cuts long answers; lend a "
+            "client of fakeredis instead, client=fakeredis.FakeAsyncRedis()",
+        )
+
     async def keys(self, pattern: str) -> AsyncGenerator[str]:
         """Yield all keys that are text and fit the glob, on every node; some perhaps twice, in no order."""
         client = await self._try(None, _ready)
@@ -168,7 +197,7 @@ class Connection:
     async def _inform(self, path: str | None, script: Script, keys: Sequence[str], *args: Any) -> Any:
         value: bytes | None = None
         with suppress(WrongType):  # it became a file in parts, whose version is no digest
-            value = await self.ask(path, "GET", keys[script.digested])
+            value = await self.value(path, keys[script.digested])
         known = value or b""
         return await self.evaluate(path, script.informed, keys, *args, known, digest_of(known))
 
@@ -198,6 +227,8 @@ class Connection:
                     deadline = min(deadline, time.monotonic() + self._timeout)
                     with local.deadline:  # it sees to cancellation too, which redis-py may lose as an answer comes
                         return await send(await self._connected(local))
+            except Unsupported as error:
+                raise Unsupported.of(path, str(error.strerror)) from error.__cause__
             except (*_FAILURES, *OF_LOOPS) as error:
                 if isinstance(error, OF_LOOPS) and not raised_by_the_loop(error):
                     raise
@@ -237,6 +268,8 @@ class Connection:
             await single.aclose()
             raise
         await single.aclose()
+        if self._alone:
+            raise Unsupported.of(None, _NO_CLUSTER)
         # Here the client's own attempts are needed, to follow keys that move from node to node.
         patience = Retry(ExponentialWithJitterBackoff(cap=1, base=SHORTEST_PAUSE), _NODE_ATTEMPTS)
         return await _ready(redis.RedisCluster.from_url(url, retry=patience, **settings))
@@ -288,3 +321,5 @@ def _check_lent(url: str | None, client: Client) -> None:
         raise ValueError("give the URL of a Redis or lend a client, not both")
     if not isinstance(client, redis.Redis | redis.RedisCluster):
         raise TypeError(f"client= takes a Redis or a RedisCluster of redis.asyncio, not {type(client)!r}")
+    if getattr(client, "read_from_replicas", False) or getattr(client, "load_balancing_strategy", None) is not None:
+        raise ValueError("client= reads from replicas of the cluster, which may lag: lend one that asks primaries only")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +13,11 @@ from aiofs.backends.redis.leases import RedisLease, acquire, held_by, millisecon
 from aiofs.backends.redis.listing import first_names, sized
 from aiofs.backends.redis.names import LOCK, Layout, key_of, part_of, slot_of, tail_of
 from aiofs.backends.redis.reading import LARGEST_WHOLE, Asked, described, opened
+from aiofs.backends.redis.rights import Rights
 from aiofs.backends.redis.session import ANYTHING, FORMAT, LARGEST_VALUE, MOST_PARTS, RedisSession, check_answer
 from aiofs.backends.redis.sweeping import Sweeper
 from aiofs.driver import MIB, Capabilities, Driver, Entry, Lease, ReadStream, WriteSession
-from aiofs.errors import AlreadyExists, Conflict, NotFound
+from aiofs.errors import AlreadyExists, Conflict, NotFound, Unsupported
 from aiofs.sessions import EndedSession, carry
 from aiofs.tokens import Token
 
@@ -50,8 +51,9 @@ class RedisDriver(Sweeper, Driver):
         _check_settings(ttl=ttl, lease=lease, timeout=timeout, chunk_size=chunk_size)
         if chunked and chunk_size > LARGEST_VALUE:
             raise ValueError(f"chunk_size {chunk_size!r}: a value of Redis holds {LARGEST_VALUE} bytes at most")
-        super().__init__(Connection(url, client, timeout))
+        super().__init__(Connection(url, client, timeout, alone=replica is not None))
         self._replica = None if replica is None else _connected(replica, timeout)
+        self._rights = Rights(self._connection)
         self._ttl = 0 if ttl is None else milliseconds(ttl)
         self._lease = lease
         self._chunked = chunked
@@ -70,8 +72,12 @@ class RedisDriver(Sweeper, Driver):
         """Open the file for reading on the replica; what that cannot give, the primary is asked for."""
         asked, connections = Asked(path, start, stop), [self._connection]
         if self._replica is not None:
-            with suppress(OSError):
+            try:
                 return await opened([self._replica, *connections], asked)
+            except Unsupported:
+                raise  # it would never give anything
+            except OSError:
+                pass
         return await opened(connections, asked)
 
     async def begin(
@@ -167,6 +173,7 @@ class RedisDriver(Sweeper, Driver):
         """Let the server rename. Between nodes of a cluster: copy, then remove."""
         old, new = map(_own, leases)
         if slot_of(old.key) != slot_of(new.key) and await self._connection.is_cluster():
+            await self.check_may_remove(source)
             entry = await carry(self, source, new, None)
             await self.delete([source], leases=[old])
             return entry
@@ -176,8 +183,13 @@ class RedisDriver(Sweeper, Driver):
         check_answer(answer, source if answer[0] == b"missing" else target)
         return Entry(target, answer[1])
 
+    async def check_may_remove(self, path: str) -> None:
+        """Raise `AccessDenied` if keys may not be removed."""
+        await self._rights.check_may_remove(path, "removing or moving a file")
+
     async def note(self, path: str, data: bytes) -> None:
-        """Create a small file without a lock."""
+        """Create a small file without a lock, if whoever does may remove it at the end."""
+        await self._rights.check_may_remove(path, "a transaction, which removes its journal at the end,")
         key = key_of(path)
         made = await self._connection.ask(path, "SET", key, data, "NX")
         # Asked again, because the answer was lost, the server says that the key is there.
@@ -225,7 +237,8 @@ class RedisDriver(Sweeper, Driver):
 
 
 def _connected(server: str | Client, timeout: float) -> Connection:
-    return Connection(server, None, timeout) if isinstance(server, str) else Connection(None, server, timeout)
+    url, client = (server, None) if isinstance(server, str) else (None, server)
+    return Connection(url, client, timeout, alone=True)
 
 
 def _check_settings(*, ttl: float | None, lease: float, timeout: float, chunk_size: int) -> None:

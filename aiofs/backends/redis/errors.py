@@ -13,6 +13,10 @@ class WrongType(AiofsError):
     """The key holds something else than the command is for."""
 
 
+class NotInScript(AccessDenied):
+    """A script runs a command that the user may not run, and the server does not say which one."""
+
+
 class Undigested(AiofsError):
     """The scripts of this server cannot make the digest that a version is."""
 
@@ -58,6 +62,7 @@ _WITHIN_SCRIPT = re.compile(r"Error running script .*?@user_script: ?\d+: (?:@us
 _NOT_ALLOWED = "The user executing the script can't "
 """How Redis 6.2 and 7.0 begin to say, without a code, that a user may not do what a script does."""
 _UNKNOWN_FORMAT = re.compile(r"AIOFS-FORMAT (\w{1,20})")
+_UNKNOWN_COMMAND = re.compile(r"unknown command [`'](\w+)", re.IGNORECASE)
 _NO_DIGEST = "value is not an integer or out of range"
 """What our own scripts stop with: at a file of an unknown format, and for want of a digest."""
 
@@ -71,9 +76,17 @@ def failed(error: Exception, path: str | None) -> AiofsError:
     if _NO_DIGEST in words:
         return Undigested.of(path, "Redis: the scripts of this server make no digests")
     words = _WITHIN_SCRIPT.sub("", words)
+    unknown = _UNKNOWN_COMMAND.match(words)
+    if unknown is not None:
+        advice = (
+            "; fakeredis knows scripts once lupa is there: pip install 'fakeredis[lua]'"
+            if "EVAL" in words.upper()
+            else ""
+        )
+        return Unsupported.of(path, f"Redis: this server has no command {unknown[1].upper()}, which is needed{advice}")
     kind = next((kind for source, kind in _BY_KIND if isinstance(error, source)), AiofsError)
     if kind is AiofsError and words.startswith(_NOT_ALLOWED):
-        kind = AccessDenied
+        kind = NotInScript
     if kind is AiofsError:
         kind = _BY_CODE.get(words.partition(" ")[0].rstrip(":"), AiofsError)
     return kind.of(path, f"Redis: {words or 'no answer in time'}")

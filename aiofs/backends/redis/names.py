@@ -26,6 +26,8 @@ LOCK = ".aiofs-lock"
 PART = ".aiofs-part"
 OLD_PIN = ".aiofs-pin"
 """2.0.0a1 kept the versions of its readers under such names, for some minutes; now nobody does."""
+NEVER = f"{PART}:never-there"
+"""A key that nobody ever sets."""
 COMPANIONS = tuple(f"{kind}:" for kind in (LOCK, PART, OLD_PIN))
 
 _ESCAPE = r"%(?:25)*(?:3A|2F|00)"

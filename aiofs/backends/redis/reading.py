@@ -12,7 +12,7 @@ from aiofs.backends.redis.scripts import digest_of
 from aiofs.backends.redis.session import ANYTHING, check_answer
 from aiofs.backends.redis.streams import BLOCK, PartsStream, ValueStream, WholeStream
 from aiofs.driver import MIB, Entry
-from aiofs.errors import AccessDenied, NotFound
+from aiofs.errors import AccessDenied, NotFound, Unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +44,7 @@ async def described(connection: Connection, path: str) -> Entry:
     """
     try:
         answer = await connection.evaluate(path, scripts.STAT, (key_of(path),))
-    except (Undigested, AccessDenied):
+    except (Undigested, AccessDenied, Unsupported):
         return (await _opened_plainly([connection], Asked(path))).entry
     if answer is None:
         raise NotFound.of(path)
@@ -68,7 +68,7 @@ async def opened(connections: Sequence[Connection], asked: Asked) -> ReadStream:
             return _whole(asked, first)
     try:
         return await _opened_by_script(connections, asked, first)
-    except (Undigested, AccessDenied):
+    except (Undigested, AccessDenied, Unsupported):
         return await _opened_plainly(connections, asked)
 
 
@@ -94,7 +94,7 @@ async def _opened_plainly(connections: Sequence[Connection], asked: Asked) -> Re
     """Open the file without a script: the whole value comes, and its version is made here."""
     path, _, _, match = asked
     try:
-        data = await connections[0].ask(path, "GET", key_of(path))
+        data = await connections[0].value(path, key_of(path))
     except WrongType:
         return await _parts_opened_plainly(connections, asked)
     if data is None:

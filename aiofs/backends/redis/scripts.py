@@ -13,13 +13,26 @@ the client gets the value, makes the digest, and asks for the step again, `infor
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass, field
 
 _INFORM = "local known_digest, known_value = table.remove(ARGV), table.remove(ARGV)"
 _COMMON = """
+-- A lock that was given back by somebody who may not remove it is empty, for a moment.
+local function lock_of(key)
+  local value = redis.call('GET', key)
+  return value and value ~= '' and value
+end
+
 local function held(lock, token)
-  local value = redis.call('GET', lock)
+  local value = lock_of(lock)
   return value and string.sub(value, 1, #token) == token and value
+end
+
+-- Remove what no file shows any more; who may not remove it has it expire.
+local function drop(key)
+  local done = redis.pcall('UNLINK', key)
+  if type(done) == 'table' and done.err then redis.pcall('PEXPIRE', key, 1) end
 end
 
 local function noted(value, session)
@@ -81,7 +94,7 @@ end
 
 local function free(parts)
   for number = 0, (parts and parts.count or 0) - 1 do
-    redis.call('UNLINK', part(parts.id, number, parts.tail))
+    drop(part(parts.id, number, parts.tail))
   end
 end
 
@@ -92,9 +105,9 @@ end
 local function keep_manifest(key, id, size, part_size, count, tail, ttl)
   local name = part(id, 'manifest', tail)
   redis.call('HSET', name, 'aiofs', id, 'size', size, 'part', part_size, 'count', count, 'tail', tail, 'format', 1)
-  redis.call('RENAME', name, key)
-  live_for(key, ttl)
+  live_for(name, ttl)
   for number = 0, count - 1 do live_for(part(id, number, tail), ttl) end
+  redis.call('RENAME', name, key)
 end
 
 local function staged(id, count, tail)
@@ -103,6 +116,9 @@ local function staged(id, count, tail)
   return total
 end
 """
+
+
+_COMMAND = re.compile(r"redis\.p?call\('([A-Z]+)'")
 
 
 def digest_of(data: bytes | memoryview) -> str:
@@ -119,6 +135,11 @@ class Source:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "digest", digest_of(self.source.encode()))
+
+    @property
+    def commands(self) -> list[str]:
+        """The commands that it may run."""
+        return sorted(set(_COMMAND.findall(self.source)))
 
 
 class Script(Source):
@@ -137,7 +158,7 @@ class Script(Source):
 
 
 LOCK = Script("""-- KEYS: lock. ARGV: token, its whole value, life. Returns who holds it, or nothing if it is ours now.
-local value = redis.call('GET', KEYS[1])
+local value = lock_of(KEYS[1])
 if value and string.sub(value, 1, #ARGV[1]) ~= ARGV[1] then return value end
 redis.call('SET', KEYS[1], value or ARGV[2], 'PX', ARGV[3])
 return false
@@ -152,8 +173,11 @@ end
 return 1
 """)
 
-RELEASE = Script("""-- KEYS: lock. ARGV: token.
-return held(KEYS[1], ARGV[1]) and redis.call('DEL', KEYS[1]) or 0
+RELEASE = Script("""-- KEYS: lock. ARGV: token. Who may not remove it says that it is free.
+if not held(KEYS[1], ARGV[1]) then return 0 end
+local done = redis.pcall('DEL', KEYS[1])
+if type(done) == 'table' and done.err then redis.call('SET', KEYS[1], '', 'PX', 1) end
+return 1
 """)
 
 STAT = Script("""-- KEYS: file. Returns its size and version.
@@ -210,13 +234,13 @@ if not noted(lock, id) then
   if refused then return {refused} end
   if not ARGV[10] and staged(id, count, ARGV[6]) ~= tonumber(ARGV[7]) then return {'gone'} end
   local _, replaced = file(KEYS[1])
+  -- What publishes comes last: a user who may not run all of this has changed no file.
   redis.call('APPEND', KEYS[2], '\\n' .. id)
   if ARGV[10] then
-    redis.call('SET', KEYS[1], ARGV[10])
-    live_for(KEYS[1], ttl)
+    if ttl > 0 then redis.call('SET', KEYS[1], ARGV[10], 'PX', ttl) else redis.call('SET', KEYS[1], ARGV[10]) end
   elseif count == 1 then
+    live_for(part(id, 0, ARGV[6]), ttl)
     redis.call('RENAME', part(id, 0, ARGV[6]), KEYS[1])
-    live_for(KEYS[1], ttl)
   else
     keep_manifest(KEYS[1], id, ARGV[7], ARGV[8], count, ARGV[6], ttl)
   end
@@ -228,13 +252,13 @@ return {'ok', ARGV[5] ~= '' and ARGV[5] or version(KEYS[1])}
 ABORT = Script("""-- KEYS: file, parts ... ARGV: id. A commit whose answer was lost may have made them part of the file.
 local _, parts = file(KEYS[1])
 if parts and parts.id == ARGV[1] then return end
-for number = 2, #KEYS do redis.call('UNLINK', KEYS[number]) end
+for number = 2, #KEYS do drop(KEYS[number]) end
 """)
 
 DELETE = Script("""-- KEYS: file, lock, file, lock ... ARGV: match, whether files may be missing, token (or "") of each.
 for number = 1, #KEYS / 2 do
   local key, token = KEYS[2 * number - 1], ARGV[2 + number]
-  local lock = redis.call('GET', KEYS[2 * number])
+  local lock = lock_of(KEYS[2 * number])
   if token == '' and lock then return {'locked', number, lock} end
   if token ~= '' and not held(KEYS[2 * number], token) then return {'lost', number} end
   local kind = file(key)
@@ -267,8 +291,10 @@ if not noted(lock, ARGV[2]) then
     end
     keep_manifest(KEYS[2], ARGV[2], parts.size, parts.part, parts.count, ARGV[5], ttl)
   else
-    redis.call('COPY', KEYS[1], KEYS[2], 'REPLACE')
-    live_for(KEYS[2], ttl)
+    local name = part(ARGV[2], 'copy', ARGV[5])
+    redis.call('COPY', KEYS[1], name, 'REPLACE')
+    live_for(name, ttl)
+    redis.call('RENAME', name, KEYS[2])
   end
   free(replaced)
 end

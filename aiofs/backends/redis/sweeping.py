@@ -26,7 +26,7 @@ class Sweeper:
         """Yield every lock that is held, and every write that is staged."""
         async for key in self._connection.keys(f"{LOCK}:*"):
             value = await self._connection.ask(None, "GET", key)
-            if value is not None:
+            if value:  # an empty one was given back
                 since, holder = holder_of(value)
                 path = path_of(key_of_tail(key.removeprefix(LOCK)))
                 if path.startswith(prefix):

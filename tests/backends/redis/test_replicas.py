@@ -10,7 +10,9 @@ import pytest
 import redis
 import redis.asyncio
 from redis.asyncio.sentinel import Sentinel
+from redis.cluster import LoadBalancingStrategy as Strategy
 
+from aiofs.errors import Unsupported
 from aiofs.layers.prefix import Prefix
 from aiofs.stores import RedisFileSystem
 from aiofs.urls import connect
@@ -89,6 +91,27 @@ async def test_layers_that_change_bytes_read_the_primary(valkey_pair: Pair) -> N
         with valkey_pair.apart():
             await fs.write_bytes("file", b"new")
             assert await fs.read_bytes("file") == b"old"
+
+
+async def test_a_replica_goes_with_one_server_only(valkey_cluster_url: str, valkey_url: str) -> None:
+    cluster = redis.asyncio.RedisCluster.from_url(valkey_cluster_url)
+    for settings in ({"client": cluster, "replica": valkey_url}, {"url": valkey_url, "replica": cluster}):
+        with pytest.raises(ValueError, match="leave replica= out"):
+            RedisFileSystem(**settings)
+    spread = redis.asyncio.RedisCluster.from_url(valkey_cluster_url, load_balancing_strategy=Strategy.ROUND_ROBIN)
+    with pytest.raises(ValueError, match="asks primaries only"):
+        RedisFileSystem(client=spread)
+    for client in (cluster, spread):
+        await client.aclose()
+    async with RedisFileSystem(valkey_cluster_url, replica=valkey_url) as fs:
+        for attempt in (fs.write_bytes("file", b""), fs.stat("file")):
+            with pytest.raises(Unsupported, match="leave replica= out") as caught:
+                await attempt
+            assert caught.value.filename == "file"
+    async with RedisFileSystem(valkey_url, replica=valkey_cluster_url) as fs:
+        await fs.write_bytes("file", b"bytes")
+        with pytest.raises(Unsupported, match="leave replica= out"):
+            await fs.read_bytes("file")
 
 
 async def test_a_sentinel_says_who_is_the_primary(valkey_watched: Watched) -> None:
