@@ -1,20 +1,18 @@
-"""Child: the same store opened by another process, which does what it is told over its standard streams."""
+"""Child: the same store opened by another process, which does what it is told."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
 import os
-import pickle
 import signal
-import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from aiofs.testing.chaos import Chaos
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from multiprocessing.connection import Connection
     from types import TracebackType
 
     from aiofs.file import FileLike
@@ -22,6 +20,7 @@ if TYPE_CHECKING:
     from aiofs.system import FileLikeSystem
     from aiofs.testing.chaos import Verb
     from aiofs.testing.harness import Harness
+    from aiofs.transactions.kills import Nursery
 
 Dress = tuple[Any, ...]
 KINDS = (BlockingIOError, FileExistsError, FileNotFoundError)
@@ -30,53 +29,39 @@ KINDS = (BlockingIOError, FileExistsError, FileNotFoundError)
 class Child:
     """A process with a connection of its own to the store under test."""
 
-    def __init__(self, connect: Callable[[], FileLikeSystem], layers: Dress = ()) -> None:
-        self._recipe = base64.b64encode(pickle.dumps((connect, layers))).decode()
-        self._process: asyncio.subprocess.Process | None = None
+    def __init__(self, nursery: Nursery, connect: Callable[[], FileLikeSystem], layers: Dress = ()) -> None:
+        self._nursery = nursery
+        self._recipe = (connect, layers)
+        self._process: Any = None
 
     @classmethod
-    def of(cls, store: Harness) -> Self:
+    def of(cls, store: Harness, nursery: Nursery) -> Self:
         """Return a child over the data of `store`, which must be able to say how in a pickle."""
-        return cls(store.spawn or store.connect, tuple(store.layers))
+        return cls(nursery, store.spawn or store.connect, tuple(store.layers))
 
     async def __aenter__(self) -> Self:
-        paths = os.pathsep.join(["", os.getcwd(), *filter(None, sys.path)])
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-c",
-            f"from {__name__} import serve; serve()",
-            self._recipe,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": paths.lstrip(os.pathsep)},
-        )
+        orders, self._orders = self._nursery.pipe()
+        self._answers, answers = self._nursery.pipe()
+        self._process = await asyncio.to_thread(self._nursery.start, serve, self._recipe, orders, answers)
+        orders.close()
+        answers.close()
         await self.call("hello")
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        process = self._running
-        if process.returncode is None:
-            self.go_on()
-            process.kill()
-        await process.communicate()
-
-    @property
-    def _running(self) -> asyncio.subprocess.Process:
-        assert self._process is not None, "a child runs within its block"
-        return self._process
+        self._orders.close()
+        self.go_on()
+        self.kill()
+        await self.gone()
+        self._answers.close()
+        self._process.close()
 
     async def ask(self, verb: str, *args: str) -> dict[str, Any]:
         """Tell the child to do something and return its answer, which may be an error."""
-        process = self._running
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(json.dumps([verb, *args]).encode() + b"\n")
-        await process.stdin.drain()
-        line = await process.stdout.readline()
-        assert line, f"the child died at {verb!r}"
-        answer: dict[str, Any] = json.loads(line)
+        answer = await self._told(verb, *args)
+        assert answer is not None, f"the child died at {verb!r}"
         return answer
 
     async def call(self, verb: str, *args: str) -> Any:
@@ -87,29 +72,37 @@ class Child:
 
     async def dies(self, verb: str, *args: str) -> int | None:
         """Tell the child to do something that it does not live to the end of; return how the system says it ended."""
-        process = self._running
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(json.dumps([verb, *args]).encode() + b"\n")
-        line = await process.stdout.readline()
-        assert not line, f"the child lived on after {verb!r}: {line!r}"
-        return await process.wait()
+        answer = await self._told(verb, *args)
+        assert answer is None, f"the child lived on after {verb!r}: {answer!r}"
+        await self.gone()
+        ended: int | None = self._process.exitcode
+        return ended
+
+    async def _told(self, *order: str) -> dict[str, Any] | None:
+        """Return the answer to an order; `None` if the child died."""
+        await asyncio.to_thread(self._orders.send, order)
+        try:
+            answer: dict[str, Any] = await asyncio.to_thread(self._answers.recv)
+        except EOFError:
+            return None
+        return answer
 
     def kill(self) -> None:
         """End it as `kill -9` does."""
-        self._running.kill()
+        self._process.kill()
 
     def stop(self) -> None:
         """Let it sleep where it is."""
-        self._running.send_signal(signal.SIGSTOP)
+        os.kill(self._process.pid, signal.SIGSTOP)
 
     def go_on(self) -> None:
-        """Wake it up."""
-        self._running.send_signal(signal.SIGCONT)
+        """Wake it up, if it lives."""
+        if self._process.is_alive():
+            os.kill(self._process.pid, signal.SIGCONT)
 
     async def gone(self) -> None:
         """Wait until it is dead."""
-        await self._running.wait()
+        await asyncio.to_thread(self._process.join)
 
 
 class Servant:
@@ -149,22 +142,22 @@ class Servant:
         return self._file
 
 
-def serve() -> None:
-    """Be the child that the command line describes."""
-    asyncio.run(_serve(sys.argv[1]))
+def serve(recipe: tuple[Callable[[], FileLikeSystem], Dress], orders: Connection, answers: Connection) -> None:
+    """Be a child that obeys until there are no more orders."""
+    asyncio.run(_serve(*recipe, orders, answers))
 
 
-async def _serve(recipe: str) -> None:
-    connect, layers = pickle.loads(base64.b64decode(recipe))  # noqa: S301 -- from the parent's own test
+async def _serve(connect: Callable[[], FileLikeSystem], layers: Dress, orders: Connection, answers: Connection) -> None:
     async with connect() as system:
         chaos = Chaos()
         servant = Servant(system.over(chaos, *layers), chaos)
-        while line := await asyncio.to_thread(sys.stdin.buffer.readline):
-            sys.stdout.write(json.dumps(await _answer(servant, json.loads(line))) + "\n")
-            sys.stdout.flush()
+        with suppress(EOFError):
+            while True:
+                order = await asyncio.to_thread(orders.recv)
+                answers.send(await _answer(servant, order))
 
 
-async def _answer(servant: Servant, order: list[str]) -> dict[str, Any]:
+async def _answer(servant: Servant, order: tuple[str, ...]) -> dict[str, Any]:
     try:
         return {"result": await servant.obey(*order)}
     except OSError as error:

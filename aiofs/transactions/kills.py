@@ -180,20 +180,34 @@ def _child(connect: Connect, part: Part, nth: int, answer: Connection) -> None:
 
 
 class Nursery:
-    """Makes children that share what they imported, so that each one starts quickly."""
+    """Makes children that share what they imported, so that each one starts quickly.
 
-    def __init__(self) -> None:
+    :param shared: names of more modules that every child needs, such as those that its `Connect` is made of
+    """
+
+    def __init__(self, *shared: str) -> None:
         methods = multiprocessing.get_all_start_methods()
         self._context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
         if "forkserver" in methods:
-            self._context.set_forkserver_preload(["aiofs.transactions.kills", "aiofs.backends.osfiles"])
+            modules = ("aiofs.transactions.kills", "aiofs.backends.osfiles", "aiofs.stores", *shared)
+            self._context.set_forkserver_preload(list(modules))
 
     def warm_up(self) -> None:
         """Start what children come from, and wait until it is there."""
-        child = self._context.Process(target=os.getpid)
-        child.start()
+        child = self.start(os.getpid)
         child.join()
         child.close()
+
+    def start(self, target: Callable[..., object], *args: object) -> Any:
+        """Start a child that calls `target`, and return it."""
+        child = self._context.Process(target=target, args=args)
+        child.start()
+        return child
+
+    def pipe(self) -> tuple[Connection, Connection]:
+        """Return the two ends of a pipe, to read from and to write to; either may be an argument of a child."""
+        reading, writing = self._context.Pipe(duplex=False)
+        return reading, writing
 
     def run(self, connect: Connect, part: Part, nth: int = 0) -> Outcome:
         """Let a child do its part, and die at the n-th step of it.
@@ -207,11 +221,10 @@ class Nursery:
         """Let several children do their part at the same time."""
         children = []
         for nth in deaths:
-            theirs, ours = self._context.Pipe(duplex=False)
-            child = self._context.Process(target=_child, args=(connect, part, nth, ours))
-            child.start()
-            ours.close()
-            children.append((child, theirs))
+            answer, childs_end = self.pipe()
+            child = self.start(_child, connect, part, nth, childs_end)
+            childs_end.close()
+            children.append((child, answer))
         return [self._ended(child, answer) for child, answer in children]
 
     def _ended(self, child: Any, answer: Connection) -> Outcome:

@@ -13,6 +13,7 @@ from aiofs.testing.needs import needs
 
 if TYPE_CHECKING:
     from aiofs.testing.harness import Harness
+    from aiofs.transactions.kills import Nursery
 
 PATIENCE = 10.0
 
@@ -21,9 +22,9 @@ PATIENCE = 10.0
 class Processes:
     """Writers in other processes."""
 
-    async def test_53_shared_lock(self, store: Harness) -> None:
+    async def test_53_shared_lock(self, store: Harness, nursery: Nursery) -> None:
         """Two processes exclude each other, and one sees what the other committed."""
-        async with Child.of(store) as child:
+        async with Child.of(store, nursery) as child:
             await child.call("open", "file", "w")
             for mode in ("w", "r+", "x", "a"):
                 with pytest.raises((BlockingIOError, FileNotFoundError)):
@@ -42,20 +43,20 @@ class Processes:
                 assert answer["filename"] == "file"
             assert await child.call("read", "file") == "from the parent"
 
-    async def test_53_rm_excluded(self, store: Harness) -> None:
+    async def test_53_rm_excluded(self, store: Harness, nursery: Nursery) -> None:
         """A file that another process writes cannot be removed."""
         await store.put("file", b"old")
-        async with Child.of(store) as child:
+        async with Child.of(store, nursery) as child:
             await child.call("open", "file", "r+")
             with pytest.raises(BlockingIOError):
                 await store.fs.rm("file")
             await child.call("close")
             await store.fs.rm("file")
 
-    async def test_54_dead_holder(self, store: Harness) -> None:
+    async def test_54_dead_holder(self, store: Harness, nursery: Nursery) -> None:
         """The lock of a killed writer is free within its lease, and nothing of its file is left."""
         await store.put("file", b"old")
-        async with Child.of(store) as child:
+        async with Child.of(store, nursery) as child:
             await child.call("open", "file", "w")
             await child.call("write", "half a file " * 1000)
             child.kill()
@@ -64,10 +65,10 @@ class Processes:
         await _written_within(store, "file", store.lease + PATIENCE)
         assert await store.leftovers() == []
 
-    async def test_54_late_commit(self, store: Harness) -> None:
+    async def test_54_late_commit(self, store: Harness, nursery: Nursery) -> None:
         """A writer that slept beyond its lease cannot publish over its successor, if there can be one."""
         await store.put("file", b"old")
-        async with Child.of(store) as child:
+        async with Child.of(store, nursery) as child:
             await child.call("open", "file", "w")
             await child.call("write", "the sleeper's")
             child.stop()
@@ -85,13 +86,13 @@ class Processes:
                 assert await store.get("file") == b"the sleeper's"
         await store.write_at_once("file")
 
-    async def test_131_killed_at_every_step(self, store: Harness) -> None:
+    async def test_131_killed_at_every_step(self, store: Harness, nursery: Nursery) -> None:
         """Killed at any step, a writer leaves the old bytes or, once it published, the new; and nobody in the way."""
         old, new = b"old" * 1000, "new" * store.part_size
         steps = (("lock", "after"), ("write", "after"), ("commit", "before"), ("commit", "after"))
         for step, when in steps:
             await store.put(f"{when} {step}", old)
-            async with Child.of(store) as child:
+            async with Child.of(store, nursery) as child:
                 await child.call("die at", step, when)
                 await child.dies("write whole", f"{when} {step}", new)
         for step, when in steps:

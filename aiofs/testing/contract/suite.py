@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, ClassVar
 
 import pytest
@@ -42,7 +43,11 @@ class Suite:
 
 @pytest.fixture(scope="session")
 def nursery() -> Nursery:
-    """Return what makes children, begun before the tests so that its own process is not taken for one that was left."""
-    made = Nursery()
+    """Return what makes children, begun before the tests so that its own process is not taken for one that was left.
+
+    Children have what they need at once: pytest, which the modules of tests import, and the SDKs of all stores in use.
+    """
+    backends = [name for name in sys.modules if name.startswith("aiofs.backends.")]
+    made = Nursery("pytest", "aiofs.testing.child", *backends)
     made.warm_up()
     return made
