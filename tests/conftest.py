@@ -9,6 +9,7 @@ from hypothesis import settings
 pytest_plugins = [
     "guards",
     "aiofs.testing",
+    "variants",
     "servers.choosing",
     "servers.tls",
     "servers.valkey",

@@ -34,6 +34,7 @@ ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "latin-1", "cp1252", "shift_jis", "
 NEWLINES = (None, "", "\n", "\r", "\r\n")
 ALPHABET = "aé表ß\n\r \x85\u2028\x0b"
 BIG = "y" * 5000
+FULL = bool(os.environ.get("AIOFS_TEST_FULL"))
 BROKEN = (b"", b"", b"", b"\xff", b"\x81")
 TIMES = st.sampled_from([1, 3, 200, 3000])
 CACHES = st.sampled_from(["whole", "whole", "patchy", "absent, disk near", "absent, disk far", "memory"])
@@ -256,7 +257,7 @@ def compare(folder: Path, opened: Opened, steps: list[Step], cache: str) -> None
     assert programs[1].seen == programs[0].seen
 
 
-check = settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+check = settings(max_examples=400 if FULL else 120, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @check

@@ -13,6 +13,9 @@ from aiofs.file import FileLike
 from aiofs.layers import Prefix
 from aiofs.system import FileLikeSystem
 from aiofs.testing import Contract, Harness
+from aiofs.testing.contract.listing import Listings
+from aiofs.testing.contract.paths import Paths
+from aiofs.testing.contract.removing import Facts, Removing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -98,6 +101,7 @@ class TestThreeMethods(Contract):
         return library()
 
 
+@pytest.mark.variant(Paths, Listings, Removing, Facts)
 class TestPrefixOverThreeMethods(Contract):
     declares = BareDriver.capabilities
 

@@ -21,6 +21,12 @@ from aiofs.driver import Sweeps
 from aiofs.filesystem import FileSystem
 from aiofs.stores import FastDFSFileSystem, OSFileSystem, RedisFileSystem
 from aiofs.testing import Contract, Harness, TransactionContract
+from aiofs.testing.contract.commit import Commit
+from aiofs.testing.contract.processes import Processes
+from aiofs.testing.contract.removing import Removing
+from aiofs.testing.contract.sessions import Leftovers, Prepared
+from aiofs.testing.contract.transactions import Crashes, Refusals
+from aiofs.testing.contract.writers import Writers
 from servers.fastdfs.cluster import Cluster
 from servers.fastdfs.sites import Real
 
@@ -106,6 +112,7 @@ class TestFastDFSIndexedInMemory(Contract):
         return in_memory
 
 
+@pytest.mark.variant(Commit, Writers, Prepared, Leftovers, Processes, Removing)
 class TestFastDFSIndexedOnDisk(Contract):
     declares = capabilities_over(OSDriver.capabilities)
 
@@ -114,6 +121,7 @@ class TestFastDFSIndexedOnDisk(Contract):
         return on_disk
 
 
+@pytest.mark.variant(Writers, Prepared, Leftovers, Processes)
 class TestFastDFSIndexedInRedis(Contract):
     declares = capabilities_over(RedisDriver.capabilities)
 
@@ -136,6 +144,7 @@ class TestFastDFSTransactionsIndexedInMemory(TransactionContract):
         return in_memory
 
 
+@pytest.mark.variant(Refusals, Crashes)
 class TestFastDFSTransactionsIndexedOnDisk(TransactionContract):
     declares = capabilities_over(OSDriver.capabilities)
 

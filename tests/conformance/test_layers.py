@@ -13,6 +13,15 @@ from aiofs.backends.memory import MemoryDriver
 from aiofs.filesystem import FileSystem
 from aiofs.layers import Allow, Base64, Gzip, HashPrefix, Limit, Log, Matching, Percent, Prefix, ReadOnly
 from aiofs.testing import Contract, Harness
+from aiofs.testing.contract.cancel import CancelledReading, CancelledWriting
+from aiofs.testing.contract.commit import Commit
+from aiofs.testing.contract.content import Content
+from aiofs.testing.contract.listing import Listings
+from aiofs.testing.contract.modes import Modes
+from aiofs.testing.contract.paths import Paths
+from aiofs.testing.contract.reading import Reading, Text
+from aiofs.testing.contract.removing import Facts, Removing
+from aiofs.testing.contract.seeking import Changing, Seeking
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,6 +74,7 @@ class TestGzip(Contract):
         return over_memory(Gzip(), encode=gzip.compress)
 
 
+@pytest.mark.variant(Reading, Text, Seeking, Changing, CancelledReading)
 class TestGzipAskingForWindows(Contract):
     """As over a store where every request counts."""
 
@@ -75,6 +85,7 @@ class TestGzipAskingForWindows(Contract):
         return over_memory(Gzip(level=1), encode=gzip.compress, part_size=1000, window=500)
 
 
+@pytest.mark.variant(Content, Reading, Text, Seeking, Changing, Commit, Facts)
 class TestBase64(Contract):
     declares = ENCODED
 
@@ -83,6 +94,7 @@ class TestBase64(Contract):
         return over_memory(Base64(), encode=base64.b64encode)
 
 
+@pytest.mark.variant(Reading, Text, Seeking, Changing)
 class TestBase64AskingForWindows(Contract):
     """As over a store where every request counts."""
 
@@ -93,6 +105,7 @@ class TestBase64AskingForWindows(Contract):
         return over_memory(Base64(), encode=base64.b64encode, part_size=1000, window=500)
 
 
+@pytest.mark.variant(Paths, Listings, Removing, Facts)
 class TestPercent(Contract):
     declares = MEMORY
 
@@ -101,6 +114,7 @@ class TestPercent(Contract):
         return over_memory(Percent(), inward=Percent().inward)
 
 
+@pytest.mark.variant(Paths, Listings, Removing, Facts)
 class TestHashPrefix(Contract):
     declares = MEMORY
 
@@ -118,6 +132,7 @@ class TestReadOnly(Contract):
         return over_memory(ReadOnly(), seed=True)
 
 
+@pytest.mark.variant(Modes, Commit, Removing, Facts)
 class TestAllow(Contract):
     declares = MEMORY
 
@@ -126,6 +141,7 @@ class TestAllow(Contract):
         return over_memory(Allow("read", "list", "write", "remove"))
 
 
+@pytest.mark.variant(Content, Changing, Commit, CancelledWriting)
 class TestLimit(Contract):
     declares = replace(MEMORY, rewrite=False)
 
@@ -134,6 +150,7 @@ class TestLimit(Contract):
         return over_memory(Limit(1 << 26))
 
 
+@pytest.mark.variant(Paths, Listings, Removing, Facts)
 class TestMatching(Contract):
     declares = MEMORY
 
@@ -142,6 +159,7 @@ class TestMatching(Contract):
         return over_memory(Matching(r"(?s).*"))
 
 
+@pytest.mark.variant(Commit, CancelledWriting, CancelledReading, Facts)
 class TestLog(Contract):
     declares = MEMORY
 
@@ -150,6 +168,7 @@ class TestLog(Contract):
         return over_memory(Log())
 
 
+@pytest.mark.variant(Content, Reading, Changing, Paths, Listings)
 class TestPrefixOverGzipOverPrefix(Contract):
     declares = ENCODED
 

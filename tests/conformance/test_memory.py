@@ -12,6 +12,13 @@ from aiofs.backends.memory import MemoryDriver, MemoryStream
 from aiofs.driver import Entry, ReadStream
 from aiofs.filesystem import FileSystem
 from aiofs.testing import Contract, Harness
+from aiofs.testing.contract.cancel import CancelledReading
+from aiofs.testing.contract.commit import Commit
+from aiofs.testing.contract.content import Content
+from aiofs.testing.contract.listing import Listings
+from aiofs.testing.contract.reading import Reading, Text
+from aiofs.testing.contract.removing import Facts
+from aiofs.testing.contract.seeking import Changing, Seeking
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -79,6 +86,7 @@ class TestMemory(Contract):
         return memory()
 
 
+@pytest.mark.variant(Content, Reading, Seeking, Changing, Commit)
 class TestMemoryInSmallParts(Contract):
     """Parts so small that everything takes several."""
 
@@ -89,6 +97,7 @@ class TestMemoryInSmallParts(Contract):
         return memory(part_size=1000)
 
 
+@pytest.mark.variant(Reading, Text, Seeking, Changing, CancelledReading)
 class TestMemoryAskingForWindows(Contract):
     """As where every request costs, and what is not needed costs too."""
 
@@ -99,6 +108,7 @@ class TestMemoryAskingForWindows(Contract):
         return memory(part_size=1000, window=300)
 
 
+@pytest.mark.variant(Content, Reading, Text, Seeking, Changing, Listings, Facts)
 class TestMemoryInDribbles(Contract):
     declares = Dribbling.capabilities
 
@@ -107,6 +117,7 @@ class TestMemoryInDribbles(Contract):
         return memory(Dribbling(), window=5000)
 
 
+@pytest.mark.variant(Reading, Seeking, Changing, Listings, Facts)
 class TestMemoryWithoutSizes(Contract):
     declares = Sizeless.capabilities
     lacks: ClassVar[dict[int, str]] = {16: "nobody can tell that a stream without a size was cut"}

@@ -12,6 +12,12 @@ import pytest
 from aiofs.backends.osfiles import OSDriver
 from aiofs.stores import OSFileSystem
 from aiofs.testing import Contract, Harness
+from aiofs.testing.contract.cancel import CancelledWriting
+from aiofs.testing.contract.commit import Commit
+from aiofs.testing.contract.processes import Processes
+from aiofs.testing.contract.removing import Removing
+from aiofs.testing.contract.sessions import Leftovers, Prepared
+from aiofs.testing.contract.writers import Writers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,7 +45,7 @@ def local(root: Path, *, durable: bool = False, connect: Callable[[], OSFileSyst
     return Harness(connect=connect, root=root, meddle=meddle, residue=residue, cannot_hold=too_long)
 
 
-@pytest.mark.both_loops
+@pytest.mark.both_loops(full=True)
 class TestOSFiles(Contract):
     declares = OSDriver.capabilities
 
@@ -48,6 +54,7 @@ class TestOSFiles(Contract):
         return local(tmp_path / "root", durable=False)
 
 
+@pytest.mark.variant(Commit, CancelledWriting, Prepared)
 class TestDurableOSFiles(Contract):
     declares = OSDriver.capabilities
 
@@ -56,6 +63,7 @@ class TestDurableOSFiles(Contract):
         return local(tmp_path / "root", durable=True)
 
 
+@pytest.mark.variant(Commit, CancelledWriting, Writers, Leftovers, Processes, Removing)
 class TestOSFilesWithLocksElsewhere(Contract):
     declares = replace(OSDriver.capabilities, resume=False, holds=False)
 

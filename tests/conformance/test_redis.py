@@ -13,6 +13,16 @@ from aiofs.backends.redis.names import PART, key_of
 from aiofs.filesystem import FileSystem
 from aiofs.stores import RedisFileSystem
 from aiofs.testing import Contract, Harness
+from aiofs.testing.contract.cancel import CancelledWriting
+from aiofs.testing.contract.commit import Commit
+from aiofs.testing.contract.content import Content
+from aiofs.testing.contract.listing import Listings
+from aiofs.testing.contract.processes import Processes
+from aiofs.testing.contract.reading import Reading
+from aiofs.testing.contract.removing import Removing
+from aiofs.testing.contract.seeking import Changing
+from aiofs.testing.contract.sessions import Leftovers, Prepared
+from aiofs.testing.contract.writers import Writers
 from servers.process import HOST, NOBODY
 from servers.valkey import SECRET
 
@@ -59,6 +69,7 @@ class TestRedis(Contract):
         return harness
 
 
+@pytest.mark.variant(Commit, Writers, Prepared, Leftovers, Processes, Listings, Removing)
 class TestRedisCluster(Contract):
     declares = RedisDriver.capabilities
     server = True
@@ -68,6 +79,7 @@ class TestRedisCluster(Contract):
         return harness_of(valkey_cluster_url, RedisCluster)
 
 
+@pytest.mark.variant(Content, Reading, Changing, Commit, CancelledWriting, Prepared, Leftovers, Removing)
 class TestRedisInParts(Contract):
     """Files so large for a value that most of them have several keys."""
 

@@ -14,13 +14,17 @@ from aiofs.backends.s3.driver import S3Driver  # noqa: F401 -- loads the SDK bef
 from aiofs.driver import Capabilities
 from aiofs.stores import OSFileSystem, S3FileSystem
 from aiofs.testing import Contract, Harness
-from aiofs.testing.contract.cancel import CancelledReading, CancelledWriting
+from aiofs.testing.contract.cancel import CancelledWriting
+from aiofs.testing.contract.commit import Commit
+from aiofs.testing.contract.content import Content
 from aiofs.testing.contract.life import Life
-from aiofs.testing.contract.modes import Modes
+from aiofs.testing.contract.listing import Listings
+from aiofs.testing.contract.paths import Paths
 from aiofs.testing.contract.processes import Processes
-from aiofs.testing.contract.reading import Reading, Text
-from aiofs.testing.contract.seeking import Changing, Seeking
-from aiofs.testing.needs import number_of
+from aiofs.testing.contract.reading import Reading
+from aiofs.testing.contract.removing import Facts, Removing
+from aiofs.testing.contract.sessions import Conditions, Leftovers, Prepared
+from aiofs.testing.contract.writers import Writers
 from servers.process import HOST, NOBODY
 
 if TYPE_CHECKING:
@@ -81,6 +85,7 @@ class TestS3(Contract):
         return harness_of(s3_server)
 
 
+@pytest.mark.variant(Content, Paths, Listings, Removing, Life)
 class TestS3Signed(Contract):
     """On a server that checks every signature."""
 
@@ -94,6 +99,7 @@ class TestS3Signed(Contract):
         return harness_of(s3_auth_server, SLOWER_LEASE)
 
 
+@pytest.mark.variant(Content, Reading, Commit, CancelledWriting, Listings, Removing, Facts)
 class TestS3BySdk(Contract):
     """Below a prefix, every request by way of the SDK, with checksums."""
 
@@ -105,6 +111,7 @@ class TestS3BySdk(Contract):
         return harness_of(s3_server, SLOWER_LEASE, prefix="a folder/", direct=False, checksum="crc32")
 
 
+@pytest.mark.variant(Writers, Conditions, Prepared, Leftovers, Removing)
 class TestS3LocksAtCommit(Contract):
     """Without lock objects: writers exclude each other in one process, others find the conflict at commit."""
 
@@ -116,6 +123,7 @@ class TestS3LocksAtCommit(Contract):
         return replace(harness_of(s3_server, locking="commit"), lease=0.0, fenced=False)
 
 
+@pytest.mark.variant(Writers, Prepared, Leftovers, Processes, Removing)
 class TestS3LocksElsewhere(Contract):
     """Another store has the locks, in a folder of it: they hold for all processes, and end with their holder."""
 
@@ -128,15 +136,20 @@ class TestS3LocksElsewhere(Contract):
         return replace(harness_of(s3_server, prefix="a folder/", locks=locks), lease=0.0, fenced=False)
 
 
-def numbers(*chapters: type) -> list[int]:
-    """The numbers of their behaviours."""
-    return [number for chapter in chapters for name in vars(chapter) if (number := number_of(name)) is not None]
-
-
-SAME_EVERYWHERE = numbers(Reading, Text, Seeking, Changing, Modes, CancelledWriting, CancelledReading, Processes, Life)
-"""What aiofs does with the answers of a server, whichever that is."""
-
-
+@pytest.mark.variant(
+    Content,
+    Commit,
+    Writers,
+    Conditions,
+    Prepared,
+    Leftovers,
+    Paths,
+    Listings,
+    Removing,
+    Facts,
+    Life.test_74_denied,
+    Life.test_74_no_secret_shown,
+)
 class TestS3OnSeaweedFS(Contract):
     """On a server that lists out of byte order, and keeps files in folders."""
 
@@ -144,11 +157,6 @@ class TestS3OnSeaweedFS(Contract):
     server = True
     credentials = True
     lacks: ClassVar = {
-        **(
-            {}
-            if FULL
-            else dict.fromkeys(set(SAME_EVERYWHERE) - {74}, "is tried on moto, and here with AIOFS_TEST_FULL=1")
-        ),
         60: "cannot create a file where there is a folder of that name",
         109: "lists folders whose last file is gone",
         117: "keeps no metadata whose value is empty",

@@ -14,6 +14,14 @@ from aiofs.backends.osfiles import OSDriver
 from aiofs.layers import Gzip, Prefix, ReadOnly
 from aiofs.stores import OSFileSystem
 from aiofs.testing import Contract, Harness
+from aiofs.testing.contract.commit import Commit
+from aiofs.testing.contract.content import Content
+from aiofs.testing.contract.listing import Listings
+from aiofs.testing.contract.paths import Paths
+from aiofs.testing.contract.reading import Reading
+from aiofs.testing.contract.removing import Removing
+from aiofs.testing.contract.seeking import Changing
+from aiofs.testing.contract.sessions import Leftovers, Prepared
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,6 +42,7 @@ def replaced(path: Path, data: bytes) -> None:
     other.replace(path)
 
 
+@pytest.mark.variant(Content, Reading, Changing, Commit, Prepared, Leftovers, Removing)
 class TestGzipOverPrefixOverOSFiles(Contract):
     declares = replace(LOCAL, listed_sizes=False, rewrite=False)
 
@@ -48,6 +57,7 @@ class TestGzipOverPrefixOverOSFiles(Contract):
         return Harness(connect=connect, layers=[Prefix(INNER), Gzip(level=1)], meddle=meddle, cannot_hold=too_long)
 
 
+@pytest.mark.variant(Prepared, Leftovers, Paths, Listings, Removing)
 class TestPrefixOverPrefixOverOSFiles(Contract):
     declares = LOCAL
 

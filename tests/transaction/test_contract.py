@@ -15,6 +15,8 @@ from aiofs.filesystem import FileSystem
 from aiofs.layers import Prefix
 from aiofs.stores import OSFileSystem
 from aiofs.testing import Harness, TransactionContract
+from aiofs.testing.contract.isolation import Isolation
+from aiofs.testing.contract.transactions import Crashes, Refusals
 from transaction.powerless import Powerless
 
 if TYPE_CHECKING:
@@ -60,6 +62,7 @@ class TestPlain(TransactionContract):
         return memory(Plain())
 
 
+@pytest.mark.variant(Isolation, Refusals)
 class TestLoose(TransactionContract):
     declares = MemoryDriver.capabilities
 
@@ -97,6 +100,7 @@ class Below:
         return OSFileSystem(self.root).at(self.folder)
 
 
+@pytest.mark.variant(Refusals, Crashes)
 class TestBelowAFolder(TransactionContract):
     """Through a layer that passes on the powers of local files."""
 

@@ -12,6 +12,7 @@ from aiofs.backends.s3.driver import S3Driver  # noqa: F401 -- loads the SDK bef
 from aiofs.driver import Capabilities
 from aiofs.stores import OSFileSystem, RedisFileSystem, S3FileSystem
 from aiofs.testing import Harness, TransactionContract
+from aiofs.testing.contract.transactions import Crashes, Refusals
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,6 +51,7 @@ class TestS3(TransactionContract):
         return Harness(connect=s3_by(s3_server, lease=LEASE), lease=LEASE, fenced=True)
 
 
+@pytest.mark.variant(Refusals, Crashes)
 class TestS3LocksElsewhere(TransactionContract):
     declares = Capabilities(locks="shared", resume=True, metadata=True)
 

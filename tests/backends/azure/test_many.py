@@ -1,4 +1,4 @@
-"""Two thousand blobs in pages of a hundred; with `AIOFS_TEST_FULL=1` ten thousand in pages of five hundred."""
+"""Six hundred blobs in pages of thirty; with `AIOFS_TEST_FULL=1` ten thousand in pages of five hundred."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from aiofs.filesystem import FileSystem
 if TYPE_CHECKING:
     from servers.azurite.server import AzureAccount
 
-COUNT = 10_000 if os.environ.get("AIOFS_TEST_FULL") else 2_000
+COUNT = 10_000 if os.environ.get("AIOFS_TEST_FULL") else 600
 PAGE = COUNT // 20
 NAMES = [f"folder/{number:05}" for number in range(COUNT)]
 AT_ONCE = 16

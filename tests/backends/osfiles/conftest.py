@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-from multiprocessing import forkserver, resource_tracker
+from multiprocessing import resource_tracker
 
 import pytest
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _nursery() -> None:
+def _children_can_start(nursery: object) -> None:  # noqa: ARG001  (that it is there is all)
     """Start what all children come from before any test looks at what it leaves behind."""
     resource_tracker.ensure_running()
-    forkserver.ensure_running()

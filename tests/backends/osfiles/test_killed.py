@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aiofs.stores import OSFileSystem
-from backends.osfiles.workers import MIB, bytes_of, nursery, overwrite
+from backends.osfiles.workers import bytes_of, nursery, overwrite
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerProcess
     from pathlib import Path
 
-SIZE = 20 * MIB
-KILLS = int(os.environ.get("AIOFS_TEST_KILLS", "200"))
+SIZE = 8_000_000
+KILLS = 200 if os.environ.get("AIOFS_TEST_FULL") else 40
 
 
 class Overwriting:
@@ -54,7 +54,7 @@ class Overwriting:
 
 
 @pytest.mark.may_block
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_old_or_new_whatever_the_moment(tmp_path: Path) -> None:
     root = tmp_path / "root"
     took = max(Overwriting(root, 1).finish() for _ in range(3))

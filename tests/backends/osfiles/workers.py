@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 MIB = 1 << 20
 nursery = multiprocessing.get_context("forkserver")
-nursery.set_forkserver_preload([__name__, "aiofs.backends.osfiles"])
 
 
 def bytes_of(version: int, size: int) -> bytes:
