@@ -266,6 +266,14 @@ class Driver(ABC):
     async def aclose(self) -> None:
         """Close the clients that this driver made. Harmless when done twice."""
 
+    def narrowed(self, depth: int) -> Driver:
+        """Return this driver for names that do not lead out of the folder which their first `depth` segments are.
+
+        A store where a name can lead elsewhere, as through a symbolic link, overrides this: who may write one folder
+        must not make others read or write outside of it. Names, locks and `str` stay what they are.
+        """
+        return self
+
     def offers(self, power: type[Power]) -> Power | None:
         """Return what exercises an optional power, or `None`."""
         return self if isinstance(self, power) else None
@@ -510,6 +518,15 @@ class Layer(Driver):
     async def aclose(self) -> None:
         """As the base."""
         await self.base.aclose()
+
+    def narrowed(self, depth: int) -> Driver:
+        """Return this layer over the base narrowed so."""
+        base = self.base.narrowed(depth)
+        if base is self.base:
+            return self
+        layer = copy.copy(self)
+        layer.base = base
+        return layer
 
     def offers(self, power: type[Power]) -> Power | None:
         """Return the layer's own power, or the base's where it is passed on."""

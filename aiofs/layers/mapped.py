@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from aiofs.driver import Entry, Lease, Leftover, Power, ReadStream, WriteSession
+    from aiofs.driver import Driver, Entry, Lease, Leftover, Power, ReadStream, WriteSession
 
 
 class Mapped(Layer):
@@ -218,6 +218,10 @@ class Mapped(Layer):
         if power not in self.powers or self.base.offers(power) is None:
             return None
         return super().offers(power)
+
+    def narrowed(self, depth: int) -> Driver:
+        """Return this layer over the base narrowed to as many segments as it has for these."""
+        return super().narrowed(self.inward("x/" * depth + "x").count("/"))
 
     def _session(self, base: WriteSession, path: str) -> WriteSession:
         return with_powers_of(base, MappedSession)(self, base, path)

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from aiofs.layers.mapped import Mapped
 from aiofs.paths import check_inside, check_path, check_prefix
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from aiofs.driver import Driver
 
 
 class Prefix(Mapped):
@@ -16,6 +23,10 @@ class Prefix(Mapped):
         if check_prefix(prefix):
             check_path(prefix + "x")
         self._prefix = prefix
+
+    def bind(self, base: Driver) -> Self:
+        """Return this layer over `base`, whose names lead nowhere else either."""
+        return super().bind(base.narrowed(self._prefix.count("/")))
 
     def inward(self, path: str) -> str:
         """Put the prefix before it.

@@ -19,6 +19,8 @@ from aiofs.localio.lately import Lately
 from aiofs.localio.opening import READ_MODES, Request
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from aiofs.localio.linux import How
     from aiofs.localio.turns import Turn
 
@@ -44,17 +46,17 @@ def open_cached(request: Request, turn: Turn) -> Fresh | None:
     return Fresh(found, request, path, turn)
 
 
-def open_below(folder: str, path: str) -> tuple[int, Device] | None:
-    """Open the regular file `path` for reading, on the loop, by a way that does not leave `folder`.
+def open_below(folder: str, parts: Sequence[str]) -> tuple[int, Device] | None:
+    """Open a regular file for reading, on the loop. The way through each part leads below the one before.
 
     Return the descriptor and its device; None where only a thread can do it, or tell why it cannot be done.
     """
     opener = _opener.get()
-    found = None if opener is None else opener.open_below(folder, path)
+    found = None if opener is None else opener.open_below(folder, parts)
     if found is None:
         return None
     descriptor, device, _ = found
-    sys.audit("open", os.path.join(folder, path), "r", READ)
+    sys.audit("open", os.path.join(folder, *parts), "r", READ)
     return descriptor, device
 
 
@@ -92,13 +94,18 @@ class CachedOpener:
             self._slow.remember(path, found=True)
         return found
 
-    def open_below(self, folder: str, path: str) -> Found | None:
-        """Open `path` for reading, by a way that stays in `folder`; None where that cannot be done at once."""
+    def open_below(self, folder: str, parts: Sequence[str]) -> Found | None:
+        """Open what `parts` lead to for reading, each below the one before; None where that cannot be done at once."""
         base = self._system.open(self._here, _spelled(folder), self._place)
+        for part in parts[:-1]:
+            if base < 0:
+                break
+            above, base = base, self._system.open(base, _spelled(part), self._place_below)
+            _close_place(above)
         if base < 0:
             return None
         try:
-            return self._open_at(base, _spelled(path), self._place_below)
+            return self._open_at(base, _spelled(parts[-1]), self._place_below)
         finally:
             _close_place(base)
 

@@ -258,11 +258,12 @@ def test_whatever_a_journal_holds_nothing_outside_is_touched(
     check()
 
 
-def with_paths(path: str) -> Forgery:
+def with_paths(path: str, *, instead_of: str = "old") -> Forgery:
     """Return what has all lines say `path` for one of the paths."""
 
     def change(records: list[dict[str, Any]]) -> list[bytes]:
-        return [body.replace(b'"old"', json.dumps(path).encode()) for body in bodies(records)]
+        old, new = (json.dumps(name).encode() for name in (instead_of, path))
+        return [body.replace(old, new) for body in bodies(records)]
 
     return change
 
@@ -272,6 +273,17 @@ def with_paths(path: str) -> Forgery:
 @pytest.mark.parametrize("path", LEADS_OUT)
 async def test_no_path_leads_out(path: str, kind: str, decided: bool, tmp_path: Path) -> None:
     await survive(list(houses(tmp_path))[KINDS.index(kind)], with_paths(path), decided=decided)
+
+
+@pytest.mark.may_block
+@pytest.mark.parametrize("path", ["folder/new", "file"])
+async def test_no_link_leads_out(path: str, tmp_path: Path) -> None:
+    """Who can forge a journal in a folder can make links in it, too."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "folder").symlink_to("../b")
+    (tmp_path / "a" / "file").symlink_to("../b/new")
+    house = House(OSDriver(tmp_path, durable=False), plain=True)
+    await survive(house, with_paths(path, instead_of="made/new"), decided=True)
 
 
 async def test_a_file_beside_the_journal_is_the_transactions_own() -> None:

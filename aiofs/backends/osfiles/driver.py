@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import os
 import stat
 import sys
@@ -74,7 +75,8 @@ class OSDriver(Driver):
 
     async def read(self, path: str, start: int = 0, stop: int | None = None, *, match: str | None = None) -> ReadStream:
         """Open the file for reading and read its first bytes: at once where memory has them, else in one hop."""
-        found = open_below(self._root.known, path) if self._root.known else None
+        root = self._root
+        found = open_below(root.known, root.parts_of(path)) if root.known else None
         if found is None:
             return await made(OSStream.abandon, self._open, path, start, stop, match)
         turn = turn_of(asyncio.get_running_loop())
@@ -192,6 +194,14 @@ class OSDriver(Driver):
     async def sweep(self, leftover: Leftover) -> bool:
         """Remove one that nobody holds."""
         return await hop(sweeping.sweep, self._root, leftover.token)
+
+    def narrowed(self, depth: int) -> Driver:
+        """Return this driver with no link leading out of the folder that the first `depth` segments of a name are."""
+        if not depth:
+            return self
+        driver = copy.copy(self)
+        driver._root = self._root.narrowed(depth)  # noqa: SLF001 -- of the same class
+        return driver
 
     def __str__(self) -> str:
         return f"files below {self._root.given}"

@@ -6,7 +6,9 @@ link; links are read and walked here, below the root. Elsewhere the real path is
 
 from __future__ import annotations
 
+import copy
 import errno
+import itertools
 import os
 import stat
 from collections import deque
@@ -98,19 +100,42 @@ class Place:
 
 
 class Root:
-    """A folder that bounds all names."""
+    """A folder that bounds all names, and folders in it that bound them more narrowly.
+
+    The way to such a folder may lead through links within what bounds it; from there on none leads out of it.
+    """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.given: str = os.fsdecode(path) or os.curdir
-        self.known = os.path.normpath(self.given) if os.path.isabs(self.given) else None
+        self._known = [os.path.normpath(self.given)] if os.path.isabs(self.given) else []  # shared with narrower ones
+        self.bounds: tuple[int, ...] = ()
+        """After how many segments of each name such a folder is reached, the widest first."""
+
+    @property
+    def known(self) -> str | None:
         """The whole path, once it is known: asking for the working folder is a call into the system."""
+        return self._known[0] if self._known else None
 
     @property
     def path(self) -> str:
         """The whole path, fixed at the first use."""
-        if self.known is None:
-            self.known = os.path.abspath(self.given)
-        return self.known
+        if not self._known:
+            self._known.append(os.path.abspath(self.given))
+        return self._known[0]
+
+    def narrowed(self, depth: int) -> Root:
+        """Return this root for names whose first `depth` segments are a folder that bounds them."""
+        root = copy.copy(self)
+        root.bounds = (*self.bounds, depth)
+        return root
+
+    def parts_of(self, path: str) -> list[str]:
+        """Return the name in parts: the folders that bound it, each below the one before, and the rest."""
+        if not self.bounds:
+            return [path]
+        segments = path.split("/")
+        cuts = [0, *(depth for depth in self.bounds if depth < len(segments)), len(segments)]
+        return ["/".join(segments[start:stop]) for start, stop in itertools.pairwise(cuts)]
 
     @contextmanager
     def place(self, path: str, *, create: bool = False, follow: bool = True) -> Iterator[Place]:
@@ -187,12 +212,14 @@ class Root:
             raise RootIsAFile.of(path, f"the root {self.path!r} is no folder") from error
 
     def _find_by_path(self, path: str, *, create: bool) -> Place:
-        whole = os.path.join(self.path, *path.split("/"))
+        whole, folder = self.path, ""
+        for part in self.parts_of(path):
+            bound = os.path.realpath(whole)
+            whole = os.path.join(whole, *part.split("/"))
+            if os.path.commonpath([bound, os.path.realpath(whole)]) != bound:
+                raise _led_out(path, folder)
+            folder = part
         parent = os.path.dirname(whole)
-        root = os.path.realpath(self.path)
-        real = os.path.realpath(whole)
-        if os.path.commonpath([root, real]) != root:
-            raise AccessDenied.of(path, "a link leads out of the root")
         made: list[str] = []
         if create:
             missing = path.rpartition("/")[0]
@@ -208,7 +235,8 @@ class Root:
 class _Walk:
     """One walk from the root to a leaf, with the folder that it is in open.
 
-    For a `..` in a link it begins again at the root: what is above the folder now may not be what it came through.
+    For a `..` in a link it begins again at the folder that bounds it: what is above the folder where it is now may not
+    be what it came through.
     """
 
     def __init__(self, root: Root, path: str, *, create: bool, follow: bool) -> None:
@@ -216,9 +244,12 @@ class _Walk:
         self._path = path
         self._create = create
         self._follow = follow
-        self._todo = deque(path.split("/"))
+        self._todo = _steps(root, path)
         self._here = -1
-        self._names: list[str] = []
+        self._bound = -1  # the folder that no link leads out of, where that is not the root
+        self._called = [root.path]  # how absolute links may call it
+        self._above: list[str] = []  # the names of the folders down to it
+        self._names: list[str] = []  # and from there to where the walk is
         self._made: list[str] = []
         self._links = 0
 
@@ -230,7 +261,10 @@ class _Walk:
         except BaseException:
             close_folder(self._here)
             raise
-        return Place(self._path, self._here, leaf, self._made, tuple(self._names))
+        finally:
+            if self._bound != -1:
+                close_folder(self._bound)
+        return Place(self._path, self._here, leaf, self._made, (*self._above, *self._names))
 
     def _enter_root(self) -> int:
         try:
@@ -242,9 +276,11 @@ class _Walk:
     def _to_leaf(self) -> str:
         while self._todo:
             segment = self._todo.popleft()
-            if segment in {"", "."}:
+            if isinstance(segment, int):
+                self._stay_below(segment)
+            elif segment in {"", "."}:
                 continue
-            if segment == "..":
+            elif segment == "..":
                 self._leave()
             elif self._todo:
                 self._enter(segment)
@@ -252,15 +288,28 @@ class _Walk:
                 return segment
         return "."
 
+    def _stay_below(self, depth: int) -> None:
+        """Have no link lead out of the folder where the walk is, which is that of the first `depth` segments."""
+        bound, self._bound = self._bound, os.dup(self._here)
+        if bound != -1:
+            close_folder(bound)
+        self._above += self._names
+        self._names.clear()
+        given = self._path.split("/")[:depth]
+        self._called = [os.path.join(self._root.path, *names) for names in (given, self._above)]
+
     def _leave(self) -> None:
         if not self._names:
-            raise AccessDenied.of(self._path, "a link leads out of the root")
+            raise self._led_out()
         self._begin_again(self._names[:-1])
 
+    def _led_out(self) -> AccessDenied:
+        return _led_out(self._path, "" if self._bound == -1 else "/".join(self._above))
+
     def _begin_again(self, names: list[str]) -> None:
-        """Be at the root, and go through these folders before what is left to walk."""
-        root = self._enter_root()
-        here, self._here = self._here, root
+        """Be at the folder that bounds the walk, and go through these folders before what is left to walk."""
+        top = self._enter_root() if self._bound == -1 else os.dup(self._bound)
+        here, self._here = self._here, top
         close_folder(here)
         self._todo.extendleft(reversed(names))
         self._names.clear()
@@ -287,7 +336,7 @@ class _Walk:
     def _make(self, segment: str) -> None:
         with suppress(FileExistsError):
             os.mkdir(segment, dir_fd=self._here)
-            self._made.append("/".join([*self._names, segment]))
+            self._made.append("/".join([*self._above, *self._names, segment]))
             if segment.startswith(RESERVED):
                 self._share(segment)
 
@@ -313,13 +362,32 @@ class _Walk:
         if self._links > _MOST_LINKS:
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), self._path)
         if os.path.isabs(target):
-            below = os.path.relpath(target, self._root.path)
-            if below.split(os.sep)[0] == os.pardir:
-                raise AccessDenied.of(self._path, "a link leads out of the root")
+            target = self._below(target)
             self._begin_again([])
-            target = below
         self._todo.extendleft(reversed(target.split("/")))
         return True
+
+    def _below(self, target: str) -> str:
+        """Return what an absolute path is below the folder that bounds the walk."""
+        for called in self._called:
+            below = os.path.relpath(target, called)
+            if below.split(os.sep)[0] != os.pardir:
+                return below
+        raise self._led_out()
+
+
+def _steps(root: Root, path: str) -> deque[str | int]:
+    """Return the segments of a name, and behind a folder that bounds it how many there were."""
+    first, *more = root.parts_of(path)
+    steps: deque[str | int] = deque(first.split("/"))
+    for depth, part in zip(root.bounds, more, strict=False):
+        steps.append(depth)
+        steps.extend(part.split("/"))
+    return steps
+
+
+def _led_out(path: str, folder: str) -> AccessDenied:
+    return AccessDenied.of(path, f"a link leads out of the {f'folder {folder!r}' if folder else 'root'}")
 
 
 def _remove_upwards(place: Place, most: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -236,27 +237,38 @@ async def _links_are_no_way_out(store: Harness, root: Path) -> None:
         (root / "link").symlink_to(outside, target_is_directory=True)
         (root / "file link").symlink_to(outside / "secret")
         (root / "new link").symlink_to(outside / "new")
+        (root / "secret").write_bytes(b"secret")
+        (root / "inside").mkdir(exist_ok=True)
+        (root / "inside" / "link").symlink_to("..")
+        (root / "inside" / "file link").symlink_to("../secret")
+        (root / "inside" / "new link").symlink_to("../new")
 
-    def outside_now() -> dict[str, bytes]:
+    def outside_now() -> dict[Path, bytes]:
         outside = root.parent / f"{root.name} outside"
-        return {path.name: path.read_bytes() for path in outside.iterdir()}
+        beside = [path for path in root.iterdir() if not path.is_symlink() and path.is_file()]
+        return {path: path.read_bytes() for path in [*outside.iterdir(), *beside]}
 
     await asyncio.to_thread(plant)
-    for name in ("link/secret", "file link", "link/new", "new link"):
-        with pytest.raises(OSError):  # noqa: PT011 -- which, depends on what the link is
-            await store.fs.read_bytes(name)
-        with pytest.raises(OSError):  # noqa: PT011 -- the same
-            async with store.fs.open(name, "r+") as file:
-                await file.write(b"changed")
-        for mode in ("w", "x", "a"):
-            try:
-                async with store.fs.open(name, mode) as file:
-                    await file.write(b"changed")
-            except OSError:
-                continue
+    before = await asyncio.to_thread(outside_now)
+    for fs in (store.fs, store.fs.at("inside")):
+        for name in ("link/secret", "file link", "link/new", "new link"):
+            await _leads_nowhere(fs, name)
+        assert not [name async for name in fs.ls() if name.startswith("link/")]
+    assert await asyncio.to_thread(outside_now) == before
+
+
+async def _leads_nowhere(fs: FileSystem, name: str) -> None:
+    """Do all there is to do with a name that is a link: it is refused, or done to the link itself."""
+    with pytest.raises(OSError):  # noqa: PT011 -- which, depends on what the link is
+        await fs.read_bytes(name)
+    with pytest.raises(OSError):  # noqa: PT011 -- the same
+        async with fs.open(name, "r+") as file:
+            await file.write(b"changed")
+    for mode in ("w", "x", "a"):
         try:
-            await store.fs.rm(name)
+            async with fs.open(name, mode) as file:
+                await file.write(b"changed")
         except OSError:
             continue
-    assert await asyncio.to_thread(outside_now) == {"secret": b"secret"}
-    assert not [name async for name in store.fs.ls() if name.startswith("link/")]
+    with suppress(OSError):
+        await fs.rm(name)

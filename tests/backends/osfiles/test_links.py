@@ -81,16 +81,91 @@ async def test_outside_of_transactions(root: Path) -> None:
     assert await fs.read_bytes("target") == b"precious"
 
 
+def tenants(tmp_path: Path) -> Path:
+    """Return a root with the folders of two tenants, of which one made links to what the other has."""
+    root = tmp_path / "root"
+    for name in ("mine", "other"):
+        (root / name / "deep").mkdir(parents=True)
+        (root / name / "file").write_bytes(name.encode())
+        (root / name / "deep" / "file").write_bytes(name.encode())
+    mine = root / "mine"
+    (mine / "relative").symlink_to("../other/file")
+    (mine / "whole").symlink_to(root / "other" / "file")
+    (mine / "twice").symlink_to("relative")
+    (mine / "new").symlink_to("../other/new")
+    (mine / "folder").symlink_to("../other")
+    (mine / "back").symlink_to("../other/../mine/file")
+    (mine / "deep" / "folder").symlink_to("../../other")
+    (mine / "within").symlink_to("deep/../deep/file")
+    (mine / "anywhere").symlink_to(mine / "deep" / "file")
+    return root
+
+
+OUT = ["relative", "whole", "twice", "new", "folder/file", "folder/new", "deep/folder/file", "back"]
+FOLDERS: dict[str, Callable[[Path], FileSystem]] = {
+    "at": lambda root: aiofs.OSFileSystem(root).at("mine"),
+    "at below at": lambda root: aiofs.OSFileSystem(root.parent).at(f"{root.name}").at("mine"),
+    "at over at": lambda root: aiofs.OSFileSystem(root.parent).at(f"{root.name}/mine"),
+    "a layer between": lambda root: aiofs.OSFileSystem(root).over(Percent(), Log()).at("mine").over(Log()),
+    "locks elsewhere": lambda root: aiofs.OSFileSystem(root, locks=aiofs.MemoryFileSystem()).at("mine"),
+    "a root of its own": lambda root: aiofs.OSFileSystem(root / "mine"),
+}
+
+
 @pytest.mark.may_block
-async def test_at_is_a_folder_by_name(tmp_path: Path) -> None:
-    """A link within the root is followed out of `at`, and not out of a root of its own."""
-    fs = aiofs.OSFileSystem(tmp_path)
-    await fs.write_bytes("other/file", b"theirs")
-    await fs.write_bytes("mine/file", b"mine")
-    (tmp_path / "mine" / "link").symlink_to("../other/file")
-    assert await fs.at("mine").read_bytes("link") == b"theirs"
-    alone = aiofs.OSFileSystem(tmp_path / "mine")
-    for use in (alone.read_bytes("link"), alone.write_bytes("link", b"mine")):
-        with pytest.raises(aiofs.AccessDenied, match="out of the root"):
+@pytest.mark.parametrize("folder", FOLDERS)
+async def test_no_link_leads_out_of_a_folder_taken_for_itself(tmp_path: Path, folder: str) -> None:
+    """Links that a tenant made within a folder lead others only to what is in it."""
+    root = tenants(tmp_path)
+    fs = FOLDERS[folder](root)
+    for name in OUT:
+        for use in (fs.read_bytes(name), fs.write_bytes(name, b"changed"), fs.copy("file", name), fs.stat(name)):
+            with pytest.raises(aiofs.AccessDenied, match="a link leads out of the") as caught:
+                await use
+            assert caught.value.filename == name
+        with pytest.raises(aiofs.AccessDenied):
+            async with aiofs.transaction(fs) as unit:
+                await unit.write_bytes(name, b"changed")
+    for name in ("within", "anywhere"):
+        await fs.write_bytes(name, name.encode())
+        assert await fs.read_bytes("deep/file") == await fs.read_bytes(name) == name.encode()
+    assert await fs.ls() == ["anywhere", "deep/file", "file", "within"]
+    assert {path.read_bytes() for path in (root / "other").rglob("file")} == {b"other"}
+    assert sorted(os.listdir(root / "other")) == ["deep", "file"]
+
+
+@pytest.mark.may_block
+async def test_the_folder_itself_may_be_a_link(tmp_path: Path) -> None:
+    """The way to the folder is bounded by the root, and all from there on by the folder that it leads to."""
+    root = tenants(tmp_path)
+    whole = aiofs.OSFileSystem(root)
+    (root / "current").symlink_to("mine")
+    (root / "outside").symlink_to(tmp_path)
+    fs = whole.at("current")
+    (root / "mine" / "called so").symlink_to(root / "current" / "file")
+    for name in ("file", "called so", "anywhere"):
+        assert await fs.read_bytes(name) == b"mine"
+    for use in (fs.read_bytes("folder/file"), whole.at("outside").read_bytes("root/mine/file")):
+        with pytest.raises(aiofs.AccessDenied, match="a link leads out of the"):
             await use
-    assert await fs.read_bytes("other/file") == b"theirs"
+    (root / "mine" / "inner").symlink_to("../other")
+    with pytest.raises(aiofs.AccessDenied, match="a link leads out of the folder 'mine'"):
+        await fs.at("inner").write_bytes("file", b"changed")
+    assert await whole.at("mine/inner").read_bytes("file") == b"other"  # nobody bounded `mine`
+
+
+@pytest.mark.may_block
+async def test_a_folder_taken_for_itself_shares_names_and_locks(tmp_path: Path) -> None:
+    whole = aiofs.OSFileSystem(tmp_path)
+    fs = whole.at("new/er")
+    assert str(fs.driver) == f"Prefix('new/er/', {whole.driver})"
+    async with fs.open("file", "w") as file:
+        await file.write(b"bytes")
+        with pytest.raises(BlockingIOError):
+            await whole.write_bytes("new/er/file", b"")
+    assert await whole.ls() == ["new/er/file"]
+    async with whole.open("new/er/file", "a"):
+        with pytest.raises(BlockingIOError):
+            await fs.rm("file")
+    await fs.rm("file")
+    assert os.listdir(tmp_path) == []
