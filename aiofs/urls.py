@@ -154,7 +154,7 @@ def _settings(parts: SplitResult, scheme: Scheme) -> dict[str, Any]:
         try:
             settings[name] = read(value)
         except ValueError as error:
-            if read in {connect, _locks}:  # whose words need no more, and whose value may have a password
+            if read in {connect, _keeper, _locks}:  # whose words need no more, and whose value may have a password
                 raise
             raise ValueError(f"{parts.scheme} URL has {name}={value}: {error}") from None
     return settings
@@ -178,8 +178,19 @@ def _pairs(value: str) -> dict[str, str]:
     return {name: meaning for name, _, meaning in pairs}
 
 
+def _keeper(value: str) -> FileSystem:
+    """Return the file system that is to keep locks for others: it must be one that others can see."""
+    keeper = connect(value)
+    if keeper.driver.capabilities.locks == "process":
+        raise ValueError(
+            f"locks={urlsplit(value).scheme}://… keeps locks within this process, so no other is kept out: give a "
+            "store whose locks all see (redis:// or file://, say)"
+        )
+    return keeper
+
+
 def _locks(value: str) -> FileSystem | str:
-    return value if value == "host" else connect(value)
+    return value if value == "host" else _keeper(value)
 
 
 def _file(parts: SplitResult, settings: dict[str, Any]) -> FileSystem:
@@ -283,7 +294,7 @@ _S3_SETTINGS: dict[str, Reading] = {
     **dict.fromkeys(("lease", "timeout"), float),
     **dict.fromkeys(("part_size", "parallel", "page_size", "attempts"), int),
     **dict.fromkeys(("anonymous", "requester_pays", "direct"), _flag),
-    "locks": connect,
+    "locks": _keeper,
 }
 _AZURE_SETTINGS: dict[str, Reading] = {
     **dict.fromkeys(("anonymous", "identity"), _flag),

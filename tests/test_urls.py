@@ -42,6 +42,9 @@ async def test_each_memory_url_is_a_store_of_its_own() -> None:
         ("redis://host/0?protocol=9", "the URL of a Redis: protocol"),
         ("redis://host/0?ttl=inf", "ttl inf: Redis counts it"),
         ("fastdfs://host?index=memory://&connections=0", "connections 0: it must be a whole number"),
+        ("file:///tmp?locks=memory://", "locks=memory://… keeps locks within this process"),
+        ("s3://bucket?locks=memory://", "locks=memory://… keeps locks within this process"),
+        ("file:///tmp?locks=s3://bucket?locking=commit", "locks=s3://… keeps locks within this process"),
         ("file:///tmp?fast=yes", "unknown parameter 'fast'; known: durable"),
         ("file:///tmp?durable=perhaps", "file URL has durable=perhaps: neither true nor false"),
         ("s3://bucket?lease=long", "s3 URL has lease=long: could not convert"),
@@ -210,7 +213,7 @@ async def test_settings_of_an_s3_url_arrive() -> None:
         "&locking=lease&checksum=sha1&profile=p&role_arn=arn:aws:iam::1:role/r&role_session_name=n&external_id=e"
         "&encryption=aws:kms&kms_key=k&content_type=text/plain&storage_class=GLACIER_IR&lease=5&timeout=6"
         "&part_size=6000000&parallel=2&page_size=7&attempts=3&requester_pays=true&direct=no&anonymous=false"
-        "&locks=memory://"
+        "&locks=file:///tmp/locks"
     )
     async with aiofs.connect(url) as fs:
         settings = fs.driver._store.settings  # type: ignore[attr-defined]
