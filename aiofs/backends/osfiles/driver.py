@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, TypeVarTuple
 
 from aiofs.backends.osfiles import snapshots, sweeping
 from aiofs.backends.osfiles.errors import told_of
-from aiofs.backends.osfiles.facts import check_match, entry_of, parents_of, version_of
+from aiofs.backends.osfiles.facts import check_match, entry_of, not_regular, parents_of, version_of
 from aiofs.backends.osfiles.listing import walk
 from aiofs.backends.osfiles.root import Root
 from aiofs.backends.osfiles.staging import Stage, refuse_locked
@@ -271,8 +271,8 @@ class OSDriver(Driver):
                 status = place.status()
                 if status is None:
                     raise NotFound.of(path)
-                if stat.S_ISDIR(status.st_mode):
-                    raise IsAFolder.of(path)
+                if not stat.S_ISLNK(status.st_mode):
+                    _check_regular(path, status)
                 check_match(place, match)
         except NotFound:
             if missing_ok:
@@ -389,7 +389,7 @@ def _page(entries: Iterator[T]) -> list[T]:
 
 def _check_regular(path: str, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
-        raise IsAFolder.of(path, None if stat.S_ISDIR(status.st_mode) else "this is not a regular file")
+        raise IsAFolder.of(path, not_regular(status))
 
 
 @contextmanager

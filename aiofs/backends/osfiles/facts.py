@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,24 @@ def version_of(status: os.stat_result) -> str:
 def entry_of(path: str, status: os.stat_result) -> Entry:
     """Describe the file with this status."""
     return Entry(path, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC), version_of(status))
+
+
+def kind_in_words(status: os.stat_result) -> str:
+    """Return what there is."""
+    kinds = {
+        stat.S_IFREG: "regular file",
+        stat.S_IFDIR: "folder",
+        stat.S_IFLNK: "symbolic link",
+        stat.S_IFIFO: "FIFO",
+        stat.S_IFSOCK: "socket",
+    }
+    return kinds.get(stat.S_IFMT(status.st_mode), "device")
+
+
+def not_regular(status: os.stat_result) -> str:
+    """Return why there is no file to read, replace, move or remove: a listing does not show it either."""
+    what = kind_in_words(status)
+    return "this is a folder" if what == "folder" else f"this is a {what}, and not a regular file"
 
 
 def check_match(place: Place, match: str | None) -> None:

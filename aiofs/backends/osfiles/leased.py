@@ -101,7 +101,7 @@ class LeasedDriver(OSDriver):
     async def leftovers(self, prefix: str = "") -> AsyncGenerator[Leftover]:
         """Yield staging files and before-images, whose names do not tell for which file they are."""
         async for leftover in super().leftovers(prefix):
-            if (name := _lock_beside(leftover.path)) is None:
+            if leftover.stays or (name := _lock_beside(leftover.path)) is None:
                 yield leftover
             else:
                 yield replace(leftover, live=not await self._is_free(name), holder=None)

@@ -71,10 +71,16 @@ def check_token(token: Mapping[str, Any]) -> None:
         raise unknown_format(str(token.get("path")), "a prepared write", number)
 
 
+def format_of(target: str) -> str | None:
+    """Return the number of the format that a link at one of our names says by where it leads."""
+    said = _LINK.fullmatch(target)
+    return None if said is None else said[1]
+
+
 def check_link(path: str, target: str) -> None:
     """Raise `Unsupported` if a link at one of our names says that a later version locks the file."""
-    if said := _LINK.fullmatch(target):
-        raise unknown_format(path, "the lock of this file", said[1])
+    if (number := format_of(target)) is not None:
+        raise unknown_format(path, "the lock of this file", number)
 
 
 def unknown_format(path: str, what: str, number: object) -> Unsupported:

@@ -30,6 +30,8 @@ HAS_DIR_FD = {"open", "stat", "mkdir", "unlink", "rename"} <= {function.__name__
 """Asked by name: what watches for blocking calls puts functions of its own in their places."""
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _MOST_LINKS = 40
+NOWHERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
+"""It vanished, or a link leads to nothing."""
 
 
 class RootIsAFile(AiofsError, NotADirectoryError):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 from aiofs.backends.osfiles import locking
 from aiofs.backends.osfiles.attributes import give_permissions, keep_attributes, permissions_of
 from aiofs.backends.osfiles.errors import told_of
-from aiofs.backends.osfiles.facts import check_match, entry_of, parents_of, version_of
+from aiofs.backends.osfiles.facts import check_match, entry_of, not_regular, parents_of, version_of
 from aiofs.backends.osfiles.flock import holder_of, try_lock
 from aiofs.backends.osfiles.names import LEASED, PART, READY, READY_SHARED, STAGE, check_token, digest_of
 from aiofs.backends.osfiles.root import is_file
@@ -453,8 +453,7 @@ def _target(place: Place) -> os.stat_result | None:
     """
     target = place.status()
     if target is not None and not is_file(target):
-        kind = "a folder" if stat.S_ISDIR(target.st_mode) else "not a regular file"
-        raise IsAFolder.of(place.path, f"this is {kind}")
+        raise IsAFolder.of(place.path, not_regular(target))
     return target
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -10,10 +11,19 @@ from typing import TYPE_CHECKING
 from aiofs.backends.osfiles import locking
 from aiofs.backends.osfiles.attributes import owner_of
 from aiofs.backends.osfiles.errors import told_of
-from aiofs.backends.osfiles.facts import parents_of
+from aiofs.backends.osfiles.facts import kind_in_words, parents_of
 from aiofs.backends.osfiles.flock import holder_of, try_lock
 from aiofs.backends.osfiles.listing import walk
-from aiofs.backends.osfiles.names import LEASED, PART, READY_SHARED, STAGE, is_of_unknown_format, kind_of
+from aiofs.backends.osfiles.names import (
+    LEASED,
+    PART,
+    READY_SHARED,
+    STAGE,
+    format_of,
+    is_of_unknown_format,
+    kind_of,
+    unknown_format,
+)
 from aiofs.driver import Leftover
 from aiofs.errors import Locked, NotAFolder, NotFound
 
@@ -26,12 +36,19 @@ _NOWHERE = (NotFound, NotAFolder, FileNotFoundError)
 
 
 def leftovers(root: Root, prefix: str) -> Iterator[Leftover]:
-    """Yield all staging files, prepared writes and before-images in the folder that the prefix names, and below."""
-    for entry in walk(root, prefix[: prefix.rfind("/") + 1], "", one_level=False):
+    """Yield all staging files, prepared writes and before-images in the folder that the prefix names, and below.
+
+    What has the name of one and is none is yielded, too: it is in the way of those who write.
+    """
+    for entry in walk(root, prefix[: prefix.rfind("/") + 1], "", one_level=False, ours=True):
         kind = kind_of(entry.path)
-        if kind is not None:
-            live, holder = _look(root, entry.path)
-            yield Leftover(entry.path, kind, entry.modified or datetime.now(UTC), holder, live, entry.path)
+        if kind is None:
+            continue
+        if (planted := _planted(root, entry.path, kind)) is not None:
+            yield planted
+            continue
+        live, holder = _look(root, entry.path)
+        yield Leftover(entry.path, kind, entry.modified or datetime.now(UTC), holder, live, entry.path)
 
 
 def sweep(root: Root, path: str) -> bool:
@@ -69,6 +86,25 @@ def _sweep_at(root: Root, place: Place) -> bool:
     if free:
         root.prune(parents_of(place.path))
     return free
+
+
+def _planted(root: Root, path: str, kind: str) -> Leftover | None:
+    """Return what there is to say of what is no regular file: only who knows what it is for can remove it."""
+    try:
+        with told_of(path), root.place(path, follow=False) as place:
+            status = place.status()
+            if status is None or stat.S_ISREG(status.st_mode):
+                return None
+            target = os.readlink(place.leaf, dir_fd=place.fd) if stat.S_ISLNK(status.st_mode) else ""
+    except _NOWHERE:
+        return None
+    modified = datetime.fromtimestamp(status.st_mtime, UTC)
+    what = kind_in_words(status)
+    if (number := format_of(target)) is not None:
+        why = f"{unknown_format(path, 'it', number).strerror}"
+        return Leftover(path, f"lock of format {number}", modified, None, live=False, token=path, stays=why)
+    why = f"{owner_of(status)} made it, and aiofs never uses it: remove it by hand"
+    return Leftover(path, f"{what} in the place of a {kind}", modified, None, live=False, token=path, stays=why)
 
 
 def _look(root: Root, path: str) -> tuple[bool, str | None]:

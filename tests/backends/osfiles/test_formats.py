@@ -147,6 +147,9 @@ async def test_a_lock_of_a_later_version(tmp_path: Path, kind: str) -> None:
         await fs.write_bytes("file", b"new")
     assert refused.value.filename == "file"
     assert (tmp_path / "file").read_bytes() == b"old"
+    (found,) = await aiofs.fsck(fs, fix=True)
+    assert (found.kind, found.fixed) == ("lock of format 3", False)
+    assert "use the version that made it" in found.why
     assert (tmp_path / (kind + digest_of("file"))).is_symlink()
 
 

@@ -181,10 +181,19 @@ async def test_what_is_no_file(tmp_path: Path) -> None:
     assert await fs.ls() == []
     for name in ("fifo", "loop", "nowhere", "loop/below", "fifo/below"):
         assert not await fs.exists(name)
-    with pytest.raises(IsADirectoryError, match="not a regular file"):
-        await fs.read_bytes("fifo")
-    with pytest.raises(IsADirectoryError, match="not a regular file"):
-        await fs.write_bytes("fifo", b"")
+    (tmp_path / "file").write_bytes(b"bytes")
+    for use in (
+        *(fs.read_bytes("fifo"), fs.write_bytes("fifo", b""), fs.stat("fifo"), fs.rm("file", "fifo")),
+        *(fs.rm("fifo", missing_ok=True), fs.copy("fifo", "x"), fs.copy("file", "fifo")),
+        *(fs.move("fifo", "x"), fs.move("file", "fifo")),
+    ):
+        with pytest.raises(IsADirectoryError, match="this is a FIFO, and not a regular file") as refused:
+            await use
+        assert refused.value.filename == "fifo"
+    with pytest.raises(IsADirectoryError, match="this is a FIFO"):
+        async with aiofs.transaction(fs) as unit:
+            await unit.rm("fifo")
+    assert sorted(os.listdir(tmp_path)) == [".aiofs-journal", "fifo", "file", "loop", "nowhere"]
     with pytest.raises(FileNotFoundError, match=os.strerror(errno.ELOOP)):
         await fs.read_bytes("loop")
 

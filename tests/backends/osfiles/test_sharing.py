@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import aiofs
-from aiofs.backends.osfiles.names import READY, READY_SHARED, STAGE, digest_of
+from aiofs.backends.osfiles.names import BEFORE, LEASED, PART, READY, READY_SHARED, STAGE, digest_of
 from backends.osfiles.users import ALICE, BOB, as_user, folder_of, hidden, killed, needs_root
 
 if TYPE_CHECKING:
@@ -169,10 +169,34 @@ async def test_what_is_no_prepared_write_keeps_nobody_out(tmp_path: Path, what: 
     assert hidden(tmp_path / "root") == []
 
 
+@pytest.mark.parametrize("what", ["fifo", "link", "link to nothing", "folder", "socket"])
+async def test_fsck_names_what_is_planted(tmp_path: Path, what: str) -> None:
+    """It stays, whatever it is, with what to do about it: only who made it knows what it is for."""
+    root, victim = tmp_path / "root", tmp_path / "root" / "victim"
+    (root / "a").mkdir(parents=True)
+    victim.write_bytes(b"victim")
+    names = [root / "a" / (kind + digest_of("file")) for kind in (STAGE, PART, READY, READY_SHARED, LEASED, BEFORE)]
+    for name in names:
+        _plant(name, what, root / ("missing" if what == "link to nothing" else "victim"))
+    words = {"fifo": "FIFO", "link": "symbolic link", "link to nothing": "symbolic link"}.get(what, what)
+    for locks in (None, aiofs.MemoryFileSystem()):
+        found = await aiofs.fsck(aiofs.OSFileSystem(root, locks=locks), fix=True)
+        assert sorted(finding.path for finding in found) == sorted(f"a/{name.name}" for name in names)
+        for finding in found:
+            assert not finding.live
+            assert not finding.fixed
+            assert finding.kind.startswith(f"{words} in the place of a ")
+            assert "remove it by hand" in finding.why
+    assert all(os.path.lexists(name) for name in names)
+    assert victim.read_bytes() == b"victim"
+
+
 def _plant(name: Path, what: str, victim: Path) -> None:
-    if what == "fifo":
+    if what == "socket":
+        os.mknod(name, stat.S_IFSOCK | 0o600)
+    elif what == "fifo":
         os.mkfifo(name)
-    elif what == "link":
+    elif what.startswith("link"):
         name.symlink_to(victim)
     elif what == "folder":
         name.mkdir()
