@@ -28,6 +28,8 @@ ABSENT = ""
 """As `match`: there must be no file of this name."""
 
 Power = TypeVar("Power")
+Level = tuple[str, list[str], list[str]]
+"""A folder, and the names of the folders and of the files in it."""
 Part = bytes | bytearray | memoryview
 """Bytes handed over for good: whoever receives a part may keep it, and nobody changes it any more."""
 
@@ -339,6 +341,20 @@ class ChecksRemoval(Protocol):
         """Raise `AccessDenied`, naming the permission, if the file may not be removed; harmless if there is none.
 
         :raises Unsupported: if this is something that only `delete` removes, like a link.
+        """
+        ...
+
+
+@amounts_to("list")
+@runtime_checkable
+class Walks(Protocol):
+    """The store has folders, and walking them takes less than listing each of them."""
+
+    def walk(self, folder: str = "") -> AsyncGenerator[Level]:
+        """Yield `(folder, folders in it, files in it)` from `folder` downwards, the package's own left out.
+
+        Only folders are told of that have a file below them. Of the folders in one, those are entered that are still in
+        the list when the next is asked for.
         """
         ...
 

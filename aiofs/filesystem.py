@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
 from aiofs.calls import Call, Calls
 from aiofs.copying import copy_file, move_file
-from aiofs.driver import Layer, Presigns
+from aiofs.driver import Layer, Presigns, Walks
 from aiofs.errors import Unsupported, place, placed
 from aiofs.handles import Dependents
 from aiofs.listing import Listing, Selection
@@ -211,6 +211,11 @@ class FileSystem(FileLikeSystem):
 
     async def walk(self, path: str = "") -> AsyncIterator[tuple[str, list[str], list[str]]]:
         """Yield `(folder, folders in it, files in it)` from `path` downwards, as `os.walk` does."""
+        walks = self._driver.offers(Walks)
+        if walks is not None:
+            async for level in self._walked(walks, check_folder(path)):
+                yield level
+            return
         todo = [check_folder(path)]
         while todo:
             folder = todo.pop()
@@ -447,6 +452,16 @@ class FileSystem(FileLikeSystem):
         wanted = None if glob is None else Pattern(glob)
         folder = under(check_folder(path))
         return Selection(folder, check_prefix(prefix), check_prefix(after), wanted, not recursive)
+
+    async def _walked(self, walks: Walks, top: str) -> AsyncIterator[tuple[str, list[str], list[str]]]:
+        self._check_open()
+        with placed(top), Call(self._calls) as call:
+            async with aclosing(walks.walk(top)) as levels:
+                async for level in levels:
+                    call.pause()
+                    yield level
+                    self._check_open()
+                    call.go_on()
 
     async def _selected(self, selection: Selection) -> AsyncIterator[Entry]:
         self._check_open()

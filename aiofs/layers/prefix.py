@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import aclosing
+from typing import TYPE_CHECKING, ClassVar
 
+from aiofs.driver import Walks
+from aiofs.layers.forward import power_of
 from aiofs.layers.mapped import Mapped
 from aiofs.paths import check_inside, check_path, check_prefix
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
     from typing import Self
 
-    from aiofs.driver import Driver
+    from aiofs.driver import Driver, Level, Power
 
 
 class Prefix(Mapped):
@@ -18,6 +22,8 @@ class Prefix(Mapped):
 
     :raises ValueError: if no name could begin so.
     """
+
+    powers: ClassVar[tuple[type, ...]] = (*Mapped.powers, Walks)
 
     def __init__(self, prefix: str) -> None:
         if check_prefix(prefix):
@@ -43,6 +49,20 @@ class Prefix(Mapped):
         """Leave the prefix out; what then is no name is no file of this layer's."""
         rest = path.removeprefix(self._prefix)
         return rest if path.startswith(self._prefix) and rest and not rest.startswith("/") else None
+
+    async def walk(self, folder: str = "") -> AsyncGenerator[Level]:
+        """Walk from the folder of the prefix downwards."""
+        cut = len(self._prefix)
+        with self.named():
+            async with aclosing(power_of(self.base, Walks).walk((self._prefix + folder).removesuffix("/"))) as levels:
+                async for theirs, folders, files in levels:
+                    yield theirs[cut:], folders, files
+
+    def offers(self, power: type[Power]) -> Power | None:
+        """Return what exercises a power of the base's; one walks folders, not what only begins so."""
+        if power is Walks and not f"/{self._prefix}".endswith("/"):
+            return None
+        return super().offers(power)
 
     def __str__(self) -> str:
         over = f", {self.base}" if hasattr(self, "base") else ""

@@ -22,6 +22,7 @@ from aiofs.driver import (
     Presigns,
     ReadsReplicas,
     Sweeps,
+    Walks,
     WriteSession,
     amounts_to,
     powers,
@@ -88,6 +89,7 @@ ALL = {
     KeepsHistory,
     ReadsReplicas,
     Sweeps,
+    Walks,
     Removes,
     Snapshots,
     Appends,
@@ -98,19 +100,21 @@ ALL = {
 OFFERED: list[tuple[Layer, set[type]]] = [
     (Layer(), ALL),
     (Prefix("folder/"), ALL),
-    (Percent(), ALL),
-    (HashPrefix(), ALL),
+    (Prefix("begins so"), ALL - {Walks}),
+    # Their names sort otherwise than the store's, or are in many of its folders.
+    (Percent(), ALL - {Walks}),
+    (HashPrefix(), ALL - {Walks}),
     # What the store signs for, or adds to a journal, would not be encoded, and a replica's bytes not decoded.
-    (Gzip(), ALL - {Presigns, ReadsReplicas, Appends, Notes}),
-    (Base64(), ALL - {Presigns, ReadsReplicas, Appends, Notes}),
-    # They hear of what is read.
-    (Notify(ignore), ALL - {ReadsReplicas}),
-    (Log(), ALL - {ReadsReplicas}),
-    (Matching("[a-z]+"), ALL),
+    (Gzip(), ALL - {Presigns, ReadsReplicas, Walks, Appends, Notes}),
+    (Base64(), ALL - {Presigns, ReadsReplicas, Walks, Appends, Notes}),
+    # They hear of what is read and listed.
+    (Notify(ignore), ALL - {ReadsReplicas, Walks}),
+    (Log(), ALL - {ReadsReplicas, Walks}),
+    (Matching("[a-z]+"), ALL - {Walks}),
     # A copy, an upload by URL and a line of a journal are bytes that must be counted.
     (Limit(10), ALL - {Copies, Presigns, Appends, Notes}),
     # Everything that replaces a file goes through `begin`.
-    (WriteOnce(), {ChecksRemoval, ReadsReplicas, Sweeps, Removes, Parks, Likens}),
+    (WriteOnce(), {ChecksRemoval, ReadsReplicas, Sweeps, Walks, Removes, Parks, Likens}),
     (ReadOnly(), {Presigns, KeepsHistory, ReadsReplicas, Parks, Likens}),
     (WriteOnly(), {Presigns, KeepsHistory, Appends, Parks, Likens}),
     (Allow("read", "write"), ALL - {ChecksRemoval, Moves, Sweeps, Removes, Notes}),

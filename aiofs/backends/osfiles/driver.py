@@ -21,6 +21,7 @@ from aiofs.backends.osfiles.listing import walk
 from aiofs.backends.osfiles.root import Root
 from aiofs.backends.osfiles.staging import Stage, refuse_locked
 from aiofs.backends.osfiles.streams import OSRemoval, OSSession, OSStream, copy_bytes
+from aiofs.backends.osfiles.walking import tree
 from aiofs.driver import Capabilities, Driver, Entry, Lease, Leftover, ReadStream, WriteSession
 from aiofs.errors import Conflict, IsAFolder, NotAFolder, NotFound, Unsupported
 from aiofs.localio import device_of, network_of, open_below, pread_now, turn_of
@@ -31,6 +32,8 @@ from aiofs.tokens import Token
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+
+    from aiofs.driver import Level
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -134,6 +137,15 @@ class OSDriver(Driver):
                     yield entry
         finally:
             await hop(entries.close)
+
+    async def walk(self, folder: str = "") -> AsyncGenerator[Level]:
+        """Yield each folder from the top down, and what is in it."""
+        levels = tree(self._root, folder)
+        try:
+            while (level := await hop(next, levels, None)) is not None:
+                yield level
+        finally:
+            await hop(levels.close)
 
     async def lock(self, path: str) -> Lease:
         """Get the right to write the path."""

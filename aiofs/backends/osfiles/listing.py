@@ -51,7 +51,7 @@ def _below(place: Position, head: str, after: str, *, one_level: bool, ours: boo
             if levels:
                 place.up()
         elif kind != "folder":
-            if path > after and (entry := _entry(place, path, kind)) is not None:
+            if path > after and (entry := described(place, path, kind)) is not None:
                 yield entry
         elif path <= after and not after.startswith(path):
             continue  # all that is below comes before `after`
@@ -86,7 +86,7 @@ def kind_of_child(child: os.DirEntry[str]) -> Kind:
     return "file" if child.is_file(follow_symlinks=False) else "other"
 
 
-def _entry(place: Position, path: str, kind: Kind) -> Entry | None:
+def described(place: Position, path: str, kind: Kind) -> Entry | None:
     """Describe a file; `None` if it vanished or is not a regular file below the root.
 
     :raises OSError: if that cannot be told: a file that is there is never left out in silence.

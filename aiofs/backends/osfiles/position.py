@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+from operator import eq
 from typing import TYPE_CHECKING
 
 from aiofs.backends.osfiles.errors import told_of
@@ -73,14 +75,9 @@ class Position:
     def down(self, name: str) -> bool:
         """Enter a folder; return whether it is one, and still there."""
         deeper = self._enter(name)
-        if deeper is None:
-            return False
-        self.names.append(name)
-        self._open.append(deeper)
-        self._marks.append(None)
-        if len(self._open) > _KEPT:
-            self._close(len(self._open) - _KEPT - 1)
-        return True
+        if deeper is not None:
+            self._add(name, deeper)
+        return deeper is not None
 
     def up(self) -> None:
         """Go back to the folder above, which is opened anew where it was closed."""
@@ -95,6 +92,14 @@ class Position:
             if isinstance(below, int):
                 close_folder(below)
 
+    def go(self, names: Sequence[str]) -> None:
+        """Go to the folder that has these names from the top down; `here` is `None` where it is gone."""
+        same = sum(1 for _ in itertools.takewhile(bool, map(eq, names, self.names)))
+        self.rise(same)
+        for name in names[same:]:
+            if not self.down(name):
+                self._add(name, None)
+
     def rise(self, depth: int) -> None:
         """Go up until there are only so many folders from the top."""
         while len(self.names) > depth:
@@ -105,8 +110,17 @@ class Position:
         for level in range(len(self._open)):
             self._close(level)
 
+    def _add(self, name: str, folder: int | str | None) -> None:
+        self.names.append(name)
+        self._open.append(folder)
+        self._marks.append(None)
+        if len(self._open) > _KEPT:
+            self._close(len(self._open) - _KEPT - 1)
+
     def _enter(self, name: str) -> int | str | None:
         here, path = self.here, under(self.path) + name
+        if here is None:
+            return None
         try:
             with told_of(path):
                 return open_folder(name, here) if isinstance(here, int) else self.root.folder(path)
