@@ -115,9 +115,9 @@ OFFERED: list[tuple[Layer, set[type]]] = [
     (Limit(10), ALL - {Copies, Presigns, Appends, Notes}),
     # Everything that replaces a file goes through `begin`.
     (WriteOnce(), {ChecksRemoval, ReadsReplicas, Sweeps, Walks, Removes, Parks, Likens}),
-    (ReadOnly(), {Presigns, KeepsHistory, ReadsReplicas, Parks, Likens}),
+    (ReadOnly(), {Presigns, KeepsHistory, ReadsReplicas, Walks, Parks, Likens}),
     (WriteOnly(), {Presigns, KeepsHistory, Appends, Parks, Likens}),
-    (Allow("read", "write"), ALL - {ChecksRemoval, Moves, Sweeps, Removes, Notes}),
+    (Allow("read", "write"), ALL - {ChecksRemoval, Moves, Sweeps, Walks, Removes, Notes}),
     (Allow("read", "list", "write", "remove"), ALL),
 ]
 

@@ -56,15 +56,48 @@ async def test_a_deep_file_moves_and_goes_with_its_folders(fs: OSFileSystem, tmp
 
 @pytest.mark.may_block
 async def test_what_it_costs_grows_with_the_depth_and_not_faster(fs: OSFileSystem) -> None:
-    async def calls(path: str) -> int:
+    async def calls(depth: int) -> int:
         faults = Faults()
-        await fs.write_bytes(path, b"")
+        names = ["a/" * level + "file" for level in (depth // 2, depth)]
+        for name in names:
+            await fs.write_bytes(name, b"")
         with faults.at_work():
-            await fs.rm(path)
+            assert len([level async for level in fs.walk("a")]) == depth
+            assert len(await fs.ls("a")) == 2
+            await fs.rm(*names)
         return len(faults.taken)
 
-    short, twice = await calls("/".join(["a"] * 300) + "/file"), await calls("/".join(["a"] * 600) + "/file")
+    short, twice = await calls(200), await calls(400)
     assert twice < 3 * short
+
+
+@pytest.mark.may_block
+async def test_walk_tells_of_folders_that_have_files(tmp_path: Path) -> None:
+    """Also where those are far below; not of empty ones, of what lies behind links, or of what is aiofs's own."""
+    fs = OSFileSystem(tmp_path)
+    for name in ("a/b/c/file", "a/x", "z/file", "a/d/e/f/file"):
+        await fs.write_bytes(name, b"")
+    for empty in ("a/b/empty/below", "empty/below/.aiofs-journal", "a/d/y"):
+        (tmp_path / empty).mkdir(parents=True)
+    (tmp_path / "empty" / "below" / ".aiofs-journal" / "log").touch()
+    (tmp_path / "a" / "folder link").symlink_to("b")
+    (tmp_path / "z" / "link").symlink_to("../a/x")
+    (tmp_path / "z" / "out").symlink_to("/etc/passwd")
+    os.mkfifo(tmp_path / "z" / "fifo")
+    below = [("a", ["b", "d"], ["x"]), ("a/b", ["c"], []), ("a/b/c", [], ["file"]), ("a/d", ["e"], [])]
+    below += [("a/d/e", ["f"], []), ("a/d/e/f", [], ["file"])]
+    assert [level async for level in fs.walk()] == [("", ["a", "z"], []), *below, ("z", [], ["file", "link"])]
+    assert [level async for level in fs.at("a").walk()] == [("", *below[0][1:])] + [
+        (folder.removeprefix("a/"), *found) for folder, *found in below[1:]
+    ]
+    assert [level async for level in fs.at("z").walk("missing")] == []
+    assert [level async for level in fs.walk("empty")] == []
+    seen = []
+    async for folder, folders, _ in fs.walk():
+        seen.append(folder)
+        if "b" in folders:
+            folders.remove("b")  # as of os.walk
+    assert seen == ["", "a", "a/d", "a/d/e", "a/d/e/f", "z"]
 
 
 async def test_a_deep_file_in_a_transaction(fs: OSFileSystem) -> None:
