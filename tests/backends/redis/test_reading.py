@@ -60,7 +60,8 @@ async def read_all(url: str) -> None:
                 assert await file.read() == LARGE[-5:]
                 await file.seek(3 * MIB + 7)
                 assert await file.read(5 * MIB) == LARGE[3 * MIB + 7 : 8 * MIB + 7]
-        assert (await fs.stat("large")).version == hashlib.sha1(LARGE).hexdigest()
+        entry, sha1 = await fs.stat("large"), hashlib.sha1(LARGE).hexdigest()
+        assert (entry.version, entry.digest) == (sha1, f"sha1:{sha1}")
         assert await fs.ls() == ["empty", "in parts", "large", "middling", "small"]
         with pytest.raises(FileNotFoundError):
             await fs.read_bytes("missing")
