@@ -16,18 +16,19 @@ from aiofs.backends.azure.names import check_name
 from aiofs.filesystem import FileSystem
 from aiofs.stores import AzureFileSystem
 from aiofs.testing import Contract, Harness
+from servers.leases import lease_for
 from servers.process import NOBODY
 
 if TYPE_CHECKING:
     from servers.azurite.server import AzureAccount
 
-LEASE = 15  # the shortest that the service grants
+SHORT = 15  # the shortest that the service grants
 WRONG = base64.b64encode(b"a key that opens nothing").decode()
 
 
-def connect(account: AzureAccount) -> AzureFileSystem:
+def connect(account: AzureAccount, lease: int) -> AzureFileSystem:
     """A file system in the account's container."""
-    return AzureFileSystem(account.container, connection_string=account.connection_string, lease=LEASE)
+    return AzureFileSystem(account.container, connection_string=account.connection_string, lease=lease)
 
 
 def cannot_hold(name: str) -> bool:
@@ -46,7 +47,9 @@ class TestAzure(Contract):
     credentials = True
 
     @pytest.fixture
-    def harness(self, azurite: AzureAccount) -> Harness:
+    def harness(self, request: pytest.FixtureRequest, azurite: AzureAccount) -> Harness:
+        lease = lease_for(request, SHORT)
+
         def put(path: str, data: bytes) -> None:
             with ContainerClient.from_connection_string(azurite.connection_string, azurite.container) as client:
                 client.upload_blob(path, data, overwrite=True)
@@ -59,13 +62,13 @@ class TestAzure(Contract):
 
         away = azurite.through(NOBODY)
         return Harness(
-            connect=partial(connect, azurite),
-            lease=LEASE,
+            connect=partial(connect, azurite, lease),
+            lease=lease,
             fenced=True,
             cannot_hold=cannot_hold,
             paged=paged,
-            unreachable=lambda: connect(away),
-            denied=lambda: connect(replace(azurite, key=WRONG)),
+            unreachable=lambda: connect(away, lease),
+            denied=lambda: connect(replace(azurite, key=WRONG), lease),
             secrets=[azurite.key, WRONG],
             meddle=meddle,
             model_examples=3,  # each operation is several requests

@@ -19,11 +19,12 @@ from aiofs.testing import Contract, Harness
 from aiofs.testing.contract.life import Life
 from aiofs.testing.contract.suite import Suite
 from conformance.test_redis import harness_of
+from servers.leases import LONG, lease_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-LEASE = 10.0  # nothing is renewed while fakeredis works
+SHORT = 10  # nothing is renewed while fakeredis works
 
 
 @pytest.mark.may_block  # fakeredis waits for the locks of its own tables, and works where it is called
@@ -32,8 +33,9 @@ class TestFakeRedis(Contract):
     server = False
 
     @pytest.fixture
-    def harness(self) -> Harness:
+    def harness(self, request: pytest.FixtureRequest) -> Harness:
         server = fakeredis.FakeServer()
+        lease = lease_for(request, SHORT)
 
         def client() -> fakeredis.FakeAsyncRedis:
             return fakeredis.FakeAsyncRedis(server=server)
@@ -45,8 +47,8 @@ class TestFakeRedis(Contract):
             return [key.decode() async for key in client().scan_iter(match=".aiofs-*")]
 
         return Harness(
-            connect=lambda: RedisFileSystem(client=client(), lease=LEASE),
-            lease=LEASE,
+            connect=lambda: RedisFileSystem(client=client(), lease=lease),
+            lease=lease,
             fenced=True,
             versions_differ=False,
             paged=lambda size: FileSystem(RedisDriver(client=client(), page=size)),
@@ -66,7 +68,7 @@ class TestFakeRedisServer(Life, Suite):
 
     @pytest.fixture
     def harness(self, fakeredis_url: str) -> Harness:
-        harness = harness_of(fakeredis_url)
+        harness = harness_of(fakeredis_url, LONG)
         harness.model_examples = 2
         return harness
 

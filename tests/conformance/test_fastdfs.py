@@ -29,12 +29,11 @@ from aiofs.testing.contract.transactions import Crashes, Refusals
 from aiofs.testing.contract.writers import Writers
 from servers.fastdfs.cluster import Cluster
 from servers.fastdfs.sites import Real
+from servers.leases import lease_for
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
-
-LEASE = 5.0
 
 
 def too_long(name: str) -> bool:
@@ -126,14 +125,16 @@ class TestFastDFSIndexedInRedis(Contract):
     declares = capabilities_over(RedisDriver.capabilities)
 
     @pytest.fixture
-    def harness(self, fastdfs: FastDFS, valkey_url: str) -> Harness:
+    def harness(self, request: pytest.FixtureRequest, fastdfs: FastDFS, valkey_url: str) -> Harness:
+        lease = lease_for(request)
+
         async def inscribe(path: str, data: bytes) -> None:
             async with Redis.from_url(valkey_url) as foreign:
                 await foreign.set(key_of(path), data)
 
-        index = partial(RedisFileSystem, valkey_url, lease=LEASE)
+        index = partial(RedisFileSystem, valkey_url, lease=lease)
         spawn = partial(connect, *fastdfs.places, index)
-        return fastdfs.harness(index, inscribe, spawn=spawn, lease=LEASE, fenced=True)
+        return fastdfs.harness(index, inscribe, spawn=spawn, lease=lease, fenced=True)
 
 
 class TestFastDFSTransactionsIndexedInMemory(TransactionContract):

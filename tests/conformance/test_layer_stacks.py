@@ -25,6 +25,7 @@ from aiofs.testing.contract.paths import Paths
 from aiofs.testing.contract.removing import Removing
 from aiofs.testing.contract.seeking import Changing
 from aiofs.testing.contract.sessions import Leftovers, Prepared
+from servers.leases import lease_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from aiofs.driver import Layer
     from servers.moto import S3Server
 
-LEASE = 6.0
 ENCODED = replace(OSDriver.capabilities, listed_sizes=False, rewrite=False)
 
 
@@ -86,7 +86,9 @@ class TestGzipInAFolderOnS3(Contract):
     }
 
     @pytest.fixture
-    def harness(self, s3_server: S3Server) -> Harness:
+    def harness(self, request: pytest.FixtureRequest, s3_server: S3Server) -> Harness:
+        lease = lease_for(request)
+
         def put(path: str, data: bytes) -> None:
             client = s3_server.client()
             client.put_object(Bucket=s3_server.bucket, Key=f"a folder/{path}", Body=gzip.compress(data))
@@ -102,12 +104,12 @@ class TestGzipInAFolderOnS3(Contract):
             access_key=s3_server.access_key,
             secret_key=s3_server.secret_key,
             region=s3_server.region,
-            lease=LEASE,
+            lease=lease,
         )
         return Harness(
             connect=connect,
             layers=[Prefix("a folder/"), Gzip()],
-            lease=LEASE,
+            lease=lease,
             fenced=True,
             meddle=meddle,
             versions_differ=False,

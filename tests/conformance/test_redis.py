@@ -23,17 +23,17 @@ from aiofs.testing.contract.removing import Removing
 from aiofs.testing.contract.seeking import Changing
 from aiofs.testing.contract.sessions import Leftovers, Prepared
 from aiofs.testing.contract.writers import Writers
+from servers.leases import lease_for
 from servers.process import HOST, NOBODY
 from servers.valkey import SECRET
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-LEASE = 6.0
 SMALL = 300_000
 
 
-def harness_of(url: str, client: type[Redis | RedisCluster] = Redis, **settings: object) -> Harness:
+def harness_of(url: str, lease: int, client: type[Redis | RedisCluster] = Redis, **settings: object) -> Harness:
     async def meddle(path: str, data: bytes) -> None:
         async with client.from_url(url) as foreign:
             await foreign.set(key_of(path), data)
@@ -44,8 +44,8 @@ def harness_of(url: str, client: type[Redis | RedisCluster] = Redis, **settings:
             return [key for key in keys if not (settings.get("chunked") and key.startswith(PART))]
 
     return Harness(
-        connect=partial(RedisFileSystem, url, lease=LEASE, **settings),
-        lease=LEASE,
+        connect=partial(RedisFileSystem, url, lease=lease, **settings),
+        lease=lease,
         fenced=True,
         versions_differ=False,
         paged=lambda size: FileSystem(RedisDriver(url, page=size, **settings)),
@@ -63,8 +63,8 @@ class TestRedis(Contract):
     credentials = True
 
     @pytest.fixture
-    def harness(self, valkey_url: str, valkey_users: dict[str, str]) -> Harness:
-        harness = harness_of(valkey_url)
+    def harness(self, request: pytest.FixtureRequest, valkey_url: str, valkey_users: dict[str, str]) -> Harness:
+        harness = harness_of(valkey_url, lease_for(request))
         harness.denied = lambda: RedisFileSystem(valkey_users["stranger"])
         return harness
 
@@ -75,8 +75,8 @@ class TestRedisCluster(Contract):
     server = True
 
     @pytest.fixture
-    def harness(self, valkey_cluster_url: str) -> Harness:
-        return harness_of(valkey_cluster_url, RedisCluster)
+    def harness(self, request: pytest.FixtureRequest, valkey_cluster_url: str) -> Harness:
+        return harness_of(valkey_cluster_url, lease_for(request), RedisCluster)
 
 
 @pytest.mark.variant(Content, Reading, Changing, Commit, CancelledWriting, Prepared, Leftovers, Removing)
@@ -87,5 +87,5 @@ class TestRedisInParts(Contract):
     server = True
 
     @pytest.fixture
-    def harness(self, valkey_url: str) -> Harness:
-        return harness_of(valkey_url, chunked=True, chunk_size=SMALL)
+    def harness(self, request: pytest.FixtureRequest, valkey_url: str) -> Harness:
+        return harness_of(valkey_url, lease_for(request), chunked=True, chunk_size=SMALL)

@@ -25,6 +25,7 @@ from aiofs.testing.contract.reading import Reading
 from aiofs.testing.contract.removing import Facts, Removing
 from aiofs.testing.contract.sessions import Conditions, Leftovers, Prepared
 from aiofs.testing.contract.writers import Writers
+from servers.leases import LONG, lease_for
 from servers.process import HOST, NOBODY
 
 if TYPE_CHECKING:
@@ -32,9 +33,8 @@ if TYPE_CHECKING:
 
     from servers.moto import S3Server
 
-LEASE = 6.0  # long enough for a hundred writers at once on a busy machine
 FULL = bool(os.environ.get("AIOFS_TEST_FULL"))
-SLOWER_LEASE = 12.0  # and where each request takes twice the time
+SLOWER = 12  # where each request takes twice the time
 pytestmark = pytest.mark.timeout(180)  # every call is several requests to a server that takes its time
 
 
@@ -50,7 +50,7 @@ def connect(server: S3Server, **settings: object) -> S3FileSystem:
     )
 
 
-def harness_of(server: S3Server, lease: float = LEASE, **settings: object) -> Harness:
+def harness_of(server: S3Server, lease: int, **settings: object) -> Harness:
     """What the suite must know of the server."""
 
     async def meddle(path: str, data: bytes) -> None:
@@ -81,8 +81,8 @@ class TestS3(Contract):
     server = True
 
     @pytest.fixture
-    def harness(self, s3_server: S3Server) -> Harness:
-        return harness_of(s3_server)
+    def harness(self, request: pytest.FixtureRequest, s3_server: S3Server) -> Harness:
+        return harness_of(s3_server, lease_for(request))
 
 
 @pytest.mark.variant(Content, Paths, Listings, Removing, Life)
@@ -95,8 +95,8 @@ class TestS3Signed(Contract):
     lacks: ClassVar = {55: "cannot check signatures of names with control characters, the SDK's included"}
 
     @pytest.fixture
-    def harness(self, s3_auth_server: S3Server) -> Harness:
-        return harness_of(s3_auth_server, SLOWER_LEASE)
+    def harness(self, request: pytest.FixtureRequest, s3_auth_server: S3Server) -> Harness:
+        return harness_of(s3_auth_server, lease_for(request, SLOWER))
 
 
 @pytest.mark.variant(Content, Reading, Commit, CancelledWriting, Listings, Removing, Facts)
@@ -107,8 +107,8 @@ class TestS3BySdk(Contract):
     server = True
 
     @pytest.fixture
-    def harness(self, s3_server: S3Server) -> Harness:
-        return harness_of(s3_server, SLOWER_LEASE, prefix="a folder/", direct=False, checksum="crc32")
+    def harness(self, request: pytest.FixtureRequest, s3_server: S3Server) -> Harness:
+        return harness_of(s3_server, lease_for(request, SLOWER), prefix="a folder/", direct=False, checksum="crc32")
 
 
 @pytest.mark.variant(Writers, Conditions, Prepared, Leftovers, Removing)
@@ -120,7 +120,7 @@ class TestS3LocksAtCommit(Contract):
 
     @pytest.fixture
     def harness(self, s3_server: S3Server) -> Harness:
-        return replace(harness_of(s3_server, locking="commit"), lease=0.0, fenced=False)
+        return replace(harness_of(s3_server, LONG, locking="commit"), lease=0.0, fenced=False)
 
 
 @pytest.mark.variant(Writers, Prepared, Leftovers, Processes, Removing)
@@ -133,7 +133,7 @@ class TestS3LocksElsewhere(Contract):
     @pytest.fixture
     def harness(self, s3_server: S3Server, tmp_path: Path) -> Harness:
         locks = OSFileSystem(tmp_path).at("locks")
-        return replace(harness_of(s3_server, prefix="a folder/", locks=locks), lease=0.0, fenced=False)
+        return replace(harness_of(s3_server, LONG, prefix="a folder/", locks=locks), lease=0.0, fenced=False)
 
 
 @pytest.mark.variant(
@@ -163,5 +163,5 @@ class TestS3OnSeaweedFS(Contract):
     }
 
     @pytest.fixture
-    def harness(self, seaweedfs: S3Server) -> Harness:
-        return replace(harness_of(seaweedfs), cannot_hold=lambda name: "\\" in name)
+    def harness(self, request: pytest.FixtureRequest, seaweedfs: S3Server) -> Harness:
+        return replace(harness_of(seaweedfs, lease_for(request)), cannot_hold=lambda name: "\\" in name)

@@ -13,21 +13,21 @@ from aiofs.driver import Capabilities
 from aiofs.stores import OSFileSystem, RedisFileSystem, S3FileSystem
 from aiofs.testing import Harness, TransactionContract
 from aiofs.testing.contract.transactions import Crashes, Refusals
+from servers.leases import lease_for
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from servers.moto import S3Server
 
-LEASE = 5.0
-
 
 class TestRedis(TransactionContract):
     declares = RedisDriver.capabilities
 
     @pytest.fixture
-    def harness(self, valkey_url: str) -> Harness:
-        return Harness(connect=partial(RedisFileSystem, valkey_url, lease=LEASE), lease=LEASE, fenced=True)
+    def harness(self, request: pytest.FixtureRequest, valkey_url: str) -> Harness:
+        lease = lease_for(request)
+        return Harness(connect=partial(RedisFileSystem, valkey_url, lease=lease), lease=lease, fenced=True)
 
 
 def s3_by(server: S3Server, **settings: Any) -> partial[S3FileSystem]:
@@ -47,8 +47,9 @@ class TestS3(TransactionContract):
     declares = Capabilities(locks="shared", resume=True, metadata=True)
 
     @pytest.fixture
-    def harness(self, s3_server: S3Server) -> Harness:
-        return Harness(connect=s3_by(s3_server, lease=LEASE), lease=LEASE, fenced=True)
+    def harness(self, request: pytest.FixtureRequest, s3_server: S3Server) -> Harness:
+        lease = lease_for(request)
+        return Harness(connect=s3_by(s3_server, lease=lease), lease=lease, fenced=True)
 
 
 @pytest.mark.variant(Refusals, Crashes)

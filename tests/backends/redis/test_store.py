@@ -35,7 +35,7 @@ LARGE = bytes(range(256)) * 4 * 3000  # about 3 MiB: does not come whole
 
 @pytest.fixture
 async def fs(valkey_url: str) -> AsyncIterator[RedisFileSystem]:
-    async with RedisFileSystem(valkey_url, lease=5) as system:
+    async with RedisFileSystem(valkey_url) as system:
         yield system
 
 
