@@ -60,6 +60,11 @@ def is_reserved(path: str) -> bool:
     return path.startswith(RESERVED) or f"/{RESERVED}" in path
 
 
+def is_in_journal(path: str) -> bool:
+    """Whether `path` is of something in a folder of journals."""
+    return f"/{JOURNAL}/" in f"/{path}"
+
+
 def under(folder: str) -> str:
     """Return the prefix that the names below `folder` share."""
     return f"{folder}/" if folder else ""

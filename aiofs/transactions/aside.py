@@ -1,16 +1,18 @@
 """Setting aside: a journal that cannot be read, or not be done, gets a name that recovery ignores. Nothing is lost.
 
-All files of the log are copied before the first is removed, the beginning goes before the decision, and what cannot be
-read goes last: so a log that is set aside by half is as damaged as before, and setting it aside again goes on.
+All files of the log are copied before the first is removed, but for what has no bytes that can be copied: that is
+moved. The beginning goes before the decision, and what cannot be read goes last: so a log that is set aside by half is
+as damaged as before, and setting it aside again goes on.
 """
 
 from __future__ import annotations
 
 import re
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from aiofs.errors import AlreadyExists
+from aiofs.driver import Moves
+from aiofs.errors import AccessDenied, AlreadyExists, IsAFolder
 from aiofs.shield import finish
 from aiofs.transactions.journal import put_stream
 from aiofs.transactions.records import FOLDER
@@ -31,14 +33,31 @@ async def set_aside(journal: Journal, unit: str, unreadable: str) -> None:
     log = journal.log(unit)
     await log.lock()
     try:
-        names = await log.names()
+        names, moved = await log.names(), set()
         for name in names:
-            with suppress(AlreadyExists):  # it was copied before
+            try:
                 await put_stream(journal.driver, _aside(name), chunks_of(journal.driver, name))
-        for name in sorted(names, key=lambda name: (name == unreadable, name)):
-            await log.remove([name])
+            except AlreadyExists:
+                continue  # it was copied before
+            except (IsAFolder, AccessDenied):
+                if journal.driver.offers(Moves) is None:
+                    raise
+                moved.add(name)
+        for name in sorted(names, key=lambda name: (name in moved, name == unreadable, name)):
+            await (_move(journal, name) if name in moved else log.remove([name]))
     finally:
         await finish(log.release())
+
+
+async def _move(journal: Journal, name: str) -> None:
+    """Give another name to what has no bytes that we can copy."""
+    moves, aside = journal.driver.offers(Moves), _aside(name)
+    assert moves is not None  # noqa: S101 -- the caller looked
+    lease = await journal.driver.lock(aside)
+    try:
+        await moves.move(name, aside, (lease, lease))
+    finally:
+        await finish(lease.release())
 
 
 async def units_aside(journal: Journal) -> list[str]:

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from aiofs.driver import Leftover, Sweeps
-from aiofs.errors import AccessDenied, Damaged, Locked, Unsupported
+from aiofs.errors import AccessDenied, Locked
 from aiofs.transactions.aside import ASIDE, remove_aside, set_aside, units_aside
 from aiofs.transactions.images import BEFORE
 from aiofs.transactions.journal import Journal, last
 from aiofs.transactions.records import FOLDER
-from aiofs.transactions.recovery import recover_units, unusable
+from aiofs.transactions.recovery import UNUSABLE, recover_units, unusable
 from aiofs.transactions.system import at_work, hosts_of, parties
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ async def _look(journal: Journal, unit: str) -> Finding:
         return replace(_transaction(unit), live=True, why="its owner is alive, or it is being recovered")
     try:
         opened = last(await log.read(), "open") or {}
-    except (Damaged, Unsupported) as error:
+    except UNUSABLE as error:
         return replace(_transaction(unit), kind=DAMAGED, why=str(unusable(log, error)))
     finally:
         await log.release()

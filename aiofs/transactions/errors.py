@@ -6,8 +6,8 @@ import errno
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
-from aiofs.errors import AiofsError, Conflict, Locked
-from aiofs.paths import is_reserved
+from aiofs.errors import AccessDenied, AiofsError, Conflict, Locked
+from aiofs.paths import JOURNAL, is_reserved
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,6 +32,10 @@ class Overtaken(Conflict):
     """A file could not be put back, because somebody else changed it since. It stays as they left it."""
 
 
+class Unreadable(AccessDenied):
+    """A log that is in the way of all transactions of its journal may not be read."""
+
+
 class StillOpen(Locked):
     """The transaction cannot be committed, as a handle of its own is still writing this file."""
 
@@ -51,7 +55,24 @@ def name_file(error: OSError, path: str) -> OSError:
         return error
     error.filename = path
     if isinstance(hidden, str):
-        error.add_note(f"it arose at {hidden!r}, which this package keeps for transactions")
+        error.add_note(
+            f"it arose at {hidden!r}, which this package keeps for transactions: they need rights and room there, or "
+            "journal= another file system"
+        )
+    return error
+
+
+def name_journal(error: OSError, where: object) -> OSError:
+    """Have `error` name the file system of the journal where it names no file of the user's, and return it."""
+    hidden = error.filename
+    if isinstance(hidden, str) and hidden and not is_reserved(hidden):
+        return error
+    error.strerror = (
+        f"{error.strerror or type(error).__name__}; it concerns {hidden or JOURNAL!r}, the journal of transactions in "
+        "this file system: none begins and none is recovered before that can be read and written, or journal= keeps it "
+        "in another file system"
+    )
+    error.filename = str(where)
     return error
 
 

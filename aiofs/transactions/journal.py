@@ -41,10 +41,10 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from aiofs.driver import ABSENT
-from aiofs.errors import Conflict, Damaged, NotFound, Unsupported
+from aiofs.errors import AccessDenied, Conflict, Damaged, IsAFolder, NotFound, Unsupported
 from aiofs.powers import Appends, Notes
 from aiofs.shield import finish
-from aiofs.transactions.errors import one_of
+from aiofs.transactions.errors import Unreadable, name_journal, one_of
 from aiofs.transactions.records import FOLDER, Lines
 from aiofs.writing import Parts
 
@@ -79,10 +79,14 @@ class Journal:
     async def units(self) -> list[str]:
         """Return the numbers of all transactions that have a log, ended ones excepted."""
         found: dict[str, None] = {}
-        async with aclosing(self.driver.list(f"{FOLDER}/")) as entries:
-            async for entry in entries:
-                if match := _UNIT.match(entry.path):
-                    found[match[1]] = None
+        try:
+            async with aclosing(self.driver.list(f"{FOLDER}/")) as entries:
+                async for entry in entries:
+                    if match := _UNIT.match(entry.path):
+                        found[match[1]] = None
+        except OSError as error:
+            name_journal(error, self.driver)
+            raise
         return list(found)
 
     def log(self, unit: str) -> Log:
@@ -202,7 +206,8 @@ class Log:
         """Return what was written, without a last line that was cut short.
 
         :raises Damaged: if a line was changed, or cut short where no crash could have done it, or says what no
-            transaction writes; or if a decision is gone that was acted on.
+            transaction writes; if a decision is gone that was acted on; or if there is something else than a file.
+        :raises Unreadable: if we may not read it.
         :raises Unsupported: if a newer version of this package wrote it.
         """
         self._alone = self._torn = False
@@ -210,12 +215,12 @@ class Log:
         lines = Lines(self.unit)
         names = await self.names()
         for name in names:
-            suffix = name.rpartition(".")[2]
-            if suffix != "log" and not _NUMBER.fullmatch(suffix):
+            suffix = name.removeprefix(self.name(""))
+            if suffix not in {"log", "begun"} and not _NUMBER.fullmatch(suffix):
                 continue
-            data = await fetch(self._driver, name)
-            if data is None:
-                continue  # the transaction ended in the meantime
+            data = await self._fetch(name)
+            if data is None or suffix == "begun":
+                continue  # the first if the transaction ended in the meantime
             found, torn = decode(data, name)
             lines.check(found, name)
             if suffix == "log":
@@ -230,6 +235,15 @@ class Log:
         if self.name("begun") in names and last(records, "commit", "end") is None:
             await self._check_ended(records)
         return records
+
+    async def _fetch(self, name: str) -> bytes | None:
+        try:
+            return await fetch(self._driver, name)
+        except IsAFolder as error:
+            reason = "this is a link, a folder or something else that no transaction makes, and no file of a journal"
+            raise Damaged.of(name, reason) from error
+        except AccessDenied as error:
+            raise Unreadable.of(name, f"this file of a journal may not be read ({error.strerror})") from error
 
     async def _check_ended(self, records: Sequence[Record]) -> None:
         """Raise `Damaged` if the log is there, after its decision was acted on and could not be found in it."""

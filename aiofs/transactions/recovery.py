@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary, WeakSet
 from aiofs.driver import Sweeps
 from aiofs.errors import AiofsError, AlreadyExists, Damaged, Locked, Unsupported
 from aiofs.shield import finish
-from aiofs.transactions.errors import LeftBehind, one_of, with_others
+from aiofs.transactions.errors import LeftBehind, Unreadable, one_of, with_others
 from aiofs.transactions.images import images_of
 from aiofs.transactions.journal import last
 from aiofs.transactions.publishing import Publication, Work, leave_all
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from aiofs.transactions.journal import Journal, Log
     from aiofs.transactions.records import Record
 
+UNUSABLE = (Damaged, Unsupported, Unreadable)
+"""What no try will mend: such a log is to be repaired, or set aside."""
 _recovered: WeakSet[Driver] = WeakSet()
 _left: WeakKeyDictionary[Driver, set[str]] = WeakKeyDictionary()
 """What transactions of this process left in their journals, and nobody recovered yet."""
@@ -48,7 +50,10 @@ class Recovered:
     failed: list[Exception] = field(default_factory=list)
     """What went wrong; what it concerns stays in the journal."""
     damaged: dict[str, Exception] = field(default_factory=dict)
-    """Those of `failed` that no try will mend: their log is damaged, or of a newer aiofs. `fsck` can set it aside."""
+    """Those of `failed` that no try will mend: their log is damaged, of a newer aiofs, or not for us to read.
+
+    `fsck` can set it aside.
+    """
     overtaken: list[Exception] = field(default_factory=list)
     """Files that somebody else changed since they were published; they are as they left them."""
 
@@ -75,7 +80,7 @@ async def recover_units(stores: Mapping[str, Driver], journal: Journal) -> Recov
             await _recover(unit, stores, journal, report)
         except (Locked, AlreadyExists):  # held by somebody alive, or somebody was quicker to decide on it
             report.live.append(unit)
-        except (Damaged, Unsupported) as error:
+        except UNUSABLE as error:
             report.damaged[unit] = unusable(journal.log(unit), error)
             report.failed.append(report.damaged[unit])
         except Exception as error:
@@ -105,7 +110,7 @@ def not_recovered(report: Recovered) -> Exception:
     return with_others(first, others, "another unfinished transaction")
 
 
-def unusable(log: Log, error: Damaged | Unsupported) -> AiofsError:
+def unusable(log: Log, error: AiofsError) -> AiofsError:
     """Return the error that names a log which cannot be read, or not be done, and says what to do about it."""
     path, reason = error.filename, error.strerror
     if not str(path).startswith(f"{FOLDER}/"):
@@ -144,7 +149,7 @@ async def _recover(unit: str, stores: Mapping[str, Driver], journal: Journal, re
         return  # it came to its end in the meantime
     try:
         opened = last(await log.read(), "open") or {}
-    except (Damaged, Unsupported):
+    except UNUSABLE:
         opened = {}  # if its owner is alive, it is the owner's affair
     if opened.get("locked", True):
         await log.lock()

@@ -16,11 +16,20 @@ from aiofs.errors import Conflict, Locked, Unsupported
 from aiofs.powers import Notes
 from aiofs.shield import finish
 from aiofs.transactions.content import Vault
-from aiofs.transactions.errors import LeftBehind, Spoiled, Unfinished, name_file, named, one_of, with_others
+from aiofs.transactions.errors import (
+    LeftBehind,
+    Spoiled,
+    Unfinished,
+    name_file,
+    name_journal,
+    named,
+    one_of,
+    with_others,
+)
 from aiofs.transactions.journal import Journal, Log, last
 from aiofs.transactions.preparing import Preparation, abort_all, version_of
 from aiofs.transactions.publishing import Publication, Work, each, leave_all, unfinished
-from aiofs.transactions.recovery import look_again, not_recovered, recover_once, recover_units
+from aiofs.transactions.recovery import UNUSABLE, look_again, not_recovered, recover_once, recover_units
 from aiofs.transactions.staging import UnitDriver
 
 if TYPE_CHECKING:
@@ -92,6 +101,8 @@ class Unit:
                 await recover_once(self._stores, self._journal)
             except OSError as error:
                 where = self._journal.driver
+                if not isinstance(error, UNUSABLE):
+                    name_journal(error, where)
                 error.add_note(
                     f"no transaction was begun: what others may have left in the journal ({where}) comes first"
                 )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
 import aiofs
 from aiofs.backends.memory import MemoryDriver
+from aiofs.backends.osfiles.driver import OSDriver
 from aiofs.filesystem import FileSystem
 from aiofs.testing import Stepped, Steps
 from aiofs.transactions.journal import Journal, fetch
@@ -190,6 +192,71 @@ async def test_a_decision_that_was_acted_on_and_is_damaged_is_not_taken_for_none
     assert (await aiofs.recover(fs, journal=journal)).finished
     assert [await fs.read_bytes(name) for name in ("a", "b")] == [b"new", b"new"]
     assert await aiofs.fsck(fs, journal=journal) == []
+
+
+def planted(log: Path, what: str) -> None:
+    """Put something there that is no file of a journal."""
+    log.parent.mkdir(exist_ok=True)
+    if what == "link":
+        log.symlink_to("../b")
+    elif what == "fifo":
+        os.mkfifo(log)
+    elif what == "folder":
+        log.mkdir()
+    else:
+        log.write_bytes(b"of somebody else")
+
+
+@pytest.mark.parametrize("what", ["link", "fifo", "folder", "unreadable"])
+async def test_what_is_no_readable_file_is_one_damaged_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    fs, name = local(tmp_path), f"{FOLDER}/{'0' * 32}.log"
+    await fs.write_bytes("b", b"of a user")
+    await asyncio.to_thread(planted, tmp_path / name, what)
+    kind: type[OSError] = aiofs.AccessDenied if what == "unreadable" else aiofs.Damaged
+    read = OSDriver._open
+
+    def refuse(driver: OSDriver, path: str, *args: Any) -> Any:
+        if path == name and what == "unreadable":
+            raise aiofs.AccessDenied.of(path)
+        return read(driver, path, *args)
+
+    monkeypatch.setattr(OSDriver, "_open", refuse)
+    monkeypatch.setattr("aiofs.backends.osfiles.driver.open_below", lambda *_: None)
+    for act in (aiofs.recover(fs), writes_c(fs)):
+        with pytest.raises(kind, match="set aside") as caught:
+            await act
+        assert caught.value.filename == name
+    await writes_c(fs, journal=aiofs.MemoryFileSystem())
+    assert [(one.path, one.kind) for one in await aiofs.fsck(fs, fix=True)] == [
+        (name.removesuffix(".log"), "damaged journal")
+    ]
+    await aiofs.fsck(fs, fix=True, damaged="set aside")
+    assert os.path.lexists(tmp_path / FOLDER / f"aside-{'0' * 32}.log")
+    await writes_c(fs)
+    (gone,) = await aiofs.fsck(fs, fix=True, damaged="remove")
+    assert gone.fixed
+    assert await aiofs.fsck(fs) == []
+    assert await fs.read_bytes("b") == b"of a user"
+
+
+async def writes_c(fs: FileSystem, journal: FileSystem | None = None) -> None:
+    async with aiofs.transaction(fs, journal=journal) as tx:
+        await tx.write_bytes("c", b"new")
+
+
+async def test_a_journal_that_cannot_be_reached_names_its_file_system(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    await asyncio.to_thread(root.write_bytes, b"no folder")
+    steps = Steps()
+    for number in (1, 2):
+        steps.fail(number)
+    for fs, where in ((local(root), str(root)), (FileSystem(Stepped(steps).bind(MemoryDriver())), "MemoryDriver")):
+        for act in (aiofs.recover(fs), writes_c(fs)):
+            with pytest.raises(OSError, match=r"'\.aiofs-journal.*journal=") as caught:
+                await act
+            assert where in str(caught.value.filename)
 
 
 async def test_what_to_do_is_checked() -> None:

@@ -25,6 +25,7 @@ from aiofs.backends.osfiles.walking import tree
 from aiofs.driver import Capabilities, Driver, Entry, Lease, Leftover, ReadStream, WriteSession
 from aiofs.errors import Conflict, IsAFolder, NotAFolder, NotFound, Unsupported
 from aiofs.localio import device_of, network_of, open_below, pread_now, turn_of
+from aiofs.paths import is_in_journal
 from aiofs.sessions import EndedSession
 from aiofs.shield import finish
 from aiofs.threads import hop
@@ -33,6 +34,7 @@ from aiofs.tokens import Token
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 
+    from aiofs.backends.osfiles.root import Place
     from aiofs.driver import Level
 
 T = TypeVar("T")
@@ -79,7 +81,8 @@ class OSDriver(Driver):
     async def read(self, path: str, start: int = 0, stop: int | None = None, *, match: str | None = None) -> ReadStream:
         """Open the file for reading and read its first bytes: at once where memory has them, else in one hop."""
         root = self._root
-        found = open_below(root.known, root.parts_of(path)) if root.known else None
+        follow = not is_in_journal(path)
+        found = open_below(root.known, root.parts_of(path)) if root.known and follow else None
         if found is None:
             return await made(OSStream.abandon, self._open, path, start, stop, match)
         turn = turn_of(asyncio.get_running_loop())
@@ -238,7 +241,10 @@ class OSDriver(Driver):
         return entry_of(path, status)
 
     def _open(self, path: str, start: int, stop: int | None, match: str | None) -> OSStream:
-        with told_of(path), _missing_below_files(path), self._root.place(path) as place:
+        follow = not is_in_journal(path)
+        with told_of(path), _missing_below_files(path), self._root.place(path, follow=follow) as place:
+            if not follow and (status := place.status()) is not None:
+                _check_regular(path, status)
             try:
                 fd = os.open(place.leaf, _READ | _NO_FOLLOW, dir_fd=place.fd)
             except FileNotFoundError:
@@ -269,7 +275,7 @@ class OSDriver(Driver):
             is_last = last_of[path.rpartition("/")[0]] == path
             with told_of(path), self._root.place(path, follow=False) as place:
                 with suppress(FileNotFoundError):  # somebody else removed it in this moment
-                    os.unlink(place.leaf, dir_fd=place.fd)
+                    _unlink(place)
                 if self._durable and is_last:
                     place.sync()
             if is_last:
@@ -283,7 +289,7 @@ class OSDriver(Driver):
                 status = place.status()
                 if status is None:
                     raise NotFound.of(path)
-                if not stat.S_ISLNK(status.st_mode):
+                if not stat.S_ISLNK(status.st_mode) and not is_in_journal(path):
                     _check_regular(path, status)
                 check_match(place, match)
         except NotFound:
@@ -326,7 +332,8 @@ class OSDriver(Driver):
             status = old.status()
             if status is None:
                 raise NotFound.of(source)
-            _check_regular(source, status)
+            if not is_in_journal(source):
+                _check_regular(source, status)
             new = stage.place
             if self._durable:
                 new.bring_way()  # before: the file must not be in a folder that a power cut takes away
@@ -402,6 +409,17 @@ def _page(entries: Iterator[T]) -> list[T]:
 def _check_regular(path: str, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise IsAFolder.of(path, not_regular(status))
+
+
+def _unlink(place: Place) -> None:
+    """Remove a file, or an empty folder where somebody put one among the files of a journal."""
+    try:
+        os.unlink(place.leaf, dir_fd=place.fd)
+    except (IsADirectoryError, PermissionError):
+        status = place.status()
+        if status is None or not stat.S_ISDIR(status.st_mode) or not is_in_journal(place.path):
+            raise
+        os.rmdir(place.leaf, dir_fd=place.fd)
 
 
 @contextmanager

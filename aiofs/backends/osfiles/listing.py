@@ -12,7 +12,7 @@ from aiofs.backends.osfiles.position import Position
 from aiofs.backends.osfiles.root import NOWHERE, is_file
 from aiofs.driver import Entry
 from aiofs.errors import AccessDenied
-from aiofs.paths import RESERVED, under
+from aiofs.paths import RESERVED, is_in_journal, under
 
 if TYPE_CHECKING:
     import os
@@ -30,7 +30,7 @@ def walk(root: Root, prefix: str, after: str, *, one_level: bool, ours: bool = F
     Code points and UTF-8 bytes sort alike; a folder sorts as its name with a `/`, which is where its files come. Names
     that are not UTF-8 have no path and are passed over; folders behind links are not entered, files behind links are
     listed if they lie below the root. With `ours`, whatever has a name of this package's beside a file is yielded too,
-    of whatever kind it is, without a size where that is no file.
+    of whatever kind it is, without a size where that is no file; and so is always what is in the folder of a journal.
     """
     folder, _, head = prefix.rpartition("/")
     place = Position.at(root, folder)
@@ -65,12 +65,13 @@ def _below(place: Position, head: str, after: str, *, one_level: bool, ours: boo
 def _names(place: Position, head: str, *, ours: bool) -> Iterator[tuple[str, Kind]]:
     """Return the sorted names in the folder that begin with `head`, those of folders with a `/`."""
     names: list[tuple[str, Kind]] = []
+    logs = is_in_journal(under(place.path))  # whatever has the name of one is in the way of transactions
     for child in place.scan():
         if child.name.startswith(head):
             with suppress(UnicodeEncodeError):
                 child.name.encode()
                 kind = kind_of_child(child)
-                if ours and kind != "file" and kind_of(child.name) is not None:
+                if kind != "file" and (logs if kind_of(child.name) is None else ours):
                     kind = "planted"
                 names.append((f"{child.name}/" if kind == "folder" else child.name, kind))
     names.sort()
