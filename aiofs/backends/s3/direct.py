@@ -7,6 +7,7 @@ broken connection, a redirect, a refusal, the same request is made again by the 
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 from xml.etree.ElementTree import ParseError
 
@@ -61,6 +62,7 @@ _LISTING = {
 }
 _HOPED_FOR = {200, 204, 206}
 _GONE, _OTHER_VERSION, _NO_SUCH_RANGE, _BUSY = 404, 412, 416, 500
+_REGION = re.compile(r"[a-z0-9-]{1,40}")
 SURPRISES = 3
 """After so many refusals in a row that the SDK did not get, requests here are not plain: it gets them all."""
 
@@ -76,6 +78,7 @@ class Direct(Sdk):
         held = await self._plain() if request else None
         if held is None or request is None:
             return await super().send(operation, path, **parameters)
+        region = _region(held)
         response = await self._try(held, request)
         answer = await _read(response, request.method, path) if response is not None else None
         lacking = lacking_headers(operation, parameters, answer.headers) if answer is not None else None
@@ -88,7 +91,7 @@ class Direct(Sdk):
             self._surprises = 0
             return answer
         answer = await super().send(operation, path, **parameters)
-        self._note(response)
+        self._note(held, region, response)
         return answer
 
     async def page(self, *, cut: int = 0, **parameters: Any) -> Page:
@@ -98,6 +101,7 @@ class Direct(Sdk):
             return await super().page(cut=cut, **parameters)
         query = {_LISTING[name]: str(value) for name, value in parameters.items()}
         headers = {_HEADERS[name]: value for name, value in self._standing["list_objects_v2"].items()}
+        region = _region(held)
         response = await self._try(
             held, Request("GET", "", {"list-type": "2", "encoding-type": "url", **query}, headers)
         )
@@ -106,7 +110,7 @@ class Direct(Sdk):
             self._surprises = 0
             return found
         found = await super().page(cut=cut, **parameters)
-        self._note(response)
+        self._note(held, region, response)
         return found
 
     async def _plain(self) -> Held | None:
@@ -123,10 +127,16 @@ class Direct(Sdk):
             except FAILURES:
                 return None
 
-    def _note(self, refusal: aiohttp.ClientResponse | None) -> None:
-        """Count a refusal of what the SDK then got."""
-        if refusal is not None and refusal.status < _BUSY:
-            self._surprises += 1
+    def _note(self, held: Held, region: str, refusal: aiohttp.ClientResponse | None) -> None:
+        """Count a refusal of what the SDK then got, but for one that says in which other region the bucket is."""
+        if refusal is None or refusal.status >= _BUSY:
+            return
+        named = refusal.headers.get("x-amz-bucket-region", region)
+        if held.wire is not None and named != region and _REGION.fullmatch(named):
+            if held.wire.region == region:
+                held.wire.move(named)
+            return
+        self._surprises += 1
 
 
 class RawBody:
@@ -174,8 +184,8 @@ async def _read(response: aiohttp.ClientResponse, method: str, path: str | None)
     if status in _HOPED_FOR and method == "GET":
         return Answer(_lower(response), RawBody(response))
     text = await _read_whole(response)
-    if status in _HOPED_FOR and text is not None:
-        return Answer(_lower(response))
+    if status in _HOPED_FOR and text is not None and not (method == "DELETE" and text):
+        return Answer(_lower(response))  # with a body, a removal may have failed
     if status == _OTHER_VERSION:
         raise Conflict.of(path, "S3 holds another version than the request is about")
     if status == _NO_SUCH_RANGE:
@@ -201,6 +211,10 @@ async def _read_whole(response: aiohttp.ClientResponse) -> bytes | None:
         return await response.read()
     except FAILURES:
         return None
+
+
+def _region(held: Held) -> str:
+    return "" if held.wire is None else held.wire.region
 
 
 def _lower(response: aiohttp.ClientResponse) -> dict[str, str]:

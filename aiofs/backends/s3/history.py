@@ -36,16 +36,32 @@ async def history(store: Store, path: str) -> AsyncGenerator[Entry]:
 
 async def _versions(store: Store, path: str, key: str) -> AsyncGenerator[Mapping[str, Any]]:
     where: dict[str, Any] = {"Prefix": key, "EncodingType": "url"}
+    encoded: bool | None = None  # whether the server encodes, though it does not say so; unknown as long as all fits
     while True:
         page = (await store.calls.send("list_object_versions", path, **where)).parsed
         for found in page.get("Versions", ()):
-            if listed_name(found["Key"], key, page) != key:
+            name = found["Key"]
+            if name != key and unquote_plus(name) == key and page.get("EncodingType") != "url":
+                if encoded is None:
+                    encoded = await _is_of(store, path, found)
+                if not encoded:
+                    return
+            elif listed_name(name, key, page) != key:
                 return  # longer names come after all versions of this one
             yield found
         more = page.get("NextKeyMarker", "")
-        if not page.get("IsTruncated") or listed_name(more, key, page) != key:
+        if not page.get("IsTruncated") or key not in {more, unquote_plus(more)} or (more != key and encoded is False):
             return
         where["KeyMarker"], where["VersionIdMarker"] = key, page["NextVersionIdMarker"]
+
+
+async def _is_of(store: Store, path: str, found: Mapping[str, Any]) -> bool:
+    """Whether a version that is listed under an ambiguous key is one of the file: only the file's can be read there."""
+    try:
+        facts = await store.facts(path, found["VersionId"])
+    except AiofsError:
+        return False
+    return (facts.version, facts.size) == (unquoted(found["ETag"]), found["Size"])
 
 
 def listed_name(found: str, prefix: str, page: Mapping[str, Any]) -> str:

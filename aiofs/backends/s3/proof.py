@@ -44,6 +44,8 @@ def lacking_headers(operation: str, asked: Mapping[str, Any], headers: Mapping[s
     for name in _HEADERS.get(operation, ()):
         if not unquoted(headers.get(name, "")):
             return f"no {name}"
+    if operation == "delete_object" and headers.get(_LENGTH, "0") != "0":
+        return "a body, which a removal that was done has not"
     wanted = _WANTED.fullmatch(asked.get("Range", "")) if operation == "get_object" else None
     return _wrong_range(wanted, headers) if wanted is not None else None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import ssl
 import time
 from dataclasses import dataclass
@@ -49,6 +50,8 @@ class Wire:
     def __init__(self, http: aiohttp.ClientSession, base: str, region: str, credentials: Any, timeout: float) -> None:
         where = urlsplit(base)
         self._http = http
+        self.region: str = region
+        """Where the bucket is taken to be."""
         self._origin = f"{where.scheme}://{where.netloc}"
         self._host = where.netloc
         self._root = where.path
@@ -56,6 +59,14 @@ class Wire:
         self._signer = Signer(region)
         self._credentials = credentials
         self._timeout = timeout
+
+    def move(self, region: str) -> None:
+        """Send all that follows to another region, which the store has named: AWS has a host for each."""
+        host = rf"(?<=[./])s3(\.{re.escape(self.region)})?\.amazonaws\.com"
+        self._origin = re.sub(host, f"s3.{region}.amazonaws.com", self._origin)
+        self._host = urlsplit(self._origin).netloc
+        self.region = region
+        self._signer = Signer(region)
 
     async def send(self, request: Request) -> aiohttp.ClientResponse:
         """Sign the request, send it, and return the answer once its headers are there."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiobotocore.session import AioSession
 
+from aiofs.backends.s3.wire import Wire
 from aiofs.driver import MIB
 from aiofs.errors import AccessDenied, Unsupported
 from aiofs.stores import S3FileSystem
@@ -176,8 +177,24 @@ async def test_a_bucket_of_another_region_is_found(front: Fronts, connect: Conne
     await fs.write_bytes("file", b"bytes")
     await fs.write_bytes("large", bytes(9 * MIB))
     assert await fs.read_bytes("file") == b"bytes"
+    before.asked.clear()
     assert (await fs.stat("large")).size == 9 * MIB
     assert await fs.ls() == ["file", "large"]
+    await fs.write_bytes("file", b"again")
+    assert all(map(is_direct, before.asked)), "once the region is known, requests need no SDK"
+
+
+def test_each_region_of_aws_has_a_host() -> None:
+    http: Any = None
+    for host, moved in (
+        ("bucket.s3.amazonaws.com", "bucket.s3.eu-west-3.amazonaws.com"),
+        ("bucket.s3.us-east-1.amazonaws.com", "bucket.s3.eu-west-3.amazonaws.com"),
+        ("s3.us-east-1.amazonaws.com/bucket", "s3.eu-west-3.amazonaws.com"),
+        ("localhost:9000/bucket", "localhost:9000"),
+    ):
+        wire = Wire(http, f"https://{host}/", "us-east-1", None, 1)
+        wire.move("eu-west-3")
+        assert (wire._origin, wire._host) == (f"https://{moved}", moved)
 
 
 @pytest.mark.parametrize("direct", [True, False])

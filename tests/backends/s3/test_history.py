@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 from urllib.parse import quote_plus
 
@@ -171,8 +172,9 @@ async def test_old_versions_that_may_not_be_removed_or_listed(
     assert "s3:ListBucketVersions" in found.why
 
 
+@pytest.mark.parametrize("name", [NAME, "100%25", "a+b", "100%"])
 async def test_a_server_that_encodes_keys_without_saying_so(
-    front: Fronts, connect: Connect, versioned: S3Server
+    name: str, front: Fronts, connect: Connect, versioned: S3Server
 ) -> None:
     before, server = await front(versioned)
 
@@ -180,12 +182,14 @@ async def test_a_server_that_encodes_keys_without_saying_so(
         if "versions" in asked.query:
             assert isinstance(answer.body, bytes)
             text = answer.body.decode().replace("<EncodingType>url</EncodingType>", "")
-            answer.text = text.replace(f"<Key>{NAME}</Key>", f"<Key>{quote_plus(NAME)}</Key>")
+            answer.text = re.sub("<Key>(.*?)</Key>", lambda found: f"<Key>{quote_plus(found[1])}</Key>", text)
         return None
 
     fs = connect(server)
-    await fs.write_bytes(NAME, b"bytes")
-    raw = await ids(fs, NAME)
+    await fs.write_bytes(name, b"bytes")
+    await fs.write_bytes(quote_plus(name), b"others")  # what an encoded key would be, if it were not
+    raw = await ids(fs, name)
     before.afterwards = encode
-    assert await ids(fs, NAME) == raw
+    assert await ids(fs, name) == raw
     assert len(raw) == 1
+    assert [entry.size for entry in [entry async for entry in fs.history(quote_plus(name))]] == [6]

@@ -201,6 +201,17 @@ async def test_a_listing_without_proof_is_not_taken_for_an_empty_folder(
             await fs.ls()
 
 
+@both
+@pytest.mark.parametrize("text", BODIES[1:])
+async def test_a_removal_whose_answer_has_a_body_is_no_success(
+    fs: S3FileSystem, proxy: tuple[Front, S3Server], behind: S3FileSystem, text: str
+) -> None:
+    pretend(proxy[0], "DELETE", text)
+    with pytest.raises(Unavailable):
+        await fs.rm("file")
+    assert await behind.read_bytes("file") == OLD
+
+
 async def test_a_removal_of_many_without_proof_is_no_success(
     fs: S3FileSystem, proxy: tuple[Front, S3Server], behind: S3FileSystem
 ) -> None:
