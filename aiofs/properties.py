@@ -42,7 +42,7 @@ def check_properties(properties: Properties, known: Collection[str], store: str,
     """Check what a caller gave, before any I/O, for a store that keeps the properties `known`.
 
     :raises TypeError: for a property that no store has, or a value of the wrong type.
-    :raises ValueError: for a value with control characters.
+    :raises ValueError: for a value with control characters, or one that no header can carry.
     :raises Unsupported: for a property that this store does not keep.
     """
     for name, value in properties.items():
@@ -57,6 +57,8 @@ def check_properties(properties: Properties, known: Collection[str], store: str,
             raise TypeError(f"{name} is a str, not {value!r}")
         if any(ord(character) < ord(" ") or character == "\x7f" for word in words for character in word):
             raise ValueError(f"{name}={value!r} has a control character: leave it out")
+        if isinstance(value, str) and (not value.isascii() or value != value.strip()):
+            raise ValueError(f"{name}={value!r}: headers take printable ASCII characters, without space around them")
         if name not in known:
             raise Unsupported.of(path, f"{store} keeps no {name.replace('_', ' ')}: leave out {name}=")
 

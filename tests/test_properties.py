@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     [
         ({"content_type": "text/plain\r\nX-Evil: 1"}, ValueError, "control character"),
         ({"tags": {"a\x00": "b"}}, ValueError, "control character"),
+        ({"content_disposition": "filename=žluť"}, ValueError, "printable ASCII"),
+        ({"cache_control": "no-store "}, ValueError, "without space around"),
         ({"tags": {"a": 1}}, TypeError, "tags maps str to str"),
         ({"tags": "a=b"}, TypeError, "tags maps str to str"),
         ({"cache_control": 60}, TypeError, "cache_control is a str"),

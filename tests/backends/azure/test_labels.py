@@ -120,14 +120,6 @@ async def test_another_tier_is_refused(fs: AzureFileSystem) -> None:
     assert said(await fs.stat("file"))["storage_class"] == "Cold"
 
 
-@pytest.mark.parametrize("name", ["content_type", "cache_control", "content_disposition"])
-async def test_what_headers_cannot_carry_is_refused(fs: AzureFileSystem, name: str) -> None:
-    for value in ("é", " a", "a "):
-        with pytest.raises(ValueError, match="ASCII characters"):
-            await fs.write_bytes("file", b"", **{name: value})  # type: ignore[arg-type]
-    await fs.write_bytes("file", b"")
-
-
 async def test_an_archived_blob_says_what_to_do(fs: AzureFileSystem, raw: ContainerClient) -> None:
     await fs.write_bytes("file", b"bytes", storage_class="Archive")
     attempts = [fs.read_bytes("file"), fs.copy("file", "copy"), fs.move("file", "copy"), fs.write_bytes("file", b"x")]
@@ -144,7 +136,10 @@ async def test_an_archived_blob_says_what_to_do(fs: AzureFileSystem, raw: Contai
 
 
 @pytest.mark.parametrize("name", ["content_type", "cache_control", "storage_class"])
-async def test_control_characters_are_refused_before_anything_is_asked(azurite: AzureAccount, name: str) -> None:
+@pytest.mark.parametrize("value", ["a\nb", "é", " a", "a "])
+async def test_what_headers_cannot_carry_is_refused_before_anything_is_asked(
+    azurite: AzureAccount, name: str, value: str
+) -> None:
     fs = AzureFileSystem("nowhere", account_url="http://127.0.0.1:9/account", credential=azurite.key)
-    with pytest.raises(ValueError, match="control character"):
-        await fs.write_bytes("file", b"", **{name: "a\nb"})  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"control character|printable ASCII"):
+        await fs.write_bytes("file", b"", **{name: value})  # type: ignore[arg-type]

@@ -157,7 +157,7 @@ async def test_what_headers_cannot_carry_is_refused(
     given: dict[str, Any], words: str, front: Fronts, connect: Connect, s3_server: S3Server
 ) -> None:
     before, server = await front(s3_server)
-    fs = connect(server, locking="commit")
+    fs = connect(server, locking="commit" if "tags" in given else "lease")  # how many tags there may be is S3's own
     with pytest.raises(ValueError, match=words):
         await fs.write_bytes("file", b"", **given)
     assert before.asked == []
