@@ -19,7 +19,7 @@ from aiofs.transactions.images import images_of
 from aiofs.transactions.journal import last
 from aiofs.transactions.publishing import Publication, Work, leave_all
 from aiofs.transactions.records import FOLDER, Step
-from aiofs.transactions.steps import resume
+from aiofs.transactions.steps import Rewrite, resume
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -296,10 +296,14 @@ async def _end_decided(
 
 
 async def _tidy(works: Sequence[Work]) -> None:
-    """Remove what the process that died had begun to publish, and was published again since."""
+    """Remove what the process that died had begun to publish, and was published again since.
+
+    Only bytes that were in the journal are published again; what a store had prepared is taken over, and a removal
+    leaves nothing. To ask for what is left is one listing at least, and on FastDFS a look through the whole cluster.
+    """
     swept: dict[Driver, list[str]] = {}
     for work in works:
-        if not work.driver.capabilities.holds:
+        if isinstance(work.session, Rewrite) and not work.driver.capabilities.holds:
             swept.setdefault(work.driver, []).append(work.step.path)
     for driver, paths in swept.items():
         with suppress(OSError):  # somebody writes there again, or the store is away: sweeping is for later

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import aiofs
+from aiofs.driver import Sweeps
 from aiofs.powers import Appends
 from aiofs.transactions.journal import FOLDER, Journal, decode, encode
 from aiofs.transactions.publishing import Publication
+from transaction.powerless import Powerless
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
     from pathlib import Path
 
-    from aiofs.driver import Lease
+    from aiofs.driver import Capabilities, Lease, Leftover, Power
     from aiofs.transactions.system import FileTransaction
 
 RECORDS: list[dict[str, Any]] = [
@@ -168,6 +171,38 @@ async def test_what_another_transaction_prepared_is_left_alone(tmp_path: Path, m
     assert report.undone == ["0" * 32]
     assert len(report.finished) == 1
     assert await fs.ls() == ["a", "b"]
+
+
+class Counting(Powerless):
+    """A store whose locks run out, that counts how often it is asked for what is left in it."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def alter(self, capabilities: Capabilities) -> Capabilities:
+        return replace(capabilities, resume=False, holds=False)
+
+    def offers(self, power: type[Power]) -> Power | None:
+        return self if power is Sweeps else None  # type: ignore[return-value]
+
+    async def leftovers(self, prefix: str = "") -> AsyncGenerator[Leftover]:
+        self.asked.append(prefix)
+        sweeps = self.base.offers(Sweeps)
+        assert sweeps is not None
+        async for leftover in sweeps.leftovers(prefix):
+            yield leftover
+
+
+async def test_a_store_is_only_asked_for_what_can_be_left_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    counting = Counting()
+    fs = aiofs.MemoryFileSystem().over(counting)
+    await crashed(fs, write_two, monkeypatch)
+    assert (await aiofs.recover(fs)).finished
+    assert len(counting.asked) == 1
+    await crashed(fs, lambda tx: tx.rm("a", "b"), monkeypatch)
+    assert (await aiofs.recover(fs)).finished
+    assert len(counting.asked) == 1
+    assert await fs.ls() == []
 
 
 class Hiding(aiofs.Layer):
