@@ -6,11 +6,13 @@ publication of a transaction, before its decision, and with a write that was pre
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from azure.core.exceptions import HttpResponseError
 
 import aiofs
 from aiofs.backends.azure.container import PART
@@ -89,6 +91,14 @@ async def test_a_lock_of_2_0_0a1_is_respected_and_taken_over(fs: AzureFileSystem
     lease.release()
     await fs.write_bytes("file", b"new")
     assert await fs.read_bytes("file") == b"new"
+
+
+async def test_a_lock_of_ours_keeps_2_0_0a1_out(fs: AzureFileSystem, raw: ContainerClient) -> None:
+    """It asked for a lease of the blob of this name."""
+    blob = raw.get_blob_client(f".aiofs/locks/{hashlib.sha256(b'file').hexdigest()}")
+    async with fs.open("file", "w"):
+        with pytest.raises(HttpResponseError, match="LeaseAlreadyPresent"):
+            blob.acquire_lease(15)
 
 
 @pytest.mark.parametrize("held", [True, False])

@@ -7,6 +7,7 @@ the files that are made here take their place wherever they stand; a line of a j
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -98,6 +99,23 @@ async def test_a_lock_that_the_first_version_left(tmp_path: Path) -> None:
     await session.commit()
     await lease.release()
     assert tree(tmp_path) == {"folder/file": b"new"}
+
+
+@pytest.mark.may_block
+@pytest.mark.parametrize("mode", [0o755, 0o777])
+async def test_a_lock_of_ours_keeps_the_first_version_out(tmp_path: Path, mode: int) -> None:
+    """It opened the file of this name, made it where it was missing, and locked it with flock."""
+    tmp_path.chmod(mode)
+    fs = aiofs.OSFileSystem(tmp_path, durable=False)
+    name = tmp_path / f".aiofs-stage-{hashlib.blake2b(b'file', digest_size=16).hexdigest()}"
+    async with fs.open("file", "w"):
+        fd = os.open(name, os.O_RDWR)
+        try:
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        finally:
+            os.close(fd)
+    assert not name.exists()
 
 
 @pytest.mark.parametrize("how", ["write", "remove", "fsck"])
