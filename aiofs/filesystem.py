@@ -24,7 +24,7 @@ from aiofs.shield import finish
 from aiofs.system import FileLikeSystem, check_range
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 
     from _typeshed import ReadableBuffer
 
@@ -322,17 +322,7 @@ class FileSystem(FileLikeSystem):
         :raises Unsupported: when it is read, if the store keeps no old versions.
         """
         self._check(path)
-
-        async def versions() -> AsyncIterator[Entry]:
-            with placed(path), Call(self._calls) as call:
-                async with aclosing(history_of(self._driver, path).history(path)) as entries:
-                    async for entry in entries:
-                        call.pause()
-                        yield entry
-                        self._check_open()
-                        call.go_on()
-
-        return Listing(versions)
+        return Listing(lambda: self._listed(path, lambda: history_of(self._driver, path).history(path)))
 
     async def restore(self, path: str, version_id: str) -> Entry:
         """Make the file again what it was at that version, as `history` lists them, and return what it is now.
@@ -463,19 +453,28 @@ class FileSystem(FileLikeSystem):
                     self._check_open()
                     call.go_on()
 
-    async def _selected(self, selection: Selection) -> AsyncIterator[Entry]:
+    def _selected(self, selection: Selection) -> AsyncIterator[Entry]:
+        folder = selection.folder.removesuffix("/")
+        return self._listed(folder, lambda: selection.entries(self._driver), folder=folder)
+
+    async def _listed(
+        self, where: str, start: Callable[[], AsyncGenerator[Entry]], *, folder: str = ""
+    ) -> AsyncIterator[Entry]:
+        """Yield what the store lists, as a call of this file system that waits while the user has an entry.
+
+        It warns if nothing is below a `folder` that looks like a pattern.
+        """
         self._check_open()
-        with placed(selection.folder.removesuffix("/")), Call(self._calls) as call:
-            found = False
-            async with aclosing(selection.entries(self._driver)) as entries:
+        found = False
+        with placed(where), Call(self._calls) as call:
+            async with aclosing(start()) as entries:
                 async for entry in entries:
                     found = True
                     call.pause()
                     yield entry
                     self._check_open()
                     call.go_on()
-            if not found and {"*", "?"}.intersection(selection.folder):
-                folder = selection.folder.removesuffix("/")
+            if not found and {"*", "?"}.intersection(folder):
                 words = f"no file is below the folder {folder!r}: names are literal, and a pattern is given as glob="
                 warnings.warn(words, UserWarning, stacklevel=2)
 

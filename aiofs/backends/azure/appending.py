@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, cast
 from aiofs.backends.azure.conditions import matching, version_of
 from aiofs.backends.azure.kinds import check_replaceable
 from aiofs.backends.azure.labels import entry_of
-from aiofs.backends.azure.session import LOST, slices
+from aiofs.backends.azure.session import LOST, PublishedOnce, slices
 from aiofs.backends.azure.streams import open_stream
-from aiofs.driver import MIB, Entry, Part, WriteSession
+from aiofs.driver import MIB, Entry, Part
 from aiofs.errors import Conflict, TooLarge
 from aiofs.sessions import whole_part
 from aiofs.shield import finish
@@ -28,7 +28,7 @@ LARGEST_BLOCK_BEFORE = 4 * MIB
 LARGER_SINCE = "2022-11-02"
 
 
-class AppendSession(WriteSession):
+class AppendSession(PublishedOnce):
     """Bytes for the end of an append blob, held until they are published: they go as one block or not at all."""
 
     def __init__(self, container: Container, lease: AzureLease, match: str, properties: BlobProperties) -> None:
@@ -40,8 +40,6 @@ class AppendSession(WriteSession):
         self._parts: list[Part] = []
         self._size = 0
         self._kept = False
-        self._done: Entry | None = None
-        self._ended = False
         newer = container.client.api_version >= LARGER_SINCE
         self._largest: int = LARGEST_BLOCK if newer else LARGEST_BLOCK_BEFORE
 
@@ -72,12 +70,7 @@ class AppendSession(WriteSession):
     async def commit(self) -> Entry:
         """Append the block, if the blob is still the version that was to be added to."""
         self._check_kept()
-        if self._done is None:
-            if self._ended:
-                raise Conflict.of(self._path, "this write was aborted")
-            await finish(self._publish())
-        assert self._done is not None  # noqa: S101 -- or it raised
-        return self._done
+        return await super().commit()
 
     async def abort(self) -> None:
         """Forget the bytes."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+from abc import abstractmethod
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +76,28 @@ def _is_id(text: str) -> bool:
     return bool(text) and text.isprintable()
 
 
-class AzureSession(WriteSession):
+class PublishedOnce(WriteSession):
+    """A session that publishes once; committing it again returns what was published."""
+
+    _path: str
+    _done: Entry | None = None
+    _ended: bool = False
+
+    async def commit(self) -> Entry:
+        """Publish, if the version to be replaced is still there."""
+        if self._done is None:
+            if self._ended:
+                raise Conflict.of(self._path, "this write was aborted")
+            await finish(self._publish())
+        assert self._done is not None  # noqa: S101 -- or it raised
+        return self._done
+
+    @abstractmethod
+    async def _publish(self) -> None:
+        """Publish, and say in `_done` what is there."""
+
+
+class AzureSession(PublishedOnce):
     """New bytes for a blob; `match` is the version it replaces, or `ABSENT`."""
 
     def __init__(self, container: Container, lease: AzureLease, match: str, labels: Labels) -> None:
@@ -93,8 +115,6 @@ class AzureSession(WriteSession):
         self._uploads = Uploads[None](WIDTH)
         self._listed = False
         self._adopted = False
-        self._ended = False
-        self._done: Entry | None = None
 
     async def write(self, part: Part) -> None:
         """Take the next part."""
@@ -138,15 +158,6 @@ class AzureSession(WriteSession):
         states = (BlockState.UNCOMMITTED, BlockState.COMMITTED)
         self._blocks = [BlobBlock(name, states[committed]) for name, committed in token["blocks"]]
         self._listed = self._adopted = True
-
-    async def commit(self) -> Entry:
-        """Publish, if the version to be replaced is still there."""
-        if self._done is None:
-            if self._ended:
-                raise Conflict.of(self._path, "this write was aborted")
-            await finish(self._publish())
-        assert self._done is not None  # noqa: S101 -- or it raised
-        return self._done
 
     async def abort(self) -> None:
         """Drop what was staged."""
