@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 ALICE, BOB = 54321, 54322
 
 needs_root = pytest.mark.skipif(
-    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="two users are needed, and only root can become both"
+    not hasattr(os, "geteuid") or os.geteuid() != 0,
+    reason="left out: two users are needed, and only root can become both (docs/contributing.md, Two users)",
 )
 
 
