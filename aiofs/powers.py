@@ -106,6 +106,19 @@ class Likens(Protocol):
         ...
 
 
+@amounts_to("lock")
+@runtime_checkable
+class Permits(Protocol):
+    """Files have owners, and new bytes that wait in a journal may be published by another user than who wrote them."""
+
+    async def permissions(self, path: str, like: str | None = None) -> str | None:
+        """Return whose the file would be if it were made now, and who may do what with it: `like` has the same.
+
+        `begin` takes it as metadata, under `aiofs.properties.PERMISSIONS`. `None` where nothing has to be said.
+        """
+        ...
+
+
 @amounts_to("begin", "delete")
 @runtime_checkable
 class Notes(Protocol):

@@ -14,6 +14,8 @@ from urllib.parse import parse_qsl, urlencode
 from aiofs.errors import Unsupported
 
 MARK = ":"
+PERMISSIONS = ":permissions"
+"""What a store that `Permits` gets beside them. Users do not give it."""
 _HEADERS = {  # what users write into metadata, and mean the header of this name
     "content-type": "content_type",
     "cache-control": "cache_control",

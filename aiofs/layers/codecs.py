@@ -11,7 +11,7 @@ from aiofs.driver import ChecksRemoval, Copies, KeepsHistory, Moves, Sweeps
 from aiofs.errors import Conflict, Damaged
 from aiofs.layers.forward import ForwardedStream, Packer, Taker, power_of, with_end
 from aiofs.layers.mapped import Mapped, MappedSession
-from aiofs.powers import Likens, Parks, Removes, Snapshots
+from aiofs.powers import Likens, Parks, Permits, Removes, Snapshots
 from aiofs.shield import finish
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class Codec(Mapped, ABC):
         Snapshots,
         Parks,
         Likens,
+        Permits,
     )
     encoded_at_once: ClassVar[int]
     """The size of the parts that `encoded` sessions are fed."""

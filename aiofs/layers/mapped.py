@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from aiofs.driver import ChecksRemoval, Copies, KeepsHistory, Layer, Moves, Presigns, ReadsReplicas, Sweeps
 from aiofs.layers.forward import ForwardedSession, ForwardedStream, power_of, with_powers_of
 from aiofs.paths import begins_a_name, check_inside
-from aiofs.powers import Appends, Likens, Notes, Parks, Removes, Snapshots
+from aiofs.powers import Appends, Likens, Notes, Parks, Permits, Removes, Snapshots
 from aiofs.tokens import Token
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Mapped(Layer):
 
     powers: ClassVar[tuple[type, ...]] = (
         *(ChecksRemoval, Copies, Moves, Presigns, KeepsHistory, ReadsReplicas, Sweeps),
-        *(Removes, Snapshots, Appends, Parks, Notes, Likens),
+        *(Removes, Snapshots, Appends, Parks, Notes, Likens, Permits),
     )
     """Which powers of the base are offered."""
 
@@ -149,6 +149,12 @@ class Mapped(Layer):
         """Have the store give the file the permissions of its source."""
         with self.named():
             await power_of(self.base, Likens).liken(self.within(path), lease, self.within(source))
+
+    async def permissions(self, path: str, like: str | None = None) -> str | None:
+        """Have the store say whose the file would be."""
+        with self.named():
+            source = None if like is None else self.within(like)
+            return await power_of(self.base, Permits).permissions(self.within(path), source)
 
     async def note(self, path: str, data: bytes) -> None:
         """Have the store create a small file."""

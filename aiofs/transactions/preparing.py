@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiofs.driver import ABSENT
 from aiofs.errors import Conflict, NotFound
-from aiofs.powers import Likens, Removes
+from aiofs.powers import Likens, Permits, Removes
 from aiofs.reading import whole_chunks
 from aiofs.shield import finish
 from aiofs.transactions.content import Borrowed, feed
@@ -20,7 +20,7 @@ from aiofs.transactions.staging import Parked
 from aiofs.transactions.steps import SMALL, FileSource, OwnSession, Removal, Rewrite, Source, Waiting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from aiofs.driver import Driver, Entry, WriteSession
     from aiofs.transactions.content import Content, ContentReader
@@ -72,7 +72,7 @@ class Preparation:
             await self._prepare_file(*todo)
 
     async def _prepare_file(self, number: int, driver: UnitDriver, path: str, staged: Staged) -> None:
-        base, before = await self._look(driver.base, path)
+        base, before = await self._look(driver.base, path, staged)
         if staged.base is not None and base != staged.base:
             raise Conflict.of(path, "the file was changed after the transaction had read it")
         if staged.content is None and base == ABSENT:
@@ -89,7 +89,7 @@ class Preparation:
             work.session, work.lease = Waiting(driver.base, step.token["token"]), None
             await driver.leases.pop(path).release()
 
-    async def _look(self, driver: Driver, path: str) -> tuple[str, Record | None]:
+    async def _look(self, driver: Driver, path: str, staged: Staged) -> tuple[str, Record | None]:
         """Return the version that is to be replaced, and what it holds if that is to go into the decision."""
         if driver.capabilities.holds:
             return await version_of(driver, path), None
@@ -104,7 +104,11 @@ class Preparation:
             data = b"".join([chunk async for chunk in whole_chunks(stream)]) if small else b""
         finally:
             await finish(stream.aclose())
-        return _known(driver, entry), Source(data, entry.kept(driver.capabilities)).token() if small else None
+        if not small:
+            return _known(driver, entry), None
+        changes = staged.content is None or staged.like is not None  # also who may do what with it
+        permissions = await _permissions(driver, path, path) if changes else None
+        return _known(driver, entry), Source(data, entry.kept(driver.capabilities), permissions).token()
 
     async def _session(self, driver: UnitDriver, step: Step, staged: Staged) -> WriteSession:
         """Return a session that has all that is to be written."""
@@ -117,11 +121,13 @@ class Preparation:
         metadata = staged.entry.kept(base.capabilities)
         reader = driver.reader(staged.content)
         try:
+            permissions = await _permissions(base, path, staged.like)
             if staged.content.size <= SMALL and not base.capabilities.holds:
-                source = Source(await reader.read(0, staged.content.size), metadata)
+                source = Source(await reader.read(0, staged.content.size), metadata, permissions)
                 return Rewrite(base, path, lease, step.base, source)
             if not base.capabilities.resume:
-                source = await self._beside_journal(step, reader, staged.content, metadata)
+                name = await self._beside_journal(step, reader, staged.content)
+                source = FileSource(self._journal, name, metadata, permissions)
                 return Rewrite(base, path, lease, step.base, source)
             session = await base.begin(path, lease, match=step.base, metadata=metadata)
             try:
@@ -146,19 +152,23 @@ class Preparation:
         if lease.fence != before:
             await self._log.write({"do": "held", "store": driver.name, "path": path, "fence": lease.fence})
 
-    async def _beside_journal(
-        self, step: Step, reader: ContentReader, content: Content, metadata: Mapping[str, str] | None
-    ) -> Source:
-        """Write a large file that its store cannot hold back to a file that goes with the log."""
+    async def _beside_journal(self, step: Step, reader: ContentReader, content: Content) -> str:
+        """Write a large file that its store cannot hold back to a file that goes with the log, and return its name."""
         name = self._log.name(f"data-{step.tag.rpartition('-')[2]}")
         self._log.own(name)
         await put_stream(self._journal, name, reader.chunks(content.size, self._journal.part_size))
-        return FileSource(self._journal, name, metadata)
+        return name
 
 
 def _leaves_traces(driver: UnitDriver, staged: Staged) -> bool:
     """Whether preparing leaves something in the store, or beside the journal, that only the plan tells of."""
     return driver.base.capabilities.holds or (staged.content is not None and staged.content.size > SMALL)
+
+
+async def _permissions(driver: Driver, path: str, like: str | None) -> str | None:
+    """Return whose the file is to be, where the store cannot tell any more when it is made."""
+    permits = driver.offers(Permits)
+    return None if permits is None else await permits.permissions(path, like)
 
 
 async def _token(session: WriteSession) -> dict[str, Any]:

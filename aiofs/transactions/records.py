@@ -202,6 +202,8 @@ class Lines:
         for key, value in metadata.items():
             if key.startswith(MARK) and (key.removeprefix(MARK) not in NAMES or _CONTROLS.search(value)):
                 raise self._wrong(f"{key!r} is no property of a file")
+        if token.get("permissions") is not None:
+            self._text("permissions", token["permissions"])
         if token["by"] == "file":
             self._own_name("file", token.get("file"), f"{FOLDER}/{self._unit}.data-")
             return

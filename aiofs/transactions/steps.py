@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from aiofs.driver import ABSENT, Driver, Entry, WriteSession
 from aiofs.errors import Conflict, NotFound, Unsupported
+from aiofs.powers import Permits
+from aiofs.properties import PERMISSIONS
 from aiofs.reading import whole_chunks
 from aiofs.sessions import EndedSession
 from aiofs.shield import finish
@@ -137,25 +139,33 @@ class Rewrite(OwnSession):
         return await self._source.is_in(self._driver, present)
 
     async def _write(self) -> Entry:
-        session = await self._driver.begin(self._path, self._lease, match=self._match, metadata=self._source.metadata)
+        metadata, permissions = self._source.metadata, self._source.permissions
+        if permissions is not None and self._driver.offers(Permits) is not None:
+            metadata = {**(metadata or {}), PERMISSIONS: permissions}
+        session = await self._driver.begin(self._path, self._lease, match=self._match, metadata=metadata)
         return await publish(session, self._source.chunks(), self._driver.part_size)
 
 
 class Source:
     """Bytes in the decision itself."""
 
-    def __init__(self, data: bytes, metadata: Mapping[str, str] | None) -> None:
+    def __init__(self, data: bytes, metadata: Mapping[str, str] | None, permissions: str | None = None) -> None:
         self.data = data
         self.metadata: dict[str, str] | None = None if metadata is None else dict(metadata)
+        self.permissions = permissions
 
     @classmethod
     def of(cls, token: Mapping[str, Any]) -> Source:
         """Return what a token says."""
-        return Source(base64.b64decode(token["bytes"]), token["metadata"])
+        return Source(base64.b64decode(token["bytes"]), token["metadata"], token.get("permissions"))
 
     def token(self) -> dict[str, Any]:
         """Return what the journal needs to know."""
-        return {"by": "bytes", "bytes": base64.b64encode(self.data).decode(), "metadata": self.metadata}
+        return {"by": "bytes", "bytes": base64.b64encode(self.data).decode(), **self._described()}
+
+    def _described(self) -> dict[str, Any]:
+        permissions = {} if self.permissions is None else {"permissions": self.permissions}
+        return {"metadata": self.metadata, **permissions}
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the bytes."""
@@ -169,14 +179,16 @@ class Source:
 class FileSource(Source):
     """Bytes in a file beside the journal."""
 
-    def __init__(self, journal: Driver, name: str, metadata: Mapping[str, str] | None) -> None:
-        super().__init__(b"", metadata)
+    def __init__(
+        self, journal: Driver, name: str, metadata: Mapping[str, str] | None, permissions: str | None = None
+    ) -> None:
+        super().__init__(b"", metadata, permissions)
         self._journal = journal
         self._name = name
 
     def token(self) -> dict[str, Any]:
         """Return what the journal needs to know."""
-        return {"by": "file", "file": self._name, "metadata": self.metadata}
+        return {"by": "file", "file": self._name, **self._described()}
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the bytes."""
@@ -230,7 +242,7 @@ async def resume(step: Step, driver: Driver, journal: Driver) -> WriteSession:
     if by == "bytes":
         source = Source.of(token)
     elif by == "file":
-        source = FileSource(journal, token["file"], token["metadata"])
+        source = FileSource(journal, token["file"], token["metadata"], token.get("permissions"))
     else:
         await lease.release()
         raise Unsupported.of(path, f"a step that is kept by {by!r} is not known")

@@ -42,7 +42,7 @@ from aiofs.layers import (
     ReadOnly,
     WriteOnly,
 )
-from aiofs.powers import Appends, Likens, Notes, Parks, Removes, Snapshots
+from aiofs.powers import Appends, Likens, Notes, Parks, Permits, Removes, Snapshots
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,6 +96,7 @@ ALL = {
     Parks,
     Notes,
     Likens,
+    Permits,
 }
 OFFERED: list[tuple[Layer, set[type]]] = [
     (Layer(), ALL),
@@ -114,9 +115,9 @@ OFFERED: list[tuple[Layer, set[type]]] = [
     # A copy, an upload by URL and a line of a journal are bytes that must be counted.
     (Limit(10), ALL - {Copies, Presigns, Appends, Notes}),
     # Everything that replaces a file goes through `begin`.
-    (WriteOnce(), {ChecksRemoval, ReadsReplicas, Sweeps, Walks, Removes, Parks, Likens}),
-    (ReadOnly(), {Presigns, KeepsHistory, ReadsReplicas, Walks, Parks, Likens}),
-    (WriteOnly(), {Presigns, KeepsHistory, Appends, Parks, Likens}),
+    (WriteOnce(), {ChecksRemoval, ReadsReplicas, Sweeps, Walks, Removes, Parks, Likens, Permits}),
+    (ReadOnly(), {Presigns, KeepsHistory, ReadsReplicas, Walks, Parks, Likens, Permits}),
+    (WriteOnly(), {Presigns, KeepsHistory, Appends, Parks, Likens, Permits}),
     (Allow("read", "write"), ALL - {ChecksRemoval, Moves, Sweeps, Walks, Removes, Notes}),
     (Allow("read", "list", "write", "remove"), ALL),
 ]

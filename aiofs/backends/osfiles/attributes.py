@@ -62,6 +62,27 @@ class Permissions:
     access_list: bytes | None
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Whose a file was to be when it was prepared, and who may do what with it, as a journal keeps it."""
+
+    owner: int
+    permissions: Permissions
+
+    @classmethod
+    def of(cls, text: str) -> Told:
+        """Return what was kept.
+
+        :raises ValueError: if that is something else.
+        """
+        owner, mode, access_list = text.split(" ")
+        permissions = Permissions(int(mode, 8) & PERMISSIONS, bytes.fromhex(access_list) or None)
+        return cls(int(owner), permissions)
+
+    def __str__(self) -> str:
+        return f"{self.owner} {self.permissions.mode:o} {(self.permissions.access_list or b'').hex()}"
+
+
 def permissions_of(fd: int) -> Permissions:
     """Return the permissions of an open file."""
     return Permissions(stat.S_IMODE(os.fstat(fd).st_mode) & PERMISSIONS, attributes_of(fd).get(ACCESS_LIST))

@@ -8,11 +8,13 @@ it in their journal.
 from __future__ import annotations
 
 import hashlib
-from contextlib import AsyncExitStack
+import os
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from aiofs.backends.osfiles import snapshots, sweeping
+from aiofs.backends.osfiles import locking, snapshots, sweeping
+from aiofs.backends.osfiles.attributes import HAS_OWNERS, Told, permissions_of
 from aiofs.backends.osfiles.driver import OSDriver, made
 from aiofs.backends.osfiles.errors import told_of
 from aiofs.backends.osfiles.facts import parents_of
@@ -20,14 +22,14 @@ from aiofs.backends.osfiles.names import LEASED, digest_of
 from aiofs.backends.osfiles.staging import Stage
 from aiofs.backends.osfiles.streams import OSSession
 from aiofs.driver import Driver, WriteSession
-from aiofs.errors import Conflict, Locked
+from aiofs.errors import AccessDenied, Conflict, Damaged, Locked, NotAFolder, NotFound
 from aiofs.locks import LeaseElsewhere
 from aiofs.powers import Likens, Parks, Removes
+from aiofs.properties import PERMISSIONS
 from aiofs.shield import finish
 from aiofs.threads import hop
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
     from aiofs.driver import Capabilities, Entry, Lease, Leftover
@@ -62,7 +64,19 @@ class LeasedDriver(OSDriver):
         self, path: str, lease: Lease, *, match: str | None = None, metadata: Mapping[str, str] | None = None
     ) -> WriteSession:
         """Begin new bytes in a staging file."""
-        return LeasedSession(await self._stage(path), lease, match, durable=self._durable)
+        told = _told(path, (metadata or {}).get(PERMISSIONS))
+        stage = await self._stage(path)
+        if told is not None:
+            try:
+                await hop(stage.permit, told)
+            except BaseException:
+                await finish(stage.release())
+                raise
+        return LeasedSession(stage, lease, match, durable=self._durable)
+
+    async def permissions(self, path: str, like: str | None = None) -> str | None:
+        """Return whose the file would be, as a new one in its folder is, or as the file that is copied."""
+        return await hop(self._permissions, path, like)
 
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:
         """Refuse: nothing is prepared here."""
@@ -76,6 +90,7 @@ class LeasedDriver(OSDriver):
         async with AsyncExitStack() as held:
             for path in sorted(set(paths) - {lease.path for lease in leases}):
                 held.push_async_callback((await self.lock(path)).release)
+            await hop(self._clear, paths)
             await hop(self._delete, paths, set(paths), match, missing_ok)
 
     async def copy(self, source: str, target: str, lease: Lease, *, match: str | None = None) -> Entry:
@@ -85,6 +100,7 @@ class LeasedDriver(OSDriver):
     async def move(self, source: str, target: str, leases: tuple[Lease, Lease]) -> Entry:
         """Rename."""
         _check_held(leases)
+        await hop(self._clear, [source])
         entry = await self._staged(leases[1], lambda stage: self._move(source, target, stage))
         await hop(self._root.prune, parents_of(source))
         return entry
@@ -127,6 +143,35 @@ class LeasedDriver(OSDriver):
         """Close the file system of the locks, if it is this one's own."""
         if self._close_keeper:
             await self._keeper.aclose()
+
+    def _clear(self, paths: Sequence[str]) -> None:
+        """Remove the staging files that dead writers left of files whose leases we have."""
+        for path in paths:
+            with suppress(NotFound, NotAFolder, AccessDenied), told_of(path), self._root.place(path) as place:
+                name = place.beside(LEASED + digest_of(place.leaf))
+                status = place.status(name)
+                if status is not None:
+                    locking.check_ours(place, name, status)
+                    os.unlink(name, dir_fd=place.fd)
+
+    def _permissions(self, path: str, like: str | None) -> str | None:
+        if not HAS_OWNERS:
+            return None
+        with suppress(NotFound):  # a copy of one of the transaction's own files is a new file
+            if like is not None:
+                stream = self._open(like, 0, 0, None)
+                try:
+                    owner = os.fstat(stream.fd).st_uid if like == path else os.geteuid()
+                    return str(Told(owner, permissions_of(stream.fd)))
+                finally:
+                    stream.abandon()
+        with told_of(path):
+            stage = Stage.under_lease(self._root, path)
+            try:
+                new = stage.place.status() is None
+                return str(Told(os.geteuid(), permissions_of(stage.fd))) if new else None
+            finally:
+                stage.drop()
 
     async def _is_free(self, name: str) -> bool:
         try:
@@ -172,6 +217,17 @@ class LeasedSession(OSSession):
     def abandon(self) -> None:
         """Remove the staging file."""
         self._stage.abandon()
+
+
+def _told(path: str, text: str | None) -> Told | None:
+    """Return what a journal kept of a file's permissions.
+
+    :raises Damaged: if it is none of that.
+    """
+    try:
+        return None if text is None else Told.of(text)
+    except ValueError as error:
+        raise Damaged.of(path, f"its journal does not say what permissions it is to have, but {text!r}") from error
 
 
 def _check_held(leases: Sequence[Lease]) -> None:

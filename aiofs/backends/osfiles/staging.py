@@ -17,12 +17,12 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from aiofs.backends.osfiles import locking
-from aiofs.backends.osfiles.attributes import give_permissions, keep_attributes, permissions_of
+from aiofs.backends.osfiles.attributes import belong, give_permissions, keep_attributes, permissions_of
 from aiofs.backends.osfiles.errors import told_of
 from aiofs.backends.osfiles.facts import check_match, entry_of, not_regular, parents_of, version_of
 from aiofs.backends.osfiles.flock import holder_of, try_lock
 from aiofs.backends.osfiles.names import LEASED, PART, READY, READY_SHARED, STAGE, check_token, digest_of
-from aiofs.backends.osfiles.root import is_file
+from aiofs.backends.osfiles.root import close_folder, is_file, open_folder
 from aiofs.driver import ABSENT, Entry, Lease
 from aiofs.errors import AlreadyExists, Conflict, IsAFolder, NotAFolder, NotFound, StoreMissing
 from aiofs.locks import locked
@@ -31,7 +31,7 @@ from aiofs.threads import hop
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from aiofs.backends.osfiles.attributes import Permissions
+    from aiofs.backends.osfiles.attributes import Permissions, Told
     from aiofs.backends.osfiles.root import Place, Root
 
 _TRIES = 100
@@ -73,6 +73,7 @@ class Stage(Lease):
         self._mark = status.st_mtime_ns % MARKS if ready else secrets.randbelow(MARKS)
         self.fence: str = self._fence()
         self._like: Permissions | None = None  # of the file that this is a copy of
+        self._owner: int | None = None  # who prepared this, if perhaps somebody else
 
     @classmethod
     def take(cls, root: Root, path: str) -> Stage:
@@ -252,6 +253,15 @@ class Stage(Lease):
             self._like = permissions_of(source)
             self.close_to_others(but_for=self._like.mode)
 
+    def permit(self, told: Told) -> None:
+        """Have the file to be as it was to be when it was prepared."""
+        with told_of(self.path):
+            self._like, self._owner = told.permissions, told.owner
+            self.close_to_others(but_for=told.permissions.mode)
+            for folder in self.place.made:
+                with self._root.place(folder, follow=False) as made:
+                    give_folder(made, told.owner)
+
     def close_to_others(self, *, but_for: int = 0) -> None:
         """Go on in a file that nobody else can have opened, if more may than the mode `but_for` lets.
 
@@ -265,7 +275,7 @@ class Stage(Lease):
         fd, name = locking.make_part(place, locking.OURSELVES)
         try:
             if self._lock is None:
-                if not try_lock(fd):
+                if not self._leased and not try_lock(fd):
                     raise locked(place.path, holder_of(fd))
                 os.replace(name, self.name, src_dir_fd=place.fd, dst_dir_fd=place.fd)
         except BaseException:
@@ -281,10 +291,14 @@ class Stage(Lease):
         They are those of the file that is replaced; the permissions of a copy are its source's.
         """
         self.stamp()
+        replaced = self.place.status()
         if self._like is None:
-            keep_attributes(self.fd, self.place, self.place.status())
+            keep_attributes(self.fd, self.place, replaced)
         else:
-            give_permissions(self.fd, self._like, self.place, self.place.status())
+            folder = locking.folder_of(self.place)
+            if replaced is None and self._owner == folder.st_uid:  # a journal may say anything: theirs is the folder
+                belong(self.fd, folder, locking.OURSELVES)
+            give_permissions(self.fd, self._like, self.place, replaced)
         if durable:
             os.fsync(self.fd)
 
@@ -464,6 +478,17 @@ def refuse_locked(root: Root, place: Place, held: set[str]) -> None:
     locking.check_free(place)
     if place.status(place.beside(PART + digest_of(place.leaf))) is not None:
         Stage.take(root, place.path).drop()
+
+
+def give_folder(made: Place, owner: int) -> None:
+    """Give a folder that was made on the way to whom the folder that it is in belongs, if that is `owner`."""
+    if made.fd is None or (above := os.fstat(made.fd)).st_uid != owner:
+        return
+    fd = open_folder(made.leaf, made.fd)
+    try:
+        belong(fd, above, stat.S_IMODE(os.fstat(fd).st_mode))
+    finally:
+        close_folder(fd)
 
 
 def drop_folders(root: Root, place: Place) -> None:

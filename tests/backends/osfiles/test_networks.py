@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import os
 import pickle
+import stat
 import warnings
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import aiofs
 from aiofs.backends.osfiles import driver as os_driver
+from aiofs.backends.osfiles.names import LEASED, digest_of
 from aiofs.localio import linux, network_of, networks
+from aiofs.properties import PERMISSIONS
+from aiofs.transactions.publishing import Publication
+from backends.osfiles.users import ALICE, BOB, as_user, folder_of, needs_root
+from transaction.test_journal import crashed
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
+
+    from aiofs.transactions.publishing import Work
+    from aiofs.transactions.system import FileTransaction
 
 
 @pytest.fixture
@@ -163,6 +174,106 @@ async def test_transactions_with_locks_elsewhere(tmp_path: Path) -> None:
         await unit.write_bytes("folder/file", b"new")
         await unit.rm("gone")
     assert await fs.ls() == ["folder/file"]
+
+
+async def decided(fs: aiofs.FileSystem, change: Callable[[FileTransaction], Awaitable[object]]) -> None:
+    """Leave a decided transaction of which nothing is published, as a process that died then."""
+    with pytest.MonkeyPatch.context() as patch:
+        await crashed(fs, change, patch)
+
+
+@pytest.mark.may_block
+async def test_a_recovered_file_has_the_mode_that_its_writer_gave_it(tmp_path: Path) -> None:
+    """Whatever the mask of who recovers it; a copy has the mode of its source, small or large."""
+    fs = aiofs.OSFileSystem(tmp_path, locks=aiofs.MemoryFileSystem())
+    for name, size in (("small", 10), ("large", 100_000)):
+        await fs.write_bytes(name, b"x" * size)
+        (tmp_path / name).chmod(0o640)
+
+    async def change(tx: FileTransaction) -> None:
+        for name in ("small", "large"):
+            await tx.write_bytes(f"new {name}", b"y" * len(await tx.read_bytes(name)))
+            await tx.copy(name, f"copied {name}")
+            await tx.move(name, f"moved {name}")
+
+    mask = os.umask(0o027)
+    try:
+        await decided(fs, change)
+    finally:
+        os.umask(mask)
+    await aiofs.recover(fs)
+    assert {path.name: oct(path.stat().st_mode & 0o777) for path in tmp_path.iterdir() if path.is_file()} == {
+        f"{how} {name}": "0o640" for how in ("new", "copied", "moved") for name in ("small", "large")
+    }
+
+
+@pytest.mark.may_block
+async def test_what_is_put_back_has_the_mode_that_it_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fs = aiofs.OSFileSystem(tmp_path, locks=aiofs.MemoryFileSystem())
+    publish = Publication._publish
+
+    async def publish_and_fail(publication: Publication, works: Sequence[Work]) -> None:
+        await publish(publication, works)
+        assert not (tmp_path / "gone").exists()
+        assert (tmp_path / "target").read_bytes() == b"new"
+        raise aiofs.Conflict.of("target", "refused")
+
+    monkeypatch.setattr(Publication, "_publish", publish_and_fail)
+    for name, mode in (("gone", 0o600), ("source", 0o644), ("target", 0o600)):
+        (tmp_path / name).write_bytes(b"new" if name == "source" else b"old")
+        (tmp_path / name).chmod(mode)
+    with pytest.raises(aiofs.Conflict, match="refused"):
+        async with aiofs.transaction(fs) as tx:
+            await tx.rm("gone")
+            await tx.copy("source", "target")
+    assert (tmp_path / "gone").read_bytes() == (tmp_path / "target").read_bytes() == b"old"
+    assert {path.name: oct(path.stat().st_mode & 0o777) for path in tmp_path.iterdir() if path.is_file()} == {
+        "gone": "0o600",
+        "source": "0o644",
+        "target": "0o600",
+    }
+
+
+async def write_one(name: str, tx: FileTransaction) -> None:
+    await tx.write_bytes(name, b"new")
+
+
+@needs_root
+@pytest.mark.may_block
+async def test_what_root_recovers_is_its_writers() -> None:
+    """In a folder of the writer's own; where others may write, a journal may be theirs, and names nobody else."""
+    for owner, mode in ((ALICE, 0o755), (ALICE, 0o777), (BOB, 0o777)):
+        with folder_of(owner, mode) as folder:
+            fs = aiofs.OSFileSystem(folder, locks=aiofs.MemoryFileSystem())
+            name = "a/b/file" if owner == ALICE else "file"
+            with as_user(ALICE):
+                await decided(fs, partial(write_one, name))
+            await aiofs.recover(fs)
+            (found,) = folder.rglob("file")
+            made = [path for path in (found, *found.parents) if folder in path.parents]
+            assert {path.stat().st_uid for path in made} == {ALICE if owner == ALICE else 0}
+            assert stat.S_IMODE(found.stat().st_mode) == 0o644
+
+
+async def test_a_journal_that_says_nonsense_about_permissions(tmp_path: Path) -> None:
+    fs = aiofs.OSFileSystem(tmp_path, locks=aiofs.MemoryFileSystem())
+    lease = await fs.driver.lock("file")
+    for text in ("", "0", "x 644 ", "0 999 ", "0 644 zz", "0 644  "):
+        with pytest.raises(aiofs.Damaged, match="does not say what permissions"):
+            await fs.driver.begin("file", lease, metadata={PERMISSIONS: text})
+    session = await fs.driver.begin("file", lease, metadata={PERMISSIONS: "54321 7777 "})
+    await session.commit()
+    await lease.release()
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o777, "no privileges"
+
+
+async def test_what_a_dead_writer_left_goes_with_the_file(tmp_path: Path) -> None:
+    fs = aiofs.OSFileSystem(tmp_path, locks=aiofs.MemoryFileSystem())
+    for remove in (fs.rm("a/file"), fs.move("a/file", "b")):
+        await fs.write_bytes("a/file", b"old")
+        (tmp_path / "a" / (LEASED + digest_of("file"))).write_bytes(b"half of it")
+        await remove
+        assert not (tmp_path / "a").exists()
 
 
 async def test_a_url_can_name_the_keeper(tmp_path: Path) -> None:
