@@ -14,12 +14,12 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, TypeVarTuple
 
-from aiofs.backends.osfiles import snapshots, sweeping
+from aiofs.backends.osfiles import snapshots, sweeping, taking
 from aiofs.backends.osfiles.errors import told_of
 from aiofs.backends.osfiles.facts import check_match, entry_of, not_regular, parents_of, version_of
 from aiofs.backends.osfiles.listing import walk
 from aiofs.backends.osfiles.root import Root
-from aiofs.backends.osfiles.staging import Stage, refuse_locked
+from aiofs.backends.osfiles.staging import Stage
 from aiofs.backends.osfiles.streams import OSRemoval, OSSession, OSStream, copy_bytes
 from aiofs.backends.osfiles.walking import tree
 from aiofs.driver import Capabilities, Driver, Entry, Lease, Leftover, ReadStream, WriteSession
@@ -230,7 +230,7 @@ class OSDriver(Driver):
         if self._network is not None:
             _warn_once(self._root.path, self._network)
         with told_of(path):
-            return Stage.take(self._root, path)
+            return taking.take(self._root, path)
 
     def _stat(self, path: str) -> Entry:
         with told_of(path), _missing_below_files(path), self._root.place(path) as place:
@@ -261,7 +261,7 @@ class OSDriver(Driver):
 
     def _take_over(self, path: str, token: Mapping[str, Any]) -> Stage | None:
         with told_of(path):
-            stage = Stage.take_over(self._root, token, growing="stage" not in token)
+            stage = taking.take_over(self._root, token, growing="stage" not in token)
             if stage is None and self._durable:  # whoever ended it may have died before that was on the disk
                 with suppress(NotFound, NotAFolder), self._root.place(path) as place:
                     place.bring_way()
@@ -285,7 +285,7 @@ class OSDriver(Driver):
         """Return whether the file is there; raise if it may not be removed."""
         try:
             with told_of(path), _missing_below_files(path), self._root.place(path, follow=False) as place:
-                refuse_locked(self._root, place, held)
+                taking.refuse_locked(self._root, place, held)
                 status = place.status()
                 if status is None:
                     raise NotFound.of(path)

@@ -12,7 +12,7 @@ from aiofs.errors import AlreadyExists, Conflict
 if TYPE_CHECKING:
     import os
 
-    from aiofs.backends.osfiles.root import Place
+    from aiofs.backends.osfiles.place import Place
 
 
 def version_of(status: os.stat_result) -> str:

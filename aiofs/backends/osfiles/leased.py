@@ -21,6 +21,7 @@ from aiofs.backends.osfiles.facts import parents_of
 from aiofs.backends.osfiles.names import LEASED, digest_of
 from aiofs.backends.osfiles.staging import Stage
 from aiofs.backends.osfiles.streams import OSSession
+from aiofs.backends.osfiles.taking import under_lease
 from aiofs.driver import Driver, WriteSession
 from aiofs.errors import AccessDenied, Conflict, Damaged, Locked, NotAFolder, NotFound
 from aiofs.locks import LeaseElsewhere
@@ -166,7 +167,7 @@ class LeasedDriver(OSDriver):
                 finally:
                     stream.abandon()
         with told_of(path):
-            stage = Stage.under_lease(self._root, path)
+            stage = under_lease(self._root, path)
             try:
                 new = stage.place.status() is None
                 return str(Told(os.geteuid(), permissions_of(stage.fd))) if new else None
@@ -184,7 +185,7 @@ class LeasedDriver(OSDriver):
     async def _stage(self, path: str) -> Stage:
         def make() -> Stage:
             with told_of(path):
-                return Stage.under_lease(self._root, path)
+                return under_lease(self._root, path)
 
         return await made(Stage.drop, make)
 

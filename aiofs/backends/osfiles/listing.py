@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 from aiofs.backends.osfiles.errors import told_of
 from aiofs.backends.osfiles.facts import entry_of
 from aiofs.backends.osfiles.names import kind_of
+from aiofs.backends.osfiles.place import NOWHERE, is_file
 from aiofs.backends.osfiles.position import Position
-from aiofs.backends.osfiles.root import NOWHERE, is_file
 from aiofs.driver import Entry
 from aiofs.errors import AccessDenied
 from aiofs.paths import RESERVED, is_in_journal, under

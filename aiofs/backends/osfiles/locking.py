@@ -24,7 +24,7 @@ from aiofs.locks import locked
 from aiofs.paths import is_reserved
 
 if TYPE_CHECKING:
-    from aiofs.backends.osfiles.root import Place
+    from aiofs.backends.osfiles.place import Place
     from aiofs.errors import Locked
 
 OWN = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)

@@ -8,7 +8,7 @@ from operator import eq
 from typing import TYPE_CHECKING
 
 from aiofs.backends.osfiles.errors import told_of
-from aiofs.backends.osfiles.root import NOWHERE, close_folder, open_folder
+from aiofs.backends.osfiles.place import NOWHERE, close_folder, open_folder
 from aiofs.backends.osfiles.synced import FOLDER
 from aiofs.paths import under
 

@@ -16,13 +16,15 @@ from aiofs.backends.osfiles import locking
 from aiofs.backends.osfiles.attributes import belong, keep_attributes, owner_of
 from aiofs.backends.osfiles.facts import check_match, entry_of, parents_of
 from aiofs.backends.osfiles.names import BEFORE
-from aiofs.backends.osfiles.root import is_file
-from aiofs.backends.osfiles.staging import Stage
+from aiofs.backends.osfiles.place import is_file
 from aiofs.backends.osfiles.streams import copy_bytes
+from aiofs.backends.osfiles.taking import take_over
 from aiofs.errors import AccessDenied, Conflict, NotAFolder, NotFound, StoreMissing
 
 if TYPE_CHECKING:
-    from aiofs.backends.osfiles.root import Place, Root
+    from aiofs.backends.osfiles.place import Place
+    from aiofs.backends.osfiles.root import Root
+    from aiofs.backends.osfiles.staging import Stage
     from aiofs.driver import Entry
 
 _TRIES = 100
@@ -89,7 +91,7 @@ def park(stage: Stage) -> None:
 
 def unpark(root: Root, path: str, fence: str) -> Stage | None:
     """Take it back; nobody else can have it in between, as it is locked before it has its old name."""
-    stage = Stage.take_over(root, {"path": path, "fence": fence})
+    stage = take_over(root, {"path": path, "fence": fence})
     if stage is not None:
         stage.make_growing()
     return stage

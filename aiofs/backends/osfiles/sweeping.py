@@ -30,7 +30,8 @@ from aiofs.errors import Locked, NotAFolder, NotFound
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from aiofs.backends.osfiles.root import Place, Root
+    from aiofs.backends.osfiles.place import Place
+    from aiofs.backends.osfiles.root import Root
 
 _NOWHERE = (NotFound, NotAFolder, FileNotFoundError)
 

@@ -97,7 +97,7 @@ async def test_locks_that_another_file_system_keeps(tmp_path: Path, monkeypatch:
     def refuse(_fd: int) -> bool:
         raise AssertionError("flock was asked")
 
-    for module in (os_driver.Stage.take.__globals__, os_driver.refuse_locked.__globals__["locking"].__dict__):
+    for module in (vars(os_driver.taking), vars(os_driver.taking.locking), os_driver.Stage.liken.__globals__):
         monkeypatch.setitem(module, "try_lock", refuse)
     file = await here.open("folder/file", "w")
     with pytest.raises(aiofs.Locked) as refused:
