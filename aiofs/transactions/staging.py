@@ -6,6 +6,8 @@ asked for is to read, and to lock each path that is touched until the transactio
 
 from __future__ import annotations
 
+import copy
+import itertools
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -103,11 +105,20 @@ class UnitDriver(Driver):
         self.part_size: int = base.part_size
         self.window: int | None = base.window
         self._seen: dict[str, str | None] = {}  # the versions that were there when it first looked
-        self._versions = 0
+        self._versions = itertools.count(1)
 
     def check_name(self, path: str) -> None:
         """As the store."""
         self.base.check_name(path)
+
+    def narrowed(self, depth: int) -> Driver:
+        """Return this driver over the store narrowed so, with the same locks and the same things staged."""
+        base = self.base.narrowed(depth)
+        if base is self.base:
+            return self
+        driver = copy.copy(self)
+        driver.base = base
+        return driver
 
     async def stat(self, path: str) -> Entry:
         """Describe the file as the transaction left it."""
@@ -244,8 +255,7 @@ class UnitDriver(Driver):
             like = like or current.like
         else:
             base = self._seen.get(path, match)
-        self._versions += 1
-        version = f"unit-{self._versions}"
+        version = f"unit-{next(self._versions)}"
         entry = Entry(path, content.size, datetime.now(UTC), version).described(metadata)
         self.staged[path] = Staged(entry, content, base, like)
         return entry

@@ -188,7 +188,8 @@ class Unit:
             raise ValueError("this savepoint is gone: the transaction went back to an earlier one")
         del self._marks[self._marks.index(mark.number) + 1 :]
         for name, staged in mark.staged.items():
-            self.drivers[name].staged = dict(staged)
+            self.drivers[name].staged.clear()
+            self.drivers[name].staged.update(staged)
 
     async def commit(self) -> None:
         """Publish everything, or nothing. Harmless when it was done.
@@ -303,10 +304,10 @@ class Unit:
         self.vault.close()
         leases = [lease for driver in self.drivers.values() for lease in driver.leases.values()]
         for driver in self.drivers.values():
-            driver.staged = {}
+            driver.staged.clear()  # which narrower ones share
         failures = await _release_all(leases)
         for driver in self.drivers.values():
-            driver.leases = {}
+            driver.leases.clear()
         async with self._opening:
             log = self._log
         if log is not None and not log.ended:

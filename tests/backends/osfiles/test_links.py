@@ -135,6 +135,27 @@ async def test_no_link_leads_out_of_a_folder_taken_for_itself(tmp_path: Path, fo
 
 
 @pytest.mark.may_block
+async def test_a_folder_within_a_transaction(tmp_path: Path) -> None:
+    """It sees what the transaction did, and goes back with it to a savepoint; links lead out of it no more either."""
+    root = tenants(tmp_path)
+    async with aiofs.transaction(aiofs.OSFileSystem(root)) as unit:
+        mine = unit.at("mine")
+        await unit.write_bytes("mine/file", b"new")
+        for use in (mine.read_bytes("relative"), mine.write_bytes("folder/new", b"changed"), mine.rm("folder/file")):
+            with pytest.raises(aiofs.AccessDenied, match="a link leads out of the folder 'mine'"):
+                await use
+        with pytest.raises(ZeroDivisionError):
+            async with unit.savepoint():
+                await mine.write_bytes("later", b"lost")
+                raise ZeroDivisionError
+        assert not await mine.exists("later")
+        await mine.write_bytes("kept", await mine.read_bytes("file"))
+    assert (root / "mine" / "kept").read_bytes() == b"new"
+    assert not (root / "mine" / "later").exists()
+    assert sorted(os.listdir(root / "other")) == ["deep", "file"]
+
+
+@pytest.mark.may_block
 async def test_the_folder_itself_may_be_a_link(tmp_path: Path) -> None:
     """The way to the folder is bounded by the root, and all from there on by the folder that it leads to."""
     root = tenants(tmp_path)
