@@ -34,7 +34,7 @@ from aiofs.tokens import Token
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 
-    from aiofs.backends.osfiles.root import Place
+    from aiofs.backends.osfiles.place import Place
     from aiofs.driver import Level
 
 T = TypeVar("T")

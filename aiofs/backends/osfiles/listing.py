@@ -12,7 +12,7 @@ from aiofs.backends.osfiles.place import NOWHERE, is_file
 from aiofs.backends.osfiles.position import Position
 from aiofs.driver import Entry
 from aiofs.errors import AccessDenied
-from aiofs.paths import RESERVED, is_in_journal, under
+from aiofs.paths import JOURNAL, RESERVED, is_in_journal, under
 
 if TYPE_CHECKING:
     import os
@@ -71,11 +71,20 @@ def _names(place: Position, head: str, *, ours: bool) -> Iterator[tuple[str, Kin
             with suppress(UnicodeEncodeError):
                 child.name.encode()
                 kind = kind_of_child(child)
-                if kind != "file" and (logs if kind_of(child.name) is None else ours):
+                if (ours and _is_planted(child.name, kind)) or (
+                    logs and kind != "file" and kind_of(child.name) is None
+                ):
                     kind = "planted"
                 names.append((f"{child.name}/" if kind == "folder" else child.name, kind))
     names.sort()
     return iter(names)
+
+
+def _is_planted(name: str, kind: Kind) -> bool:
+    """Whether something has one of our names and cannot be what we call so."""
+    if name == JOURNAL:
+        return kind in {"file", "other"}
+    return kind != "file" and kind_of(name) is not None
 
 
 def kind_of_child(child: os.DirEntry[str]) -> Kind:

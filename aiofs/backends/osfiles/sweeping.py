@@ -26,6 +26,7 @@ from aiofs.backends.osfiles.names import (
 )
 from aiofs.driver import Leftover
 from aiofs.errors import Locked, NotAFolder, NotFound
+from aiofs.paths import JOURNAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +43,7 @@ def leftovers(root: Root, prefix: str) -> Iterator[Leftover]:
     What has the name of one and is none is yielded, too: it is in the way of those who write.
     """
     for entry in walk(root, prefix[: prefix.rfind("/") + 1], "", one_level=False, ours=True):
-        kind = kind_of(entry.path)
+        kind = "journal" if entry.path.rpartition("/")[2] == JOURNAL else kind_of(entry.path)
         if kind is None:
             continue
         if (planted := _planted(root, entry.path, kind)) is not None:
@@ -90,11 +91,11 @@ def _sweep_at(root: Root, place: Place) -> bool:
 
 
 def _planted(root: Root, path: str, kind: str) -> Leftover | None:
-    """Return what there is to say of what is no regular file: only who knows what it is for can remove it."""
+    """Return what there is to say of what cannot be ours: only who knows what it is for can remove it."""
     try:
         with told_of(path), root.place(path, follow=False) as place:
             status = place.status()
-            if status is None or stat.S_ISREG(status.st_mode):
+            if status is None or (stat.S_ISREG(status.st_mode) and kind != "journal"):
                 return None
             target = os.readlink(place.leaf, dir_fd=place.fd) if stat.S_ISLNK(status.st_mode) else ""
     except _NOWHERE:

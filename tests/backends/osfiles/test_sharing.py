@@ -191,6 +191,16 @@ async def test_fsck_names_what_is_planted(tmp_path: Path, what: str) -> None:
     assert victim.read_bytes() == b"victim"
 
 
+@pytest.mark.parametrize("what", ["fifo", "two links"])
+async def test_fsck_names_what_is_in_the_place_of_a_journal(tmp_path: Path, what: str) -> None:
+    (tmp_path / "victim").touch()
+    (tmp_path / "root").mkdir()
+    _plant(tmp_path / "root" / ".aiofs-journal", what, tmp_path / "victim")
+    (found,) = await aiofs.fsck(aiofs.OSFileSystem(tmp_path / "root"), fix=True)
+    words = "FIFO" if what == "fifo" else "regular file"
+    assert (found.path, found.kind, found.fixed) == (".aiofs-journal", f"{words} in the place of a journal", False)
+
+
 def _plant(name: Path, what: str, victim: Path) -> None:
     if what == "socket":
         os.mknod(name, stat.S_IFSOCK | 0o600)
