@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from aiofs.driver import Leftover, Sweeps
 from aiofs.errors import AccessDenied, Locked
+from aiofs.sessions import together
 from aiofs.transactions.aside import ASIDE, remove_aside, set_aside, units_aside
 from aiofs.transactions.images import BEFORE
 from aiofs.transactions.journal import Journal, last
@@ -16,13 +17,15 @@ from aiofs.transactions.recovery import UNUSABLE, recover_units, unusable
 from aiofs.transactions.system import at_work, hosts_of, parties
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Iterator, Mapping
     from datetime import datetime
 
     from aiofs.driver import Driver
     from aiofs.system import FileLikeSystem
 
 DAMAGED = "damaged journal"
+AT_ONCE = 16
+"""How many leftovers are removed at the same time."""
 NEEDS_NO_JOURNAL = frozenset({"staging file", "lock", "lock object", "old versions"})
 """Leftovers that no transaction could still want once their owner is dead."""
 
@@ -86,11 +89,8 @@ async def _check(drivers: Mapping[str, Driver], kept_by: Driver, *, fix: bool, d
     remaining = [await _look(ledger, unit) for unit in await ledger.units()]
     remaining += [_aside(unit) for unit in await units_aside(ledger)]
     for name, driver in drivers.items():
-        for leftover in left[name]:
-            finding = _finding(name, leftover)
-            if fix and not leftover.live and not leftover.stays:
-                finding = await _swept(driver, leftover, finding, unfinished=bool(remaining))
-            findings.append(finding)
+        for batch in _batches(left[name]):
+            findings += await together([_judged(name, driver, each, fix, bool(remaining)) for each in batch])
     return [*findings, *remaining]
 
 
@@ -164,6 +164,28 @@ def _finding(store: str, leftover: Leftover) -> Finding:
     return Finding(
         store, leftover.path, leftover.kind, leftover.live, leftover.holder, leftover.modified, fixed=False, why=why
     )
+
+
+def _batches(found: list[Leftover]) -> Iterator[list[Leftover]]:
+    """Yield what can be removed at the same time: of one kind, as others may rest on it, and each path once."""
+    batch: list[Leftover] = []
+    paths: set[str] = set()
+    for leftover in found:
+        if batch and (len(batch) == AT_ONCE or leftover.kind != batch[0].kind or leftover.path in paths):
+            yield batch
+            batch, paths = [], set()
+        batch.append(leftover)
+        paths.add(leftover.path)
+    if batch:
+        yield batch
+
+
+async def _judged(store: str, driver: Driver, leftover: Leftover, fix: bool, unfinished: bool) -> Finding:
+    """Return what is found, removed if that is wanted and it is dead."""
+    finding = _finding(store, leftover)
+    if fix and not leftover.live and not leftover.stays:
+        return await _swept(driver, leftover, finding, unfinished=unfinished)
+    return finding
 
 
 async def _swept(driver: Driver, leftover: Leftover, finding: Finding, *, unfinished: bool) -> Finding:

@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 import aiofs
+from aiofs.backends.memory import MemoryDriver
+from aiofs.driver import Leftover
+from aiofs.filesystem import FileSystem
 from aiofs.transactions.system import driver_of
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from aiofs.transactions.kills import Nursery
@@ -97,3 +101,31 @@ async def test_a_journal_elsewhere(tmp_path: Path) -> None:
             assert (finding.store, finding.kind, finding.live) == ("journal", "unfinished transaction", True)
             raise ValueError("stop")
     assert await aiofs.fsck(fs, journal=journal) == []
+
+
+async def test_leftovers_are_removed_several_at_a_time_but_those_of_one_path_one_by_one() -> None:
+    """Two of one path would meet at its lock."""
+    busy: set[str] = set()
+    most = 0
+
+    class Leaves(MemoryDriver):
+        async def leftovers(self, prefix: str = "") -> AsyncIterator[Leftover]:
+            del prefix
+            for path in [str(number // 2) for number in range(40)] + [str(number) for number in range(20)]:
+                yield Leftover(path, "upload", None, None, live=False, token=path)
+
+        async def sweep(self, leftover: Leftover) -> bool:
+            nonlocal most
+            assert leftover.path not in busy
+            busy.add(leftover.path)
+            most = max(most, len(busy))
+            await asyncio.sleep(0)
+            busy.remove(leftover.path)
+            return True
+
+    findings = await aiofs.fsck(FileSystem(Leaves()), fix=True)
+    assert [finding.path for finding in findings] == [str(number // 2) for number in range(40)] + list(
+        map(str, range(20))
+    )
+    assert all(finding.fixed for finding in findings)
+    assert most == 16
