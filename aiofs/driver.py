@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeVar, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeGuard, TypeVar, cast, runtime_checkable
 
 from aiofs.errors import Unsupported
 from aiofs.properties import join, part
@@ -278,10 +278,24 @@ class Driver(ABC):
 
     def offers(self, power: type[Power]) -> Power | None:
         """Return what exercises an optional power, or `None`."""
-        return self if isinstance(self, power) else None
+        return self if has(self, power) else None
 
     def __str__(self) -> str:
         return type(self).__name__
+
+
+_POWERS: dict[tuple[type, type], bool] = {}
+
+
+def has(driver: Driver, power: type[Power]) -> TypeGuard[Power]:
+    """Whether a driver, and so all of its class, has an optional power of its own.
+
+    Each reading asks, and a look at a protocol takes longer than opening a small file: so it is done once for a class.
+    """
+    key = (type(driver), power)
+    if key not in _POWERS:
+        _POWERS[key] = isinstance(driver, power)
+    return _POWERS[key]
 
 
 _VERBS: dict[type, frozenset[str]] = {}
@@ -546,7 +560,7 @@ class Layer(Driver):
 
     def offers(self, power: type[Power]) -> Power | None:
         """Return the layer's own power, or the base's where it is passed on."""
-        if isinstance(self, power):
+        if has(self, power):
             return self
         around = any(getattr(type(self), verb) is not getattr(Layer, verb) for verb in verbs_of(power))
         return None if around and power not in self.forwarded else self.base.offers(power)

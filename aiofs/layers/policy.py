@@ -9,7 +9,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from aiofs.driver import Capabilities, KeepsHistory, Layer, Moves, Presigns, Sweeps, verbs_of
+from aiofs.driver import Capabilities, KeepsHistory, Layer, Moves, Presigns, Sweeps, has, verbs_of
 from aiofs.errors import AccessDenied, TooLarge
 from aiofs.layers.forward import ForwardedSession, power_of
 from aiofs.powers import Snapshots
@@ -110,7 +110,7 @@ class Allow(Layer):
     def offers(self, power: type[Power]) -> Power | None:
         """Offer the base's powers, where all is allowed that they need."""
         offered = self.base.offers(power)
-        if offered is not None and isinstance(self, power):  # its methods look for themselves
+        if offered is not None and has(self, power):  # its methods look for themselves
             return self
         needed = {_NEEDED[verb] for verb in verbs_of(power) if verb in _NEEDED}
         return offered if needed <= self._verbs else None
