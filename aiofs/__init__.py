@@ -11,16 +11,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from aiofs import aiofiles, layers, os, tempfile
     from aiofs.aiofiles import (
         open,
-        os,
         stderr,
         stderr_bytes,
         stdin,
         stdin_bytes,
         stdout,
         stdout_bytes,
-        tempfile,
     )
     from aiofs.driver import Capabilities, Driver, Entry, Layer
     from aiofs.errors import (
@@ -33,14 +32,18 @@ if TYPE_CHECKING:
         IsAFolder,
         Locked,
         NoSpace,
+        NotAccepted,
         NotAFolder,
         NotFound,
+        RootIsAFile,
+        Spoiled,
         StoreMissing,
         TimedOut,
         TooLarge,
         Unavailable,
         Unreachable,
         Unsupported,
+        WrongType,
     )
     from aiofs.file import FileLike
     from aiofs.filesystem import FileSystem
@@ -56,7 +59,7 @@ if TYPE_CHECKING:
     from aiofs.system import FileLikeSystem
     from aiofs.text import TextFile
     from aiofs.transactions.checking import Finding, fsck
-    from aiofs.transactions.errors import LeftBehind, Overtaken, Unfinished
+    from aiofs.transactions.errors import LeftBehind, Overtaken, StillOpen, Unfinished
     from aiofs.transactions.kinds import Binary, Content, Image, Json, Picture, Text
     from aiofs.transactions.recovery import Recovered
     from aiofs.transactions.repositories import Repository, repository
@@ -93,6 +96,7 @@ __all__ = [
     "MemoryFileSystem",
     "NoSpace",
     "NotAFolder",
+    "NotAccepted",
     "NotFound",
     "OSFileSystem",
     "Overtaken",
@@ -102,7 +106,10 @@ __all__ = [
     "Recovered",
     "RedisFileSystem",
     "Repository",
+    "RootIsAFile",
     "S3FileSystem",
+    "Spoiled",
+    "StillOpen",
     "StoreMissing",
     "Text",
     "TextFile",
@@ -115,8 +122,11 @@ __all__ = [
     "UnitOfWork",
     "Unreachable",
     "Unsupported",
+    "WrongType",
+    "aiofiles",
     "connect",
     "fsck",
+    "layers",
     "open",
     "os",
     "recover",
@@ -133,8 +143,6 @@ __all__ = [
 
 _ROOMS = {
     "aiofs.aiofiles": ("open", "stderr", "stderr_bytes", "stdin", "stdin_bytes", "stdout", "stdout_bytes"),
-    "aiofs.aiofiles.os": ("os",),
-    "aiofs.aiofiles.tempfile": ("tempfile",),
     "aiofs.driver": ("Capabilities", "Driver", "Entry", "Layer"),
     "aiofs.errors": (
         "AccessDenied",
@@ -147,13 +155,17 @@ _ROOMS = {
         "Locked",
         "NoSpace",
         "NotAFolder",
+        "NotAccepted",
         "NotFound",
+        "RootIsAFile",
+        "Spoiled",
         "StoreMissing",
         "TimedOut",
         "TooLarge",
         "Unavailable",
         "Unreachable",
         "Unsupported",
+        "WrongType",
     ),
     "aiofs.file": ("FileLike",),
     "aiofs.filesystem": ("FileSystem",),
@@ -169,7 +181,7 @@ _ROOMS = {
     "aiofs.system": ("FileLikeSystem",),
     "aiofs.text": ("TextFile",),
     "aiofs.transactions.checking": ("Finding", "fsck"),
-    "aiofs.transactions.errors": ("LeftBehind", "Overtaken", "Unfinished"),
+    "aiofs.transactions.errors": ("LeftBehind", "Overtaken", "StillOpen", "Unfinished"),
     "aiofs.transactions.kinds": ("Binary", "Content", "Image", "Json", "Picture", "Text"),
     "aiofs.transactions.recovery": ("Recovered",),
     "aiofs.transactions.repositories": ("Repository", "repository"),
@@ -184,7 +196,8 @@ _ROOMS = {
     "aiofs.transactions.uow": ("UnitOfWork",),
     "aiofs.urls": ("connect",),
 }
-_HOMES = {name: room for room, names in _ROOMS.items() for name in names}
+_MODULES = ("aiofiles", "layers", "os", "tempfile", "testing")
+_HOMES = {name: f"aiofs.{name}" for name in _MODULES} | {name: room for room, names in _ROOMS.items() for name in names}
 _FORMER = {
     "AzFileSystem": "AzureFileSystem",
     "InMemFileSystem": "MemoryFileSystem",
@@ -194,6 +207,10 @@ _FORMER = {
 
 
 def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from importlib.metadata import version  # noqa: PLC0415 -- it takes as long as all the rest
+
+        return version("aiofs")
     room = _HOMES.get(name)
     if name in _FORMER:
         import warnings  # noqa: PLC0415 -- only programs for aiofs 1 need it

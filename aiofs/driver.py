@@ -9,6 +9,7 @@ for with `Driver.offers` (on sessions: `isinstance`) and does without where it i
 from __future__ import annotations
 
 import copy
+import inspect
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeGuard, TypeVar, cast, runtime_checkable
@@ -567,3 +568,16 @@ class Layer(Driver):
 
     def __str__(self) -> str:
         return f"{type(self).__name__}({getattr(self, 'base', '')})"
+
+    def __repr__(self) -> str:
+        """Show the call that makes such a layer, as far as it keeps what it was given."""
+        settings: list[str] = []
+        for name, parameter in inspect.signature(type(self)).parameters.items():
+            value: Any = getattr(self, f"_{name}", getattr(self, name, parameter.empty))
+            if value is parameter.empty:
+                continue
+            if parameter.kind is parameter.VAR_POSITIONAL:
+                settings += [repr(each) for each in sorted(value)]
+            else:
+                settings.append(f"{name}={value!r}")
+        return f"{type(self).__name__}({', '.join(settings)})"

@@ -9,9 +9,9 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from aiofs.driver import CopiesRanges
-from aiofs.errors import Damaged, place
+from aiofs.errors import Damaged, Spoiled, place
 from aiofs.file import as_bytes, whole_offset, whole_size
-from aiofs.handles import Handle, Spoiled, in_turn
+from aiofs.handles import Handle, in_turn
 from aiofs.reading import SMALLEST_AHEAD, Cursor
 from aiofs.shield import finish
 from aiofs.spool import Spool

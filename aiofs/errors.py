@@ -132,11 +132,33 @@ class Damaged(AiofsError):
     code: ClassVar[int] = errno.EIO
 
 
+class Spoiled(AiofsError):
+    """An earlier write to the handle, or a part of the transaction, failed: publishing would publish half of it."""
+
+    code: ClassVar[int] = errno.EIO
+
+
 class Archived(AiofsError):
     """The bytes are in an archive, which the store must be asked to restore before they can be read."""
 
     code: ClassVar[int] = errno.ENODATA
     http_status: ClassVar[int] = 409
+
+
+class RootIsAFile(AiofsError, NotADirectoryError):
+    """The root of local files is there, but it is no folder: no name can be right."""
+
+    code: ClassVar[int] = errno.ENOTDIR
+
+
+class WrongType(AiofsError):
+    """Redis has something else than a file under this key: a list, a set ..."""
+
+
+class NotAccepted(AiofsError):
+    """FastDFS does not accept the request: it does not apply to this kind of file, or this version of the server."""
+
+    code: ClassVar[int] = errno.EINVAL
 
 
 class Unsupported(AiofsError):

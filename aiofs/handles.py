@@ -10,7 +10,6 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, cast
 from weakref import WeakKeyDictionary
 
-from aiofs.errors import AiofsError
 from aiofs.file import FileLike
 from aiofs.loops import at_home, home
 
@@ -142,7 +141,3 @@ def caller() -> str:
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == _PACKAGE:
         frame = frame.f_back
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
-
-
-class Spoiled(AiofsError):
-    """An earlier write to this handle failed, so that publishing it would publish half of it."""

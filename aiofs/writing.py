@@ -6,9 +6,9 @@ import io
 from typing import TYPE_CHECKING
 
 from aiofs.driver import CopiesRanges, KeepsBase, RewritesParts
-from aiofs.errors import Conflict, Damaged, place
+from aiofs.errors import Conflict, Damaged, Spoiled, place
 from aiofs.file import as_bytes, whole_offset, whole_size
-from aiofs.handles import Handle, Spoiled, in_turn
+from aiofs.handles import Handle, in_turn
 from aiofs.shield import finish
 
 if TYPE_CHECKING:

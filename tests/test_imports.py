@@ -43,8 +43,9 @@ KNOWS: dict[str, frozenset[str]] = {
     **dict.fromkeys(SYSTEM, BELOW_A_STORE | HANDLES | SYSTEM),
     **dict.fromkeys(OVER_SYSTEMS, BELOW_A_STORE | HANDLES | SYSTEM | OVER_SYSTEMS | {"backends", "layers"}),
     "aiofiles": BELOW_A_STORE | HANDLES | {"urls"},
+    **dict.fromkeys(("os", "tempfile"), frozenset({"aiofiles"})),
     "testing": BELOW_A_STORE | HANDLES | SYSTEM | OVER_SYSTEMS | {"backends", "layers"},
-    "__init__": BELOW_A_STORE | HANDLES | SYSTEM | OVER_SYSTEMS | {"aiofiles", "backends", "layers"},
+    "__init__": BELOW_A_STORE | HANDLES | SYSTEM | OVER_SYSTEMS | {"aiofiles", "backends", "layers", "os", "tempfile"},
     **dict.fromkeys(
         EDGES, BELOW_A_STORE | HANDLES | SYSTEM | OVER_SYSTEMS | EDGES | {"__init__", "backends", "layers"}
     ),

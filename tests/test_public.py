@@ -6,6 +6,9 @@ import importlib
 import inspect
 import pkgutil
 import re
+import subprocess
+import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -102,3 +105,33 @@ def test_the_reference_has_every_name(module: ModuleType) -> None:
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="nonsense"):
         aiofs.nonsense  # noqa: B018  (the access is what is tested)
+
+
+def test_rooms_are_there_without_an_import_of_their_own() -> None:
+    program = "import aiofs; print(aiofs.aiofiles.open is aiofs.open, aiofs.layers.Gzip(), aiofs.testing.Contract)"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.startswith("True ")
+
+
+def test_modules_of_aiofiles_are_imported_from_here_too() -> None:
+    program = "import aiofs.os, aiofs.tempfile; print(aiofs.os.path.exists, aiofs.tempfile.TemporaryFile)"
+    subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert aiofs.os is importlib.import_module("aiofs.os") is importlib.import_module("aiofs.aiofiles.os")
+    assert aiofs.tempfile is importlib.import_module("aiofs.tempfile") is aiofs.aiofiles.tempfile
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    assert aiofs.__version__ == version("aiofs")
+
+
+@pytest.mark.parametrize(
+    ("layer", "shown"),
+    [
+        (aiofs.layers.Gzip(level=9), "Gzip(level=9)"),
+        (aiofs.layers.Allow("read", "list"), "Allow('list', 'read')"),
+        (aiofs.layers.ReadOnly(), "ReadOnly()"),
+        (aiofs.layers.Limit(1000), "Limit(size=1000)"),
+    ],
+)
+def test_a_layer_shows_what_it_is(layer: aiofs.Layer, shown: str) -> None:
+    assert repr(layer) == shown

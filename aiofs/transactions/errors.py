@@ -42,12 +42,6 @@ class StillOpen(Locked):
     retryable: ClassVar[bool] = False
 
 
-class Spoiled(AiofsError):
-    """A part of the transaction failed before, so that committing it would commit half of it."""
-
-    code: ClassVar[int] = errno.EIO
-
-
 def name_file(error: OSError, path: str) -> OSError:
     """Give `error` the name `path` where it names no file of the user's, and return it; a note keeps a hidden name."""
     hidden = error.filename

@@ -12,13 +12,12 @@ from itertools import count
 from typing import TYPE_CHECKING, Literal, NoReturn, TypeVar
 
 from aiofs.driver import ABSENT
-from aiofs.errors import Conflict, Locked, Unsupported
+from aiofs.errors import Conflict, Locked, Spoiled, Unsupported
 from aiofs.powers import Notes
 from aiofs.shield import finish
 from aiofs.transactions.content import Vault
 from aiofs.transactions.errors import (
     LeftBehind,
-    Spoiled,
     Unfinished,
     name_file,
     name_journal,

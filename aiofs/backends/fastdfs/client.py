@@ -24,10 +24,9 @@ from aiofs.backends.fastdfs.listing import logged_names
 from aiofs.backends.fastdfs.payload import Payload
 from aiofs.backends.fastdfs.placing import store
 from aiofs.backends.fastdfs.pool import LimitOptions, Limits, Network
-from aiofs.backends.fastdfs.refusals import NotAccepted
 from aiofs.backends.fastdfs.storages import Storages
 from aiofs.backends.fastdfs.trackers import Trackers
-from aiofs.errors import Damaged, NotFound, Unavailable, Unsupported
+from aiofs.errors import Damaged, NotAccepted, NotFound, Unavailable, Unsupported
 from aiofs.shield import finish
 
 if TYPE_CHECKING:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aiofs.backends.fastdfs import wire
-from aiofs.backends.fastdfs.refusals import NotAccepted
-from aiofs.errors import AiofsError
+from aiofs.errors import AiofsError, NotAccepted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import os
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from aiofs.backends.fastdfs.wire import Status
-from aiofs.errors import AccessDenied, AiofsError, AlreadyExists, IsAFolder, NoSpace, NotFound, Unavailable
+from aiofs.errors import AccessDenied, AiofsError, AlreadyExists, IsAFolder, NoSpace, NotAccepted, NotFound, Unavailable
 
 if TYPE_CHECKING:
     from aiofs.backends.fastdfs.pool import RefusedError
-
-
-class NotAccepted(AiofsError):
-    """The request is malformed, or does not apply to this kind of file or version of server."""
-
-    code: ClassVar[int] = errno.EINVAL
 
 
 _KINDS: dict[int, type[AiofsError]] = {

@@ -9,8 +9,7 @@ from aiofs.backends.fastdfs import refusals, wire
 from aiofs.backends.fastdfs.answers import Address
 from aiofs.backends.fastdfs.members import Members
 from aiofs.backends.fastdfs.pool import NotConnected, RefusedError
-from aiofs.backends.fastdfs.refusals import NotAccepted
-from aiofs.errors import AiofsError, IsAFolder, NotFound, TimedOut, Unavailable, Unreachable, place
+from aiofs.errors import AiofsError, IsAFolder, NotAccepted, NotFound, TimedOut, Unavailable, Unreachable, place
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping

@@ -11,13 +11,13 @@ import errno
 import itertools
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from aiofs.backends.osfiles import synced
 from aiofs.backends.osfiles.errors import told_of
 from aiofs.backends.osfiles.place import Place, close_folder, open_folder
 from aiofs.backends.osfiles.way import Walk, led_out
-from aiofs.errors import AccessDenied, AiofsError, NotAFolder, NotFound, StoreMissing
+from aiofs.errors import AccessDenied, NotAFolder, NotFound, RootIsAFile, StoreMissing
 from aiofs.paths import JOURNAL, RESERVED
 
 if TYPE_CHECKING:
@@ -25,12 +25,6 @@ if TYPE_CHECKING:
 
 HAS_DIR_FD = {"open", "stat", "mkdir", "unlink", "rename"} <= {function.__name__ for function in os.supports_dir_fd}
 """Asked by name: what watches for blocking calls puts functions of its own in their places."""
-
-
-class RootIsAFile(AiofsError, NotADirectoryError):
-    """The root is there, but it is no folder: no name can be right."""
-
-    code: ClassVar[int] = errno.ENOTDIR
 
 
 class Root:

@@ -22,9 +22,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 
 from aiofs.backends.redis.deadlines import Deadline
-from aiofs.backends.redis.errors import OF_LOOPS, NotInScript, Undigested, WrongType, failed, raised_by_the_loop
+from aiofs.backends.redis.errors import OF_LOOPS, NotInScript, Undigested, failed, raised_by_the_loop
 from aiofs.backends.redis.scripts import digest_of
-from aiofs.errors import AccessDenied, Unsupported
+from aiofs.errors import AccessDenied, Unsupported, WrongType
 from aiofs.loops import PerLoop
 from aiofs.sessions import lanes
 

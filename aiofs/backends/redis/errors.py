@@ -6,11 +6,7 @@ import re
 
 from redis import exceptions
 
-from aiofs.errors import AccessDenied, AiofsError, NoSpace, TimedOut, Unavailable, Unreachable, Unsupported
-
-
-class WrongType(AiofsError):
-    """The key holds something else than the command is for."""
+from aiofs.errors import AccessDenied, AiofsError, NoSpace, TimedOut, Unavailable, Unreachable, Unsupported, WrongType
 
 
 class NotInScript(AccessDenied):

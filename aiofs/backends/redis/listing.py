@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aiofs.backends.redis.errors import WrongType, failed
+from aiofs.backends.redis.errors import failed
 from aiofs.backends.redis.names import COMPANIONS, key_of, path_of, pattern_of
 from aiofs.driver import Entry
+from aiofs.errors import WrongType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

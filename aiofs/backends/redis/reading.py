@@ -6,13 +6,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiofs.backends.redis import scripts
-from aiofs.backends.redis.errors import Undigested, WrongType, unknown_format
+from aiofs.backends.redis.errors import Undigested, unknown_format
 from aiofs.backends.redis.names import Layout, key_of
 from aiofs.backends.redis.scripts import digest_of
 from aiofs.backends.redis.session import ANYTHING, check_answer
 from aiofs.backends.redis.streams import BLOCK, PartsStream, ValueStream, WholeStream
 from aiofs.driver import MIB, Entry
-from aiofs.errors import AccessDenied, NotFound, Unsupported
+from aiofs.errors import AccessDenied, NotFound, Unsupported, WrongType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

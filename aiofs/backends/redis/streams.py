@@ -12,10 +12,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from aiofs.backends.redis import scripts
-from aiofs.backends.redis.errors import WrongType
 from aiofs.backends.redis.scripts import digest_of
 from aiofs.driver import MIB, Entry, ReadStream
-from aiofs.errors import Conflict, Damaged
+from aiofs.errors import Conflict, Damaged, WrongType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
