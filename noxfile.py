@@ -52,6 +52,8 @@ OLDEST, NEWEST = PRESENT[0], PRESENT[-1]
 # Whoever looks for a Python from here on, uv and nox included, finds the ones that run.
 os.environ["PATH"] = os.pathsep.join([*(str(path.parent) for path in INTERPRETERS.values()), os.environ["PATH"]])
 os.environ["UV_PYTHON_DOWNLOADS"] = "never"
+# A run starts hundreds of processes: each would compile all that it imports anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # uv and node bring certificates of their own; a machine may stand behind an authority that only its system knows.
 os.environ["UV_SYSTEM_CERTS"] = "1"
 os.environ["NODE_USE_SYSTEM_CA"] = "1"

@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -123,7 +124,12 @@ def backend(module: str) -> str:
 
 
 FILES = sorted(PACKAGE.rglob("*.py"))
-IMPORTS = [found for path in FILES for found in imports_of(path)]
+
+
+@cache
+def imports() -> list[Import]:
+    """What all files import; read when a test first asks, as each worker of a run loads this module."""
+    return [found for path in FILES for found in imports_of(path)]
 
 
 def test_every_room_has_its_place() -> None:
@@ -133,7 +139,7 @@ def test_every_room_has_its_place() -> None:
 def test_rooms_know_only_whom_they_may() -> None:
     forbidden = [
         found
-        for found in IMPORTS
+        for found in imports()
         if room(found.imported) not in {room(found.importer)} | KNOWS[room(found.importer)]
         and not (found.later and room(found.imported) in LATER.get(room(found.importer), ()))
     ]
@@ -143,7 +149,7 @@ def test_rooms_know_only_whom_they_may() -> None:
 def test_backends_do_not_know_each_other() -> None:
     forbidden = [
         found
-        for found in IMPORTS
+        for found in imports()
         if backend(found.importer) and backend(found.imported) and backend(found.imported) != backend(found.importer)
     ]
     assert not forbidden, "\n".join(map(str, forbidden))
