@@ -17,9 +17,10 @@ from aiofs.filesystem import FileSystem
 from aiofs.stores import RedisFileSystem
 from aiofs.testing import Contract, Harness
 from aiofs.testing.contract.life import Life
+from aiofs.testing.contract.processes import Processes
 from aiofs.testing.contract.suite import Suite
 from conformance.test_redis import harness_of
-from servers.leases import LONG, lease_for
+from servers.leases import lease_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -57,8 +58,8 @@ class TestFakeRedis(Contract):
         )
 
 
-class TestFakeRedisServer(Life, Suite):
-    """The chapter about connections, through fakeredis' own server."""
+class TestFakeRedisServer(Life, Processes, Suite):
+    """The chapters about connections, of one process and of several, through fakeredis' own server."""
 
     declares = RedisDriver.capabilities
     server = True
@@ -67,8 +68,8 @@ class TestFakeRedisServer(Life, Suite):
     }
 
     @pytest.fixture
-    def harness(self, fakeredis_url: str) -> Harness:
-        harness = harness_of(fakeredis_url, LONG)
+    def harness(self, fakeredis_url: str, request: pytest.FixtureRequest) -> Harness:
+        harness = harness_of(fakeredis_url, lease_for(request))
         harness.model_examples = 2
         return harness
 
