@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from aiofs.backends.redis import scripts
 from aiofs.backends.redis.errors import Undigested, unknown_format
 from aiofs.backends.redis.names import Layout, key_of
-from aiofs.backends.redis.scripts import digest_of
+from aiofs.backends.redis.scripts import digest_of, entry_of
 from aiofs.backends.redis.session import ANYTHING, check_answer
 from aiofs.backends.redis.streams import BLOCK, PartsStream, ValueStream, WholeStream
-from aiofs.driver import MIB, Entry
+from aiofs.driver import MIB
 from aiofs.errors import AccessDenied, NotFound, Unsupported, WrongType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from aiofs.backends.redis.connection import Connection
-    from aiofs.driver import ReadStream
+    from aiofs.driver import Entry, ReadStream
 
 LARGEST_WHOLE = 1 * MIB
 """Up to this size a value comes whole with the answer to the first request."""
@@ -49,7 +49,7 @@ async def described(connection: Connection, path: str) -> Entry:
     if answer is None:
         raise NotFound.of(path)
     size, version = answer
-    return _entry(path, size, version.decode())
+    return entry_of(path, size, version.decode())
 
 
 async def opened(connections: Sequence[Connection], asked: Asked) -> ReadStream:
@@ -81,7 +81,7 @@ async def _opened_by_script(connections: Sequence[Connection], asked: Asked, fir
     if answer[0] == b"whole":
         return _whole(asked, answer[1])
     kind, size, version, *rest = answer
-    entry = _entry(path, size, version.decode())
+    entry = entry_of(path, size, version.decode())
     if kind == b"parts":
         return _in_parts(connections, asked, entry, rest)
     in_blocks = kind == b"blocks"
@@ -117,7 +117,7 @@ async def _parts_opened_plainly(connections: Sequence[Connection], asked: Asked)
         raise unknown_format("this file, in several keys,", number.decode(errors="replace"), path)
     if match not in {ANYTHING, version.decode()}:
         check_answer([b"changed"], path)
-    return _in_parts(connections, asked, _entry(path, int(size), version.decode()), rest)
+    return _in_parts(connections, asked, entry_of(path, int(size), version.decode()), rest)
 
 
 def _in_parts(connections: Sequence[Connection], asked: Asked, entry: Entry, manifest: Sequence[Any]) -> PartsStream:
@@ -129,9 +129,4 @@ def _in_parts(connections: Sequence[Connection], asked: Asked, entry: Entry, man
 
 
 def _whole(asked: Asked, data: bytes) -> WholeStream:
-    return WholeStream(_entry(asked.path, len(data), digest_of(data)), data, asked.start, asked.stop)
-
-
-def _entry(path: str, size: int, version: str) -> Entry:
-    """Return what is known of a file; the version of a value is its SHA-1, that of a file in parts has a hyphen."""
-    return Entry(path, size, version=version, digest=None if "-" in version else f"sha1:{version}")
+    return WholeStream(entry_of(asked.path, len(data), digest_of(data)), data, asked.start, asked.stop)

@@ -16,6 +16,8 @@ import hashlib
 import re
 from dataclasses import dataclass, field
 
+from aiofs.driver import Entry
+
 _INFORM = "local known_digest, known_value = table.remove(ARGV), table.remove(ARGV)"
 _COMMON = """
 -- A lock that was given back by somebody who may not remove it is empty, for a moment.
@@ -124,6 +126,11 @@ _COMMAND = re.compile(r"redis\.p?call\('([A-Z]+)'")
 def digest_of(data: bytes | memoryview) -> str:
     """Return the SHA-1 of bytes, as the server spells it."""
     return hashlib.sha1(data, usedforsecurity=False).hexdigest()
+
+
+def entry_of(path: str, size: int, version: str) -> Entry:
+    """Return what is known of a file; the version of a value is its SHA-1, that of a file in parts has a hyphen."""
+    return Entry(path, size, version=version, digest=None if "-" in version else f"sha1:{version}")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiofs.backends.redis import scripts
 from aiofs.backends.redis.names import part_of
+from aiofs.backends.redis.scripts import entry_of
 from aiofs.driver import MIB, Entry, Part, WriteSession
 from aiofs.errors import AiofsError, AlreadyExists, Conflict, Damaged, NotFound, TooLarge
 
@@ -169,7 +170,7 @@ class RedisSession(WriteSession):
         answer = await self._connection.run(self._path, scripts.COMMIT, keys, *args)
         check_answer(answer, self._path)
         lease.staged.difference_update(self._staged)
-        self._done = Entry(self._path, self._size, version=answer[1].decode())
+        self._done = entry_of(self._path, self._size, answer[1].decode())
         await self.leave()
         return self._done
 
