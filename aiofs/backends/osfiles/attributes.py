@@ -63,17 +63,17 @@ class Permissions:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """Whose a file was to be when it was prepared, and who may do what with it, as a journal keeps it."""
+class Ownership:
+    """The owner and the permissions that a prepared file is to have, as its journal keeps them."""
 
     owner: int
     permissions: Permissions
 
     @classmethod
-    def of(cls, text: str) -> Told:
-        """Return what was kept.
+    def of(cls, text: str) -> Ownership:
+        """Return what the text of a journal says.
 
-        :raises ValueError: if that is something else.
+        :raises ValueError: if the text is no owner, mode and access list.
         """
         owner, mode, access_list = text.split(" ")
         permissions = Permissions(int(mode, 8) & PERMISSIONS, bytes.fromhex(access_list) or None)

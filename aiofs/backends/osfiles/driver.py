@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, TypeVarTuple
 
 from aiofs.backends.osfiles import snapshots, sweeping, taking
 from aiofs.backends.osfiles.errors import told_of
-from aiofs.backends.osfiles.facts import check_match, entry_of, not_regular, parents_of, version_of
+from aiofs.backends.osfiles.facts import check_match, check_regular, entry_of, parents_of, version_of
 from aiofs.backends.osfiles.listing import walk
+from aiofs.backends.osfiles.place import unlink
 from aiofs.backends.osfiles.root import Root
 from aiofs.backends.osfiles.staging import Stage
 from aiofs.backends.osfiles.streams import OSRemoval, OSSession, OSStream, copy_bytes
-from aiofs.backends.osfiles.walking import tree
+from aiofs.backends.osfiles.walking import levels_below
 from aiofs.driver import Capabilities, Driver, Entry, Lease, Leftover, ReadStream, WriteSession
-from aiofs.errors import Conflict, IsAFolder, NotAFolder, NotFound, Unsupported
+from aiofs.errors import Conflict, NotAFolder, NotFound, Unsupported
 from aiofs.localio import device_of, network_of, open_below, pread_now, turn_of
 from aiofs.paths import is_in_journal
 from aiofs.sessions import EndedSession
@@ -34,7 +35,6 @@ from aiofs.tokens import Token
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 
-    from aiofs.backends.osfiles.place import Place
     from aiofs.driver import Level
 
 T = TypeVar("T")
@@ -142,8 +142,8 @@ class OSDriver(Driver):
             await hop(entries.close)
 
     async def walk(self, folder: str = "") -> AsyncGenerator[Level]:
-        """Yield each folder from the top down, and what is in it."""
-        levels = tree(self._root, folder)
+        """Yield each folder that has files, from the top down, with the names in it."""
+        levels = levels_below(self._root, folder)
         try:
             while (level := await hop(next, levels, None)) is not None:
                 yield level
@@ -211,7 +211,7 @@ class OSDriver(Driver):
         return await hop(sweeping.sweep, self._root, leftover.token)
 
     def narrowed(self, depth: int) -> Driver:
-        """Return this driver with no link leading out of the folder that the first `depth` segments of a name are."""
+        """Return this driver; no link leads a name out of the folder that its first `depth` segments name."""
         if not depth:
             return self
         driver = copy.copy(self)
@@ -237,14 +237,14 @@ class OSDriver(Driver):
             status = place.status()
         if status is None:
             raise NotFound.of(path)
-        _check_regular(path, status)
+        check_regular(path, status)
         return entry_of(path, status)
 
     def _open(self, path: str, start: int, stop: int | None, match: str | None) -> OSStream:
         follow = not is_in_journal(path)
         with told_of(path), _missing_below_files(path), self._root.place(path, follow=follow) as place:
             if not follow and (status := place.status()) is not None:
-                _check_regular(path, status)
+                check_regular(path, status)
             try:
                 fd = os.open(place.leaf, _READ | _NO_FOLLOW, dir_fd=place.fd)
             except FileNotFoundError:
@@ -275,7 +275,7 @@ class OSDriver(Driver):
             is_last = last_of[path.rpartition("/")[0]] == path
             with told_of(path), self._root.place(path, follow=False) as place:
                 with suppress(FileNotFoundError):  # somebody else removed it in this moment
-                    _unlink(place)
+                    unlink(place)
                 if self._durable and is_last:
                     place.sync()
             if is_last:
@@ -290,7 +290,7 @@ class OSDriver(Driver):
                 if status is None:
                     raise NotFound.of(path)
                 if not stat.S_ISLNK(status.st_mode) and not is_in_journal(path):
-                    _check_regular(path, status)
+                    check_regular(path, status)
                 check_match(place, match)
         except NotFound:
             if missing_ok:
@@ -333,7 +333,7 @@ class OSDriver(Driver):
             if status is None:
                 raise NotFound.of(source)
             if not is_in_journal(source):
-                _check_regular(source, status)
+                check_regular(source, status)
             new = stage.place
             if self._durable:
                 new.bring_way()  # before: the file must not be in a folder that a power cut takes away
@@ -389,7 +389,7 @@ def _stream(
     """Make a stream of an open descriptor, which is closed if that fails."""
     try:
         status = os.fstat(fd)
-        _check_regular(path, status)
+        check_regular(path, status)
         if match is not None and version_of(status) != match:
             raise Conflict.of(path, "the file was changed meanwhile")
         want = FIRST_READ if stop is None else min(FIRST_READ, stop - start)
@@ -404,22 +404,6 @@ def _stream(
 
 def _page(entries: Iterator[T]) -> list[T]:
     return list(islice(entries, PAGE))
-
-
-def _check_regular(path: str, status: os.stat_result) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        raise IsAFolder.of(path, not_regular(status))
-
-
-def _unlink(place: Place) -> None:
-    """Remove a file, or an empty folder where somebody put one among the files of a journal."""
-    try:
-        os.unlink(place.leaf, dir_fd=place.fd)
-    except (IsADirectoryError, PermissionError):
-        status = place.status()
-        if status is None or not stat.S_ISDIR(status.st_mode) or not is_in_journal(place.path):
-            raise
-        os.rmdir(place.leaf, dir_fd=place.fd)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from aiofs.driver import ABSENT, Entry
-from aiofs.errors import AlreadyExists, Conflict
+from aiofs.errors import AlreadyExists, Conflict, IsAFolder
 
 if TYPE_CHECKING:
     import os
@@ -26,7 +26,7 @@ def entry_of(path: str, status: os.stat_result) -> Entry:
 
 
 def kind_in_words(status: os.stat_result) -> str:
-    """Return what there is."""
+    """Return the word for what has this status, such as "folder"."""
     kinds = {
         stat.S_IFREG: "regular file",
         stat.S_IFDIR: "folder",
@@ -37,10 +37,13 @@ def kind_in_words(status: os.stat_result) -> str:
     return kinds.get(stat.S_IFMT(status.st_mode), "device")
 
 
-def not_regular(status: os.stat_result) -> str:
-    """Return why there is no file to read, replace, move or remove: a listing does not show it either."""
-    what = kind_in_words(status)
-    return "this is a folder" if what == "folder" else f"this is a {what}, and not a regular file"
+def check_regular(path: str, status: os.stat_result) -> None:
+    """Raise `IsAFolder`, which says what there is instead, unless this is the status of a regular file."""
+    if not stat.S_ISREG(status.st_mode):
+        kind = kind_in_words(status)
+        raise IsAFolder.of(
+            path, f"this is a {kind}" if kind == "folder" else f"this is a {kind}, and not a regular file"
+        )
 
 
 def check_match(place: Place, match: str | None) -> None:

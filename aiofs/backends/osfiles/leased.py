@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiofs.backends.osfiles import locking, snapshots, sweeping
-from aiofs.backends.osfiles.attributes import HAS_OWNERS, Told, permissions_of
+from aiofs.backends.osfiles.attributes import HAS_OWNERS, Ownership, permissions_of
 from aiofs.backends.osfiles.driver import OSDriver, made
 from aiofs.backends.osfiles.errors import told_of
 from aiofs.backends.osfiles.facts import parents_of
@@ -65,18 +65,18 @@ class LeasedDriver(OSDriver):
         self, path: str, lease: Lease, *, match: str | None = None, metadata: Mapping[str, str] | None = None
     ) -> WriteSession:
         """Begin new bytes in a staging file."""
-        told = _told(path, (metadata or {}).get(PERMISSIONS))
+        ownership = _ownership_of(path, (metadata or {}).get(PERMISSIONS))
         stage = await self._stage(path)
-        if told is not None:
+        if ownership is not None:
             try:
-                await hop(stage.permit, told)
+                await hop(stage.set_ownership, ownership)
             except BaseException:
                 await finish(stage.release())
                 raise
         return LeasedSession(stage, lease, match, durable=self._durable)
 
     async def permissions(self, path: str, like: str | None = None) -> str | None:
-        """Return whose the file would be, as a new one in its folder is, or as the file that is copied."""
+        """Return the owner and the permissions of a new file in its folder, or of a copy of the file `like`."""
         return await hop(self._permissions, path, like)
 
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:
@@ -91,7 +91,7 @@ class LeasedDriver(OSDriver):
         async with AsyncExitStack() as held:
             for path in sorted(set(paths) - {lease.path for lease in leases}):
                 held.push_async_callback((await self.lock(path)).release)
-            await hop(self._clear, paths)
+            await hop(self._remove_stages, paths)
             await hop(self._delete, paths, set(paths), match, missing_ok)
 
     async def copy(self, source: str, target: str, lease: Lease, *, match: str | None = None) -> Entry:
@@ -101,7 +101,7 @@ class LeasedDriver(OSDriver):
     async def move(self, source: str, target: str, leases: tuple[Lease, Lease]) -> Entry:
         """Rename."""
         _check_held(leases)
-        await hop(self._clear, [source])
+        await hop(self._remove_stages, [source])
         entry = await self._staged(leases[1], lambda stage: self._move(source, target, stage))
         await hop(self._root.prune, parents_of(source))
         return entry
@@ -145,8 +145,8 @@ class LeasedDriver(OSDriver):
         if self._close_keeper:
             await self._keeper.aclose()
 
-    def _clear(self, paths: Sequence[str]) -> None:
-        """Remove the staging files that dead writers left of files whose leases we have."""
+    def _remove_stages(self, paths: Sequence[str]) -> None:
+        """Remove the staging files of dead writers; the caller has the leases of these files."""
         for path in paths:
             with suppress(NotFound, NotAFolder, AccessDenied), told_of(path), self._root.place(path) as place:
                 name = place.beside(LEASED + digest_of(place.leaf))
@@ -163,14 +163,14 @@ class LeasedDriver(OSDriver):
                 stream = self._open(like, 0, 0, None)
                 try:
                     owner = os.fstat(stream.fd).st_uid if like == path else os.geteuid()
-                    return str(Told(owner, permissions_of(stream.fd)))
+                    return str(Ownership(owner, permissions_of(stream.fd)))
                 finally:
                     stream.abandon()
         with told_of(path):
             stage = under_lease(self._root, path)
             try:
                 new = stage.place.status() is None
-                return str(Told(os.geteuid(), permissions_of(stage.fd))) if new else None
+                return str(Ownership(os.geteuid(), permissions_of(stage.fd))) if new else None
             finally:
                 stage.drop()
 
@@ -220,13 +220,13 @@ class LeasedSession(OSSession):
         self._stage.abandon()
 
 
-def _told(path: str, text: str | None) -> Told | None:
-    """Return what a journal kept of a file's permissions.
+def _ownership_of(path: str, text: str | None) -> Ownership | None:
+    """Return the owner and the permissions that a journal kept for a file.
 
-    :raises Damaged: if it is none of that.
+    :raises Damaged: if the journal has something else there.
     """
     try:
-        return None if text is None else Told.of(text)
+        return None if text is None else Ownership.of(text)
     except ValueError as error:
         raise Damaged.of(path, f"its journal does not say what permissions it is to have, but {text!r}") from error
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from aiofs.backends.osfiles.root import Root
 
 Kind = Literal["folder", "link", "file", "other", "planted"]
-"""What has a name: the last is whatever else has one of this package's, where that is to be told."""
+"""What has a name; "planted" is anything that has one of aiofs's own names and cannot be what aiofs calls so."""
 
 
 def walk(root: Root, prefix: str, after: str, *, one_level: bool, ours: bool = False) -> Generator[Entry]:
@@ -29,8 +29,8 @@ def walk(root: Root, prefix: str, after: str, *, one_level: bool, ours: bool = F
 
     Code points and UTF-8 bytes sort alike; a folder sorts as its name with a `/`, which is where its files come. Names
     that are not UTF-8 have no path and are passed over; folders behind links are not entered, files behind links are
-    listed if they lie below the root. With `ours`, whatever has a name of this package's beside a file is yielded too,
-    of whatever kind it is, without a size where that is no file; and so is always what is in the folder of a journal.
+    listed if they lie below the root. With `ours`, anything that has one of aiofs's own names is yielded too, even if
+    it is no file; it has no size then. Things in the folder of a journal are always yielded so.
     """
     folder, _, head = prefix.rpartition("/")
     place = Position.at(root, folder)
@@ -65,14 +65,14 @@ def _below(place: Position, head: str, after: str, *, one_level: bool, ours: boo
 def _names(place: Position, head: str, *, ours: bool) -> Iterator[tuple[str, Kind]]:
     """Return the sorted names in the folder that begin with `head`, those of folders with a `/`."""
     names: list[tuple[str, Kind]] = []
-    logs = is_in_journal(under(place.path))  # whatever has the name of one is in the way of transactions
+    in_journal = is_in_journal(under(place.path))  # anything that has the name of a log stops transactions
     for child in place.scan():
         if child.name.startswith(head):
             with suppress(UnicodeEncodeError):
                 child.name.encode()
                 kind = kind_of_child(child)
                 if (ours and _is_planted(child.name, kind)) or (
-                    logs and kind != "file" and kind_of(child.name) is None
+                    in_journal and kind != "file" and kind_of(child.name) is None
                 ):
                     kind = "planted"
                 names.append((f"{child.name}/" if kind == "folder" else child.name, kind))
@@ -81,14 +81,14 @@ def _names(place: Position, head: str, *, ours: bool) -> Iterator[tuple[str, Kin
 
 
 def _is_planted(name: str, kind: Kind) -> bool:
-    """Whether something has one of our names and cannot be what we call so."""
+    """Whether something has one of aiofs's own names and cannot be what aiofs calls so."""
     if name == JOURNAL:
         return kind in {"file", "other"}
     return kind != "file" and kind_of(name) is not None
 
 
 def kind_of_child(child: os.DirEntry[str]) -> Kind:
-    """Return what a scan found."""
+    """Return what kind of thing a scan found."""
     if child.is_dir(follow_symlinks=False):
         return "folder"
     if child.is_symlink():

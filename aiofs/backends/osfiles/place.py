@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from aiofs.backends.osfiles import synced
 from aiofs.backends.osfiles.synced import PASS
 from aiofs.errors import NotFound
+from aiofs.paths import is_in_journal
 
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 NOWHERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
-"""It vanished, or a link leads to nothing."""
+"""The errors that say that something vanished, or that a link leads to nothing."""
 
 
 @dataclass(slots=True)
@@ -76,6 +77,20 @@ class Place:
         fd, self.fd = self.fd, None
         if fd is not None:
             close_folder(fd)
+
+
+def unlink(place: Place) -> None:
+    """Remove a file, or an empty folder where somebody put one among the files of a journal.
+
+    :raises OSError: if it cannot be removed.
+    """
+    try:
+        os.unlink(place.leaf, dir_fd=place.fd)
+    except (IsADirectoryError, PermissionError):
+        status = place.status()
+        if status is None or not stat.S_ISDIR(status.st_mode) or not is_in_journal(place.path):
+            raise
+        os.rmdir(place.leaf, dir_fd=place.fd)
 
 
 def close_folder(fd: int) -> None:

@@ -1,4 +1,4 @@
-"""Where a walk through a tree of folders is: in one open folder, from which it goes down by a name, or up again."""
+"""The position of a walk through a tree: one open folder, from which it goes down to a folder in it, or up again."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from aiofs.backends.osfiles.root import Root
 
 _KEPT = 32
-"""So many folders on the way are open at most; the way back to those further up leads through `..`."""
+"""How many folders on the way stay open at most; those further up are opened again through `..`."""
 
 
 class Position:
-    """An open folder below a root, with the way that was gone there.
+    """An open folder below a root, and the names of the folders that led there.
 
-    Folders are entered by name and never through a link. Each step takes the same time, however deep it is. Without
-    `dir_fd` a folder is open by its path only.
+    Folders are entered by name and never through a link. A step takes the same time at every depth. Without `dir_fd`
+    the folder is not open, and its path stands for it.
     """
 
     def __init__(self, root: Root, path: str, top: int | str) -> None:
@@ -35,17 +35,17 @@ class Position:
         """The folders from the top down."""
         self._top = path
         self._open: list[int | str | None] = [top]
-        self._marks: list[tuple[int, int] | None] = [None]  # what those were that are closed
+        self._marks: list[tuple[int, int] | None] = [None]  # which folders the closed ones were
 
     @classmethod
     def at(cls, root: Root, path: str) -> Self | None:
-        """Return the position in the folder `path`; `None` if there is none."""
+        """Return the position in the folder `path`; `None` if there is no such folder."""
         top = root.folder(path)
         return None if top is None else cls(root, path, top)
 
     @property
     def path(self) -> str:
-        """The name of the folder."""
+        """The path of the folder, relative to the root."""
         return "/".join([self._top, *self.names] if self._top else self.names)
 
     @property
@@ -64,7 +64,7 @@ class Position:
             return list(children)
 
     def status(self, name: str) -> os.stat_result | None:
-        """Return the status of what is in the folder, links not followed; `None` if it is gone."""
+        """Return the status of a name in the folder, links not followed; `None` if the folder is gone."""
         here = self.here
         if here is None:
             return None
@@ -73,14 +73,14 @@ class Position:
         return os.stat(name, dir_fd=here, follow_symlinks=False)
 
     def down(self, name: str) -> bool:
-        """Enter a folder; return whether it is one, and still there."""
+        """Enter a folder in this one; return False if it is gone, or is no folder."""
         deeper = self._enter(name)
         if deeper is not None:
             self._add(name, deeper)
         return deeper is not None
 
     def up(self) -> None:
-        """Go back to the folder above, which is opened anew where it was closed."""
+        """Go back to the folder above, which is opened again if it was closed."""
         below = self._open.pop()
         self._marks.pop()
         self.names.pop()
@@ -93,7 +93,7 @@ class Position:
                 close_folder(below)
 
     def go(self, names: Sequence[str]) -> None:
-        """Go to the folder that has these names from the top down; `here` is `None` where it is gone."""
+        """Go to the folder that these names lead to from the top; `here` is `None` if it is gone."""
         same = sum(1 for _ in itertools.takewhile(bool, map(eq, names, self.names)))
         self.rise(same)
         for name in names[same:]:
@@ -101,7 +101,7 @@ class Position:
                 self._add(name, None)
 
     def rise(self, depth: int) -> None:
-        """Go up until there are only so many folders from the top."""
+        """Go up until the folder is `depth` levels below the top."""
         while len(self.names) > depth:
             self.up()
 
@@ -130,7 +130,7 @@ class Position:
             raise
 
     def _above(self, below: int | str | None) -> int | str | None:
-        """Return the folder above, reached from the one below where that still is in it, else from the root."""
+        """Return the folder above: through `..` if that is still the same folder, else by its path from the root."""
         if isinstance(below, int):
             try:
                 above = os.open("..", os.O_RDONLY | FOLDER, dir_fd=below)

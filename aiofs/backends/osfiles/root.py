@@ -1,7 +1,7 @@
 """The root: turns a name into an open folder and a leaf in it, and lets no name lead out, not even while links change.
 
 Where the system has `dir_fd` (POSIX), every segment is opened relative to the folder before it and never through a
-link (`way`). Elsewhere the real path is compared with the root's.
+link (`resolving`). Elsewhere the real path is compared with the root's.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from aiofs.backends.osfiles import synced
 from aiofs.backends.osfiles.errors import told_of
 from aiofs.backends.osfiles.place import Place, close_folder, open_folder
-from aiofs.backends.osfiles.way import Walk, led_out
+from aiofs.backends.osfiles.resolving import Resolver, leads_out
 from aiofs.errors import AccessDenied, NotAFolder, NotFound, RootIsAFile, StoreMissing
 from aiofs.paths import JOURNAL, RESERVED
 
@@ -30,14 +30,15 @@ HAS_DIR_FD = {"open", "stat", "mkdir", "unlink", "rename"} <= {function.__name__
 class Root:
     """A folder that bounds all names, and folders in it that bound them more narrowly.
 
-    The way to such a folder may lead through links within what bounds it; from there on none leads out of it.
+    Links on the way to a narrower folder may lead anywhere within the wider one. From there on, no link leads out of
+    the narrower one.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.given: str = os.fsdecode(path) or os.curdir
         self._known = [os.path.normpath(self.given)] if os.path.isabs(self.given) else []  # shared with narrower ones
         self.bounds: tuple[int, ...] = ()
-        """After how many segments of each name such a folder is reached, the widest first."""
+        """How many segments of a name lead to each narrower folder, the widest first."""
 
     @property
     def known(self) -> str | None:
@@ -52,13 +53,13 @@ class Root:
         return self._known[0]
 
     def narrowed(self, depth: int) -> Root:
-        """Return this root for names whose first `depth` segments are a folder that bounds them."""
+        """Return this root with one more bound: the folder that the first `depth` segments of each name lead to."""
         root = copy.copy(self)
         root.bounds = (*self.bounds, depth)
         return root
 
     def parts_of(self, path: str) -> list[str]:
-        """Return the name in parts: the folders that bound it, each below the one before, and the rest."""
+        """Return the name in parts: one that leads to each bounding folder, each below the one before, and the rest."""
         if not self.bounds:
             return [path]
         segments = path.split("/")
@@ -91,7 +92,7 @@ class Root:
         if create:
             self._make(path)
         if HAS_DIR_FD:
-            return Walk(self, path, create=create, follow=follow).go()
+            return Resolver(self, path, create=create, follow=follow).resolve()
         return self._find_by_path(path, create=create)
 
     def folder(self, path: str) -> int | str | None:
@@ -145,7 +146,7 @@ class Root:
             bound = os.path.realpath(whole)
             whole = os.path.join(whole, *part.split("/"))
             if os.path.commonpath([bound, os.path.realpath(whole)]) != bound:
-                raise led_out(path, folder)
+                raise leads_out(path, folder)
             folder = part
         parent = os.path.dirname(whole)
         made: list[str] = []

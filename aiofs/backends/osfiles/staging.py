@@ -29,7 +29,7 @@ from aiofs.locks import locked
 from aiofs.threads import hop
 
 if TYPE_CHECKING:
-    from aiofs.backends.osfiles.attributes import Permissions, Told
+    from aiofs.backends.osfiles.attributes import Ownership, Permissions
     from aiofs.backends.osfiles.place import Place
     from aiofs.backends.osfiles.root import Root
 
@@ -71,7 +71,7 @@ class Stage(Lease):
         self._mark = status.st_mtime_ns % MARKS if ready else secrets.randbelow(MARKS)
         self.fence: str = self._fence()
         self._like: Permissions | None = None  # of the file that this is a copy of
-        self._owner: int | None = None  # who prepared this, if perhaps somebody else
+        self._owner: int | None = None  # who prepared this write, where a journal says it
 
     def is_current(self) -> bool:
         """Whether staging file and lock still have their names: if not, somebody removed or published them."""
@@ -95,14 +95,14 @@ class Stage(Lease):
             self._like = permissions_of(source)
             self.close_to_others(but_for=self._like.mode)
 
-    def permit(self, told: Told) -> None:
-        """Have the file to be as it was to be when it was prepared."""
+    def set_ownership(self, ownership: Ownership) -> None:
+        """Give the file this owner and these permissions when it is published, and its new folders this owner."""
         with told_of(self.path):
-            self._like, self._owner = told.permissions, told.owner
-            self.close_to_others(but_for=told.permissions.mode)
+            self._like, self._owner = ownership.permissions, ownership.owner
+            self.close_to_others(but_for=ownership.permissions.mode)
             for folder in self.place.made:
                 with self._root.place(folder, follow=False) as made:
-                    give_folder(made, told.owner)
+                    give_folder(made, ownership.owner)
 
     def close_to_others(self, *, but_for: int = 0) -> None:
         """Go on in a file that nobody else can have opened, if more may than the mode `but_for` lets.
@@ -138,7 +138,8 @@ class Stage(Lease):
             keep_attributes(self.fd, self.place, replaced)
         else:
             folder = locking.folder_of(self.place)
-            if replaced is None and self._owner == folder.st_uid:  # a journal may say anything: theirs is the folder
+            # A journal may be forged, so its owner counts only where the folder belongs to the same user.
+            if replaced is None and self._owner == folder.st_uid:
                 belong(self.fd, folder, locking.OURSELVES)
             give_permissions(self.fd, self._like, self.place, replaced)
         if durable:
@@ -303,7 +304,7 @@ class Stage(Lease):
 
 
 def give_folder(made: Place, owner: int) -> None:
-    """Give a folder that was made on the way to whom the folder that it is in belongs, if that is `owner`."""
+    """Give a new folder to the owner of the folder above it, if that is `owner`."""
     if made.fd is None or (above := os.fstat(made.fd)).st_uid != owner:
         return
     fd = open_folder(made.leaf, made.fd)

@@ -40,7 +40,7 @@ _NOWHERE = (NotFound, NotAFolder, FileNotFoundError)
 def leftovers(root: Root, prefix: str) -> Iterator[Leftover]:
     """Yield all staging files, prepared writes and before-images in the folder that the prefix names, and below.
 
-    What has the name of one and is none is yielded, too: it is in the way of those who write.
+    Something else that has the name of one is yielded too, because it keeps writers out.
     """
     for entry in walk(root, prefix[: prefix.rfind("/") + 1], "", one_level=False, ours=True):
         kind = "journal" if entry.path.rpartition("/")[2] == JOURNAL else kind_of(entry.path)
@@ -91,7 +91,7 @@ def _sweep_at(root: Root, place: Place) -> bool:
 
 
 def _planted(root: Root, path: str, kind: str) -> Leftover | None:
-    """Return what there is to say of what cannot be ours: only who knows what it is for can remove it."""
+    """Return the finding on something that cannot be ours, which only a person can remove; `None` if it can be ours."""
     try:
         with told_of(path), root.place(path, follow=False) as place:
             status = place.status()

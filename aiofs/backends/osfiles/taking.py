@@ -1,4 +1,4 @@
-"""Taking stages: a new one under the lock of its file, or one that a prepared write or a killed writer left."""
+"""Takes stages: makes a new one under the lock of its file, or takes over a prepared one or one of a killed writer."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from aiofs.backends.osfiles import locking
-from aiofs.backends.osfiles.facts import not_regular, parents_of, version_of
+from aiofs.backends.osfiles.facts import check_regular, parents_of, version_of
 from aiofs.backends.osfiles.flock import holder_of, try_lock
 from aiofs.backends.osfiles.names import LEASED, PART, READY, READY_SHARED, STAGE, check_token, digest_of
 from aiofs.backends.osfiles.place import is_file
 from aiofs.backends.osfiles.staging import CLOSED, MARKS, STAMPS, Stage, drop_folders
-from aiofs.errors import IsAFolder, NotAFolder, NotFound, StoreMissing
+from aiofs.errors import NotAFolder, NotFound, StoreMissing
 from aiofs.locks import locked
 
 if TYPE_CHECKING:
@@ -187,8 +187,8 @@ def _target(place: Place) -> os.stat_result | None:
     :raises IsAFolder: if there is something else.
     """
     target = place.status()
-    if target is not None and not is_file(target):
-        raise IsAFolder.of(place.path, not_regular(target))
+    if target is not None:
+        check_regular(place.path, target)
     return target
 
 

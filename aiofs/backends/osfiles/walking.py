@@ -1,7 +1,7 @@
-"""Walking a tree from the top down, folder by folder, in a time that grows with the tree and not with its depth too.
+"""Walks a tree folder by folder, from the top down. The time grows with the size of the tree, not with its depth.
 
-A folder is told of only if there is a file below it, so the walk looks ahead, down to the first file. What it read on
-the way it remembers, and reads no folder twice.
+A folder without any file below it is left out, so the walk looks ahead to the first file. It remembers what it read on
+the way, and reads no folder twice.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class _Folder:
-    """What is in a folder, and what is known of those in it."""
+    """The names in a folder, and what is known of the folders among them."""
 
     names: list[str]
-    """Those in it, from the top down."""
+    """The folders on the way to this one, from the top down."""
     files: list[str] = field(default_factory=list)
     folders: dict[str, _Folder | None] = field(default_factory=dict)
-    """`None` where it was not read yet."""
+    """What is in each folder; `None` where it was not read yet."""
     has_files: bool = False
-    """Whether there is a file in it, or below."""
+    """Whether there is a file in it, or at any level below."""
 
 
-def tree(root: Root, top: str) -> Generator[Level]:
-    """Yield `(folder, folders in it, files in it)`; of the folders, those are entered that the caller leaves in."""
+def levels_below(root: Root, top: str) -> Generator[Level]:
+    """Yield `(folder, folders in it, files in it)`; folders that the caller removes from the list are not entered."""
     place = Position.at(root, top)
     if place is None:
         return
@@ -62,16 +62,16 @@ def tree(root: Root, top: str) -> Generator[Level]:
 
 
 def _read(place: Position) -> _Folder:
-    """Read the folder where the walk is; what is aiofs's own is left out."""
+    """Read the folder where the walk is, without the names that aiofs keeps for itself."""
     folder = _Folder([*place.names])
     above = under(place.path)
     for child in place.scan():
         name = child.name
         with suppress(UnicodeEncodeError):
             name.encode()
-            kind = kind_of_child(child)
             if name.startswith(RESERVED):
                 continue
+            kind = kind_of_child(child)
             if kind == "folder":
                 folder.folders[name] = None
             elif kind == "file" or (kind == "link" and described(place, above + name, kind) is not None):
@@ -82,7 +82,7 @@ def _read(place: Position) -> _Folder:
 
 
 def _has_files(place: Position, folder: _Folder, name: str) -> bool:
-    """Whether there is a file below a folder in the folder."""
+    """Whether there is a file at any level below `name`, which is a folder in `folder`."""
     known = folder.folders[name]
     if known is None:
         place.go(folder.names)
@@ -94,7 +94,7 @@ def _has_files(place: Position, folder: _Folder, name: str) -> bool:
 
 
 def _finds_files(place: Position, folder: _Folder) -> bool:
-    """Look for a file in the folder where the walk is, and below it, and remember for all on the way what was found."""
+    """Whether there is a file in the folder where the walk is, or below; each folder on the way remembers it."""
     way = [(folder, iter([*folder.folders]))]
     while way:
         last, names = way[-1]

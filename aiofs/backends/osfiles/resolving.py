@@ -1,6 +1,6 @@
-"""The way from a root to a name in it: each segment is opened below the one before, never through a link.
+"""Resolves a name below a root: opens each segment below the one before, and never lets the system follow a link.
 
-Links are read, and walked here, below the folder that bounds them.
+Links are read and followed here, within the folder that bounds them.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 _MOST_LINKS = 40
 
 
-class Walk:
-    """One walk from the root to a leaf, with the folder that it is in open.
+class Resolver:
+    """Goes from the root to the leaf of one name, and keeps the folder open where it is.
 
-    For a `..` in a link it begins again at the folder that bounds it: what is above the folder where it is now may not
-    be what it came through.
+    At a `..` in a link it begins again at the folder that bounds it, because somebody may have moved the folder where
+    it is, and `..` would lead elsewhere.
     """
 
     def __init__(self, root: Root, path: str, *, create: bool, follow: bool) -> None:
@@ -38,15 +38,20 @@ class Walk:
         self._follow = follow
         self._todo = _steps(root, path)
         self._here = -1
-        self._bound = -1  # the folder that no link leads out of, where that is not the root
-        self._called = [root.path]  # how absolute links may call it
-        self._above: list[str] = []  # the names of the folders down to it
-        self._names: list[str] = []  # and from there to where the walk is
+        self._bound = -1  # the folder that bounds links, open; -1 where that is the root
+        self._bound_paths = [root.path]  # the whole paths by which absolute links may name that folder
+        self._above: list[str] = []  # the folders from the root to the bounding folder
+        self._names: list[str] = []  # the folders from there to where this is now
         self._made: list[str] = []
         self._links = 0
 
-    def go(self) -> Place:
-        """Walk."""
+    def resolve(self) -> Place:
+        """Return the place of the name.
+
+        :raises NotFound: if a folder on the way is missing, unless missing ones are to be made.
+        :raises NotAFolder: if something on the way is a file.
+        :raises AccessDenied: if a link leads out of the folder that bounds it.
+        """
         self._here = self._enter_root()
         try:
             leaf = self._to_leaf()
@@ -81,25 +86,25 @@ class Walk:
         return "."
 
     def _stay_below(self, depth: int) -> None:
-        """Have no link lead out of the folder where the walk is, which is that of the first `depth` segments."""
+        """Bound links by the folder where this is now, to which the first `depth` segments led."""
         bound, self._bound = self._bound, os.dup(self._here)
         if bound != -1:
             close_folder(bound)
         self._above += self._names
         self._names.clear()
         given = self._path.split("/")[:depth]
-        self._called = [os.path.join(self._root.path, *names) for names in (given, self._above)]
+        self._bound_paths = [os.path.join(self._root.path, *names) for names in (given, self._above)]
 
     def _leave(self) -> None:
         if not self._names:
-            raise self._led_out()
+            raise self._leads_out()
         self._begin_again(self._names[:-1])
 
-    def _led_out(self) -> AccessDenied:
-        return led_out(self._path, "" if self._bound == -1 else "/".join(self._above))
+    def _leads_out(self) -> AccessDenied:
+        return leads_out(self._path, "" if self._bound == -1 else "/".join(self._above))
 
     def _begin_again(self, names: list[str]) -> None:
-        """Be at the folder that bounds the walk, and go through these folders before what is left to walk."""
+        """Go back to the bounding folder, and enter these folders before the segments that are left."""
         top = self._enter_root() if self._bound == -1 else os.dup(self._bound)
         here, self._here = self._here, top
         close_folder(here)
@@ -143,7 +148,7 @@ class Walk:
             os.close(fd)
 
     def _through_link(self, segment: str) -> bool:
-        """Put what the link `segment` says before what is left to walk; return whether it is a link."""
+        """Put the target of the link `segment` before the segments that are left; return whether it is a link."""
         try:
             target = os.readlink(segment, dir_fd=self._here)
         except OSError as error:
@@ -160,16 +165,19 @@ class Walk:
         return True
 
     def _below(self, target: str) -> str:
-        """Return what an absolute path is below the folder that bounds the walk."""
-        for called in self._called:
-            below = os.path.relpath(target, called)
+        """Return an absolute path relative to the bounding folder.
+
+        :raises AccessDenied: if it leads elsewhere.
+        """
+        for path in self._bound_paths:
+            below = os.path.relpath(target, path)
             if below.split(os.sep)[0] != os.pardir:
                 return below
-        raise self._led_out()
+        raise self._leads_out()
 
 
 def _steps(root: Root, path: str) -> deque[str | int]:
-    """Return the segments of a name, and behind a folder that bounds it how many there were."""
+    """Return the segments of a name; behind each bounding folder comes the number of segments that lead to it."""
     first, *more = root.parts_of(path)
     steps: deque[str | int] = deque(first.split("/"))
     for depth, part in zip(root.bounds, more, strict=False):
@@ -178,6 +186,7 @@ def _steps(root: Root, path: str) -> deque[str | int]:
     return steps
 
 
-def led_out(path: str, folder: str) -> AccessDenied:
-    """Return the error that a link leads out of a folder, or of the root."""
-    return AccessDenied.of(path, f"a link leads out of the {f'folder {folder!r}' if folder else 'root'}")
+def leads_out(path: str, folder: str) -> AccessDenied:
+    """Return the error that says that a link leads out of a folder, or of the root."""
+    bound = f"folder {folder!r}" if folder else "root"
+    return AccessDenied.of(path, f"a link leads out of the {bound}")
