@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Loops = Mapping[str, Callable[[], asyncio.AbstractEventLoop]]
 
-PATIENCE = 2.0  # seconds that threads and connections which are about to end may still take
+PATIENCE = 10.0  # seconds that threads and connections which are about to end may still take
 # Python starts these once for all processes to come, and ends them with itself.
 HELPERS = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
 FULL = bool(os.environ.get("AIOFS_TEST_FULL"))

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.may_block
 
 def run(program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-X", "dev", "-c", program, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
 
 
 LEAVE = """

@@ -122,7 +122,7 @@ async def whole(tmp_path: Path) -> Whole:
     return Whole(template, before, await trial.files(), trial.faults.taken)
 
 
-@pytest.mark.timeout(1800 if FULL else 120)
+@pytest.mark.timeout(1800 if FULL else 600)
 async def test_any_call_that_changes_something_fails(tmp_path: Path, whole: Whole) -> None:
     """They are counted by name, as steps at the same time come in any order."""
     troubles = []
@@ -136,7 +136,7 @@ async def test_any_call_that_changes_something_fails(tmp_path: Path, whole: Whol
     assert not troubles, "\n".join(troubles)
 
 
-@pytest.mark.timeout(1800 if FULL else 120)
+@pytest.mark.timeout(1800 if FULL else 600)
 async def test_any_other_call_fails(tmp_path: Path, whole: Whole) -> None:
     """Looking, opening and closing can fail like the rest, and the error names a file of the transaction, too."""
     troubles = []

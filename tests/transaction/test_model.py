@@ -27,7 +27,7 @@ TRANSACTIONS = 6
 
 
 @pytest.mark.parametrize("seed", range(40 if FULL else 3))
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 @pytest.mark.usefixtures("nursery")
 def test_as_if_one_after_another(seed: int, tmp_path: Path) -> None:
     chance = random.Random(seed)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from aiofs.transactions.kills import State
     from aiofs.transactions.system import FileTransaction
 
-pytestmark = [pytest.mark.may_block, pytest.mark.timeout(7200 if FULL else 120)]
+pytestmark = [pytest.mark.may_block, pytest.mark.timeout(7200 if FULL else 600)]
 
 
 def stores_in(top: Path, names: tuple[str, ...]) -> dict[str, OSFileSystem]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def torture(*words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "aiofs", "torture", *words]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=50)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
 
 
 @pytest.mark.parametrize("stores", [("one",), ("one", "other"), ("same", "same")])

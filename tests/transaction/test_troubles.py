@@ -121,7 +121,7 @@ KINDS = [memory, plain, loose, local, mixed]
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("small", [True, False], ids=["small", "large"])
-@pytest.mark.timeout(1800 if FULL else 120)
+@pytest.mark.timeout(1800 if FULL else 600)
 @pytest.mark.may_block
 async def test_any_one_and_any_two_calls_fail(
     kind: Callable[[Path], dict[str, FileSystem]], small: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-pytestmark = [pytest.mark.may_block, pytest.mark.timeout(1800 if FULL else 120)]
+pytestmark = [pytest.mark.may_block, pytest.mark.timeout(1800 if FULL else 600)]
 
 Files = dict[str, bytes]
 
