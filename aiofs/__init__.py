@@ -208,7 +208,7 @@ _FORMER = {
 
 def __getattr__(name: str) -> object:
     if name == "__version__":
-        from importlib.metadata import version  # noqa: PLC0415 -- it takes as long as all the rest
+        from importlib.metadata import version  # noqa: PLC0415 -- importing it takes as long as all the rest
 
         return version("aiofs")
     room = _HOMES.get(name)

@@ -270,10 +270,10 @@ class Driver(ABC):
         """Close the clients that this driver made. Harmless when done twice."""
 
     def narrowed(self, depth: int) -> Driver:
-        """Return this driver for names that do not lead out of the folder which their first `depth` segments are.
+        """Return this driver, bounded: no name leads out of the folder that its first `depth` segments name.
 
-        A store where a name can lead elsewhere, as through a symbolic link, overrides this: who may write one folder
-        must not make others read or write outside of it. Names, locks and `str` stay what they are.
+        A store where a name can lead elsewhere, as through a symbolic link, overrides this, so that a user who may
+        write one folder cannot make others read or write outside of it. Names, locks and `str` stay the same.
         """
         return self
 
@@ -289,9 +289,9 @@ _POWERS: dict[tuple[type, type], bool] = {}
 
 
 def has(driver: Driver, power: type[Power]) -> TypeGuard[Power]:
-    """Whether a driver, and so all of its class, has an optional power of its own.
+    """Whether the class of a driver has an optional power of its own.
 
-    Each reading asks, and a look at a protocol takes longer than opening a small file: so it is done once for a class.
+    The answer is kept for each class: every read asks, and checking a protocol takes longer than opening a small file.
     """
     key = (type(driver), power)
     if key not in _POWERS:
@@ -366,10 +366,9 @@ class Walks(Protocol):
     """The store has folders, and walking them takes less than listing each of them."""
 
     def walk(self, folder: str = "") -> AsyncGenerator[Level]:
-        """Yield `(folder, folders in it, files in it)` from `folder` downwards, the package's own left out.
+        """Yield `(folder, folders in it, files in it)` from `folder` downwards, without the package's own files.
 
-        Only folders are told of that have a file below them. Of the folders in one, those are entered that are still in
-        the list when the next is asked for.
+        A folder without any file below it is left out. The caller may remove folders from a list: they are not entered.
         """
         ...
 
@@ -458,7 +457,7 @@ class Leftover:
     stays: str = ""
     """Why it is only reported, and `sweep` does not remove it, where that is so."""
     advice: str = ""
-    """What else can be done about it, and what it is where that takes more words than `kind`."""
+    """What the user can do about it, with details that `kind` has no room for."""
 
 
 @amounts_to("read")
@@ -483,6 +482,25 @@ class Sweeps(Protocol):
     async def sweep(self, leftover: Leftover) -> bool:
         """Remove it unless it is live; return whether it is gone."""
         ...
+
+
+class HasBase(Protocol):
+    """A driver over another one."""
+
+    base: Driver
+
+
+Over = TypeVar("Over", bound=HasBase)
+
+
+def narrowed_over(driver: Over, depth: int) -> Over:
+    """Return a copy of `driver` over its narrowed base, or `driver` itself where narrowing changes nothing."""
+    base = driver.base.narrowed(depth)
+    if base is driver.base:
+        return driver
+    narrowed = copy.copy(driver)
+    narrowed.base = base
+    return narrowed
 
 
 class Layer(Driver):
@@ -551,13 +569,8 @@ class Layer(Driver):
         await self.base.aclose()
 
     def narrowed(self, depth: int) -> Driver:
-        """Return this layer over the base narrowed so."""
-        base = self.base.narrowed(depth)
-        if base is self.base:
-            return self
-        layer = copy.copy(self)
-        layer.base = base
-        return layer
+        """Return this layer over the narrowed base."""
+        return narrowed_over(self, depth)
 
     def offers(self, power: type[Power]) -> Power | None:
         """Return the layer's own power, or the base's where it is passed on."""
@@ -570,7 +583,7 @@ class Layer(Driver):
         return f"{type(self).__name__}({getattr(self, 'base', '')})"
 
     def __repr__(self) -> str:
-        """Show the call that makes such a layer, as far as it keeps what it was given."""
+        """Show the call that makes such a layer, with those settings that its attributes keep."""
         settings: list[str] = []
         for name, parameter in inspect.signature(type(self)).parameters.items():
             value: Any = getattr(self, f"_{name}", getattr(self, name, parameter.empty))

@@ -53,7 +53,7 @@ class AlreadyExists(AiofsError, FileExistsError):
 
 
 class Locked(AiofsError, BlockingIOError):
-    """Somebody else is writing this file. They will be done, so trying again may help."""
+    """Somebody else is writing this file. Trying again later may help."""
 
     code: ClassVar[int] = errno.EAGAIN
     retryable: ClassVar[bool] = True
@@ -146,7 +146,7 @@ class Archived(AiofsError):
 
 
 class RootIsAFile(AiofsError, NotADirectoryError):
-    """The root of local files is there, but it is no folder: no name can be right."""
+    """The root of local files is a file, not a folder, so there can be no files below it."""
 
     code: ClassVar[int] = errno.ENOTDIR
 
@@ -156,7 +156,7 @@ class WrongType(AiofsError):
 
 
 class NotAccepted(AiofsError):
-    """FastDFS does not accept the request: it does not apply to this kind of file, or this version of the server."""
+    """FastDFS refuses the request: it does not work with this kind of file, or with this version of the server."""
 
     code: ClassVar[int] = errno.EINVAL
 

@@ -6,7 +6,7 @@ import asyncio
 import warnings
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from math import inf
-from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
 
 from aiofs.calls import Call, Calls
 from aiofs.copying import copy_file, move_file
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from aiofs.properties import Properties
     from aiofs.text import TextFile
 
+T = TypeVar("T")
 BULK = 1000
 
 
@@ -211,12 +212,14 @@ class FileSystem(FileLikeSystem):
 
     async def walk(self, path: str = "") -> AsyncIterator[tuple[str, list[str], list[str]]]:
         """Yield `(folder, folders in it, files in it)` from `path` downwards, as `os.walk` does."""
+        top = check_folder(path)
         walks = self._driver.offers(Walks)
         if walks is not None:
-            async for level in self._walked(walks, check_folder(path)):
-                yield level
+            async with aclosing(self._each(top, lambda: walks.walk(top))) as levels:
+                async for level in levels:
+                    yield level
             return
-        todo = [check_folder(path)]
+        todo = [top]
         while todo:
             folder = todo.pop()
             cut = len(under(folder))
@@ -322,7 +325,7 @@ class FileSystem(FileLikeSystem):
         :raises Unsupported: when it is read, if the store keeps no old versions.
         """
         self._check(path)
-        return Listing(lambda: self._listed(path, lambda: history_of(self._driver, path).history(path)))
+        return Listing(lambda: self._each(path, lambda: history_of(self._driver, path).history(path)))
 
     async def restore(self, path: str, version_id: str) -> Entry:
         """Make the file again what it was at that version, as `history` lists them, and return what it is now.
@@ -443,40 +446,27 @@ class FileSystem(FileLikeSystem):
         folder = under(check_folder(path))
         return Selection(folder, check_prefix(prefix), check_prefix(after), wanted, not recursive)
 
-    async def _walked(self, walks: Walks, top: str) -> AsyncIterator[tuple[str, list[str], list[str]]]:
+    async def _selected(self, selection: Selection) -> AsyncGenerator[Entry]:
+        """Yield the selected entries; warn if there are none, and the folder looks like a pattern."""
+        folder, found = selection.folder.removesuffix("/"), False
+        async with aclosing(self._each(folder, lambda: selection.entries(self._driver))) as entries:
+            async for entry in entries:
+                found = True
+                yield entry
+        if not found and {"*", "?"}.intersection(folder):
+            words = f"no file is below the folder {folder!r}: names are literal, and a pattern is given as glob="
+            warnings.warn(words, UserWarning, stacklevel=2)
+
+    async def _each(self, path: str, start: Callable[[], AsyncGenerator[T]]) -> AsyncGenerator[T]:
+        """Yield what the store lists, in a call of this file system that pauses while the user has an item."""
         self._check_open()
-        with placed(top), Call(self._calls) as call:
-            async with aclosing(walks.walk(top)) as levels:
-                async for level in levels:
+        with placed(path), Call(self._calls) as call:
+            async with aclosing(start()) as found:
+                async for item in found:
                     call.pause()
-                    yield level
+                    yield item
                     self._check_open()
                     call.go_on()
-
-    def _selected(self, selection: Selection) -> AsyncIterator[Entry]:
-        folder = selection.folder.removesuffix("/")
-        return self._listed(folder, lambda: selection.entries(self._driver), folder=folder)
-
-    async def _listed(
-        self, where: str, start: Callable[[], AsyncGenerator[Entry]], *, folder: str = ""
-    ) -> AsyncIterator[Entry]:
-        """Yield what the store lists, as a call of this file system that waits while the user has an entry.
-
-        It warns if nothing is below a `folder` that looks like a pattern.
-        """
-        self._check_open()
-        found = False
-        with placed(where), Call(self._calls) as call:
-            async with aclosing(start()) as entries:
-                async for entry in entries:
-                    found = True
-                    call.pause()
-                    yield entry
-                    self._check_open()
-                    call.go_on()
-            if not found and {"*", "?"}.intersection(folder):
-                words = f"no file is below the folder {folder!r}: names are literal, and a pattern is given as glob="
-                warnings.warn(words, UserWarning, stacklevel=2)
 
 
 async def _give_back(lease: Lease) -> None:

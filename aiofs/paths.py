@@ -61,7 +61,7 @@ def is_reserved(path: str) -> bool:
 
 
 def is_in_journal(path: str) -> bool:
-    """Whether `path` is of something in a folder of journals."""
+    """Whether `path` names something in a folder of journals."""
     return f"/{JOURNAL}/" in f"/{path}"
 
 

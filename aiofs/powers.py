@@ -109,12 +109,12 @@ class Likens(Protocol):
 @amounts_to("lock")
 @runtime_checkable
 class Permits(Protocol):
-    """Files have owners, and new bytes that wait in a journal may be published by another user than who wrote them."""
+    """Files have owners, and another user than the writer may publish new bytes that wait in a journal."""
 
     async def permissions(self, path: str, like: str | None = None) -> str | None:
-        """Return whose the file would be if it were made now, and who may do what with it: `like` has the same.
+        """Return the owner and the permissions of the file if it were made now, or copied from `like`.
 
-        `begin` takes it as metadata, under `aiofs.properties.PERMISSIONS`. `None` where nothing has to be said.
+        `begin` takes this text in its metadata, under `aiofs.properties.PERMISSIONS`. `None`: the store needs none.
         """
         ...
 

@@ -15,7 +15,7 @@ from aiofs.errors import Unsupported
 
 MARK = ":"
 PERMISSIONS = ":permissions"
-"""What a store that `Permits` gets beside them. Users do not give it."""
+"""The key under which a store with the power `Permits` gets owner and permissions. Users do not give it."""
 _HEADERS = {  # what users write into metadata, and mean the header of this name
     "content-type": "content_type",
     "cache-control": "cache_control",

@@ -179,12 +179,15 @@ def _pairs(value: str) -> dict[str, str]:
 
 
 def _keeper(value: str) -> FileSystem:
-    """Return the file system that is to keep locks for others: it must be one that others can see."""
+    """Return the file system that keeps the locks of another one.
+
+    :raises ValueError: if other processes do not see its locks.
+    """
     keeper = connect(value)
     if keeper.driver.capabilities.locks == "process":
         raise ValueError(
-            f"locks={urlsplit(value).scheme}://… keeps locks within this process, so no other is kept out: give a "
-            "store whose locks all see (redis:// or file://, say)"
+            f"locks={urlsplit(value).scheme}://… keeps locks within this process, so other processes are not kept "
+            "out: give a store that all processes share, such as redis:// or file://"
         )
     return keeper
 

@@ -151,7 +151,7 @@ class Mapped(Layer):
             await power_of(self.base, Likens).liken(self.within(path), lease, self.within(source))
 
     async def permissions(self, path: str, like: str | None = None) -> str | None:
-        """Have the store say whose the file would be."""
+        """Have the store say which owner and permissions the file would have."""
         with self.named():
             source = None if like is None else self.within(like)
             return await power_of(self.base, Permits).permissions(self.within(path), source)
@@ -226,7 +226,7 @@ class Mapped(Layer):
         return super().offers(power)
 
     def narrowed(self, depth: int) -> Driver:
-        """Return this layer over the base narrowed to as many segments as it has for these."""
+        """Return this layer over the base, narrowed to as many segments as the base has for these."""
         return super().narrowed(self.inward("x/" * depth + "x").count("/"))
 
     def _session(self, base: WriteSession, path: str) -> WriteSession:

@@ -31,7 +31,7 @@ class Prefix(Mapped):
         self._prefix = prefix
 
     def bind(self, base: Driver) -> Self:
-        """Return this layer over `base`, whose names lead nowhere else either."""
+        """Return this layer over `base`, narrowed to the folder of the prefix."""
         return super().bind(base.narrowed(self._prefix.count("/")))
 
     def inward(self, path: str) -> str:
@@ -59,7 +59,7 @@ class Prefix(Mapped):
                     yield theirs[cut:], folders, files
 
     def offers(self, power: type[Power]) -> Power | None:
-        """Return what exercises a power of the base's; one walks folders, not what only begins so."""
+        """Return what exercises a power of the base; a walk is offered only if the prefix is a whole folder."""
         if power is Walks and not f"/{self._prefix}".endswith("/"):
             return None
         return super().offers(power)

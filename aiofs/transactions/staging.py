@@ -6,14 +6,24 @@ asked for is to read, and to lock each path that is touched until the transactio
 
 from __future__ import annotations
 
-import copy
 import itertools
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
-from aiofs.driver import ABSENT, Capabilities, ChecksRemoval, Driver, Entry, Lease, Part, ReadStream, WriteSession
+from aiofs.driver import (
+    ABSENT,
+    Capabilities,
+    ChecksRemoval,
+    Driver,
+    Entry,
+    Lease,
+    Part,
+    ReadStream,
+    WriteSession,
+    narrowed_over,
+)
 from aiofs.errors import AlreadyExists, Conflict, Damaged, Locked, NotFound
 from aiofs.locks import LockTable
 from aiofs.paths import is_reserved
@@ -112,13 +122,8 @@ class UnitDriver(Driver):
         self.base.check_name(path)
 
     def narrowed(self, depth: int) -> Driver:
-        """Return this driver over the store narrowed so, with the same locks and the same things staged."""
-        base = self.base.narrowed(depth)
-        if base is self.base:
-            return self
-        driver = copy.copy(self)
-        driver.base = base
-        return driver
+        """Return this driver over the narrowed store; both share the locks and the staged files."""
+        return narrowed_over(self, depth)
 
     async def stat(self, path: str) -> Entry:
         """Describe the file as the transaction left it."""
@@ -199,7 +204,7 @@ class UnitDriver(Driver):
     async def lock(self, path: str) -> Lease:
         """Get the right to write the path: in the transaction while a handle is open, in the store until its end."""
         self.owner.check_open()
-        lease = self._turn(path)
+        lease = self._lock_handle(path)
         try:
             if path not in self.leases:
                 self.leases[path] = await self._kept(await self.owner.acquire(self, path), path)
@@ -294,10 +299,10 @@ class UnitDriver(Driver):
             return None
         return Staged(Entry(path), None, self._seen.get(path, entry.version))
 
-    def _turn(self, path: str) -> Lease:
-        """Return the lease of a handle of the transaction.
+    def _lock_handle(self, path: str) -> Lease:
+        """Return the lease of one handle of the transaction.
 
-        :raises Locked: if another handle of it is open.
+        :raises Locked: if another handle of the transaction is writing the file.
         """
         try:
             return self.table.acquire(path)
