@@ -177,10 +177,9 @@ class Container:
                 if isinstance(error, RuntimeError):
                     raise
                 failure = failed(error, path)
-                lasts = not failure.retryable or isinstance(
-                    failure, Locked
-                )  # whether to wait for a lock, the caller says
-                if lasts or attempt == ATTEMPTS or time.monotonic() > deadline:
+                # A lock is not waited for here: the caller decides that.
+                final = not failure.retryable or isinstance(failure, Locked)
+                if final or attempt == ATTEMPTS or time.monotonic() > deadline:
                     raise failure from error
             await asyncio.sleep(random.uniform(0, SHORTEST_PAUSE * 2**attempt))  # noqa: S311 -- no secret is made of it
             if settled is not None:

@@ -94,7 +94,7 @@ class PublishedOnce(WriteSession):
 
     @abstractmethod
     async def _publish(self) -> None:
-        """Publish, and say in `_done` what is there."""
+        """Publish, and set `_done` to the entry that was published."""
 
 
 class AzureSession(PublishedOnce):

@@ -31,7 +31,7 @@ class Sweeper:
         self._container = container
 
     async def leftovers(self, prefix: str = "") -> AsyncGenerator[Leftover]:
-        """Yield every lock, every blob that has blocks and no bytes yet, and old versions of what is hidden.
+        """Yield every lock, every blob that has blocks and no bytes yet, and old versions of hidden blobs.
 
         Blocks staged for a file that is there already are not told by the service's listings; it drops them when the
         file is written next, or after a week.

@@ -1,4 +1,4 @@
-"""Old versions of hidden blobs (locks, journals), which an account with versioning keeps: counted and removed."""
+"""Counts and removes old versions of hidden blobs (locks, journals), which an account with versioning keeps."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from aiofs.backends.azure.errors import NotPermitted
 from aiofs.backends.azure.listing import pages
 from aiofs.driver import Leftover
 from aiofs.errors import NotFound
+from aiofs.paths import RESERVED
 from aiofs.sessions import together
 
 if TYPE_CHECKING:
@@ -20,18 +21,16 @@ if TYPE_CHECKING:
     from aiofs.backends.azure.container import Container
 
 KIND = "old versions"
-BEGINNING = ".aiofs"
-"""How everything begins that this package makes for itself."""
 _PAGE = 5000
 _AT_ONCE = 32
 _NEEDED = "removing old versions needs a permission ('x' in a SAS, .../blobs/deleteBlobVersion/action in a role)"
 
 
 async def old_versions(container: Container, prefix: str) -> AsyncGenerator[Leftover]:
-    """Yield one leftover for all old versions of hidden blobs in the folder that `prefix` is, if there are any."""
-    if BEGINNING in prefix or not (prefix == "" or prefix.endswith("/")):
+    """Yield one leftover for all old versions of hidden blobs in the folder `prefix`, if there are any."""
+    if RESERVED in prefix or not (prefix == "" or prefix.endswith("/")):
         return
-    beginning = prefix + BEGINNING
+    beginning = prefix + RESERVED
     found = len([blob async for blob in _removable(container, beginning)])
     if found:
         rule = f"{container.name}/{beginning}"
@@ -43,9 +42,9 @@ async def old_versions(container: Container, prefix: str) -> AsyncGenerator[Left
 
 
 async def remove_old(container: Container, beginning: str) -> bool:
-    """Remove the old versions of all blobs whose names begin so; return whether none is left.
+    """Remove the old versions of all blobs whose names start with `beginning`; return whether none is left.
 
-    :raises NotPermitted: if we may not, naming the permission.
+    :raises NotPermitted: if the user may not remove versions; it names the permission.
     """
     places = asyncio.Semaphore(_AT_ONCE)
 
@@ -63,6 +62,7 @@ async def remove_old(container: Container, beginning: str) -> bool:
 
 
 async def _removable(container: Container, beginning: str) -> AsyncGenerator[BlobProperties]:
+    """Yield the versions that are not the current one of their blob."""
     async for page in pages(container, beginning, None, _PAGE, ["versions"]):
         for blob in page:
             if blob.version_id and not blob.is_current_version:

@@ -51,8 +51,8 @@ _NODE_ATTEMPTS = 3
 _AT_ONCE = 80
 """How many requests are under way, the others waiting for their turn; redis-py has a hundred connections for them."""
 _NO_CLUSTER = (
-    "replica= goes with one server that has replicas, and this is a cluster: leave replica= out, and a cluster's "
-    "primaries are asked for everything"
+    "replica= works with a single server, and this is a cluster: leave replica= out, and the primaries of the cluster "
+    "answer everything"
 )
 _FAILURES = (exceptions.RedisError, exceptions.RedisClusterException, OSError)
 
@@ -70,10 +70,10 @@ class Local:
 class Connection:
     """One Redis, or a cluster of them, reached by a URL or through a client that was lent."""
 
-    def __init__(self, url: str | None, client: Client | None, timeout: float, *, alone: bool = False) -> None:
+    def __init__(self, url: str | None, client: Client | None, timeout: float, *, no_cluster: bool = False) -> None:
         if client is not None:
             _check_lent(url, client)
-            if alone and isinstance(client, redis.RedisCluster):
+            if no_cluster and isinstance(client, redis.RedisCluster):
                 raise ValueError(_NO_CLUSTER)
         pool: Any = _pool(_given(url)) if client is None else getattr(client, "connection_pool", None)
         settings = pool.connection_kwargs if client is None else client.get_connection_kwargs()
@@ -82,7 +82,7 @@ class Connection:
         self._url = url
         self._lent = client
         self._timeout = timeout
-        self._alone = alone  # whether a cluster is refused
+        self._no_cluster = no_cluster  # whether a cluster is refused
         self._at_once = min(_AT_ONCE, getattr(pool, "max_connections", _AT_ONCE))
         self._locals = PerLoop(self, self._new_local, self._close)
 
@@ -93,7 +93,7 @@ class Connection:
         """
         if self._url is None:
             raise TypeError("a Redis client that was lent cannot be pickled: give the URL instead")
-        return partial(Connection, alone=self._alone), (self._url, None, self._timeout)
+        return partial(Connection, no_cluster=self._no_cluster), (self._url, None, self._timeout)
 
     def __str__(self) -> str:
         if self._url is None:
@@ -141,7 +141,7 @@ class Connection:
                     raise
             return await self.ask(path, "EVAL", script.source, len(keys), *keys, *args, urgent=urgent)
         except NotInScript as error:
-            reason = f"{error.strerror}: what is needed is among {', '.join(script.commands)}"
+            reason = f"{error.strerror}: allow the commands that it needs: {', '.join(script.commands)}"
             raise AccessDenied.of(path, reason) from error.__cause__
 
     async def ask_each(self, commands: Sequence[Sequence[Any]], path: str | None = None) -> list[Any]:
@@ -167,7 +167,7 @@ class Connection:
     async def value(self, path: str | None, key: str) -> bytes | None:
         """Return a whole value; `None` if there is none.
 
-        :raises Unsupported: if the server's answers are not as long as the value, as those of fakeredis' server are.
+        :raises Unsupported: if the answer is not as long as the value: fakeredis' server cuts long ones.
         """
         for _ in range(ATTEMPTS):
             size, data = await self.ask_each([("STRLEN", key), ("GET", key)], path)
@@ -268,7 +268,7 @@ class Connection:
             await single.aclose()
             raise
         await single.aclose()
-        if self._alone:
+        if self._no_cluster:
             raise Unsupported.of(None, _NO_CLUSTER)
         # Here the client's own attempts are needed, to follow keys that move from node to node.
         patience = Retry(ExponentialWithJitterBackoff(cap=1, base=SHORTEST_PAUSE), _NODE_ATTEMPTS)

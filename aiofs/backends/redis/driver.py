@@ -51,7 +51,7 @@ class RedisDriver(Sweeper, Driver):
         _check_settings(ttl=ttl, lease=lease, timeout=timeout, chunk_size=chunk_size)
         if chunked and chunk_size > LARGEST_VALUE:
             raise ValueError(f"chunk_size {chunk_size!r}: a value of Redis holds {LARGEST_VALUE} bytes at most")
-        super().__init__(Connection(url, client, timeout, alone=replica is not None))
+        super().__init__(Connection(url, client, timeout, no_cluster=replica is not None))
         self._replica = None if replica is None else _connected(replica, timeout)
         self._rights = Rights(self._connection)
         self._ttl = 0 if ttl is None else milliseconds(ttl)
@@ -75,9 +75,9 @@ class RedisDriver(Sweeper, Driver):
             try:
                 return await opened([self._replica, *connections], asked)
             except Unsupported:
-                raise  # it would never give anything
+                raise  # no try will help: this is no server that can be a replica
             except OSError:
-                pass
+                pass  # the primary is asked instead
         return await opened(connections, asked)
 
     async def begin(
@@ -184,11 +184,11 @@ class RedisDriver(Sweeper, Driver):
         return Entry(target, answer[1])
 
     async def check_may_remove(self, path: str) -> None:
-        """Raise `AccessDenied` if keys may not be removed."""
+        """Raise `AccessDenied` if the user may not remove keys."""
         await self._rights.check_may_remove(path, "removing or moving a file")
 
     async def note(self, path: str, data: bytes) -> None:
-        """Create a small file without a lock, if whoever does may remove it at the end."""
+        """Create a small file without a lock, if the user has the right to remove it at the end."""
         await self._rights.check_may_remove(path, "a transaction, which removes its journal at the end,")
         key = key_of(path)
         made = await self._connection.ask(path, "SET", key, data, "NX")
@@ -238,7 +238,7 @@ class RedisDriver(Sweeper, Driver):
 
 def _connected(server: str | Client, timeout: float) -> Connection:
     url, client = (server, None) if isinstance(server, str) else (None, server)
-    return Connection(url, client, timeout, alone=True)
+    return Connection(url, client, timeout, no_cluster=True)
 
 
 def _check_settings(*, ttl: float | None, lease: float, timeout: float, chunk_size: int) -> None:

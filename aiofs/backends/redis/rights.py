@@ -1,4 +1,4 @@
-"""What a user may not do: found out before anything is done that would have to be undone."""
+"""Finds out what a user may not do, before anything is changed that would have to be undone."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ if TYPE_CHECKING:
 
 
 class Rights:
-    """What a user of a connection was found to be allowed."""
+    """Checks the rights of the user of a connection, and remembers those that it found."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._may_remove = False
 
     async def check_may_remove(self, path: str, what: str) -> None:
-        """Raise `AccessDenied` if keys may not be removed, which is asked once, about one that is never there."""
+        """Raise `AccessDenied`, which says `what` needs the right, if the user may not remove keys.
+
+        The server is asked once, by removing a key that never exists.
+        """
         if self._may_remove:
             return
         try:

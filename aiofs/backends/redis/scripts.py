@@ -20,7 +20,7 @@ from aiofs.driver import Entry
 
 _INFORM = "local known_digest, known_value = table.remove(ARGV), table.remove(ARGV)"
 _COMMON = """
--- A lock that was given back by somebody who may not remove it is empty, for a moment.
+-- Return the value of a lock that is held. A user who may not remove a lock released it by making it empty.
 local function lock_of(key)
   local value = redis.call('GET', key)
   return value and value ~= '' and value
@@ -31,7 +31,7 @@ local function held(lock, token)
   return value and string.sub(value, 1, #token) == token and value
 end
 
--- Remove what no file shows any more; who may not remove it has it expire.
+-- Remove a key that no file shows any more; a user who may not remove it makes it expire.
 local function drop(key)
   local done = redis.pcall('UNLINK', key)
   if type(done) == 'table' and done.err then redis.pcall('PEXPIRE', key, 1) end
@@ -180,7 +180,7 @@ end
 return 1
 """)
 
-RELEASE = Script("""-- KEYS: lock. ARGV: token. Who may not remove it says that it is free.
+RELEASE = Script("""-- KEYS: lock. ARGV: token. A user who may not remove it makes it empty, which means free.
 if not held(KEYS[1], ARGV[1]) then return 0 end
 local done = redis.pcall('DEL', KEYS[1])
 if type(done) == 'table' and done.err then redis.call('SET', KEYS[1], '', 'PX', 1) end
@@ -241,7 +241,7 @@ if not noted(lock, id) then
   if refused then return {refused} end
   if not ARGV[10] and staged(id, count, ARGV[6]) ~= tonumber(ARGV[7]) then return {'gone'} end
   local _, replaced = file(KEYS[1])
-  -- What publishes comes last: a user who may not run all of this has changed no file.
+  -- Publishing comes last: a user who may not run one of these commands has changed no file.
   redis.call('APPEND', KEYS[2], '\\n' .. id)
   if ARGV[10] then
     if ttl > 0 then redis.call('SET', KEYS[1], ARGV[10], 'PX', ttl) else redis.call('SET', KEYS[1], ARGV[10]) end

@@ -128,7 +128,7 @@ class Direct(Sdk):
                 return None
 
     def _note(self, held: Held, region: str, refusal: aiohttp.ClientResponse | None) -> None:
-        """Count a refusal of what the SDK then got, but for one that says in which other region the bucket is."""
+        """Count a refusal of a request that the SDK then got answered; if it names another region, go there instead."""
         if refusal is None or refusal.status >= _BUSY:
             return
         named = refusal.headers.get("x-amz-bucket-region", region)

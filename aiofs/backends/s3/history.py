@@ -36,7 +36,7 @@ async def history(store: Store, path: str) -> AsyncGenerator[Entry]:
 
 async def _versions(store: Store, path: str, key: str) -> AsyncGenerator[Mapping[str, Any]]:
     where: dict[str, Any] = {"Prefix": key, "EncodingType": "url"}
-    encoded: bool | None = None  # whether the server encodes, though it does not say so; unknown as long as all fits
+    encoded: bool | None = None  # whether the server encodes keys without saying so; None: not known yet
     while True:
         page = (await store.calls.send("list_object_versions", path, **where)).parsed
         for found in page.get("Versions", ()):
@@ -56,7 +56,7 @@ async def _versions(store: Store, path: str, key: str) -> AsyncGenerator[Mapping
 
 
 async def _is_of(store: Store, path: str, found: Mapping[str, Any]) -> bool:
-    """Whether a version that is listed under an ambiguous key is one of the file: only the file's can be read there."""
+    """Whether a version with an ambiguous key belongs to the file: only then it can be read at the key of the file."""
     try:
         facts = await store.facts(path, found["VersionId"])
     except AiofsError:

@@ -45,7 +45,7 @@ def lacking_headers(operation: str, asked: Mapping[str, Any], headers: Mapping[s
         if not unquoted(headers.get(name, "")):
             return f"no {name}"
     if operation == "delete_object" and headers.get(_LENGTH, "0") != "0":
-        return "a body, which a removal that was done has not"
+        return "a body, which a successful removal does not have"
     wanted = _WANTED.fullmatch(asked.get("Range", "")) if operation == "get_object" else None
     return _wrong_range(wanted, headers) if wanted is not None else None
 

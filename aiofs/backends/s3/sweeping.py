@@ -1,4 +1,4 @@
-"""What processes left in the bucket: multipart uploads, lock objects, what conditions were tried with, old versions."""
+"""What processes left in the bucket: multipart uploads, lock objects, probes of conditions, old versions."""
 
 from __future__ import annotations
 

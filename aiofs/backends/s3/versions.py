@@ -1,6 +1,6 @@
-"""Old versions of hidden objects (locks, journals, trials), which a bucket with versioning keeps: counted and removed.
+"""Counts and removes old versions of hidden objects (locks, journals, probes), which a bucket with versioning keeps.
 
-Versions go before delete markers: removed in the other order, an old version would be the object again for a moment.
+Versions are removed before delete markers: in the other order, an old version would be the object again for a moment.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from aiofs.backends.s3.history import listed_name
 from aiofs.backends.s3.removing import PAGE, batches
 from aiofs.driver import Leftover
 from aiofs.errors import AccessDenied, NotFound, Unsupported
+from aiofs.paths import RESERVED
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -21,21 +22,19 @@ if TYPE_CHECKING:
     from aiofs.backends.s3.store import Store
 
 KIND = "old versions"
-HIDDEN = ".aiofs"
-"""How everything begins that this package makes for itself."""
 
 
 async def old_versions(store: Store, prefix: str) -> AsyncGenerator[Leftover]:
-    """Yield one leftover for all old versions of hidden objects in the folder that `prefix` is, if there are any."""
-    if HIDDEN in prefix or not (prefix == "" or prefix.endswith("/")):
+    """Yield one leftover for all old versions of hidden objects in the folder `prefix`, if there are any."""
+    if RESERVED in prefix or not (prefix == "" or prefix.endswith("/")):
         return
-    beginning = prefix + HIDDEN
+    beginning = prefix + RESERVED
     counted: Counter[bool] = Counter()
     try:
         async for _, _, marker in _removable(store, beginning):
             counted[marker] += 1
     except (NotFound, Unsupported):
-        return  # a store that knows no versions
+        return  # the store has no versions
     except AccessDenied as error:
         if not await _keeps_none(store):
             yield Leftover(beginning, KIND, None, None, live=False, token="", stays=str(error.strerror))
@@ -52,18 +51,18 @@ async def old_versions(store: Store, prefix: str) -> AsyncGenerator[Leftover]:
 
 
 async def remove_old(store: Store, beginning: str) -> bool:
-    """Remove the old versions of all objects whose names begin so; return whether none is left.
+    """Remove the old versions of all objects whose names start with `beginning`; return whether none is left.
 
-    :raises AccessDenied: if we may not remove versions.
+    :raises AccessDenied: if the user may not remove versions; it names the permission.
     """
-    found = [(key, kept, marker) async for key, kept, marker in _removable(store, beginning)]
-    await _remove(store, beginning, [(key, kept) for key, kept, marker in found if not marker])
-    await _remove(store, beginning, [(key, kept) for key, kept, marker in found if marker])
-    return not [key async for key, _, _ in _removable(store, beginning)]
+    found = [each async for each in _removable(store, beginning)]
+    for markers in (False, True):
+        await _remove(store, beginning, [(name, version_id) for name, version_id, marker in found if marker is markers])
+    return not [each async for each in _removable(store, beginning)]
 
 
 async def _removable(store: Store, beginning: str) -> AsyncGenerator[tuple[str, str, bool]]:
-    """Yield name, version id, and whether it is a delete marker, of all that is not an object of the present."""
+    """Yield name, version id and whether it is a delete marker: all delete markers, all versions but the latest."""
     root = store.key(beginning)
     where: dict[str, Any] = {"Prefix": root, "EncodingType": "url"}
     while True:
@@ -93,8 +92,8 @@ async def _remove(store: Store, beginning: str, versions: list[tuple[str, str]])
 
 
 async def _keeps_none(store: Store) -> bool:
-    """Whether it is known that the bucket keeps no versions."""
+    """Whether the bucket surely keeps no versions."""
     try:
-        return (await store.traits(HIDDEN)).versioning == ""
+        return (await store.traits(RESERVED)).versioning == ""
     except OSError:
         return False

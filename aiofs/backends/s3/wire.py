@@ -51,7 +51,7 @@ class Wire:
         where = urlsplit(base)
         self._http = http
         self.region: str = region
-        """Where the bucket is taken to be."""
+        """The region in which the bucket is believed to be."""
         self._origin = f"{where.scheme}://{where.netloc}"
         self._host = where.netloc
         self._root = where.path
@@ -61,7 +61,7 @@ class Wire:
         self._timeout = timeout
 
     def move(self, region: str) -> None:
-        """Send all that follows to another region, which the store has named: AWS has a host for each."""
+        """Send all later requests to another region, which the store has named. AWS has a host for each region."""
         host = rf"(?<=[./])s3(\.{re.escape(self.region)})?\.amazonaws\.com"
         self._origin = re.sub(host, f"s3.{region}.amazonaws.com", self._origin)
         self._host = urlsplit(self._origin).netloc
