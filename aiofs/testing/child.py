@@ -1,4 +1,4 @@
-"""Child: the same store opened by another process, which does what it is told."""
+"""Child: the same store opened by another process, which obeys the orders of the test."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Child:
 
     async def ask(self, verb: str, *args: str) -> dict[str, Any]:
         """Tell the child to do something and return its answer, which may be an error."""
-        answer = await self._told(verb, *args)
+        answer = await self._answer_to(verb, *args)
         assert answer is not None, f"the child died at {verb!r}"
         return answer
 
@@ -72,14 +72,14 @@ class Child:
 
     async def dies(self, verb: str, *args: str) -> int | None:
         """Tell the child to do something that it does not live to the end of; return how the system says it ended."""
-        answer = await self._told(verb, *args)
+        answer = await self._answer_to(verb, *args)
         assert answer is None, f"the child lived on after {verb!r}: {answer!r}"
         await self.gone()
         ended: int | None = self._process.exitcode
         return ended
 
-    async def _told(self, *order: str) -> dict[str, Any] | None:
-        """Return the answer to an order; `None` if the child died."""
+    async def _answer_to(self, *order: str) -> dict[str, Any] | None:
+        """Send an order and return the answer; `None` if the child died."""
         await asyncio.to_thread(self._orders.send, order)
         try:
             answer: dict[str, Any] = await asyncio.to_thread(self._answers.recv)
@@ -143,7 +143,7 @@ class Servant:
 
 
 def serve(recipe: tuple[Callable[[], FileLikeSystem], Dress], orders: Connection, answers: Connection) -> None:
-    """Be a child that obeys until there are no more orders."""
+    """Open the store and obey orders until there are no more: this is what the child runs."""
     asyncio.run(_serve(*recipe, orders, answers))
 
 

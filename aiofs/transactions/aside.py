@@ -1,8 +1,8 @@
 """Setting aside: a journal that cannot be read, or not be done, gets a name that recovery ignores. Nothing is lost.
 
-All files of the log are copied before the first is removed, but for what has no bytes that can be copied: that is
-moved. The beginning goes before the decision, and what cannot be read goes last: so a log that is set aside by half is
-as damaged as before, and setting it aside again goes on.
+All files of the log are copied before the first is removed. Something whose bytes cannot be copied, such as a link,
+is moved instead. The beginning is removed before the decision, and the unreadable file last: so a log that was set
+aside by half is as damaged as before, and setting it aside again goes on.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ async def set_aside(journal: Journal, unit: str, unreadable: str) -> None:
 
 
 async def _move(journal: Journal, name: str) -> None:
-    """Give another name to what has no bytes that we can copy."""
+    """Move something whose bytes cannot be copied."""
     moves, aside = journal.driver.offers(Moves), _aside(name)
     assert moves is not None  # noqa: S101 -- the caller looked
     lease = await journal.driver.lock(aside)

@@ -167,7 +167,7 @@ def _finding(store: str, leftover: Leftover) -> Finding:
 
 
 def _batches(found: list[Leftover]) -> Iterator[list[Leftover]]:
-    """Yield what can be removed at the same time: of one kind, as others may rest on it, and each path once."""
+    """Yield groups to remove at the same time: of one kind, as kinds may depend on each other, and each path once."""
     batch: list[Leftover] = []
     paths: set[str] = set()
     for leftover in found:
@@ -181,7 +181,7 @@ def _batches(found: list[Leftover]) -> Iterator[list[Leftover]]:
 
 
 async def _judged(store: str, driver: Driver, leftover: Leftover, fix: bool, unfinished: bool) -> Finding:
-    """Return what is found, removed if that is wanted and it is dead."""
+    """Return the finding on a leftover, which is removed if `fix` is set and its owner is dead."""
     finding = _finding(store, leftover)
     if fix and not leftover.live and not leftover.stays:
         return await _swept(driver, leftover, finding, unfinished=unfinished)
@@ -201,6 +201,6 @@ async def _swept(driver: Driver, leftover: Leftover, finding: Finding, *, unfini
     else:
         await driver.delete([leftover.path], missing_ok=True)
         gone = True
-    if not gone and leftover.advice:  # it has no owner: there is more of it by now
+    if not gone and leftover.advice:  # it has no owner, but there is more of it by now
         return finding
     return replace(finding, fixed=gone, live=not gone, why="" if gone else "its owner is alive")

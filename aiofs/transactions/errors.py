@@ -33,11 +33,11 @@ class Overtaken(Conflict):
 
 
 class Unreadable(AccessDenied):
-    """A log that is in the way of all transactions of its journal may not be read."""
+    """The user may not read a log; it stops all transactions with the same journal."""
 
 
 class StillOpen(Locked):
-    """The transaction cannot be committed, as a handle of its own is still writing this file."""
+    """The transaction cannot be committed: one of its own handles is still writing this file."""
 
     retryable: ClassVar[bool] = False
 
@@ -50,21 +50,21 @@ def name_file(error: OSError, path: str) -> OSError:
     error.filename = path
     if isinstance(hidden, str):
         error.add_note(
-            f"it arose at {hidden!r}, which this package keeps for transactions: they need rights and room there, or "
-            "journal= another file system"
+            f"the error arose at {hidden!r}, which aiofs uses for transactions: give it rights and space there, "
+            "or give journal= another file system"
         )
     return error
 
 
 def name_journal(error: OSError, where: object) -> OSError:
-    """Have `error` name the file system of the journal where it names no file of the user's, and return it."""
+    """Have `error` name the file system of the journal, unless it names a file of the user's; return the error."""
     hidden = error.filename
     if isinstance(hidden, str) and hidden and not is_reserved(hidden):
         return error
     error.strerror = (
-        f"{error.strerror or type(error).__name__}; it concerns {hidden or JOURNAL!r}, the journal of transactions in "
-        "this file system: none begins and none is recovered before that can be read and written, or journal= keeps it "
-        "in another file system"
+        f"{error.strerror or type(error).__name__}; {hidden or JOURNAL!r} is the journal of transactions in this file "
+        "system, and aiofs must read and write it to begin or recover one: make that possible, or give journal= "
+        "another file system"
     )
     error.filename = str(where)
     return error

@@ -24,8 +24,8 @@ checksum; only the last line of a log that grows can be one, and whoever writes 
 else that does not fit its checksum is damage, and is reported instead of being guessed at.
 
 A decision that is damaged looks like one that a crash cut short. So before the first file is published, a log that
-grows gets a second file, `NUMBER.begun`, beside it: where that is and the decision is not, the decision was there, and
-is damaged. It goes before the log does.
+grows gets a second file, `NUMBER.begun`, beside it. If this file is there and no decision can be read, the decision is
+damaged. It is removed before the log is.
 
 A log holds names, versions, what stores need to resume a write, and the bytes of small files that are being written,
 until the transaction ends; never credentials, which drivers keep to themselves.
@@ -61,8 +61,8 @@ _KNOWN = frozenset({_MARK, "aiofs-journal/1"})
 _UNIT = re.compile(rf"{re.escape(FOLDER)}/([0-9a-f]{{32}})\.")
 _NUMBER = re.compile(r"[0-9]{6,9}")
 _NAMED = 5
-"""As many files of a damaged log are named."""
-_BEGUN = b"What the transaction of this number decided is being published.\n"
+"""How many files the error about a damaged log names."""
+_BEGUN = b"The files of the transaction with this number are being published.\n"
 
 
 class Journal:
@@ -179,7 +179,7 @@ class Log:
             self._pending = b""
 
     async def begin_publishing(self) -> None:
-        """Write down, where the log grows, that the decision is acted on from now on; it need not last a power cut."""
+        """Write down, if the log grows, that publishing begins. This need not survive a power cut."""
         if self._appends is not None:
             name = self.name("begun")
             self.own(name)
@@ -206,8 +206,8 @@ class Log:
         """Return what was written, without a last line that was cut short.
 
         :raises Damaged: if a line was changed, or cut short where no crash could have done it, or says what no
-            transaction writes; if a decision is gone that was acted on; or if there is something else than a file.
-        :raises Unreadable: if we may not read it.
+            transaction writes; if the decision is gone after publishing began; or if something there is no file.
+        :raises Unreadable: if the user may not read it.
         :raises Unsupported: if a newer version of this package wrote it.
         """
         self._alone = self._torn = False
@@ -220,15 +220,15 @@ class Log:
                 continue
             data = await self._fetch(name)
             if data is None or suffix == "begun":
-                continue  # the first if the transaction ended in the meantime
+                continue  # a file is gone if the transaction ended in the meantime
             found, torn = decode(data, name)
             lines.check(found, name)
             if suffix == "log":
                 self._torn = torn
             else:
                 self._number = int(suffix)
-                if torn or not found or found[-1]["do"] == "touch":  # which is written together with what it leads to
-                    raise Damaged.of(name, "this file of a journal is not whole, and no crash leaves a part of one")
+                if torn or not found or found[-1]["do"] == "touch":  # a touch is never the last line of a file
+                    raise Damaged.of(name, "this file of a journal is incomplete, and no crash can leave it so")
             if last(found, "commit"):
                 self._decision = name
             records += found
@@ -240,20 +240,20 @@ class Log:
         try:
             return await fetch(self._driver, name)
         except IsAFolder as error:
-            reason = "this is a link, a folder or something else that no transaction makes, and no file of a journal"
+            reason = "this is no file of a journal, but a link, a folder or something else that no transaction makes"
             raise Damaged.of(name, reason) from error
         except AccessDenied as error:
-            raise Unreadable.of(name, f"this file of a journal may not be read ({error.strerror})") from error
+            raise Unreadable.of(name, f"there is no right to read this file of a journal ({error.strerror})") from error
 
     async def _check_ended(self, records: Sequence[Record]) -> None:
-        """Raise `Damaged` if the log is there, after its decision was acted on and could not be found in it."""
+        """Raise `Damaged` unless the log is gone: publishing began, and no decision could be read in it."""
         if self.name("log") in await self.names():
             paths = [repr(record["path"]) for record in records if record["do"] == "touch"]
             files = ", ".join([*paths[:_NAMED], *(["..."] if len(paths) > _NAMED else [])]) or "its files"
             raise Damaged.of(
                 self.name("log"),
-                f"the decision of this transaction is damaged or gone, and was being published: of {files} some may be "
-                "new and others old; nothing was undone, and what they were before is kept as far as it was",
+                f"the decision of this transaction is damaged or gone after publishing began: of {files}, some may be "
+                "new and others old; nothing was undone, and the before-images that there were are kept",
             )
 
     async def end(self) -> None:

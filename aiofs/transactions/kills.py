@@ -180,9 +180,9 @@ def _child(connect: Connect, part: Part, nth: int, answer: Connection) -> None:
 
 
 class Nursery:
-    """Makes children that share what they imported, so that each one starts quickly.
+    """Starts child processes that share their imports, so that each one starts quickly.
 
-    :param shared: names of more modules that every child needs, such as those that its `Connect` is made of
+    :param shared: names of more modules that every child needs, such as those that its `Connect` uses
     """
 
     def __init__(self, *shared: str) -> None:

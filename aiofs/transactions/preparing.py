@@ -106,8 +106,8 @@ class Preparation:
             await finish(stream.aclose())
         if not small:
             return _known(driver, entry), None
-        changes = staged.content is None or staged.like is not None  # also who may do what with it
-        permissions = await _permissions(driver, path, path) if changes else None
+        permissions_change = staged.content is None or staged.like is not None
+        permissions = await _permissions(driver, path, path) if permissions_change else None
         return _known(driver, entry), Source(data, entry.kept(driver.capabilities), permissions).token()
 
     async def _session(self, driver: UnitDriver, step: Step, staged: Staged) -> WriteSession:
@@ -166,7 +166,7 @@ def _leaves_traces(driver: UnitDriver, staged: Staged) -> bool:
 
 
 async def _permissions(driver: Driver, path: str, like: str | None) -> str | None:
-    """Return whose the file is to be, where the store cannot tell any more when it is made."""
+    """Return the owner and permissions that the file is to have, if its store has the power `Permits`."""
     permits = driver.offers(Permits)
     return None if permits is None else await permits.permissions(path, like)
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from aiofs.transactions.records import Record
 
 UNUSABLE = (Damaged, Unsupported, Unreadable)
-"""What no try will mend: such a log is to be repaired, or set aside."""
+"""Errors that no other try will mend: such a log must be repaired, or set aside."""
 _recovered: WeakSet[Driver] = WeakSet()
 _left: WeakKeyDictionary[Driver, set[str]] = WeakKeyDictionary()
 """What transactions of this process left in their journals, and nobody recovered yet."""
@@ -50,7 +50,7 @@ class Recovered:
     failed: list[Exception] = field(default_factory=list)
     """What went wrong; what it concerns stays in the journal."""
     damaged: dict[str, Exception] = field(default_factory=dict)
-    """Those of `failed` that no try will mend: their log is damaged, of a newer aiofs, or not for us to read.
+    """Those of `failed` that no other try will mend: their log is damaged, of a newer aiofs, or may not be read.
 
     `fsck` can set it aside.
     """
@@ -296,10 +296,11 @@ async def _end_decided(
 
 
 async def _tidy(works: Sequence[Work]) -> None:
-    """Remove what the process that died had begun to publish, and was published again since.
+    """Remove what the dead process left when it published a file that was published again since.
 
-    Only bytes that were in the journal are published again; what a store had prepared is taken over, and a removal
-    leaves nothing. To ask for what is left is one listing at least, and on FastDFS a look through the whole cluster.
+    Only bytes from the journal are published again: a write that the store had prepared is taken over, and a removal
+    leaves nothing. So other paths are not swept: asking for leftovers costs at least one listing, and on FastDFS a
+    look through the whole cluster.
     """
     swept: dict[Driver, list[str]] = {}
     for work in works:

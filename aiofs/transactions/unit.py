@@ -303,7 +303,7 @@ class Unit:
         self.vault.close()
         leases = [lease for driver in self.drivers.values() for lease in driver.leases.values()]
         for driver in self.drivers.values():
-            driver.staged.clear()  # which narrower ones share
+            driver.staged.clear()  # narrowed drivers share it
         failures = await _release_all(leases)
         for driver in self.drivers.values():
             driver.leases.clear()

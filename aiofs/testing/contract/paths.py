@@ -258,7 +258,7 @@ async def _links_are_no_way_out(store: Harness, root: Path) -> None:
 
 
 async def _leads_nowhere(fs: FileSystem, name: str) -> None:
-    """Do all there is to do with a name that is a link: it is refused, or done to the link itself."""
+    """Try every call on a link that leads out: each is refused, or acts on the link itself."""
     with pytest.raises(OSError):  # noqa: PT011 -- which, depends on what the link is
         await fs.read_bytes(name)
     with pytest.raises(OSError):  # noqa: PT011 -- the same

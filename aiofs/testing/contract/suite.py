@@ -45,7 +45,7 @@ class Suite:
 def nursery() -> Nursery:
     """Return what makes children, begun before the tests so that its own process is not taken for one that was left.
 
-    Children have what they need at once: pytest, which the modules of tests import, and the SDKs of all stores in use.
+    Children share the imports of pytest, which the modules of tests need, and of the SDKs of all stores in use.
     """
     backends = [name for name in sys.modules if name.startswith("aiofs.backends.")]
     made = Nursery("pytest", "aiofs.testing.child", *backends)
