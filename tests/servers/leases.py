@@ -1,4 +1,4 @@
-"""How long leases are in suites: long, as a busy machine renews late; short only where their end is waited for."""
+"""How long leases last in suites: long, because a busy machine renews late; short if a test waits for their end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 LONG = 60
 WAITING = frozenset({36, 54, 87, 88, 89, 90, 124, 125, 128, 131, 205})
-"""The behaviours that wait until the lock of somebody who died or abandoned it is free."""
+"""The behaviours that wait until a lock is free whose holder died or abandoned it."""
 
 
 def lease_for(request: pytest.FixtureRequest, short: int = 6) -> int:

@@ -138,7 +138,7 @@ async def test_one_of_a_living_transaction_is_left_alone(tmp_path: Path, monkeyp
 
 
 async def half_published(fs: FileSystem, journal: FileSystem, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave a decided transaction that died when it had published the first of its files."""
+    """Leave a decided transaction whose process died after it had published the first file."""
     await crashed(fs, write_two, monkeypatch, journal)
     publish = Work.publish
 
@@ -168,7 +168,7 @@ def spoiled(data: bytes) -> list[bytes]:
 async def test_a_decision_that_was_acted_on_and_is_damaged_is_not_taken_for_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Any, in_lines: bool, before: bytes | None
 ) -> None:
-    """To undo it would leave one file new and the other old, and take the last copy of what was there before."""
+    """Undoing it would leave one file new and the other old, and remove the last copy of the old bytes."""
     fs = kind(tmp_path)
     journal = fs if in_lines else local(tmp_path)
     for name in ("a", "b") if before else ():
@@ -195,7 +195,7 @@ async def test_a_decision_that_was_acted_on_and_is_damaged_is_not_taken_for_none
 
 
 def planted(log: Path, what: str) -> None:
-    """Put something there that is no file of a journal."""
+    """Put something that is no file of a journal at the name of a log."""
     log.parent.mkdir(exist_ok=True)
     if what == "link":
         log.symlink_to("../b")

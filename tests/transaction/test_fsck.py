@@ -104,7 +104,7 @@ async def test_a_journal_elsewhere(tmp_path: Path) -> None:
 
 
 async def test_leftovers_are_removed_several_at_a_time_but_those_of_one_path_one_by_one() -> None:
-    """Two of one path would meet at its lock."""
+    """Two removals of one path would both need its lock."""
     busy: set[str] = set()
     most = 0
 

@@ -134,7 +134,7 @@ async def test_versions_are_listed_read_and_restored(azurite: AzureAccount) -> N
                     await attempt
 
 
-async def test_old_versions_of_what_is_hidden_are_told_and_removed(azurite: AzureAccount) -> None:
+async def test_old_versions_of_hidden_blobs_are_reported_and_removed(azurite: AzureAccount) -> None:
     async with versioning(azurite.port) as port:
         account = azurite.through(port)
         async with AzureFileSystem(account.container, account_url=account.url, credential=signature(account)) as fs:

@@ -73,7 +73,7 @@ async def test_what_it_costs_grows_with_the_depth_and_not_faster(fs: OSFileSyste
 
 @pytest.mark.may_block
 async def test_walk_tells_of_folders_that_have_files(tmp_path: Path) -> None:
-    """Also where those are far below; not of empty ones, of what lies behind links, or of what is aiofs's own."""
+    """Also if the files are far below; it leaves out empty folders, folders behind links and aiofs's own names."""
     fs = OSFileSystem(tmp_path)
     for name in ("a/b/c/file", "a/x", "z/file", "a/d/e/f/file"):
         await fs.write_bytes(name, b"")

@@ -82,7 +82,7 @@ async def test_outside_of_transactions(root: Path) -> None:
 
 
 def tenants(tmp_path: Path) -> Path:
-    """Return a root with the folders of two tenants, of which one made links to what the other has."""
+    """Return a root with the folders of two tenants; one of them made links to files of the other."""
     root = tmp_path / "root"
     for name in ("mine", "other"):
         (root / name / "deep").mkdir(parents=True)
@@ -115,7 +115,7 @@ FOLDERS: dict[str, Callable[[Path], FileSystem]] = {
 @pytest.mark.may_block
 @pytest.mark.parametrize("folder", FOLDERS)
 async def test_no_link_leads_out_of_a_folder_taken_for_itself(tmp_path: Path, folder: str) -> None:
-    """Links that a tenant made within a folder lead others only to what is in it."""
+    """Links that a tenant made in a folder lead nobody out of the folder."""
     root = tenants(tmp_path)
     fs = FOLDERS[folder](root)
     for name in OUT:
@@ -136,7 +136,7 @@ async def test_no_link_leads_out_of_a_folder_taken_for_itself(tmp_path: Path, fo
 
 @pytest.mark.may_block
 async def test_a_folder_within_a_transaction(tmp_path: Path) -> None:
-    """It sees what the transaction did, and goes back with it to a savepoint; links lead out of it no more either."""
+    """It sees the changes of the transaction and goes back to savepoints with it; no link leads out of it."""
     root = tenants(tmp_path)
     async with aiofs.transaction(aiofs.OSFileSystem(root)) as unit:
         mine = unit.at("mine")
@@ -157,7 +157,7 @@ async def test_a_folder_within_a_transaction(tmp_path: Path) -> None:
 
 @pytest.mark.may_block
 async def test_the_folder_itself_may_be_a_link(tmp_path: Path) -> None:
-    """The way to the folder is bounded by the root, and all from there on by the folder that it leads to."""
+    """The root bounds links on the way to the folder; from there on, the folder bounds them."""
     root = tenants(tmp_path)
     whole = aiofs.OSFileSystem(root)
     (root / "current").symlink_to("mine")

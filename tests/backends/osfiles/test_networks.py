@@ -177,14 +177,14 @@ async def test_transactions_with_locks_elsewhere(tmp_path: Path) -> None:
 
 
 async def decided(fs: aiofs.FileSystem, change: Callable[[FileTransaction], Awaitable[object]]) -> None:
-    """Leave a decided transaction of which nothing is published, as a process that died then."""
+    """Leave a decided transaction with nothing published, as a process that died then does."""
     with pytest.MonkeyPatch.context() as patch:
         await crashed(fs, change, patch)
 
 
 @pytest.mark.may_block
 async def test_a_recovered_file_has_the_mode_that_its_writer_gave_it(tmp_path: Path) -> None:
-    """Whatever the mask of who recovers it; a copy has the mode of its source, small or large."""
+    """The umask of the recovering user does not matter; a copy has the mode of its source, small or large."""
     fs = aiofs.OSFileSystem(tmp_path, locks=aiofs.MemoryFileSystem())
     for name, size in (("small", 10), ("large", 100_000)):
         await fs.write_bytes(name, b"x" * size)
@@ -241,7 +241,7 @@ async def write_one(name: str, tx: FileTransaction) -> None:
 @needs_root
 @pytest.mark.may_block
 async def test_what_root_recovers_is_its_writers() -> None:
-    """In a folder of the writer's own; where others may write, a journal may be theirs, and names nobody else."""
+    """But only in a folder that belongs to the writer: elsewhere another user may have forged the journal."""
     for owner, mode in ((ALICE, 0o755), (ALICE, 0o777), (BOB, 0o777)):
         with folder_of(owner, mode) as folder:
             fs = aiofs.OSFileSystem(folder, locks=aiofs.MemoryFileSystem())

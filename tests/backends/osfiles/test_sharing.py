@@ -171,7 +171,7 @@ async def test_what_is_no_prepared_write_keeps_nobody_out(tmp_path: Path, what: 
 
 @pytest.mark.parametrize("what", ["fifo", "link", "link to nothing", "folder", "socket"])
 async def test_fsck_names_what_is_planted(tmp_path: Path, what: str) -> None:
-    """It stays, whatever it is, with what to do about it: only who made it knows what it is for."""
+    """It stays, and the finding says what to do: only the user who made it knows its purpose."""
     root, victim = tmp_path / "root", tmp_path / "root" / "victim"
     (root / "a").mkdir(parents=True)
     victim.write_bytes(b"victim")

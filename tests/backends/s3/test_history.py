@@ -120,7 +120,7 @@ async def test_a_restore_waits_for_no_writer(connect: Connect, versioned: S3Serv
             await fs.restore("file", kept)
 
 
-async def test_old_versions_of_what_is_hidden_are_told_and_removed(connect: Connect, versioned: S3Server) -> None:
+async def test_old_versions_of_hidden_objects_are_reported_and_removed(connect: Connect, versioned: S3Server) -> None:
     fs = connect(versioned, prefix="in")
     await fs.write_bytes("file", b"first")
     await fs.write_bytes("file", b"second")
