@@ -40,7 +40,7 @@ def cannot_hold(name: str) -> bool:
 
 
 @pytest.mark.both_loops(full=True)
-@pytest.mark.timeout(180)  # several behaviours wait until a lease has expired
+@pytest.mark.timeout(600)  # several behaviours wait until a lease has expired
 class TestAzure(Contract):
     declares = AzureDriver.capabilities
     server = True
