@@ -24,7 +24,7 @@ from aiofs.driver import (
     WriteSession,
     narrowed_over,
 )
-from aiofs.errors import AlreadyExists, Conflict, Damaged, Locked, NotFound
+from aiofs.errors import AlreadyExists, Conflict, Damaged, Locked, NotFound, Spoiled
 from aiofs.locks import LockTable
 from aiofs.paths import is_reserved
 from aiofs.powers import Parks
@@ -211,7 +211,7 @@ class UnitDriver(Driver):
         except BaseException:
             lease.abandon()
             raise
-        return lease
+        return HandleLease(lease, self.owner)
 
     def check_closed(self, path: str) -> None:
         """Raise `StillOpen` if a handle of the transaction is still writing the path."""
@@ -354,6 +354,30 @@ class UnitDriver(Driver):
                 if file.path not in self.staged and not is_reserved(file.path):
                     return True
         return False
+
+
+class HandleLease(Lease):
+    """The right of a handle of a transaction to write a path."""
+
+    def __init__(self, lease: Lease, owner: Owner) -> None:
+        self.path, self.fence = lease.path, lease.fence
+        self._lease = lease
+        self._owner = owner
+
+    @property
+    def lost(self) -> bool:
+        """Whether somebody else may hold the lock by now."""
+        return self._lease.lost
+
+    async def release(self) -> None:
+        """Give the right back to other handles of the transaction."""
+        await self._lease.release()
+
+    def abandon(self) -> None:
+        """Give the right back, and keep the transaction from committing without what the handle wrote."""
+        self._lease.abandon()
+        reason = "a handle of this transaction was dropped without being closed, so what it wrote is lost"
+        self._owner.spoil(Spoiled.of(self.path, reason))
 
 
 class UnitSession(WriteSession):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 from typing import TYPE_CHECKING, Literal
 
 import pytest
 
+from aiofs.errors import Spoiled
 from aiofs.stores import MemoryFileSystem, OSFileSystem
 from aiofs.transactions.system import transaction
 
@@ -116,3 +118,21 @@ async def test_readers_beside_writers_see_one_moment(fs: FileSystem) -> None:
         await asyncio.gather(read(), *(write(number + each) for each in range(3)), read())
     assert len(seen) == 8
     assert all(found["ann"] == found["bob"] for found in seen)
+
+
+@pytest.mark.parametrize("mode", ["w", "r+", "a"])
+async def test_a_handle_that_is_dropped_keeps_its_transaction_from_committing(
+    fs: FileSystem, mode: Literal["w", "r+", "a"]
+) -> None:
+    await fs.write_bytes("file", b"old")
+    with pytest.raises(Spoiled, match="a part of this transaction failed") as caught:
+        async with transaction(fs) as tx:
+            await tx.write_bytes("other", b"new")
+            file = await tx.open("file", mode)
+            await file.write(b"new")
+            with pytest.warns(ResourceWarning, match="was never closed"):  # noqa: PT031 -- both make it
+                del file
+                gc.collect()
+    assert caught.value.filename == "file"
+    assert await fs.ls() == ["file"]
+    assert await fs.read_bytes("file") == b"old"
