@@ -296,7 +296,7 @@ _NEITHER = "the transaction is neither published nor undone; its journal stays, 
 
 def unfinished(log: Log, cause: Exception, errors: Sequence[BaseException], reason: str = _NEITHER) -> Unfinished:
     """Return the error of a transaction that has to wait for `recover`, because of `cause` and then `errors`."""
-    error = with_others(Unfinished.of(log.name("log"), reason), [cause, *errors])
+    error = with_others(Unfinished.of(log.name("log"), f"{reason} ({cause})"), [cause, *errors])
     error.__cause__ = cause
     return error
 

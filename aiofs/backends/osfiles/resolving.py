@@ -189,4 +189,5 @@ def _steps(root: Root, path: str) -> deque[str | int]:
 def leads_out(path: str, folder: str) -> AccessDenied:
     """Return the error that says that a link leads out of a folder, or of the root."""
     bound = f"folder {folder!r}" if folder else "root"
-    return AccessDenied.of(path, f"a link leads out of the {bound}")
+    advice = "remove the link, or use a file system in which it stays"
+    return AccessDenied.of(path, f"a link leads out of the {bound}: {advice}")
