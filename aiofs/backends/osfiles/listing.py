@@ -58,8 +58,21 @@ def _below(place: Position, head: str, after: str, *, one_level: bool, ours: boo
         elif one_level:
             if path > after and _has_files(place, name[:-1]):
                 yield Entry(path)
-        elif place.down(name[:-1]):
+        elif _enter(place, name[:-1], ours=ours):
             levels.append((path, _names(place, "", ours=ours)))
+
+
+def _enter(place: Position, folder: str, *, ours: bool) -> bool:
+    """Enter a folder on the way; return False if it is gone, or if it is one of aiofs's own that we may not read.
+
+    :raises AccessDenied: if we may not read another folder, as its files would be left out in silence.
+    """
+    try:
+        return place.down(folder)
+    except AccessDenied:
+        if ours or not folder.startswith(RESERVED):
+            raise
+        return False
 
 
 def _names(place: Position, head: str, *, ours: bool) -> Iterator[tuple[str, Kind]]:
@@ -120,7 +133,7 @@ def described(place: Position, path: str, kind: Kind) -> Entry | None:
 def _has_files(place: Position, folder: str) -> bool:
     """Whether there is a file at any level below: a folder without files is no folder to the portable side."""
     depth = len(place.names)
-    if not place.down(folder):
+    if not _enter(place, folder, ours=False):
         return False
     try:
         with closing(_below(place, "", "", one_level=False)) as entries:

@@ -51,6 +51,22 @@ def root() -> Iterator[Path]:
                 below.chmod(0o755)
 
 
+async def test_a_journal_of_somebody_else_hides_no_file(root: Path) -> None:
+    """Who may not read it may list the files beside it, but not the journal."""
+    with without_privileges():
+        fs = aiofs.OSFileSystem(root)
+        await fs.write_bytes("folder/file", b"")
+    (root / ".aiofs-journal").mkdir()
+    (root / ".aiofs-journal").chmod(0)
+    with without_privileges():
+        assert await fs.ls() == ["folder/file"]
+        assert await fs.ls(recursive=False) == ["folder/"]
+        assert await fs.glob("**") == ["folder/file"]
+        assert [folder async for folder, _, _ in fs.walk()] == ["", "folder"]
+        with pytest.raises(PermissionError):
+            await aiofs.recover(fs)
+
+
 @pytest.mark.parametrize("mode", [0o111, 0o311], ids=["passed", "written"])
 async def test_a_folder_that_may_only_be_passed(root: Path, mode: int) -> None:
     """What is below it is reached by name; only listing it is refused."""
