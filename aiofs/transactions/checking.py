@@ -103,10 +103,12 @@ async def _settle(journal: Journal, damaged: Mapping[str, Exception], what: str)
             await set_aside(journal, unit, str(getattr(error, "filename", "")))
     if what == "set aside":
         return []
-    gone = await units_aside(journal)
-    for unit in gone:
-        await remove_aside(journal, unit)
-    return [replace(_aside(unit), fixed=True, why="") for unit in gone]
+    gone: list[Finding] = []
+    for unit in await units_aside(journal):
+        with suppress(OSError):  # a folder with files in it, for instance: it stays, and is reported
+            await remove_aside(journal, unit)
+            gone.append(replace(_aside(unit), fixed=True, why=""))
+    return gone
 
 
 async def _leftovers(driver: Driver) -> list[Leftover]:
@@ -151,7 +153,10 @@ async def _look(journal: Journal, unit: str) -> Finding:
 
 
 def _aside(unit: str) -> Finding:
-    why = "it was set aside; damaged='remove' removes it, and then what its transaction left"
+    why = (
+        "it was set aside; damaged='remove' removes it, and then what its transaction left; if it stays, there is a "
+        "folder or something else that is no log: remove that by hand"
+    )
     return Finding("journal", f"{ASIDE}{unit}", DAMAGED, live=False, why=why)
 
 

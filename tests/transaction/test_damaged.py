@@ -241,6 +241,20 @@ async def test_what_is_no_readable_file_is_one_damaged_log(
     assert await fs.read_bytes("b") == b"of a user"
 
 
+async def test_a_folder_that_cannot_be_removed_keeps_no_other_log(tmp_path: Path) -> None:
+    fs = local(tmp_path)
+    for number, what in ((0, "folder"), (1, "link")):
+        await asyncio.to_thread(planted, tmp_path / FOLDER / f"{str(number) * 32}.log", what)
+    (tmp_path / FOLDER / f"{'0' * 32}.log" / "full").mkdir()
+    findings = await aiofs.fsck(fs, fix=True, damaged="remove")
+    assert {finding.path: finding.fixed for finding in findings} == {
+        f"{FOLDER}/aside-{'0' * 32}": False,
+        f"{FOLDER}/aside-{'1' * 32}": True,
+    }
+    assert any("remove that by hand" in finding.why for finding in findings)
+    await writes_c(fs)
+
+
 async def writes_c(fs: FileSystem, journal: FileSystem | None = None) -> None:
     async with aiofs.transaction(fs, journal=journal) as tx:
         await tx.write_bytes("c", b"new")
