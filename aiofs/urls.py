@@ -183,6 +183,10 @@ def _keeper(value: str) -> FileSystem:
 
     :raises ValueError: if other processes do not see its locks.
     """
+    if "://" not in value:
+        raise ValueError(
+            f"locks={value!r} is no URL: give that of a store that all processes share, such as redis://host"
+        )
     keeper = connect(value)
     if keeper.driver.capabilities.locks == "process":
         raise ValueError(
