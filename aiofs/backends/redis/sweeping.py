@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from aiofs.backends.redis.leases import began, holder_of
 from aiofs.backends.redis.names import LOCK, PART, key_of_tail, part_of, path_of
 from aiofs.driver import Leftover
+from aiofs.errors import WrongType
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -25,12 +26,18 @@ class Sweeper:
     async def leftovers(self, prefix: str = "") -> AsyncGenerator[Leftover]:
         """Yield every lock that is held, and every write that is staged."""
         async for key in self._connection.keys(f"{LOCK}:*"):
-            value = await self._connection.ask(None, "GET", key)
+            path = path_of(key_of_tail(key.removeprefix(LOCK)))
+            if not path.startswith(prefix):
+                continue
+            try:
+                value = await self._connection.ask(path, "GET", key)
+            except WrongType:
+                stays = f"the key {key!r} is no lock, and keeps writers of this file out: delete it by hand"
+                yield Leftover(path, "lock", None, None, live=False, token="", stays=stays)
+                continue
             if value:  # an empty one was given back
                 since, holder = holder_of(value)
-                path = path_of(key_of_tail(key.removeprefix(LOCK)))
-                if path.startswith(prefix):
-                    yield Leftover(path, "lock", since, holder, live=True, token=key)
+                yield Leftover(path, "lock", since, holder, live=True, token=key)
         async for key in self._connection.keys(f"{PART}:*.0:*"):
             leftover = await self._staged(key)
             if leftover is not None and leftover.path.startswith(prefix):

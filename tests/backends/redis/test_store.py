@@ -392,3 +392,12 @@ async def test_parameters_of_redis_py_reach_it(valkey_url: str, raw: redis.Redis
     async with urls.connect(f"{valkey_url}?{query}") as fs:
         await fs.write_bytes("file", b"x")
         assert "archive" in {client["name"] for client in raw.client_list()}
+
+
+async def test_fsck_names_a_key_of_another_type_that_is_in_a_locks_place(valkey_url: str, raw: redis.Redis) -> None:
+    raw.hset(".aiofs-lock:{folder:file}", "one", "1")
+    async with RedisFileSystem(valkey_url) as fs:
+        (finding,) = await fsck(fs, fix=True)
+        assert (finding.path, finding.kind, finding.fixed) == ("folder/file", "lock", False)
+        assert "'.aiofs-lock:{folder:file}' is no lock" in finding.why
+    assert raw.delete(".aiofs-lock:{folder:file}")
