@@ -10,6 +10,7 @@ from aiofs.driver import Leftover, Sweeps
 from aiofs.errors import AccessDenied, Locked
 from aiofs.sessions import together
 from aiofs.transactions.aside import ASIDE, remove_aside, set_aside, units_aside
+from aiofs.transactions.errors import name_journal
 from aiofs.transactions.images import BEFORE
 from aiofs.transactions.journal import Journal, last
 from aiofs.transactions.records import FOLDER
@@ -115,11 +116,17 @@ async def _leftovers(driver: Driver) -> list[Leftover]:
     """Return what the store knows to be left, and before-images that it does not know for what they are.
 
     The lock of a living transaction is left out: that will be told of the transaction itself.
+
+    :raises AccessDenied: if we may not look everywhere.
     """
     sweeps = driver.offers(Sweeps)
-    found = [] if sweeps is None else [leftover async for leftover in sweeps.leftovers()]
-    known = {leftover.path for leftover in found} | {leftover.token for leftover in found}
-    found += [image async for image in _images(driver) if image.path not in known]
+    try:
+        found = [] if sweeps is None else [leftover async for leftover in sweeps.leftovers()]
+        known = {leftover.path for leftover in found} | {leftover.token for leftover in found}
+        found += [image async for image in _images(driver) if image.path not in known]
+    except AccessDenied as error:
+        name_journal(error, driver)
+        raise
     return [leftover for leftover in found if not (leftover.live and leftover.path.startswith(f"{FOLDER}/"))]
 
 

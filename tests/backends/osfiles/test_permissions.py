@@ -63,8 +63,10 @@ async def test_a_journal_of_somebody_else_hides_no_file(root: Path) -> None:
         assert await fs.ls(recursive=False) == ["folder/"]
         assert await fs.glob("**") == ["folder/file"]
         assert [folder async for folder, _, _ in fs.walk()] == ["", "folder"]
-        with pytest.raises(PermissionError):
-            await aiofs.recover(fs)
+        for act in (aiofs.recover, aiofs.fsck):
+            with pytest.raises(PermissionError, match="the journal of transactions in this file system") as caught:
+                await act(fs)
+            assert caught.value.filename == str(fs.driver)
 
 
 @pytest.mark.parametrize("mode", [0o111, 0o311], ids=["passed", "written"])
