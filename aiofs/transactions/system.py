@@ -180,6 +180,8 @@ async def recover(
     :raises OSError: if some could not be recovered, the error of the first, with the others in its notes. They stay in
         the journal. All others are recovered.
     """
+    if not isinstance(wait, int | float):
+        raise TypeError(f"wait={wait!r}: give a number of seconds, or 0")
     if not wait >= 0:
         raise ValueError(f"wait={wait!r}: give a number of seconds, or 0")
     drivers, kept_by = parties(stores, journal)

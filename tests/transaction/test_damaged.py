@@ -280,6 +280,8 @@ async def test_what_to_do_is_checked() -> None:
         await aiofs.fsck(aiofs.MemoryFileSystem(), fix=True, damaged="burn")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="wait=-1"):
         await aiofs.recover(aiofs.MemoryFileSystem(), wait=-1)
+    with pytest.raises(TypeError, match="wait='soon': give a number"):
+        await aiofs.recover(aiofs.MemoryFileSystem(), wait="soon")
 
 
 async def test_recovery_waits_for_the_locks_of_a_dead_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
