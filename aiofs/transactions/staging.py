@@ -360,7 +360,8 @@ class HandleLease(Lease):
     """The right of a handle of a transaction to write a path."""
 
     def __init__(self, lease: Lease, owner: Owner) -> None:
-        self.path, self.fence = lease.path, lease.fence
+        self.path: str = lease.path
+        self.fence: str = lease.fence
         self._lease = lease
         self._owner = owner
 
