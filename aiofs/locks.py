@@ -146,7 +146,7 @@ class RenewedLease(Lease):
 
 
 class LeaseElsewhere(Lease):
-    """A lock that another store keeps, under a name of its own, for `path` here."""
+    """A lock for `path` that stands on another lease: that of another store, for instance, under a name of its own."""
 
     def __init__(self, path: str, lease: Lease) -> None:
         self.path: str = path

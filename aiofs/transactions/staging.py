@@ -25,7 +25,7 @@ from aiofs.driver import (
     narrowed_over,
 )
 from aiofs.errors import AlreadyExists, Conflict, Damaged, Locked, NotFound, Spoiled
-from aiofs.locks import LockTable
+from aiofs.locks import LeaseElsewhere, LockTable
 from aiofs.paths import is_reserved
 from aiofs.powers import Parks
 from aiofs.shield import finish
@@ -356,27 +356,16 @@ class UnitDriver(Driver):
         return False
 
 
-class HandleLease(Lease):
+class HandleLease(LeaseElsewhere):
     """The right of a handle of a transaction to write a path."""
 
     def __init__(self, lease: Lease, owner: Owner) -> None:
-        self.path: str = lease.path
-        self.fence: str = lease.fence
-        self._lease = lease
+        super().__init__(lease.path, lease)
         self._owner = owner
-
-    @property
-    def lost(self) -> bool:
-        """Whether somebody else may hold the lock by now."""
-        return self._lease.lost
-
-    async def release(self) -> None:
-        """Give the right back to other handles of the transaction."""
-        await self._lease.release()
 
     def abandon(self) -> None:
         """Give the right back, and keep the transaction from committing without what the handle wrote."""
-        self._lease.abandon()
+        super().abandon()
         reason = "a handle of this transaction was dropped without being closed, so what it wrote is lost"
         self._owner.spoil(Spoiled.of(self.path, reason))
 
