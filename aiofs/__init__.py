@@ -45,7 +45,8 @@ if TYPE_CHECKING:
         Unsupported,
         WrongType,
     )
-    from aiofs.file import FileLike
+    from aiofs.files.handle import FileLike
+    from aiofs.files.text import TextFile
     from aiofs.filesystem import FileSystem
     from aiofs.properties import Properties
     from aiofs.stores import (
@@ -57,7 +58,6 @@ if TYPE_CHECKING:
         S3FileSystem,
     )
     from aiofs.system import FileLikeSystem
-    from aiofs.text import TextFile
     from aiofs.transactions.checking import Finding, fsck
     from aiofs.transactions.errors import LeftBehind, Overtaken, StillOpen, Unfinished
     from aiofs.transactions.kinds import Binary, Content, Image, Json, Picture, Text
@@ -167,7 +167,7 @@ _ROOMS = {
         "Unsupported",
         "WrongType",
     ),
-    "aiofs.file": ("FileLike",),
+    "aiofs.files.handle": ("FileLike",),
     "aiofs.filesystem": ("FileSystem",),
     "aiofs.properties": ("Properties",),
     "aiofs.stores": (
@@ -179,7 +179,7 @@ _ROOMS = {
         "S3FileSystem",
     ),
     "aiofs.system": ("FileLikeSystem",),
-    "aiofs.text": ("TextFile",),
+    "aiofs.files.text": ("TextFile",),
     "aiofs.transactions.checking": ("Finding", "fsck"),
     "aiofs.transactions.errors": ("LeftBehind", "Overtaken", "StillOpen", "Unfinished"),
     "aiofs.transactions.kinds": ("Binary", "Content", "Image", "Json", "Picture", "Text"),

@@ -8,19 +8,17 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
 
-from aiofs.calls import Call, Calls
-from aiofs.copying import copy_file, move_file
 from aiofs.driver import Layer, Presigns, Walks
 from aiofs.errors import Unsupported, place, placed
-from aiofs.handles import Dependents
+from aiofs.files.copying import copy_file, move_file
+from aiofs.files.handle import Dependents
+from aiofs.files.opening import Opening, history_of, open_file, open_kept, read_only
+from aiofs.files.reading import drain
+from aiofs.lifetimes import Call, Calls, finish
 from aiofs.listing import Listing, Selection
 from aiofs.modes import BinaryMode, Mode, TextMode, parse_mode
-from aiofs.opening import Opening, history_of, open_file, open_kept, read_only
-from aiofs.paths import check_folder, check_path, check_prefix, under
-from aiofs.patterns import Pattern
+from aiofs.names import Pattern, check_folder, check_path, check_prefix, under
 from aiofs.properties import check_metadata, check_properties, join
-from aiofs.reading import drain
-from aiofs.shield import finish
 from aiofs.system import FileLikeSystem, check_range
 
 if TYPE_CHECKING:
@@ -29,10 +27,9 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
     from aiofs.driver import Driver, Entry, Lease
-    from aiofs.file import FileLike
-    from aiofs.handles import Dependent, Handle
+    from aiofs.files.handle import Dependent, FileLike, Handle
+    from aiofs.files.text import TextFile
     from aiofs.properties import Properties
-    from aiofs.text import TextFile
 
 T = TypeVar("T")
 BULK = 1000
@@ -139,8 +136,8 @@ class FileSystem(FileLikeSystem):
             raise ValueError(f"version_id is for reading, not for mode {parsed.spelled!r}: restore() the version")
         if not parsed.text:
             return Opening(lambda: self._open(path, parsed, metadata, version_id))
-        from aiofs.text import TextFile  # noqa: PLC0415 -- loaded when text is used
-        from aiofs.textformat import TextFormat  # noqa: PLC0415
+        from aiofs.files.decoding import TextFormat  # noqa: PLC0415
+        from aiofs.files.text import TextFile  # noqa: PLC0415 -- loaded when text is used
 
         form = TextFormat.of(encoding or "utf-8", errors, newline)
 

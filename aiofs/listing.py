@@ -6,13 +6,13 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from aiofs.paths import is_reserved
+from aiofs.names import is_reserved
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Generator
 
     from aiofs.driver import Driver, Entry
-    from aiofs.patterns import Pattern
+    from aiofs.names import Pattern
 
 T = TypeVar("T")
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from aiofs.calls import Call
 from aiofs.driver import MIB
 from aiofs.filesystem import FileSystem
-from aiofs.paths import check_folder, under
+from aiofs.lifetimes import Call
+from aiofs.names import check_folder, under
 from aiofs.system import FileLikeSystem
 
 if TYPE_CHECKING:

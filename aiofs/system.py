@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from aiofs.driver import Entry
 from aiofs.errors import StoreMissing
 from aiofs.listing import Listing, walk_names
-from aiofs.paths import check_path
-from aiofs.patterns import Pattern
+from aiofs.names import Pattern, check_path
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -180,7 +179,7 @@ class FileLikeSystem(ABC):
         return self.at(folder)
 
     def _portable(self) -> FileSystem:
-        from aiofs.adapter import driver_of  # noqa: PLC0415 -- they stand on this module
+        from aiofs.bare import driver_of  # noqa: PLC0415 -- they stand on this module
         from aiofs.filesystem import FileSystem  # noqa: PLC0415
 
         return FileSystem(driver_of(self))

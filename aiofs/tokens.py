@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from aiofs.errors import Damaged
-from aiofs.paths import check_path
+from aiofs.names import check_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -23,11 +23,11 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit, u
 from urllib.request import url2pathname
 
 from aiofs import stores
+from aiofs.files.opening import Opening
 from aiofs.layers.prefix import Prefix
-from aiofs.loops import PerLoop
+from aiofs.lifetimes import PerLoop
 from aiofs.modes import parse_mode
-from aiofs.opening import Opening
-from aiofs.paths import check_folder, check_path, under
+from aiofs.names import check_folder, check_path, under
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -8,7 +8,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from aiofs.calls import Call, Calls
+from aiofs.lifetimes import Call, Calls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import aiofs
-from aiofs.patterns import Pattern
+from aiofs.names import Pattern
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import aiofs
-from aiofs.backends.memory import MemoryDriver, MemoryStream, Stored
+from aiofs.backends.memory import MemoryDriver, Stored
+from aiofs.kit import BytesStream
 from aiofs.layers import Base64, Gzip, Log, Prefix, ReadOnly
 from aiofs.testing import Chaos
 
@@ -90,7 +91,8 @@ class Digesting(MemoryDriver):
     async def read_kept(self, path: str, version_id: str, start: int = 0, stop: int | None = None) -> ReadStream:
         if (path, version_id) not in self.old:
             raise aiofs.NotFound.of(path, f"there is no version {version_id}")
-        return MemoryStream(self.old[path, version_id], start, stop)
+        stored = self.old[path, version_id]
+        return BytesStream(stored.entry, stored.data, start, stop)
 
     async def restore_kept(self, path: str, version_id: str, lease: Lease) -> Entry:
         return self.publish(path, self.old[path, version_id].data, lease, None, None)

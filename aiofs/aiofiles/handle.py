@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from weakref import WeakMethod
 
 from aiofs.aiofiles.unfolding import Unfolding
+from aiofs.lifetimes import finish
 from aiofs.localio.files import LocalFile, UpdateFile
 from aiofs.localio.turns import INLINE
-from aiofs.shield import finish
 from aiofs.threads import launch
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiofs.driver import ABSENT, Capabilities, Driver, Entry, Lease, Leftover, Part, ReadStream, WriteSession
-from aiofs.errors import AlreadyExists, Conflict, NotFound
+from aiofs.errors import NotFound
+from aiofs.kit import BytesStream, EndedSession, check_match, folded
 from aiofs.locks import LockTable, locked
 from aiofs.properties import NAMES
-from aiofs.sessions import EndedSession
 from aiofs.tokens import Token
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class MemoryDriver(Driver):
         stored = self._find(path)
         if match is not None:
             self._check_match(path, match)
-        return MemoryStream(stored, start, stop)
+        return BytesStream(stored.entry, stored.data, start, stop)
 
     async def begin(
         self, path: str, lease: Lease, *, match: str | None = None, metadata: Mapping[str, str] | None = None
@@ -90,16 +90,10 @@ class MemoryDriver(Driver):
 
     async def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry]:
         """Yield what there was when the listing began and still is."""
-        last = None
-        for path in sorted(self._files):
-            stored = self._files.get(path)
-            if stored is None or not path.startswith(prefix):
-                continue
-            end = path.find(delimiter, len(prefix)) + 1 if delimiter else 0
-            entry = Entry(path[:end]) if end else stored.entry
-            if entry.path > after and entry.path != last:
-                last = entry.path
-                yield entry
+        paths = [path for path in sorted(self._files) if path.startswith(prefix)]
+        there = (stored.entry for path in paths if (stored := self._files.get(path)) is not None)
+        for entry in folded(there, prefix, after, delimiter):
+            yield entry
 
     async def lock(self, path: str) -> Lease:
         """Get the right to write the path."""
@@ -205,39 +199,9 @@ class MemoryDriver(Driver):
             raise NotFound.of(path)
         return stored
 
-    def _check_match(self, path: str, match: str) -> None:
+    def _check_match(self, path: str, match: str | None) -> None:
         stored = self._files.get(path)
-        version = ABSENT if stored is None else stored.entry.version
-        if version != match:
-            if match == ABSENT:
-                raise AlreadyExists.of(path)
-            raise Conflict.of(path, "the file was changed meanwhile")
-
-
-class MemoryStream(ReadStream):
-    """Bytes of one version, which others may replace meanwhile."""
-
-    def __init__(self, stored: Stored, start: int, stop: int | None) -> None:
-        self.entry: Entry = stored.entry
-        self._data = stored.data
-        self._start = start
-        self._stop = stop
-
-    async def chunk(self, want: int) -> bytes:
-        """Return the next bytes."""
-        stop = self._start + max(want, 1)
-        if self._stop is not None:
-            stop = min(stop, self._stop)
-        data = self._data[self._start : stop]
-        self._start += len(data)
-        return data
-
-    async def seek(self, start: int, stop: int | None = None) -> None:
-        """Go on at `start`."""
-        self._start, self._stop = start, stop
-
-    async def aclose(self) -> None:
-        """Do nothing."""
+        check_match(path, match, None if stored is None else stored.entry.version)
 
 
 class MemorySession(WriteSession):

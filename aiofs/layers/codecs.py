@@ -11,8 +11,8 @@ from aiofs.driver import ChecksRemoval, Copies, KeepsHistory, Moves, Sweeps
 from aiofs.errors import Conflict, Damaged
 from aiofs.layers.forward import ForwardedStream, Packer, Taker, power_of, with_end
 from aiofs.layers.mapped import Mapped, MappedSession
+from aiofs.lifetimes import finish
 from aiofs.powers import Likens, Parks, Permits, Removes, Snapshots
-from aiofs.shield import finish
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from aiofs.driver import ChecksRemoval, Copies, KeepsHistory, Layer, Moves, Presigns, ReadsReplicas, Sweeps
 from aiofs.layers.forward import ForwardedSession, ForwardedStream, power_of, with_powers_of
-from aiofs.paths import begins_a_name, check_inside
+from aiofs.names import begins_a_name, check_inside
 from aiofs.powers import Appends, Likens, Notes, Parks, Permits, Removes, Snapshots
 from aiofs.tokens import Token
 

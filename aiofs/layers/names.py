@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
 from aiofs.layers.mapped import Mapped
-from aiofs.paths import RESERVED, begins_a_name, is_reserved
+from aiofs.names import RESERVED, begins_a_name, is_reserved
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence

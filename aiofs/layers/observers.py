@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from aiofs.driver import ChecksRemoval, Copies, KeepsHistory, Layer, Moves, Presigns, Sweeps
 from aiofs.layers.forward import ForwardedSession, ForwardedStream, power_of, with_powers_of
-from aiofs.paths import is_reserved
+from aiofs.names import is_reserved
 from aiofs.powers import Appends, Notes, Removes, Snapshots
 
 if TYPE_CHECKING:

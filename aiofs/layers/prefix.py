@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from aiofs.driver import Walks
 from aiofs.layers.forward import power_of
 from aiofs.layers.mapped import Mapped
-from aiofs.paths import check_inside, check_path, check_prefix
+from aiofs.names import check_inside, check_path, check_prefix
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from types import TracebackType
 
-    from aiofs.file import FileLike
+    from aiofs.files.handle import FileLike
     from aiofs.filesystem import FileSystem
     from aiofs.system import FileLikeSystem
     from aiofs.testing.chaos import Verb

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from aiofs.driver import Capabilities, Driver, Layer, Sweeps
 from aiofs.filesystem import FileSystem
-from aiofs.paths import is_reserved
+from aiofs.names import is_reserved
 from aiofs.testing.chaos import Chaos
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from aiofs.driver import Moves
 from aiofs.errors import AccessDenied, AlreadyExists, IsAFolder
-from aiofs.shield import finish
+from aiofs.lifetimes import finish
 from aiofs.transactions.journal import put_stream
 from aiofs.transactions.records import FOLDER
 from aiofs.transactions.steps import chunks_of

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from aiofs.driver import Leftover, Sweeps
 from aiofs.errors import AccessDenied, Locked
-from aiofs.sessions import together
+from aiofs.kit import together
 from aiofs.transactions.aside import ASIDE, remove_aside, set_aside, units_aside
 from aiofs.transactions.errors import name_journal
 from aiofs.transactions.images import BEFORE

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from aiofs.driver import CopiesRanges, Entry, ReadStream
 from aiofs.errors import Conflict
-from aiofs.shield import finish
-from aiofs.spool import Spool
+from aiofs.kit import Spool
+from aiofs.lifetimes import finish
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from aiofs.errors import AccessDenied, AiofsError, Conflict, Locked
-from aiofs.paths import JOURNAL, is_reserved
+from aiofs.names import JOURNAL, is_reserved
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

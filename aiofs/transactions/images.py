@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from aiofs.driver import ABSENT, Copies
 from aiofs.errors import AlreadyExists, NotFound
-from aiofs.paths import RESERVED, under
+from aiofs.files.reading import whole_chunks
+from aiofs.lifetimes import finish
+from aiofs.names import RESERVED, under
 from aiofs.powers import Snapshots
-from aiofs.reading import whole_chunks
-from aiofs.shield import finish
 from aiofs.transactions.journal import publish
 from aiofs.transactions.records import FOLDER
 

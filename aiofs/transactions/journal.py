@@ -42,11 +42,11 @@ from typing import TYPE_CHECKING
 
 from aiofs.driver import ABSENT
 from aiofs.errors import AccessDenied, Conflict, Damaged, IsAFolder, NotFound, Unsupported
+from aiofs.files.writing import Parts
+from aiofs.lifetimes import finish
 from aiofs.powers import Appends, Notes
-from aiofs.shield import finish
 from aiofs.transactions.errors import Unreadable, name_journal, one_of
 from aiofs.transactions.records import FOLDER, Lines
-from aiofs.writing import Parts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from aiofs.driver import Layer
-from aiofs.paths import is_reserved
+from aiofs.names import is_reserved
 from aiofs.system import FileLikeSystem
 from aiofs.transactions.stepped import Stepped, Steps
 from aiofs.transactions.system import FileTransaction, Transaction, driver_of, recover, transaction

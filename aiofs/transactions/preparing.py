@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from aiofs.driver import ABSENT
 from aiofs.errors import Conflict, NotFound
+from aiofs.files.reading import whole_chunks
+from aiofs.lifetimes import finish
 from aiofs.powers import Likens, Permits, Removes
-from aiofs.reading import whole_chunks
-from aiofs.shield import finish
 from aiofs.transactions.content import Borrowed, feed
 from aiofs.transactions.errors import name_file, named, with_others
 from aiofs.transactions.images import images_of

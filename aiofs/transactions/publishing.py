@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from aiofs.driver import ABSENT, Driver, Entry, Lease, WriteSession
 from aiofs.errors import AiofsError, NotFound
-from aiofs.sessions import EndedSession
-from aiofs.shield import finish
+from aiofs.kit import EndedSession
+from aiofs.lifetimes import finish
 from aiofs.transactions.errors import LeftBehind, Overtaken, Unfinished, name_file, one_of, with_others
 from aiofs.transactions.steps import Rewrite, Source, Waiting
 

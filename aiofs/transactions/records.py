@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from aiofs.errors import Damaged, Unsupported
-from aiofs.paths import JOURNAL, check_path
+from aiofs.names import JOURNAL, check_path
 from aiofs.properties import MARK, NAMES
 from aiofs.tokens import is_text
 

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from aiofs.driver import Sweeps
 from aiofs.errors import AiofsError, AlreadyExists, Damaged, Locked, Unsupported
-from aiofs.shield import finish
+from aiofs.lifetimes import finish
 from aiofs.transactions.errors import LeftBehind, Unreadable, one_of, with_others
 from aiofs.transactions.images import images_of
 from aiofs.transactions.journal import last

@@ -7,15 +7,15 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, get_args, overload
 
 from aiofs.errors import AccessDenied
-from aiofs.paths import under
+from aiofs.names import under
 from aiofs.transactions.kinds import Binary, Content, ModelJson
 from aiofs.transactions.templates import PathTemplate
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from aiofs.files.opening import Opening
     from aiofs.filesystem import FileSystem
-    from aiofs.opening import Opening
     from aiofs.system import FileLikeSystem
     from aiofs.transactions.kinds import M
     from aiofs.transactions.uow import UnitOfWork

@@ -24,11 +24,12 @@ from aiofs.driver import (
     WriteSession,
     narrowed_over,
 )
-from aiofs.errors import AlreadyExists, Conflict, Damaged, Locked, NotFound, Spoiled
+from aiofs.errors import Conflict, Damaged, Locked, NotFound, Spoiled
+from aiofs.kit import check_match, folded
+from aiofs.lifetimes import finish
 from aiofs.locks import LeaseElsewhere, LockTable
-from aiofs.paths import is_reserved
+from aiofs.names import is_reserved
 from aiofs.powers import Parks
-from aiofs.shield import finish
 from aiofs.transactions.content import Borrowed, Content, ContentReader, ContentStream, Own
 from aiofs.transactions.errors import StillOpen
 
@@ -174,7 +175,7 @@ class UnitDriver(Driver):
                         raise NotFound.of(path)
                 else:
                     if match is not None:
-                        self._check_match(path, match, (await self.stat(path)).version)
+                        check_match(path, match, (await self.stat(path)).version)
                     found.append(staged)
             for staged in found:
                 self.staged[staged.entry.path] = staged
@@ -255,7 +256,7 @@ class UnitDriver(Driver):
         """
         current = self.staged.get(path)
         if current is not None:
-            self._check_match(path, match, current.version)
+            check_match(path, match, current.version)
             base = current.base
             like = like or current.like
         else:
@@ -324,24 +325,11 @@ class UnitDriver(Driver):
             raise
         return Parked(parks, path, lease.fence)
 
-    def _check_match(self, path: str, match: str | None, version: str | None) -> None:
-        if match is None or match == version:
-            return
-        if match == ABSENT:
-            raise AlreadyExists.of(path)
-        raise Conflict.of(path, "the file was changed meanwhile")
-
     def _own_entries(self, prefix: str, after: str, delimiter: str | None) -> Entries:
         """Return what the unit wrote, as a listing has it."""
-        entries: dict[str, Entry] = {}
-        for path, staged in sorted(self.staged.items()):
-            if staged.content is None or not path.startswith(prefix):
-                continue
-            end = path.find(delimiter, len(prefix)) + 1 if delimiter else 0
-            entry = Entry(path[:end]) if end else staged.entry
-            if entry.path > after:
-                entries.setdefault(entry.path, entry)
-        return list(entries.values())
+        staged = [own for path, own in sorted(self.staged.items()) if path.startswith(prefix)]
+        there = (own.entry for own in staged if own.content is not None)
+        return list(folded(there, prefix, after, delimiter))
 
     async def _remains(self, entry: Entry) -> bool:
         """Whether an entry of the store is still there for the unit; a folder is if one of its files is."""

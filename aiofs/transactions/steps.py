@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from aiofs.driver import ABSENT, Driver, Entry, WriteSession
 from aiofs.errors import Conflict, NotFound, Unsupported
+from aiofs.files.reading import whole_chunks
+from aiofs.kit import EndedSession
+from aiofs.lifetimes import finish
 from aiofs.powers import Permits
 from aiofs.properties import PERMISSIONS
-from aiofs.reading import whole_chunks
-from aiofs.sessions import EndedSession
-from aiofs.shield import finish
 from aiofs.transactions.journal import fetch, publish
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Self, overload
 from weakref import WeakKeyDictionary
 
-from aiofs.calls import Call
 from aiofs.driver import Driver
 from aiofs.filesystem import FileSystem
+from aiofs.lifetimes import Call
 from aiofs.system import FileLikeSystem
 from aiofs.transactions.errors import with_others
 from aiofs.transactions.journal import Journal

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from string import Formatter
 
-from aiofs.paths import check_folder
+from aiofs.names import check_folder
 
 _INTEGER = re.compile(r"0?\d*d")
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Literal, NoReturn, TypeVar
 
 from aiofs.driver import ABSENT
 from aiofs.errors import Conflict, Locked, Spoiled, Unsupported
+from aiofs.lifetimes import finish
 from aiofs.powers import Notes
-from aiofs.shield import finish
 from aiofs.transactions.content import Vault
 from aiofs.transactions.errors import (
     LeftBehind,

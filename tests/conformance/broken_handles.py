@@ -6,18 +6,18 @@ import contextlib
 import io
 from typing import TYPE_CHECKING, Any
 
-from aiofs.editing import Editor
+from aiofs.files.editing import Editor
+from aiofs.files.opening import Opening
+from aiofs.files.reading import Reader
+from aiofs.files.text import TextFile
+from aiofs.files.writing import Writer
 from aiofs.filesystem import FileSystem
-from aiofs.opening import Opening
-from aiofs.reading import Reader
-from aiofs.text import TextFile
-from aiofs.writing import Writer
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from aiofs.driver import Layer
-    from aiofs.file import FileLike
+    from aiofs.files.handle import FileLike
     from aiofs.listing import Listing
 
 

@@ -9,9 +9,10 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from aiofs.backends.memory import MemoryDriver, MemorySession, MemoryStream, Stored
+from aiofs.backends.memory import MemoryDriver, MemorySession, Stored
 from aiofs.driver import Entry, Layer, Lease, Part, ReadStream, WriteSession
 from aiofs.errors import NotFound
+from aiofs.kit import BytesStream
 from aiofs.properties import part
 
 if TYPE_CHECKING:
@@ -69,12 +70,12 @@ class SkipsEmptyFiles(Faulty):
 
 
 class CountsFromOne(Faulty):
-    class Shifted(MemoryStream):
+    class Shifted(BytesStream):
         async def seek(self, start: int, stop: int | None = None) -> None:
             await super().seek(max(start - 1, 0), stop)
 
     async def read(self, path: str, start: int = 0, stop: int | None = None, *, match: str | None = None) -> ReadStream:
-        return self.Shifted(self._find(path), start, stop)
+        return self.Shifted(self._find(path).entry, self._find(path).data, start, stop)
 
 
 class RefusesRangesPastTheEnd(Faulty):
@@ -94,13 +95,13 @@ class ForgetsItsSize(Faulty):
 
 
 class FindsOutAtFirstRead(Faulty):
-    class Late(MemoryStream):
+    class Late(BytesStream):
         async def chunk(self, want: int) -> bytes:
             raise NotFound.of(self.entry.path)
 
     async def read(self, path: str, start: int = 0, stop: int | None = None, *, match: str | None = None) -> ReadStream:
         if path not in self._files:
-            return self.Late(Stored(Entry(path, 1), b""), start, stop)
+            return self.Late(Entry(path, 1), b"", start, stop)
         return await super().read(path, start, stop, match=match)
 
 
@@ -197,7 +198,7 @@ class IgnoresTheVersionAskedFor(Faulty):
 
 
 class MixesVersions(Faulty):
-    class Live(MemoryStream):
+    class Live(BytesStream):
         driver: Faulty
 
         async def chunk(self, want: int) -> bytes:
@@ -205,7 +206,7 @@ class MixesVersions(Faulty):
             return await super().chunk(want)
 
     async def read(self, path: str, start: int = 0, stop: int | None = None, *, match: str | None = None) -> ReadStream:
-        stream = self.Live(self._find(path), start, stop)
+        stream = self.Live(self._find(path).entry, self._find(path).data, start, stop)
         stream.driver = self
         return stream
 

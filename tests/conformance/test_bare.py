@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
-from aiofs.adapter import BareDriver
-from aiofs.file import FileLike
+from aiofs.bare import BareDriver
+from aiofs.files.handle import FileLike
 from aiofs.layers import Prefix
 from aiofs.system import FileLikeSystem
 from aiofs.testing import Contract, Harness

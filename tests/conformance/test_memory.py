@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
-from aiofs.backends.memory import MemoryDriver, MemoryStream
+from aiofs.backends.memory import MemoryDriver
 from aiofs.driver import Entry, ReadStream
 from aiofs.filesystem import FileSystem
+from aiofs.kit import BytesStream
 from aiofs.testing import Contract, Harness
 from aiofs.testing.contract.cancel import CancelledReading
 from aiofs.testing.contract.commit import Commit
@@ -30,9 +31,10 @@ class Dribbling(MemoryDriver):
     capabilities = replace(MemoryDriver.capabilities, listed_sizes=False)
     part_size = 777
 
-    class Stream(MemoryStream):
+    class Stream(BytesStream):
         def __init__(self, driver: MemoryDriver, path: str, start: int, stop: int | None) -> None:
-            super().__init__(driver._find(path), start, stop)
+            stored = driver._find(path)
+            super().__init__(stored.entry, stored.data, start, stop)
             self._sizes = cycle((1, 700, 3, 100_000, 40_000))
 
         async def chunk(self, want: int) -> bytes:

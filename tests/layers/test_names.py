@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from aiofs.backends.memory import MemoryDriver
 from aiofs.filesystem import FileSystem
 from aiofs.layers import HashPrefix, Percent
-from aiofs.paths import check_path
+from aiofs.names import check_path
 from aiofs.stores import OSFileSystem
 from aiofs.transactions.checking import fsck
 from aiofs.transactions.system import transaction

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hypothesis import strategies as st
 
-from aiofs.file import FileLike
-from aiofs.text import CHUNK
+from aiofs.files.handle import FileLike
+from aiofs.files.text import CHUNK
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

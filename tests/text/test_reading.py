@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiofs.text import CHUNK, TextFile
+from aiofs.files.text import CHUNK, TextFile
 from text.samples import READS, BytesFile, Stored, builtin, fitting, newlines, stored
 
 

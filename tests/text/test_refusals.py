@@ -7,7 +7,7 @@ import io
 
 import pytest
 
-from aiofs.text import TextFile
+from aiofs.files.text import TextFile
 from text.samples import BytesFile
 
 

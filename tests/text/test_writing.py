@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from aiofs.text import TextFile
+from aiofs.files.text import TextFile
 from text.samples import READS, TRAPS, BytesFile, builtin, encodings, fitting, newlines
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import aiofs
-from aiofs.file import FileLike
+from aiofs.files.handle import FileLike
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aiofs.backends.memory import MemoryDriver, MemoryStream
+from aiofs.backends.memory import MemoryDriver
 from aiofs.filesystem import FileSystem
+from aiofs.kit import BytesStream
 from aiofs.transactions.system import transaction
 
 if TYPE_CHECKING:
@@ -27,9 +28,10 @@ class Generous(MemoryDriver):
         self.moved = asyncio.Event()
         self.waits = False
 
-    class Stream(MemoryStream):
+    class Stream(BytesStream):
         def __init__(self, driver: Generous, path: str, start: int, stop: int | None) -> None:
-            super().__init__(driver._find(path), start, stop)
+            stored = driver._find(path)
+            super().__init__(stored.entry, stored.data, start, stop)
             self._generous = driver
 
         async def chunk(self, want: int) -> bytes:

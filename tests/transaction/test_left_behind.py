@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aiofs.errors import Unreachable
-from aiofs.paths import is_reserved
+from aiofs.names import is_reserved
 from aiofs.stores import AzureFileSystem, MemoryFileSystem, RedisFileSystem, S3FileSystem
 from aiofs.testing import Chaos
 from aiofs.transactions.errors import LeftBehind, Unfinished

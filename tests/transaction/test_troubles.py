@@ -12,7 +12,7 @@ import pytest
 from aiofs.backends.memory import MemoryDriver
 from aiofs.driver import Capabilities, Sweeps
 from aiofs.filesystem import FileSystem
-from aiofs.paths import is_reserved
+from aiofs.names import is_reserved
 from aiofs.stores import OSFileSystem
 from aiofs.testing import Stepped, Steps
 from aiofs.transactions import preparing

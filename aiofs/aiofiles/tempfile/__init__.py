@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import aiofiles.tempfile as theirs
 
 from aiofs.aiofiles.base import AiofilesContextManager
-from aiofs.shield import finish
+from aiofs.lifetimes import finish
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

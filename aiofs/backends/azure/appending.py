@@ -11,8 +11,8 @@ from aiofs.backends.azure.session import LOST, PublishedOnce, slices
 from aiofs.backends.azure.streams import open_stream
 from aiofs.driver import MIB, Entry, Part
 from aiofs.errors import Conflict, TooLarge
-from aiofs.sessions import whole_part
-from aiofs.shield import finish
+from aiofs.kit import whole_part
+from aiofs.lifetimes import finish
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

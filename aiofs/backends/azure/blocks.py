@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from aiofs.backends.azure.container import PART
 from aiofs.backends.azure.streams import open_stream
 from aiofs.errors import Conflict, NotFound
-from aiofs.sessions import whole_part
+from aiofs.kit import whole_part
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

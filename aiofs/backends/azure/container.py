@@ -22,8 +22,8 @@ from aiofs.backends.azure.names import check_container
 from aiofs.backends.azure.signing import DelegationKey
 from aiofs.driver import MIB
 from aiofs.errors import Locked, NotFound
-from aiofs.loops import PerLoop
-from aiofs.sessions import lanes
+from aiofs.kit import lanes
+from aiofs.lifetimes import PerLoop
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable

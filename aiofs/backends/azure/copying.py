@@ -18,8 +18,8 @@ from aiofs.backends.azure.session import AzureSession
 from aiofs.backends.azure.signing import signed_url
 from aiofs.backends.azure.streams import open_stream
 from aiofs.driver import ABSENT, MIB
-from aiofs.sessions import pour
-from aiofs.shield import finish
+from aiofs.kit import pour
+from aiofs.lifetimes import finish
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -111,6 +111,6 @@ class Copier:
         labels = await labels.keeping(self._container, self._source, properties)
         stream = await open_stream(self._container, self._source, 0, None, found.version, **self._kept)
         try:
-            return await pour(stream, AzureSession(self._container, lease, match, labels), PART)
+            return await pour(stream, AzureSession(self._container, lease, match, labels), PART, lease)
         finally:
             await finish(stream.aclose())

@@ -29,7 +29,7 @@ from aiofs.backends.azure.streams import SMALLEST_RANGE, open_stream
 from aiofs.backends.azure.sweeping import Sweeper, locks
 from aiofs.driver import ABSENT, Capabilities, Driver, Entry, Lease, ReadStream, WriteSession
 from aiofs.errors import AccessDenied, Conflict, NotFound, Unsupported
-from aiofs.sessions import EndedSession, together, whole_part
+from aiofs.kit import EndedSession, together, whole_part
 from aiofs.tokens import Token
 
 if TYPE_CHECKING:

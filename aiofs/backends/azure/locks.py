@@ -29,8 +29,8 @@ from aiofs.backends.azure.names import LOCKS
 from aiofs.backends.azure.removing import remove
 from aiofs.driver import ABSENT
 from aiofs.errors import AccessDenied, AlreadyExists, Conflict, Locked, NotFound
+from aiofs.lifetimes import finish
 from aiofs.locks import RenewedLease, granted, locked
-from aiofs.shield import finish
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

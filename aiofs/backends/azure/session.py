@@ -26,8 +26,8 @@ from aiofs.backends.azure.names import is_header
 from aiofs.backends.azure.removing import remove
 from aiofs.driver import ABSENT, MIB, Entry, Part, WriteSession
 from aiofs.errors import Conflict, NotFound, TooLarge
-from aiofs.sessions import Uploads
-from aiofs.shield import finish
+from aiofs.kit import Uploads
+from aiofs.lifetimes import finish
 from aiofs.tokens import Token
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from aiofs.backends.azure.errors import NotPermitted
 from aiofs.backends.azure.listing import pages
 from aiofs.driver import Leftover
 from aiofs.errors import NotFound
-from aiofs.paths import RESERVED
-from aiofs.sessions import together
+from aiofs.kit import together
+from aiofs.names import RESERVED
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

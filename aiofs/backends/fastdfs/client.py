@@ -27,7 +27,7 @@ from aiofs.backends.fastdfs.pool import LimitOptions, Limits, Network
 from aiofs.backends.fastdfs.storages import Storages
 from aiofs.backends.fastdfs.trackers import Trackers
 from aiofs.errors import Damaged, NotAccepted, NotFound, Unavailable, Unsupported
-from aiofs.shield import finish
+from aiofs.lifetimes import finish
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterable, Mapping

@@ -13,17 +13,16 @@ from aiofs.backends.fastdfs.ids import FileId, looks_like_id
 from aiofs.backends.fastdfs.images import Images
 from aiofs.backends.fastdfs.index import IDENTITY, Index, Record, check_match, entry_of
 from aiofs.backends.fastdfs.labels import label, read_label
-from aiofs.backends.fastdfs.many import each
 from aiofs.backends.fastdfs.recovery import Recovery
 from aiofs.backends.fastdfs.sessions import AppenderSession, NamedSession
 from aiofs.backends.fastdfs.streams import FileStream, about
 from aiofs.driver import MIB, Capabilities, Driver, Entry, Lease, Moves, ReadStream, WriteSession
 from aiofs.errors import Conflict, Damaged, NotFound, Unavailable, Unsupported
+from aiofs.kit import EndedSession, each
+from aiofs.lifetimes import finish
 from aiofs.locks import LockTable
-from aiofs.paths import is_reserved
+from aiofs.names import is_reserved
 from aiofs.powers import Appends
-from aiofs.sessions import EndedSession
-from aiofs.shield import finish
 from aiofs.tokens import Token
 
 if TYPE_CHECKING:

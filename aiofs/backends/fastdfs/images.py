@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from aiofs.backends.fastdfs.ids import FileId, looks_like_id
 from aiofs.backends.fastdfs.index import check_match
 from aiofs.errors import NotFound, Unsupported
-from aiofs.shield import finish
+from aiofs.lifetimes import finish
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -14,7 +14,7 @@ from aiofs.backends.fastdfs.formats import FORMAT, check_format
 from aiofs.backends.fastdfs.ids import FileId
 from aiofs.driver import ABSENT, Entry
 from aiofs.errors import AlreadyExists, Conflict, Damaged, Locked, NotFound
-from aiofs.shield import finish
+from aiofs.lifetimes import finish
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,7 +11,7 @@ from aiofs.backends.fastdfs import wire
 from aiofs.backends.fastdfs.answers import ProtocolError
 from aiofs.backends.fastdfs.connection import BrokenError, Connection, StalledError
 from aiofs.errors import AiofsError, Damaged, TimedOut, Unreachable
-from aiofs.loops import PerLoop
+from aiofs.lifetimes import PerLoop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from aiofs.backends.fastdfs.ids import FileId
-from aiofs.backends.fastdfs.many import each, results
 from aiofs.backends.fastdfs.survey import Survey
 from aiofs.driver import Leftover, Sweeps
 from aiofs.errors import Damaged, Locked, NotFound, Unavailable, Unsupported
-from aiofs.paths import is_reserved
-from aiofs.shield import finish
+from aiofs.kit import each, results
+from aiofs.lifetimes import finish
+from aiofs.names import is_reserved
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping

@@ -12,8 +12,8 @@ from aiofs.backends.fastdfs.labels import label
 from aiofs.backends.fastdfs.streams import about
 from aiofs.driver import MIB, Entry, WriteSession
 from aiofs.errors import Conflict, Unsupported
-from aiofs.shield import finish
-from aiofs.spool import Spool
+from aiofs.kit import Spool
+from aiofs.lifetimes import finish
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

@@ -25,10 +25,10 @@ from aiofs.backends.osfiles.streams import OSRemoval, OSSession, OSStream, copy_
 from aiofs.backends.osfiles.walking import levels_below
 from aiofs.driver import Capabilities, Driver, Entry, Lease, Leftover, ReadStream, WriteSession
 from aiofs.errors import Conflict, NotAFolder, NotFound, Unsupported
+from aiofs.kit import EndedSession
+from aiofs.lifetimes import finish
 from aiofs.localio import device_of, network_of, open_below, pread_now, turn_of
-from aiofs.paths import is_in_journal
-from aiofs.sessions import EndedSession
-from aiofs.shield import finish
+from aiofs.names import is_in_journal
 from aiofs.threads import hop
 from aiofs.tokens import Token
 

@@ -24,10 +24,10 @@ from aiofs.backends.osfiles.streams import OSSession
 from aiofs.backends.osfiles.taking import under_lease
 from aiofs.driver import Driver, WriteSession
 from aiofs.errors import AccessDenied, Conflict, Damaged, Locked, NotAFolder, NotFound
+from aiofs.lifetimes import finish
 from aiofs.locks import LeaseElsewhere
 from aiofs.powers import Likens, Parks, Removes
 from aiofs.properties import PERMISSIONS
-from aiofs.shield import finish
 from aiofs.threads import hop
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from aiofs.backends.osfiles.place import NOWHERE, is_file
 from aiofs.backends.osfiles.position import Position
 from aiofs.driver import Entry
 from aiofs.errors import AccessDenied
-from aiofs.paths import JOURNAL, RESERVED, is_in_journal, under
+from aiofs.names import JOURNAL, RESERVED, is_in_journal, under
 
 if TYPE_CHECKING:
     import os

@@ -21,7 +21,7 @@ from aiofs.backends.osfiles.flock import holder_of, try_lock
 from aiofs.backends.osfiles.names import PART, READY, READY_SHARED, STAGE, check_link, digest_of
 from aiofs.errors import AccessDenied
 from aiofs.locks import locked
-from aiofs.paths import is_reserved
+from aiofs.names import is_reserved
 
 if TYPE_CHECKING:
     from aiofs.backends.osfiles.place import Place

@@ -22,7 +22,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from aiofs.errors import Unsupported
-from aiofs.paths import RESERVED
+from aiofs.names import RESERVED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from aiofs.backends.osfiles import synced
 from aiofs.backends.osfiles.synced import PASS
 from aiofs.errors import NotFound
-from aiofs.paths import is_in_journal
+from aiofs.names import is_in_journal
 
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 NOWHERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from aiofs.backends.osfiles.errors import told_of
 from aiofs.backends.osfiles.place import NOWHERE, close_folder, open_folder
 from aiofs.backends.osfiles.synced import FOLDER
-from aiofs.paths import under
+from aiofs.names import under
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,7 +16,7 @@ from aiofs.backends.osfiles.attributes import belong
 from aiofs.backends.osfiles.place import NO_FOLLOW, Place, close_folder
 from aiofs.backends.osfiles.synced import PASS
 from aiofs.errors import AccessDenied, NotAFolder, NotFound
-from aiofs.paths import RESERVED
+from aiofs.names import RESERVED
 
 if TYPE_CHECKING:
     from aiofs.backends.osfiles.root import Root

@@ -18,7 +18,7 @@ from aiofs.backends.osfiles.errors import told_of
 from aiofs.backends.osfiles.place import Place, close_folder, open_folder
 from aiofs.backends.osfiles.resolving import Resolver, leads_out
 from aiofs.errors import AccessDenied, NotAFolder, NotFound, RootIsAFile, StoreMissing
-from aiofs.paths import JOURNAL, RESERVED
+from aiofs.names import JOURNAL, RESERVED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

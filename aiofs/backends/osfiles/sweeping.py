@@ -26,7 +26,7 @@ from aiofs.backends.osfiles.names import (
 )
 from aiofs.driver import Leftover
 from aiofs.errors import Locked, NotAFolder, NotFound
-from aiofs.paths import JOURNAL
+from aiofs.names import JOURNAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

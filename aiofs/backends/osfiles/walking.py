@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from aiofs.backends.osfiles.listing import described, kind_of_child
 from aiofs.backends.osfiles.position import Position
-from aiofs.paths import RESERVED, under
+from aiofs.names import RESERVED, under
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator

@@ -25,8 +25,8 @@ from aiofs.backends.redis.deadlines import Deadline
 from aiofs.backends.redis.errors import OF_LOOPS, NotInScript, Undigested, failed, raised_by_the_loop
 from aiofs.backends.redis.scripts import digest_of
 from aiofs.errors import AccessDenied, Unsupported, WrongType
-from aiofs.loops import PerLoop
-from aiofs.sessions import lanes
+from aiofs.kit import lanes
+from aiofs.lifetimes import PerLoop
 
 # Said here, so that redis-py does not look it up in its package's files, on the loop, for every connection.
 try:

@@ -18,7 +18,7 @@ from aiofs.backends.redis.session import ANYTHING, FORMAT, LARGEST_VALUE, MOST_P
 from aiofs.backends.redis.sweeping import Sweeper
 from aiofs.driver import MIB, Capabilities, Driver, Entry, Lease, ReadStream, WriteSession
 from aiofs.errors import AlreadyExists, Conflict, NotFound, Unsupported
-from aiofs.sessions import EndedSession, carry
+from aiofs.kit import EndedSession, copy_through
 from aiofs.tokens import Token
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ class RedisDriver(Sweeper, Driver):
         own = _own(lease)
         key = key_of(source)
         if slot_of(key) != slot_of(own.key) and await self._connection.is_cluster():
-            return await carry(self, source, own, match)
+            return await copy_through(self, source, target, own, match)
         args = (own.fence, own.next_session(), _spelled(match), self._ttl, own.tail)
         answer = await self._connection.run(target, scripts.COPY, (key, own.key, own.lock_key), *args)
         check_answer(answer, source if answer[0] == b"missing" else target)
@@ -174,7 +174,7 @@ class RedisDriver(Sweeper, Driver):
         old, new = map(_own, leases)
         if slot_of(old.key) != slot_of(new.key) and await self._connection.is_cluster():
             await self.check_may_remove(source)
-            entry = await carry(self, source, new, None)
+            entry = await copy_through(self, source, target, new)
             await self.delete([source], leases=[old])
             return entry
         args = (old.fence, new.fence, new.next_session(), new.tail)

@@ -20,8 +20,8 @@ from aiofs.backends.s3.errors import FAILURES, lasting_fault, translate
 from aiofs.backends.s3.hiding import hidden
 from aiofs.backends.s3.wire import connect
 from aiofs.errors import AiofsError
-from aiofs.loops import PerLoop
-from aiofs.sessions import lanes
+from aiofs.kit import lanes
+from aiofs.lifetimes import PerLoop
 from aiofs.threads import hop
 
 if TYPE_CHECKING:

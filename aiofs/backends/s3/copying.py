@@ -11,7 +11,7 @@ from aiofs.backends.s3.publishing import Publication
 from aiofs.backends.s3.writing import S3Write
 from aiofs.driver import MIB, Entry
 from aiofs.errors import Archived, Conflict
-from aiofs.shield import finish
+from aiofs.lifetimes import finish
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

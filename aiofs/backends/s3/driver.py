@@ -24,10 +24,10 @@ from aiofs.backends.s3.store import Store
 from aiofs.backends.s3.writing import Resumed, S3Write, check_token, is_removed
 from aiofs.driver import ABSENT, Capabilities, Driver
 from aiofs.errors import AccessDenied, Conflict, NotFound, Unsupported
+from aiofs.kit import EndedSession
 from aiofs.locks import LockTable
 from aiofs.powers import Notes
 from aiofs.properties import NAMES
-from aiofs.sessions import EndedSession
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence

@@ -13,7 +13,7 @@ from aiofs.backends.s3.errors import NoSuchUpload
 from aiofs.backends.s3.probe import NAME
 from aiofs.backends.s3.store import LOCKS
 from aiofs.errors import AiofsError, NotFound
-from aiofs.shield import finish
+from aiofs.lifetimes import finish
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

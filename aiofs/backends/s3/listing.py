@@ -14,7 +14,7 @@ from aiofs.backends.s3.folders import is_by_folder
 from aiofs.backends.s3.sorting import Sorter
 from aiofs.backends.s3.store import LOCKS
 from aiofs.errors import Unavailable
-from aiofs.shield import finish
+from aiofs.lifetimes import finish
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator

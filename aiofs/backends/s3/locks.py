@@ -21,8 +21,8 @@ from aiofs.backends.s3.reading import open_stream
 from aiofs.backends.s3.store import LOCKS
 from aiofs.driver import ABSENT
 from aiofs.errors import AccessDenied, Conflict, NotFound, Unavailable, Unsupported
+from aiofs.kit import together
 from aiofs.locks import RenewedLease, granted
-from aiofs.sessions import together
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from aiofs.driver import ABSENT
 from aiofs.errors import AccessDenied, AiofsError, Conflict, NotFound, Unavailable, Unsupported
-from aiofs.sessions import together
-from aiofs.shield import finish
+from aiofs.kit import together
+from aiofs.lifetimes import finish
 
 if TYPE_CHECKING:
     from aiofs.backends.s3.calls import Sdk

@@ -11,7 +11,7 @@ from aiofs.backends.s3.errors import FAILURES, NoSuchRange, translate
 from aiofs.backends.s3.facts import Facts, read_facts
 from aiofs.driver import ReadStream
 from aiofs.errors import Conflict, Damaged, NotFound, Unreachable
-from aiofs.shield import finish
+from aiofs.lifetimes import finish
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,7 +10,7 @@ from aiofs.backends.s3.errors import refused
 from aiofs.backends.s3.probe import STALE
 from aiofs.driver import ABSENT
 from aiofs.errors import AccessDenied, Conflict, NotFound, Unsupported
-from aiofs.sessions import together
+from aiofs.kit import together
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence

@@ -14,7 +14,7 @@ from aiofs.backends.s3.history import listed_name
 from aiofs.backends.s3.removing import PAGE, batches
 from aiofs.driver import Leftover
 from aiofs.errors import AccessDenied, NotFound, Unsupported
-from aiofs.paths import RESERVED
+from aiofs.names import RESERVED
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping

@@ -14,8 +14,8 @@ from aiofs.backends.s3.publishing import Publication
 from aiofs.backends.s3.reading import checksum, open_stream
 from aiofs.driver import MIB, Entry, WriteSession
 from aiofs.errors import Conflict, Damaged, NotFound, TooLarge, Unsupported
-from aiofs.sessions import Uploads, looked_at
-from aiofs.shield import finish
+from aiofs.kit import Uploads, looked_at
+from aiofs.lifetimes import finish
 from aiofs.tokens import Token
 
 if TYPE_CHECKING:

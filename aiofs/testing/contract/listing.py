@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aiofs.paths import is_reserved
+from aiofs.names import is_reserved
 from aiofs.testing.harness import until
 from aiofs.testing.needs import needs
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from redis.crc import key_slot
 
 from aiofs.backends.redis.names import LOCK, key_of, key_of_tail, path_of, pattern_of, tail_of
-from aiofs.paths import check_path
+from aiofs.names import check_path
 
 ALPHABET = st.sampled_from([*"%23A5F0_.:/{}ab", "%25", "%3A", "%2F", "%00", "%_", "é", "\U0001f600", "\0"])
 keys = st.lists(ALPHABET).map("".join)

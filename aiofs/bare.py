@@ -6,10 +6,10 @@ from contextlib import AsyncExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from aiofs.driver import ABSENT, Capabilities, Driver, Entry, Lease, Part, ReadStream, WriteSession
-from aiofs.errors import AlreadyExists, Conflict, NotFound, Unsupported
+from aiofs.errors import Conflict, NotFound, Unsupported
+from aiofs.kit import Spool, check_match, level_name
 from aiofs.locks import LockTable
-from aiofs.paths import RESERVED, is_reserved
-from aiofs.spool import Spool
+from aiofs.names import RESERVED, is_reserved
 from aiofs.system import describe
 
 if TYPE_CHECKING:
@@ -82,8 +82,7 @@ class BareDriver(Driver):
             async for path in self._system.ls(prefix.rpartition("/")[0]):
                 if not path.startswith(prefix):
                     continue
-                end = path.find(delimiter, len(prefix)) + 1 if delimiter else 0
-                name = path[:end] if end else path
+                name = level_name(path, prefix, delimiter)
                 if name > after and name != last:
                     last = name
                     yield Entry(name)
@@ -107,10 +106,7 @@ class BareDriver(Driver):
             version = (await self.stat(path)).version
         except NotFound:
             version = ABSENT
-        if version != match:
-            if match == ABSENT:
-                raise AlreadyExists.of(path)
-            raise Conflict.of(path, "the file was changed meanwhile")
+        check_match(path, match, version)
 
     @contextmanager
     def keeping(self, path: str) -> Iterator[None]:

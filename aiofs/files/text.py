@@ -8,15 +8,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from aiofs.errors import AiofsError
-from aiofs.handles import in_turn
-from aiofs.textahead import Ahead, Cookie
-from aiofs.textformat import TextFormat
+from aiofs.files.decoding import Ahead, Cookie, TextFormat
+from aiofs.files.handle import in_turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
 
-    from aiofs.file import FileLike
+    from aiofs.files.handle import FileLike
 
 CHUNK = 1 << 16
 _NO_LINES: Iterator[str] = iter(())

@@ -1,15 +1,87 @@
-"""What belongs to an event loop: made there when first needed, and ended there."""
+"""Lifetimes: calls under way, what belongs to an event loop, and clean-up that a cancellation cannot cut short."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+    from types import TracebackType
+
+
+class Calls:
+    """Those that have begun and not ended."""
+
+    def __init__(self) -> None:
+        self.under_way: set[Call] = set()
+        self._waiting: set[asyncio.Future[None]] = set()
+
+    def __reduce__(self) -> tuple[type[Calls], tuple[()]]:
+        """Pickle as none: what is under way goes on where it is."""
+        return Calls, ()
+
+    def leave_out(self, task: asyncio.Task[object] | None) -> None:
+        """Take out those of a task that closes what it is itself in the middle of."""
+        self.under_way -= {call for call in self._now() if call.task is task}
+
+    async def ended(self) -> None:
+        """Return when there are none in this loop."""
+        loop = asyncio.get_running_loop()
+        while any(call.belongs_to(loop) for call in self._now()):
+            waiting = loop.create_future()
+            self._waiting.add(waiting)
+            try:
+                await waiting
+            finally:
+                self._waiting.discard(waiting)
+
+    def _now(self) -> set[Call]:
+        """Return those of this moment: other threads have theirs begin and end meanwhile."""
+        return self.under_way.copy()
+
+    def end(self, call: Call) -> None:
+        """Take a call out, and tell those who wait for that."""
+        self.under_way.discard(call)
+        if self._waiting:
+            for waiting in list(self._waiting):
+                if call.belongs_to(waiting.get_loop()) and not waiting.done():
+                    waiting.set_result(None)
+
+
+class Call:
+    """`with Call(calls):` is one of them."""
+
+    __slots__ = ("_calls", "task")
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self.task: asyncio.Task[object] | None = asyncio.current_task()
+
+    def belongs_to(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Whether it is under way there."""
+        return self.task is not None and self.task.get_loop() is loop
+
+    def pause(self) -> None:
+        """Be under way no more until `go_on`, while nothing is asked of the store."""
+        self._calls.end(self)
+
+    def go_on(self) -> None:
+        """Be under way again."""
+        self._calls.under_way.add(self)
+
+    def __enter__(self) -> Self:
+        self._calls.under_way.add(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._calls.end(self)
+
 
 T = TypeVar("T")
 
@@ -106,3 +178,32 @@ def _step(work: Awaitable[object]) -> None:
     """Run what waits for nothing."""
     with suppress(StopIteration):
         next(work.__await__())
+
+
+async def finish(work: Coroutine[Any, Any, T]) -> T:
+    """Run `work` to its end even when the caller is cancelled meanwhile.
+
+    A cancellation that arrives is kept and raised once the work has ended; an error of the work then is its cause.
+    """
+    begun = False
+
+    async def begin() -> T:
+        nonlocal begun
+        begun = True
+        return await work
+
+    cancelled: asyncio.CancelledError | None = None
+    while True:
+        task = asyncio.ensure_future(begin())
+        while not task.done():
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if begun:
+            break  # a loop that ends cancels all its tasks, those too that it was just given
+    if cancelled is None:
+        return task.result()
+    if task.cancelled():
+        raise cancelled
+    raise cancelled from task.exception()

@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aiofs.driver import ChecksRemoval, Copies, Moves
-from aiofs.reading import whole_chunks
-from aiofs.shield import finish
-from aiofs.writing import Parts, commit
+from aiofs.kit import copy_through
 
 if TYPE_CHECKING:
     from aiofs.driver import Driver, Lease
@@ -19,7 +17,7 @@ async def copy_file(driver: Driver, source: str, target: str, lease: Lease) -> N
     if copies is not None:
         await copies.copy(source, target, lease)
     else:
-        await _copy_through(driver, source, target, lease)
+        await copy_through(driver, source, target, lease)
 
 
 async def move_file(driver: Driver, source: str, target: str, leases: tuple[Lease, Lease]) -> None:
@@ -33,19 +31,3 @@ async def move_file(driver: Driver, source: str, target: str, leases: tuple[Leas
         await checks.check_may_remove(source)
     await copy_file(driver, source, target, leases[1])
     await driver.delete([source], leases=[leases[0]])
-
-
-async def _copy_through(driver: Driver, source: str, target: str, lease: Lease) -> None:
-    stream = await driver.read(source)
-    try:
-        session = await driver.begin(target, lease, metadata=stream.entry.kept(driver.capabilities))
-        try:
-            parts = Parts(session, driver.part_size)
-            async for data in whole_chunks(stream):
-                await parts.append(data)
-            await parts.finish()
-            await commit(session, lease, target)
-        finally:
-            await finish(session.abort())
-    finally:
-        await finish(stream.aclose())

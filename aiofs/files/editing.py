@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 
 from aiofs.driver import CopiesRanges
 from aiofs.errors import Damaged, Spoiled, place
-from aiofs.file import as_bytes, whole_offset, whole_size
-from aiofs.handles import Handle, in_turn
-from aiofs.reading import SMALLEST_AHEAD, Cursor
-from aiofs.shield import finish
-from aiofs.spool import Spool
-from aiofs.writing import ZEROS, commit
+from aiofs.files.handle import Handle, as_bytes, in_turn, whole_offset, whole_size
+from aiofs.files.reading import SMALLEST_AHEAD, Cursor
+from aiofs.files.writing import ZEROS, commit
+from aiofs.kit import Spool
+from aiofs.lifetimes import finish
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

@@ -6,8 +6,7 @@ import io
 from typing import TYPE_CHECKING
 
 from aiofs.errors import Damaged, place
-from aiofs.file import whole_offset
-from aiofs.handles import Handle, in_turn
+from aiofs.files.handle import Handle, in_turn, whole_offset
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator

@@ -7,18 +7,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from aiofs.driver import ABSENT, KeepsHistory, ReadsReplicas
-from aiofs.editing import Editor
 from aiofs.errors import AlreadyExists, NotFound, StoreMissing, Unsupported, place, placed
-from aiofs.reading import Reader, measure
-from aiofs.shield import finish
-from aiofs.writing import Base, Writer
+from aiofs.files.editing import Editor
+from aiofs.files.reading import Reader, measure
+from aiofs.files.writing import Base, Writer
+from aiofs.lifetimes import finish
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator, Mapping
     from types import TracebackType
 
     from aiofs.driver import Driver, Lease, ReadStream
-    from aiofs.handles import Handle
+    from aiofs.files.handle import Handle
     from aiofs.modes import Mode
 
 File = TypeVar("File", bound="AbstractAsyncContextManager[Any]")

@@ -6,10 +6,10 @@ import io
 from typing import TYPE_CHECKING
 
 from aiofs.driver import CopiesRanges, KeepsBase, RewritesParts
-from aiofs.errors import Conflict, Damaged, Spoiled, place
-from aiofs.file import as_bytes, whole_offset, whole_size
-from aiofs.handles import Handle, in_turn
-from aiofs.shield import finish
+from aiofs.errors import Damaged, Spoiled, place
+from aiofs.files.handle import Handle, as_bytes, in_turn, whole_offset, whole_size
+from aiofs.kit import check_lease
+from aiofs.lifetimes import finish
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable
@@ -304,6 +304,6 @@ async def commit(session: WriteSession | None, lease: Lease | None, name: str) -
     :raises Conflict: if it is, or if the store finds that somebody else changed the file.
     """
     assert session is not None  # noqa: S101 -- an open writer has both
-    if lease is not None and lease.lost:
-        raise Conflict.of(name, "the lock on this file was lost before it was published; nothing was overwritten")
+    if lease is not None:
+        check_lease(lease, name)
     return await session.commit()

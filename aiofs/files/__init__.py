@@ -1,0 +1,1 @@
+"""Handles: what `open` returns, for reading, writing, editing and text."""

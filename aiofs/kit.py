@@ -1,0 +1,354 @@
+"""The kit: what authors of backends and layers share, beside the driver's own classes.
+
+- `check_match` decides whether a write may replace what is there.
+- `BytesStream` reads bytes that are in memory already, and `whole_part` fills parts from any stream.
+- `copy_through` and `pour` copy a file through this process, where a store cannot copy by itself.
+- `folded` and `level_name` fold names into folders, for a store that only knows names.
+- `together`, `each`, `results` and `lanes` make requests at the same time, a bounded number of them.
+- `Uploads` sends the parts of one file at the same time.
+- `EndedSession` is what `Driver.resume` returns for a session that was already committed or aborted.
+- `Spool` keeps bytes in memory, and from some MiB on in a temporary file.
+
+Locks that a store grants for a time are `aiofs.locks.RenewedLease`, and locks within a process `aiofs.locks.LockTable`;
+`aiofs.locks.granted` gives back what a cancelled call was granted. `aiofs.lifetimes` has one client for each event loop
+(`PerLoop`) and clean-up that a cancellation does not cut short (`finish`). docs/write-a-backend.md shows all of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from contextlib import aclosing
+from typing import IO, TYPE_CHECKING, Any, Generic, TypeVar
+
+from aiofs.driver import ABSENT, Entry, ReadStream, WriteSession
+from aiofs.errors import AlreadyExists, Conflict, Damaged
+from aiofs.lifetimes import finish
+from aiofs.threads import hop
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
+
+    from aiofs.driver import Driver, Lease, Part
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+AT_ONCE = 16
+"""How many requests `each` and `results` make at the same time."""
+
+
+def check_match(path: str, match: str | None, version: str | None) -> None:
+    """Raise unless a write that gave `match` may replace what is there.
+
+    `version` is the file's version, and `None` (or `ABSENT`) if there is no file.
+
+    :raises AlreadyExists: if there must be no file and there is one.
+    :raises Conflict: if the version is another one.
+    """
+    if match is None or match == (version or ABSENT):
+        return
+    if match == ABSENT:
+        raise AlreadyExists.of(path)
+    raise Conflict.of(path, "the file was changed meanwhile")
+
+
+class BytesStream(ReadStream):
+    """The bytes of one version, which are all in memory."""
+
+    def __init__(self, entry: Entry, data: bytes, start: int = 0, stop: int | None = None) -> None:
+        self.entry: Entry = entry
+        self._data = data
+        self._start = start
+        self._stop = stop
+
+    async def chunk(self, want: int) -> bytes:
+        """Return the next bytes, without copying them if they are the whole file."""
+        start = self._start
+        stop = min(start + max(want, 1), len(self._data) if self._stop is None else self._stop)
+        data = self._data if start == 0 and stop >= len(self._data) else self._data[start:stop]
+        self._start += len(data)
+        return data
+
+    async def seek(self, start: int, stop: int | None = None) -> None:
+        """Continue at `start`."""
+        self._start, self._stop = start, stop
+
+    async def aclose(self) -> None:
+        """Do nothing: no connection is open."""
+
+
+def level_name(path: str, prefix: str, delimiter: str | None) -> str:
+    """Return what a listing shows for `path`: the path, or the folder behind `prefix` that it is in."""
+    end = path.find(delimiter, len(prefix)) + 1 if delimiter else 0
+    return path[:end] if end else path
+
+
+def folded(entries: Iterable[Entry], prefix: str, after: str, delimiter: str | None) -> Iterator[Entry]:
+    """Yield what `Driver.list` yields, from entries of files that begin with `prefix` and are in order.
+
+    Files below a folder become one entry of the folder.
+    """
+    last = None
+    for entry in entries:
+        name = level_name(entry.path, prefix, delimiter)
+        if name > after and name != last:
+            last = name
+            yield entry if name == entry.path else Entry(name)
+
+
+async def together(work: Iterable[Awaitable[T]]) -> list[T]:
+    """Return what all of them return, awaited at the same time.
+
+    Raises what the first of them, in their order, raised; but only when all have ended.
+    """
+    outcomes = await asyncio.gather(*work, return_exceptions=True)
+    results: list[T] = []
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
+        results.append(outcome)
+    return results
+
+
+async def each(items: Iterable[T], work: Callable[[T], Awaitable[object]], *, all_of_them: bool = False) -> None:
+    """Do the work for all items, `AT_ONCE` at a time, and raise the first failure when all that were begun have ended.
+
+    After a failure no other item is begun, except with `all_of_them`.
+    """
+    known = list(items)
+    if len(known) == 1:
+        await work(known[0])
+        return
+    left = iter(known)
+    failures: list[Exception] = []
+
+    async def worker() -> None:
+        for item in left:
+            if failures and not all_of_them:
+                return
+            try:
+                await work(item)
+            except Exception as error:  # noqa: BLE001 -- the first one is raised below, when all have ended
+                failures.append(error)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(min(AT_ONCE, len(known))):
+            group.create_task(worker())
+    if failures:
+        raise failures[0]
+
+
+async def results(items: AsyncGenerator[T], work: Callable[[T], Awaitable[R]]) -> AsyncIterator[R]:
+    """Yield what the work returns for each item, in any order, `AT_ONCE` at a time. A failure ends all of it."""
+    running: set[asyncio.Future[R]] = set()
+    try:
+        async with aclosing(items):
+            async for item in items:
+                running.add(asyncio.ensure_future(work(item)))
+                if len(running) == AT_ONCE:
+                    await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                    for done in [future for future in running if future.done()]:
+                        yield done.result()
+                        running.discard(done)
+        for future in list(running):
+            yield await future
+            running.discard(future)
+    finally:
+        for future in running:
+            future.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+def lanes(at_once: int) -> tuple[asyncio.Semaphore, asyncio.Semaphore]:
+    """Return the turns of ordinary requests, and of urgent ones, `at_once` of both together.
+
+    Locks are renewed in the lane of their own: a renewal that waits behind thousands of requests would come too late.
+    """
+    urgent = max(1, at_once // 5)
+    ordinary = asyncio.Semaphore(max(1, at_once - urgent))
+    return ordinary, asyncio.Semaphore(urgent) if at_once > 1 else ordinary
+
+
+async def copy_through(driver: Driver, source: str, target: str, lease: Lease, match: str | None = None) -> Entry:
+    """Copy the file `source` to `target`, locked by `lease`, through this process; `match` is about `target`."""
+    stream = await driver.read(source)
+    try:
+        metadata = stream.entry.kept(driver.capabilities)
+        session = await driver.begin(target, lease, match=match, metadata=metadata)
+        return await pour(stream, session, driver.part_size, lease)
+    finally:
+        await finish(stream.aclose())
+
+
+async def pour(stream: ReadStream, session: WriteSession, part_size: int, lease: Lease) -> Entry:
+    """Write all of a stream, which is at its start, and publish it.
+
+    :raises Damaged: if the stream ends before the size that its entry promises.
+    :raises Conflict: if the lease was lost meanwhile.
+    """
+    try:
+        size = 0
+        while part := await whole_part(stream, part_size):
+            await session.write(part)
+            size += len(part)
+        if size != (stream.entry.size or size):
+            raise Damaged.of(stream.entry.path, f"the bytes end after {size} of {stream.entry.size}")
+        check_lease(lease, lease.path)
+        return await session.commit()
+    finally:
+        await finish(session.abort())
+
+
+def check_lease(lease: Lease, path: str) -> None:
+    """Raise `Conflict` if the lease, under which `path` is to be published, was lost."""
+    if lease.lost:
+        raise Conflict.of(path, "the lock on this file was lost before it was published; nothing was overwritten")
+
+
+async def whole_part(stream: ReadStream, size: int) -> bytes:
+    """Return the next `size` bytes of a stream, fewer only at its end."""
+    pieces: list[bytes] = []
+    while size > 0 and (piece := await stream.chunk(size)):
+        pieces.append(piece)
+        size -= len(piece)
+    return b"".join(pieces)
+
+
+def looked_at(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Start `work` as a task whose failure is not printed as never retrieved: who wants its result asks for it."""
+    task = asyncio.ensure_future(work)
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return task
+
+
+class Uploads(Generic[T]):
+    """Up to `width` parts on their way; what they return is kept in the order in which they were started."""
+
+    def __init__(self, width: int) -> None:
+        self._width = width
+        self._tasks: list[asyncio.Task[T]] = []
+        self._under_way: set[asyncio.Task[T]] = set()
+
+    async def start(self, upload: Coroutine[Any, Any, T]) -> None:
+        """Start `upload` once there is room for it.
+
+        Raises what an earlier one raised; `upload` is not started then.
+        """
+        try:
+            while len(self._under_way) >= self._width:
+                await self._wait(asyncio.FIRST_COMPLETED)
+            self._raise_failure()
+        except BaseException:
+            upload.close()
+            raise
+        task = looked_at(upload)
+        self._tasks.append(task)
+        self._under_way.add(task)
+
+    async def results(self) -> list[T]:
+        """Return what all of them returned, once they have; raise what the first to fail raised."""
+        while self._under_way:
+            await self._wait(asyncio.FIRST_COMPLETED)
+            self._raise_failure()
+        return [task.result() for task in self._tasks]
+
+    async def cancel(self) -> None:
+        """Stop all that are under way, and return when they have stopped. Harmless when done twice."""
+        self.abandon()
+        if self._under_way:
+            await finish(self._wait(asyncio.ALL_COMPLETED))
+
+    def abandon(self) -> None:
+        """Stop all that are under way without waiting until they have stopped."""
+        for task in self._under_way:
+            if not task.get_loop().is_closed():
+                task.cancel()
+
+    async def _wait(self, when: str) -> None:
+        _, self._under_way = await asyncio.wait(self._under_way, return_when=when)
+
+    def _raise_failure(self) -> None:
+        for task in self._tasks:
+            if task.done() and not task.cancelled():
+                failure = task.exception()
+                if failure is not None:
+                    raise failure
+
+
+class EndedSession(WriteSession):
+    """A prepared session that somebody ended already: ending it again changes nothing."""
+
+    def __init__(self, driver: Driver, path: str) -> None:
+        self._driver = driver
+        self._path = path
+
+    async def write(self, part: Part) -> None:
+        """Refuse: there is nothing left to write to."""
+        raise Conflict.of(self._path, f"this write was ended; {len(part)} bytes came too late")
+
+    async def commit(self) -> Entry:
+        """Say what is there."""
+        return await self._driver.stat(self._path)
+
+    async def abort(self) -> None:
+        """Do nothing."""
+
+
+MEMORY_LIMIT = 8 << 20
+
+
+class Spool:
+    """A store of bytes that only grows at its end; beyond `limit` bytes it lives in an unnamed temporary file."""
+
+    def __init__(self, limit: int = MEMORY_LIMIT) -> None:
+        self._limit = limit
+        self._memory = bytearray()
+        self._file: IO[bytes] | None = None
+        self.size: int = 0
+
+    async def append(self, data: Part) -> None:
+        """Put `data` at the end.
+
+        :raises OSError: if the disk that holds temporary files is full.
+        """
+        if self._file is None and self.size + len(data) <= self._limit:
+            self._memory += data
+        else:
+            await hop(self._spill, data)
+        self.size += len(data)
+
+    async def read(self, start: int, size: int) -> bytes:
+        """Return `size` bytes from `start`, fewer only at the end."""
+        if self._file is None:
+            return bytes(memoryview(self._memory)[start : start + size])
+        return await hop(self._fetch, start, size)
+
+    def close(self) -> None:
+        """Give the memory and the disk space back. Harmless when done twice."""
+        self._memory = bytearray()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def __del__(self) -> None:
+        self.close()  # of a handle that was never closed, which says so itself
+
+    def _spill(self, data: Part) -> None:
+        if self._file is None:
+            file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 -- it lives as long as the spool
+            file.write(self._memory)
+            self._file, self._memory = file, bytearray()
+        self._file.seek(self.size)
+        view = memoryview(data)
+        while view:
+            view = view[self._file.write(view) :]
+
+    def _fetch(self, start: int, size: int) -> bytes:
+        assert self._file is not None  # noqa: S101 -- only called once it spilled
+        self._file.seek(start)
+        pieces = []
+        while size and (piece := self._file.read(size)):
+            pieces.append(piece)
+            size -= len(piece)
+        return b"".join(pieces)
