@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from aiofs.files.handle import FileLike
     from aiofs.files.text import TextFile
     from aiofs.filesystem import FileSystem
+    from aiofs.modes import BinaryMode, TextMode
     from aiofs.properties import Properties
     from aiofs.stores import (
         AzureFileSystem,
@@ -75,6 +76,7 @@ __all__ = [
     "Archived",
     "AzureFileSystem",
     "Binary",
+    "BinaryMode",
     "Capabilities",
     "Conflict",
     "Content",
@@ -113,6 +115,7 @@ __all__ = [
     "StoreMissing",
     "Text",
     "TextFile",
+    "TextMode",
     "TimedOut",
     "TooLarge",
     "Transaction",
@@ -169,6 +172,7 @@ _ROOMS = {
     ),
     "aiofs.files.handle": ("FileLike",),
     "aiofs.filesystem": ("FileSystem",),
+    "aiofs.modes": ("BinaryMode", "TextMode"),
     "aiofs.properties": ("Properties",),
     "aiofs.stores": (
         "AzureFileSystem",

@@ -16,7 +16,7 @@ from aiofs.files.opening import Opening, history_of, open_file, open_kept, read_
 from aiofs.files.reading import drain
 from aiofs.lifetimes import Call, Calls, finish
 from aiofs.listing import Listing, Selection
-from aiofs.modes import BinaryMode, Mode, TextMode, parse_mode
+from aiofs.modes import BinaryMode, Mode, PlainMode, TextMode, parse_mode
 from aiofs.names import Pattern, check_folder, check_path, check_prefix, under
 from aiofs.properties import check_metadata, check_properties, join
 from aiofs.system import FileLikeSystem, check_range
@@ -83,7 +83,7 @@ class FileSystem(FileLikeSystem):
     def open(
         self,
         path: str,
-        mode: str = "r",
+        mode: PlainMode = "r",
         *,
         encoding: str,
         errors: str | None = None,
@@ -96,15 +96,28 @@ class FileSystem(FileLikeSystem):
     def open(
         self,
         path: str,
-        mode: str = "r",
+        mode: PlainMode = "r",
         *,
         encoding: str | None = None,
-        errors: str | None = None,
+        errors: str,
         newline: str | None = None,
         metadata: Mapping[str, str] | None = None,
         version_id: str | None = None,
         **properties: Unpack[Properties],
-    ) -> Opening[Any]: ...
+    ) -> Opening[TextFile]: ...
+    @overload
+    def open(
+        self,
+        path: str,
+        mode: PlainMode = "r",
+        *,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str,
+        metadata: Mapping[str, str] | None = None,
+        version_id: str | None = None,
+        **properties: Unpack[Properties],
+    ) -> Opening[TextFile]: ...
     def open(
         self,
         path: str,
@@ -135,7 +148,7 @@ class FileSystem(FileLikeSystem):
         if version_id is not None and parsed.action != "r":
             raise ValueError(f"version_id is for reading, not for mode {parsed.spelled!r}: restore() the version")
         if not parsed.text:
-            return Opening(lambda: self._open(path, parsed, metadata, version_id))
+            return Opening(lambda: self._open(path, parsed, metadata, version_id), _named(path, parsed, self))
         from aiofs.files.decoding import TextFormat  # noqa: PLC0415
         from aiofs.files.text import TextFile  # noqa: PLC0415 -- loaded when text is used
 
@@ -144,7 +157,7 @@ class FileSystem(FileLikeSystem):
         async def open_text() -> TextFile:
             return TextFile(await self._open(path, parsed, metadata, version_id), form.encoding, form.errors, newline)
 
-        return Opening(open_text)
+        return Opening(open_text, _named(path, parsed, self))
 
     async def rm(self, *paths: str, missing_ok: bool = False, glob: str | None = None) -> None:
         """Remove the files, literally named; if one of them cannot be removed, none is. Then those that match `glob`.
@@ -186,7 +199,7 @@ class FileSystem(FileLikeSystem):
             async for entry in self._selected(selection):
                 yield entry.path
 
-        return Listing(names)
+        return Listing(names, f"{selection} in {self}")
 
     def scan(
         self,
@@ -199,7 +212,7 @@ class FileSystem(FileLikeSystem):
     ) -> Listing[Entry]:
         """List as `ls` does, with size, time and version of each file as far as the store's listing knows them."""
         selection = self._selection(path, recursive, prefix, after, glob)
-        return Listing(lambda: self._selected(selection))
+        return Listing(lambda: self._selected(selection), f"{selection} in {self}")
 
     def glob(self, pattern: str) -> Listing[str]:
         """List the files whose whole name matches: `*`, `?` and `[abc]` within a segment, `**` across segments."""
@@ -322,7 +335,10 @@ class FileSystem(FileLikeSystem):
         :raises Unsupported: when it is read, if the store keeps no old versions.
         """
         self._check(path)
-        return Listing(lambda: self._each(path, lambda: history_of(self._driver, path).history(path)))
+        return Listing(
+            lambda: self._each(path, lambda: history_of(self._driver, path).history(path)),
+            f"versions of {path!r} in {self}",
+        )
 
     async def restore(self, path: str, version_id: str) -> Entry:
         """Make the file again what it was at that version, as `history` lists them, and return what it is now.
@@ -469,3 +485,8 @@ class FileSystem(FileLikeSystem):
 async def _give_back(lease: Lease) -> None:
     """Release a lease, whatever cancels the caller."""
     await finish(lease.release())
+
+
+def _named(path: str, mode: Mode, system: FileSystem) -> str:
+    """Return what the repr of an opening says."""
+    return f"{path!r}, mode {mode.spelled!r}, in {system}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from aiofs.names import is_reserved
 
@@ -15,13 +16,18 @@ if TYPE_CHECKING:
     from aiofs.names import Pattern
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 class Listing(Generic[T]):
-    """`async for` streams it, page after page; `await` gives all of it as a list. Each starts anew."""
+    """What `ls`, `scan`, `glob` and `history` return: `async for` streams it, `await` gives all of it as a list.
 
-    def __init__(self, start: Callable[[], AsyncIterator[T]]) -> None:
+    Each `async for` and each `await` lists anew.
+    """
+
+    def __init__(self, start: Callable[[], AsyncIterator[T]], of: str = "") -> None:
         self._start = start
+        self._of = of
 
     def __aiter__(self) -> AsyncIterator[T]:
         return self._start()
@@ -31,6 +37,22 @@ class Listing(Generic[T]):
 
     async def _collect(self) -> list[T]:
         return [item async for item in self._start()]
+
+    def __repr__(self) -> str:
+        return f"<listing of {self._of or 'a file system'}>"
+
+
+def listing(method: Callable[P, AsyncIterator[T]]) -> Callable[P, Listing[T]]:
+    """Make an async generator method return a `Listing`, which can also be awaited, as `FileLikeSystem.ls` has to.
+
+    `FileLikeSystem` does this to the `ls` of every subclass; with the decorator a type checker knows it too.
+    """
+
+    @wraps(method)
+    def listed(*args: P.args, **kwargs: P.kwargs) -> Listing[T]:
+        return Listing(lambda: method(*args, **kwargs))
+
+    return listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +64,11 @@ class Selection:
     after: str
     wanted: Pattern | None
     one_level: bool
+
+    def __str__(self) -> str:
+        start = self.folder + self.prefix
+        names = f"names that begin with {start!r}" if start else "names"
+        return names if self.wanted is None else f"{names} and match {str(self.wanted)!r}"
 
     async def entries(self, driver: Driver) -> AsyncGenerator[Entry]:
         """Yield the entries of `driver`, without the package's own files."""

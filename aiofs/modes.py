@@ -28,6 +28,8 @@ BinaryMode: TypeAlias = Literal[
     "ab",
     "ba",
 ]
+PlainMode: TypeAlias = Literal["r", "r+", "+r", "w", "x", "a"]
+"""A mode that says neither bytes nor text."""
 TextMode: TypeAlias = Literal["rt", "tr", "r+t", "rt+", "tr+", "t+r", "+rt", "+tr", "wt", "tw", "xt", "tx", "at", "ta"]
 
 _NEWLINES = (None, "", "\n", "\r", "\r\n")

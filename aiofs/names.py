@@ -1,4 +1,9 @@
-"""Names: which paths are valid, and patterns that match them."""
+"""Names: which paths are valid, and patterns that match them.
+
+A path is relative and `/`-separated. It has no leading or trailing `/`, no empty, `.` or `..` segment, no NUL, and
+nothing that UTF-8 cannot write. Everything else is allowed, however odd. Segments that begin with `.aiofs` are
+reserved for the package's own staging, lock and journal files.
+"""
 
 from __future__ import annotations
 
@@ -106,6 +111,7 @@ class Pattern:
         if not _NOT_A_NAME.isdisjoint(segments):
             kind = "an empty segment" if "" in segments else "a segment '.' or '..'"
             raise ValueError(f"pattern {pattern!r} has {kind}")
+        self._text = pattern
         plain = 0
         while plain < len(segments) - 1 and not _MAGIC.search(segments[plain]):
             plain += 1
@@ -118,6 +124,9 @@ class Pattern:
     def matches(self, name: str) -> bool:
         """Whether `name` matches."""
         return self._matcher.match(name) is not None
+
+    def __str__(self) -> str:
+        return self._text
 
 
 def _segments(segments: list[str]) -> list[str]:

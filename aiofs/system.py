@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import io
 import operator
 import warnings
 from abc import ABC, abstractmethod
+from functools import wraps
 from typing import TYPE_CHECKING, Any, Self
 
 from aiofs.driver import Entry
 from aiofs.errors import StoreMissing
-from aiofs.listing import Listing, walk_names
+from aiofs.listing import Listing, listing, walk_names
 from aiofs.names import Pattern, check_path
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
     from _typeshed import ReadableBuffer
 
     from aiofs.driver import Layer
+    from aiofs.files.handle import FileLike
     from aiofs.filesystem import FileSystem
+    from aiofs.modes import BinaryMode
 
 STEP = 1 << 18
 
@@ -35,7 +39,7 @@ class FileLikeSystem(ABC):
     """
 
     @abstractmethod
-    def open(self, path: str, mode: str = "r") -> AbstractAsyncContextManager[Any]:
+    def open(self, path: str, mode: BinaryMode = "r") -> AbstractAsyncContextManager[FileLike]:
         """Return a context manager that gives the open file: for `async with fs.open(path, "w") as f`.
 
         :raises FileNotFoundError: on entering, if there is no such file and the mode reads.
@@ -43,15 +47,28 @@ class FileLikeSystem(ABC):
         """
 
     @abstractmethod
-    async def rm(self, *paths: str) -> None:
-        """Remove the files.
+    async def rm(self, *paths: str, missing_ok: bool = False) -> None:
+        """Remove the files. A subclass may leave `missing_ok` out: it is added.
 
-        :raises FileNotFoundError: naming a path that is not there.
+        :raises FileNotFoundError: naming a path that is not there, unless `missing_ok`.
         """
 
     @abstractmethod
-    def ls(self, path: str = "") -> AsyncIterator[str] | Listing[str]:
-        """Yield the names of all files below the folder `path`, at all levels, in the order of UTF-8 bytes."""
+    def ls(self, path: str = "") -> Listing[str]:
+        """List the names of all files below the folder `path`, at all levels, in the order of UTF-8 bytes.
+
+        `async for name in fs.ls()` streams them, `await fs.ls()` returns a list. A subclass may write an async
+        generator: it becomes a `Listing` (`aiofs.listing.listing` says so to type checkers).
+        """
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        """Complete what a subclass left out of `rm` and `ls`."""
+        super().__init_subclass__(**arguments)
+        ls, rm = cls.__dict__.get("ls"), cls.__dict__.get("rm")
+        if inspect.isasyncgenfunction(ls):
+            cls.ls = listing(ls)  # type: ignore[method-assign]
+        if inspect.iscoroutinefunction(rm) and not _takes(rm, "missing_ok"):
+            cls.rm = _missing_ok_too(rm)  # type: ignore[method-assign]
 
     async def stat(self, path: str) -> Entry:
         """Describe the file.
@@ -145,12 +162,12 @@ class FileLikeSystem(ABC):
 
     def scan(self, path: str = "") -> Listing[Entry]:
         """List as `ls` does, with what the store knows of each file."""
-        return Listing(lambda: self._scan(path))
+        return Listing(lambda: self._scan(path), f"{path!r} in {self}")
 
     def glob(self, pattern: str) -> Listing[str]:
         """List the files whose whole name matches: `*`, `?` and `[abc]` within a segment, `**` across segments."""
         wanted = Pattern(pattern)
-        return Listing(lambda: self._glob(wanted))
+        return Listing(lambda: self._glob(wanted), f"{pattern!r} in {self}")
 
     def walk(self, path: str = "") -> AsyncIterator[tuple[str, list[str], list[str]]]:
         """Yield `(folder, folders in it, files in it)` from `path` downwards, as `os.walk` does."""
@@ -192,6 +209,30 @@ class FileLikeSystem(ABC):
         async for name in self.ls(pattern.folder):
             if pattern.matches(name):
                 yield name
+
+
+def _takes(function: Callable[..., Any], name: str) -> bool:
+    parameters = inspect.signature(function).parameters
+    return name in parameters or any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+
+
+def _missing_ok_too(rm: Callable[..., Awaitable[None]]) -> Callable[..., Coroutine[Any, Any, None]]:
+    """Return `rm` with `missing_ok`: then each path is removed by itself, and those that are not there are left out."""
+
+    @wraps(rm)
+    async def removed(self: FileLikeSystem, *paths: str, missing_ok: bool = False) -> None:
+        if not missing_ok:
+            await rm(self, *paths)
+            return
+        for path in paths:
+            try:
+                await rm(self, path)
+            except StoreMissing:
+                raise
+            except FileNotFoundError:
+                continue
+
+    return removed
 
 
 async def describe(system: FileLikeSystem, path: str) -> Entry:

@@ -71,9 +71,13 @@ def open_url(
 
     async def opened() -> Any:
         system = _shared_memory() if parts.scheme == "memory" else _shared(urlunsplit(base))
-        return await system.open(path, mode, encoding=encoding, errors=errors, newline=newline)
+        opening: Callable[..., Opening[Any]] = system.open  # the mode is not known before the program runs
+        return await opening(path, mode, encoding=encoding, errors=errors, newline=newline)
 
-    return Opening(opened)
+    return Opening(
+        opened,
+        f"{path!r}, mode {mode!r}, in {urlunsplit(base._replace(netloc=base.netloc.rpartition('@')[2], query=''))}",
+    )
 
 
 class Scheme(NamedTuple):

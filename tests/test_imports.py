@@ -56,7 +56,7 @@ KNOWS: dict[str, frozenset[str]] = {
 LATER: dict[str, frozenset[str]] = {
     "aiofiles": frozenset({"stores"}),
     "filesystem": frozenset({"layers"}),
-    "system": frozenset({"bare", "filesystem"}),
+    "system": frozenset({"bare", "files", "filesystem"}),
 }
 
 # Rooms that are being rebuilt, and still have circles.

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from aiofs.backends.s3.settings import Locking
     from aiofs.filesystem import FileSystem
+    from aiofs.modes import BinaryMode, TextMode
     from servers.azurite.server import AzureAccount
     from servers.moto import S3Server
 
@@ -73,7 +74,7 @@ async def test_a_file_system_with_transactions(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["r", "r+", "w", "rt", "wt"])
-async def test_open_files_do_not_go(tmp_path: Path, mode: str) -> None:
+async def test_open_files_do_not_go(tmp_path: Path, mode: BinaryMode | TextMode) -> None:
     fs = OSFileSystem(tmp_path)
     await fs.write_bytes("file", b"bytes")
     async with fs.open("file", mode) as file:

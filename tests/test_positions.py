@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import aiofs
 
+if TYPE_CHECKING:
+    from aiofs.modes import BinaryMode
+
 BETWEEN_BYTES: Any = 1.5
 
 
 @pytest.mark.parametrize("mode", ["r", "r+", "w", "a"])
-async def test_seek_between_bytes(mode: str) -> None:
+async def test_seek_between_bytes(mode: BinaryMode) -> None:
     fs = aiofs.MemoryFileSystem()
     await fs.write_bytes("file", b"abc")
     async with fs.open("file", mode) as file:
@@ -24,7 +27,7 @@ async def test_seek_between_bytes(mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["r+", "w", "a"])
-async def test_truncate_between_bytes(mode: str) -> None:
+async def test_truncate_between_bytes(mode: BinaryMode) -> None:
     fs = aiofs.MemoryFileSystem()
     await fs.write_bytes("file", b"abc")
     async with fs.open("file", mode) as file:

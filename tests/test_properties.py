@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from aiofs.driver import Entry, Lease, ReadStream
+    from aiofs.modes import BinaryMode
 
 
 @pytest.mark.parametrize(
@@ -46,7 +47,7 @@ async def test_what_is_refused_before_any_io(given: dict[str, Any], error: type[
 
 
 @pytest.mark.parametrize("mode", ["r", "r+", "a"])
-def test_properties_go_with_a_new_file(mode: str) -> None:
+def test_properties_go_with_a_new_file(mode: BinaryMode) -> None:
     with pytest.raises(ValueError, match="content_type goes with a new file"):
         aiofs.MemoryFileSystem().open("file", mode, content_type="text/plain")
 

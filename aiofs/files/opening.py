@@ -25,12 +25,16 @@ File = TypeVar("File", bound="AbstractAsyncContextManager[Any]")
 
 
 class Opening(AbstractAsyncContextManager[File], Generic[File]):
-    """`async with fs.open(...) as f` closes the file at the end; `f = await fs.open(...)` leaves that to the caller."""
+    """What `open` returns, to be entered or awaited.
 
-    __slots__ = ("_file", "_opener")
+    `async with fs.open(...) as f` closes the file at its end; after `f = await fs.open(...)` the caller closes it.
+    """
 
-    def __init__(self, opener: Callable[[], Coroutine[Any, Any, File]]) -> None:
+    __slots__ = ("_file", "_of", "_opener")
+
+    def __init__(self, opener: Callable[[], Coroutine[Any, Any, File]], of: str) -> None:
         self._opener = opener
+        self._of = of
 
     def __await__(self) -> Generator[Any, None, File]:
         return self._opener().__await__()
@@ -45,6 +49,9 @@ class Opening(AbstractAsyncContextManager[File], Generic[File]):
         file = self._file
         del self._file
         await file.__aexit__(kind, error, trace)
+
+    def __repr__(self) -> str:
+        return f"<opening of {self._of}: await it, or enter it by async with>"
 
 
 async def open_file(driver: Driver, path: str, mode: Mode, metadata: Mapping[str, str] | None = None) -> Handle:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from aiofs.files.handle import FileLike
     from aiofs.filesystem import FileSystem
+    from aiofs.modes import BinaryMode
     from aiofs.system import FileLikeSystem
     from aiofs.testing.chaos import Verb
     from aiofs.testing.harness import Harness
@@ -117,7 +118,7 @@ class Servant:
         """Do one thing."""
         match verb, args:
             case "open", (path, mode):
-                self._file = await self._fs.open(path, mode)
+                self._file = await self._fs.open(path, cast("BinaryMode", mode))
             case "write", (text,):
                 return await self._opened.write(text.encode())
             case "close", ():

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from aiofs.files.opening import Opening
     from aiofs.filesystem import FileSystem
+    from aiofs.modes import BinaryMode
     from aiofs.system import FileLikeSystem
     from aiofs.transactions.kinds import M
     from aiofs.transactions.uow import UnitOfWork
@@ -114,7 +115,7 @@ class Repository(Generic[T]):
         """Return what fills the holes of a folder like this one's; `None` if it is none."""
         return self._template.match(path)
 
-    async def _write(self, action: Action, name: str, mode: str, value: T | AsyncIterable[bytes]) -> None:
+    async def _write(self, action: Action, name: str, mode: BinaryMode, value: T | AsyncIterable[bytes]) -> None:
         self._check(action, name)
         data = value if isinstance(value, AsyncIterable) else self._content.dump(value)
         async with self._system.open(self._path(name), mode) as file:

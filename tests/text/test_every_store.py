@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from aiofs import FileSystem, TextFile
+    from aiofs.modes import PlainMode
 
 encodings = st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-32", "latin-1", "shift_jis", "cp1252"])
 texts = st.text("ab\n", min_size=1, max_size=12)  # of an empty text before a BOM, builtins make this or that
@@ -63,18 +64,18 @@ async def our_step(file: TextFile, mode: str, verb: str, value: int | str) -> ob
     return await getattr(file, verb)(value)
 
 
-async def ours(fs: FileSystem, options: Any, mode: str, what: list[tuple[str, int | str]]) -> object:
+async def ours(fs: FileSystem, options: Any, mode: PlainMode, what: list[tuple[str, int | str]]) -> object:
     async with fs.open("file", mode, **options) as file:
         return [await our_step(file, mode, verb, value) for verb, value in what]
 
 
-def theirs(path: Path, options: Any, mode: str, what: list[tuple[str, int | str]]) -> object:
+def theirs(path: Path, options: Any, mode: PlainMode, what: list[tuple[str, int | str]]) -> object:
     with path.open(mode, **options) as file:
         return [their_step(file, mode, verb, value) for verb, value in what]
 
 
 def expected(
-    old: bytes, options: Any, sessions: list[tuple[str, list[tuple[str, int | str]]]]
+    old: bytes, options: Any, sessions: list[tuple[PlainMode, list[tuple[str, int | str]]]]
 ) -> Iterator[tuple[object, bytes]]:
     """What builtins' `open` returns, and the file then, session after session."""
     with tempfile.TemporaryDirectory() as folder:
@@ -92,7 +93,7 @@ def expected(
 @given(sessions, encodings, st.sampled_from([None, "\n", "\r", "\r\n"]))
 @settings(max_examples=60)
 async def test_every_store_keeps_text_as_builtins_do(
-    store: str, sessions: list[tuple[str, list[tuple[str, int | str]]]], encoding: str, newline: str | None
+    store: str, sessions: list[tuple[PlainMode, list[tuple[str, int | str]]]], encoding: str, newline: str | None
 ) -> None:
     options = {"encoding": encoding, "newline": newline}
     sessions = [(mode, [step for step in wanted if allowed(mode, step[0])]) for mode, wanted in sessions]

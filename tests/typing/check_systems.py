@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, assert_type
+from typing import TYPE_CHECKING, assert_type
 
 import aiofs
-from aiofs import Entry, FileSystem
+from aiofs import Entry, FileLike, FileSystem
+from aiofs.listing import listing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from aiofs import FileLikeSystem
+    from aiofs.files.opening import Opening
+    from aiofs.modes import BinaryMode
 
 
 async def whole_files(fs: FileLikeSystem) -> None:
@@ -20,6 +23,22 @@ async def whole_files(fs: FileLikeSystem) -> None:
     assert_type(await fs.stat("a"), Entry)
     for data in (b"", bytearray(), memoryview(b"")):
         await fs.write_bytes("a", data)
+
+
+async def three_methods(fs: FileLikeSystem) -> None:
+    async with fs.open("a", "w") as file, fs.open("b") as reading:
+        assert_type(file, FileLike)
+        assert_type(await file.write(b"bytes"), int)
+        assert_type([line async for line in reading], list[bytes])
+    await fs.rm("a", "b", missing_ok=True)
+    assert_type(await fs.ls(), list[str])
+    assert_type([name async for name in fs.ls("folder")], list[str])
+
+
+def modes_that_are_none(fs: FileSystem, system: FileLikeSystem) -> None:
+    fs.open("a", "w+")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    fs.open("a", "rb", encoding="utf-8")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    system.open("a", "w+")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 async def listings(fs: FileSystem) -> None:
@@ -43,12 +62,13 @@ def every_store_is_a_file_system() -> list[FileSystem]:
 class Three(aiofs.FileLikeSystem):
     """A user's own: three methods, and it is a file system."""
 
-    def open(self, path: str, mode: str = "r") -> Any:
+    def open(self, path: str, mode: BinaryMode = "r") -> Opening[FileLike]:
         return aiofs.MemoryFileSystem().open(path, mode)
 
-    async def rm(self, *paths: str) -> None:
-        raise FileNotFoundError(paths)
+    async def rm(self, *paths: str, missing_ok: bool = False) -> None:
+        raise FileNotFoundError(paths, missing_ok)
 
+    @listing
     async def ls(self, path: str = "") -> AsyncIterator[str]:
         yield path
 

@@ -12,6 +12,7 @@ from aiofs.testing.harness import cancelled_everywhere, until
 from aiofs.testing.needs import needs
 
 if TYPE_CHECKING:
+    from aiofs.modes import BinaryMode
     from aiofs.testing.chaos import Gate, Verb
     from aiofs.testing.harness import Harness
 
@@ -28,7 +29,7 @@ class CancelledWriting:
         for mode in ("w", "r+", "a"):
             inside = asyncio.Event()
 
-            async def work(mode: str = mode, inside: asyncio.Event = inside) -> None:
+            async def work(mode: BinaryMode = mode, inside: asyncio.Event = inside) -> None:
                 async with store.fs.open("file", mode) as file:
                     await file.write(b"n" * (store.part_size + 1))
                     inside.set()
@@ -119,7 +120,7 @@ class CancelledWriting:
         await store.put("file", OLD)
         for mode in ("w", "r+", "a", "x"):
 
-            async def work(mode: str = mode) -> None:
+            async def work(mode: BinaryMode = mode) -> None:
                 name = "file" if mode != "x" else "new"
                 file = await store.fs.open(name, mode)
                 await file.abort()

@@ -14,6 +14,8 @@ from aiofs.testing.harness import until
 from aiofs.testing.needs import needs
 
 if TYPE_CHECKING:
+    from aiofs.modes import BinaryMode
+    from aiofs.testing.chaos import Verb
     from aiofs.testing.harness import Harness
 
 OLD = b"the old bytes, and more of them"
@@ -271,10 +273,11 @@ class Commit:
     async def test_105_failed_open_frees(self, store: Harness) -> None:
         """An open that fails after it took the lock gives it back, and closes what it opened."""
         await store.put("file", OLD)
-        for verb, modes in (("begin", ("w", "x")), ("read", ("r", "r+", "a"))):
-            for mode in modes:
+        modes: dict[Verb, tuple[BinaryMode, ...]] = {"begin": ("w", "x"), "read": ("r", "r+", "a")}
+        for verb, failing in modes.items():
+            for mode in failing:
                 fs, chaos = store.troubled()
-                chaos.fail(verb, OSError(errno.EIO, "the store broke off"))  # type: ignore[arg-type]
+                chaos.fail(verb, OSError(errno.EIO, "the store broke off"))
                 with pytest.raises(OSError, match="broke off"):
                     async with fs.open("file" if mode != "x" else "other", mode) as file:
                         await file.write(b"new")

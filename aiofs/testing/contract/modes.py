@@ -10,6 +10,7 @@ import pytest
 from aiofs.testing.needs import needs
 
 if TYPE_CHECKING:
+    from aiofs.modes import BinaryMode
     from aiofs.testing.harness import Harness
 
 BAD_MODES = ("", "z", "rw", "rr", "rb+b", "w+", "wx", "bt", "b", "t", "+", "r++", "R", "U", "r ", "a+", "x+", "r+w")
@@ -153,7 +154,7 @@ class Modes:
         assert await store.get("file") is None
 
 
-async def _refused_at_open(store: Harness, mode: str) -> None:
+async def _refused_at_open(store: Harness, mode: BinaryMode) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         await store.fs.open("folder/missing", mode)
     assert caught.value.filename == "folder/missing"

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aiofs.filesystem import FileSystem
+    from aiofs.modes import BinaryMode
     from aiofs.testing.harness import Harness
 
 WEIRD_NAMES = (
@@ -210,7 +211,7 @@ class Paths:
 
 
 def _uses(fs: FileSystem, path: str) -> list[Any]:
-    async def opened(mode: str) -> None:
+    async def opened(mode: BinaryMode) -> None:
         async with fs.open(path, mode):
             pytest.fail(f"{path!r} was opened")
 

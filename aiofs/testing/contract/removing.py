@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
     from aiofs.driver import Entry
+    from aiofs.modes import BinaryMode
     from aiofs.properties import Properties
     from aiofs.testing.harness import Harness
 
@@ -163,7 +164,7 @@ class Facts:
         await store.put("file", b"old bytes")
         for verb in ("read", "chunk", "lock", "begin", "write", "commit"):
             fs, chaos = store.troubled()
-            mode = "r" if verb in {"read", "chunk"} else "w"
+            mode: BinaryMode = "r" if verb in {"read", "chunk"} else "w"
             chaos.fail(verb, TimeoutError(errno.ETIMEDOUT, "too slow"))
             with pytest.raises(TimeoutError) as caught:
                 async with fs.open("file", mode) as file:
