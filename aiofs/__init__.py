@@ -59,15 +59,21 @@ if TYPE_CHECKING:
         S3FileSystem,
     )
     from aiofs.system import FileLikeSystem
-    from aiofs.transactions.checking import Finding, fsck
     from aiofs.transactions.errors import LeftBehind, Overtaken, StillOpen, Unfinished
-    from aiofs.transactions.kinds import Binary, Content, Image, Json, Picture, Text
+    from aiofs.transactions.fsck import Finding, fsck
     from aiofs.transactions.recovery import Recovered
-    from aiofs.transactions.repositories import Repository, repository
-    from aiofs.transactions.system import FileTransaction, Transaction, TransactionalFileSystem, recover, transaction
-    from aiofs.transactions.templates import PathTemplate
-    from aiofs.transactions.uow import UnitOfWork
+    from aiofs.transactions.transaction import (
+        FileTransaction,
+        Transaction,
+        TransactionalFileSystem,
+        recover,
+        transaction,
+    )
     from aiofs.urls import connect
+    from aiofs.work.kinds import Binary, Content, Image, Json, Picture, Text
+    from aiofs.work.repositories import Repository, repository
+    from aiofs.work.templates import PathTemplate
+    from aiofs.work.unit_of_work import UnitOfWork
 
 __all__ = [
     "AccessDenied",
@@ -184,20 +190,20 @@ _ROOMS = {
     ),
     "aiofs.system": ("FileLikeSystem",),
     "aiofs.files.text": ("TextFile",),
-    "aiofs.transactions.checking": ("Finding", "fsck"),
+    "aiofs.transactions.fsck": ("Finding", "fsck"),
     "aiofs.transactions.errors": ("LeftBehind", "Overtaken", "StillOpen", "Unfinished"),
-    "aiofs.transactions.kinds": ("Binary", "Content", "Image", "Json", "Picture", "Text"),
+    "aiofs.work.kinds": ("Binary", "Content", "Image", "Json", "Picture", "Text"),
     "aiofs.transactions.recovery": ("Recovered",),
-    "aiofs.transactions.repositories": ("Repository", "repository"),
-    "aiofs.transactions.system": (
+    "aiofs.work.repositories": ("Repository", "repository"),
+    "aiofs.transactions.transaction": (
         "FileTransaction",
         "Transaction",
         "TransactionalFileSystem",
         "recover",
         "transaction",
     ),
-    "aiofs.transactions.templates": ("PathTemplate",),
-    "aiofs.transactions.uow": ("UnitOfWork",),
+    "aiofs.work.templates": ("PathTemplate",),
+    "aiofs.work.unit_of_work": ("UnitOfWork",),
     "aiofs.urls": ("connect",),
 }
 _MODULES = ("aiofiles", "layers", "os", "tempfile", "testing")
@@ -225,7 +231,7 @@ def __getattr__(name: str) -> object:
     if room is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = import_module(room)
-    value = globals()[name] = module if room.endswith(f".{name}") else getattr(module, name)
+    value = globals()[name] = module if name in _MODULES else getattr(module, name)
     return value
 
 

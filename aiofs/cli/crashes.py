@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aiofs.stores import MemoryFileSystem, OSFileSystem
+from aiofs.testing.kills import Nursery, seed
 from aiofs.threads import hop
-from aiofs.transactions.kills import Nursery, seed
-from aiofs.transactions.system import recover, transaction
+from aiofs.transactions.transaction import recover, transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable

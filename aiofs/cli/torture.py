@@ -20,15 +20,15 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from aiofs.layers.prefix import Prefix
-from aiofs.transactions.kills import Nursery, orphans_of, seed, state_of
-from aiofs.transactions.system import recover
+from aiofs.testing.kills import Nursery, orphans_of, seed, state_of
+from aiofs.transactions.transaction import recover
 from aiofs.urls import connect
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from aiofs.filesystem import FileSystem
-    from aiofs.transactions.kills import State
+    from aiofs.testing.kills import State
 
 PAUSE = 0.2
 Verdict = Literal["before", "after", "NEITHER", "ORPHANS"]

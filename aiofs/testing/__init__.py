@@ -1,4 +1,4 @@
-"""What proves a backend: the contract as a suite, a model, and a layer that makes trouble.
+"""What proves a backend: the contract as a suite, a model, layers that make trouble, and processes that are killed.
 
 With `pytest_plugins = ["aiofs.testing"]` in the topmost conftest.py, this is all that a backend's author writes:
 
@@ -8,28 +8,25 @@ With `pytest_plugins = ["aiofs.testing"]` in the topmost conftest.py, this is al
 ...     @pytest.fixture
 ...     def harness(self, tmp_path):
 ...         return Harness(connect=partial(MyFileSystem, tmp_path))
+
+Its names are loaded when they are first used: the processes that are killed, and `python -m aiofs torture`, load no
+pytest, and need none.
 """
 
 from __future__ import annotations
 
-try:
-    import pytest
-except ImportError as _missing:
-    raise ImportError("the suite needs pytest: pip install aiofs[testing]") from _missing
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-pytest.register_assert_rewrite("aiofs.testing.contract", "aiofs.testing.harness", "aiofs.testing.model")
-
-from aiofs.testing.chaos import Chaos, Gate  # noqa: E402 -- the rewriting of assertions comes first
-from aiofs.testing.contract import Contract, TransactionContract  # noqa: E402
-from aiofs.testing.contract.suite import nursery  # noqa: E402
-from aiofs.testing.harness import Harness, until  # noqa: E402
-from aiofs.testing.needs import Need, needs  # noqa: E402
-from aiofs.testing.plugin import (  # noqa: E402
-    pytest_collection_modifyitems,
-    pytest_configure,
-    pytest_terminal_summary,
-)
-from aiofs.transactions.stepped import Stepped, Steps  # noqa: E402
+if TYPE_CHECKING:
+    from aiofs.testing.chaos import Chaos, Gate
+    from aiofs.testing.contract import Contract, TransactionContract
+    from aiofs.testing.contract.suite import nursery
+    from aiofs.testing.harness import Harness, until
+    from aiofs.testing.needs import Need, needs
+    from aiofs.testing.plugin import pytest_collection_modifyitems, pytest_configure, pytest_terminal_summary
+    from aiofs.testing.steps import Stepped, Steps
 
 __all__ = [
     "Chaos",
@@ -47,3 +44,29 @@ __all__ = [
     "pytest_terminal_summary",
     "until",
 ]
+
+_ROOMS = {
+    "chaos": ("Chaos", "Gate"),
+    "contract": ("Contract", "TransactionContract"),
+    "contract.suite": ("nursery",),
+    "harness": ("Harness", "until"),
+    "needs": ("Need", "needs"),
+    "plugin": ("pytest_collection_modifyitems", "pytest_configure", "pytest_terminal_summary"),
+    "steps": ("Stepped", "Steps"),
+}
+_HOMES = {name: f"aiofs.testing.{room}" for room, names in _ROOMS.items() for name in names}
+
+_pytest = sys.modules.get("pytest")
+if _pytest is not None:
+    _pytest.register_assert_rewrite("aiofs.testing.contract", "aiofs.testing.harness", "aiofs.testing.model")
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from aiofs.system import FileLikeSystem
     from aiofs.testing.chaos import Verb
     from aiofs.testing.harness import Harness
-    from aiofs.transactions.kills import Nursery
+    from aiofs.testing.kills import Nursery
 
 Dress = tuple[Any, ...]
 KINDS = (BlockingIOError, FileExistsError, FileNotFoundError)

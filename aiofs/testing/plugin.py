@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from typing import TYPE_CHECKING
 
-import pytest
+try:
+    import pytest
+except ImportError as _missing:
+    raise ImportError("the suite needs pytest: pip install aiofs[testing]") from _missing
 
-from aiofs.testing.explaining import Explains, Listens
 from aiofs.testing.needs import number_of, reason_against
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
 
 Left = defaultdict[tuple[str, str], set[int]]
 LEFT_OUT = pytest.StashKey[Left]()
@@ -54,3 +60,46 @@ def _reason_against(item: pytest.Item) -> str | None:
     if suite is None or not isinstance(item, pytest.Function) or not getattr(suite, SUITE, False):
         return None
     return reason_against(item.function, suite)
+
+
+LARGE = 10_000
+Lines = list[str]
+
+
+class _Explained(Exception):
+    """It has been said."""
+
+    def __init__(self, lines: Lines) -> None:
+        super().__init__()
+        self.lines = lines
+
+
+class Explains:
+    """Says it first, and keeps the others from saying theirs: of this hook pytest calls all that there are."""
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_assertrepr_compare(self, op: str, left: object, right: object) -> None:
+        """Say where large bytes begin to differ."""
+        if op == "==" and isinstance(left, bytes) and isinstance(right, bytes) and len(left) + len(right) >= LARGE:
+            raise _Explained(_difference(left, right))
+
+
+class Listens:
+    """Takes what was said for the answer."""
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_assertrepr_compare(self) -> Generator[None, list[Lines], list[Lines]]:
+        """Return it alone."""
+        try:
+            return (yield)
+        except _Explained as explained:
+            return [explained.lines]
+
+
+def _difference(left: bytes, right: bytes) -> Lines:
+    at = next((at for at, (one, other) in enumerate(zip(left, right, strict=False)) if one != other), None)
+    at = min(len(left), len(right)) if at is None else at
+    return [
+        f"{len(left)} bytes == {len(right)} bytes",
+        f"they differ from byte {at} on: {left[at : at + 20]!r} != {right[at : at + 20]!r}",
+    ]

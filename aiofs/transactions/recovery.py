@@ -15,11 +15,10 @@ from aiofs.driver import Sweeps
 from aiofs.errors import AiofsError, AlreadyExists, Damaged, Locked, Unsupported
 from aiofs.lifetimes import finish
 from aiofs.transactions.errors import LeftBehind, Unreadable, one_of, with_others
-from aiofs.transactions.images import images_of
 from aiofs.transactions.journal import last
-from aiofs.transactions.publishing import Publication, Work, leave_all
+from aiofs.transactions.publish import Publication, Work, leave_all
 from aiofs.transactions.records import FOLDER, Step
-from aiofs.transactions.steps import Rewrite, resume
+from aiofs.transactions.steps import Rewrite, images_of, resume
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -26,8 +26,8 @@ from aiofs.transactions.errors import (
     with_others,
 )
 from aiofs.transactions.journal import Journal, Log, last
-from aiofs.transactions.preparing import Preparation, abort_all, version_of
-from aiofs.transactions.publishing import Publication, Work, each, leave_all, unfinished
+from aiofs.transactions.prepare import Preparation, abort_all, version_of
+from aiofs.transactions.publish import Publication, Work, each, leave_all, unfinished
 from aiofs.transactions.recovery import UNUSABLE, look_again, not_recovered, recover_once, recover_units
 from aiofs.transactions.staging import UnitDriver
 

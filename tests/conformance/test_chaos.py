@@ -17,7 +17,7 @@ from aiofs.testing.child import Child
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from aiofs.transactions.kills import Nursery
+    from aiofs.testing.kills import Nursery
 
 BROKEN = OSError(errno.EIO, "the store broke off")
 

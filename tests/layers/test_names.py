@@ -15,8 +15,8 @@ from aiofs.filesystem import FileSystem
 from aiofs.layers import HashPrefix, Percent
 from aiofs.names import check_path
 from aiofs.stores import OSFileSystem
-from aiofs.transactions.checking import fsck
-from aiofs.transactions.system import transaction
+from aiofs.transactions.fsck import fsck
+from aiofs.transactions.transaction import transaction
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -14,7 +14,7 @@ from aiofs.backends.osfiles.driver import OSDriver
 from aiofs.filesystem import FileSystem
 from aiofs.testing import Stepped, Steps
 from aiofs.transactions.journal import Journal, fetch
-from aiofs.transactions.publishing import Work
+from aiofs.transactions.publish import Work
 from aiofs.transactions.records import FOLDER
 from transaction.powerless import Powerless
 from transaction.test_forged import bodies, forge, rewrite

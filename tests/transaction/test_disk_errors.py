@@ -15,16 +15,16 @@ import pytest
 
 from aiofs.errors import AiofsError
 from aiofs.stores import MemoryFileSystem, OSFileSystem
+from aiofs.testing.kills import change, seed, state_of
 from aiofs.transactions.errors import Unfinished
-from aiofs.transactions.kills import change, seed, state_of
-from aiofs.transactions.system import recover, transaction
+from aiofs.transactions.transaction import recover, transaction
 from disks.faults import Faults
 from guards import descriptors
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from aiofs.transactions.kills import State
+    from aiofs.testing.kills import State
 
 FULL = bool(os.environ.get("AIOFS_TEST_FULL"))
 BRINGING = {"fsync", "rename", "replace", "link"}

@@ -20,7 +20,7 @@ from aiofs.backends.osfiles import OSDriver
 from aiofs.filesystem import FileSystem
 from aiofs.layers import HashPrefix, Percent, Prefix
 from aiofs.testing import Stepped, Steps
-from aiofs.transactions import preparing
+from aiofs.transactions import prepare
 from aiofs.transactions.journal import Journal, decode, fetch
 from aiofs.transactions.records import FOLDER
 from transaction.test_journal import crashed
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aiofs.driver import Driver
-    from aiofs.transactions.system import FileTransaction
+    from aiofs.transactions.transaction import FileTransaction
 
 OUTSIDE = {"b/secret": b"of somebody else", "secret": b"of nobody in a", "ab": b"begins like a"}
 INSIDE = {"old": b"old", "large": b"old" * 9, "gone": b"to be removed"}
@@ -229,7 +229,7 @@ async def survive(house: House, forgery: Callable[[list[dict[str, Any]]], list[b
     await house.furnish()
     outside = await house.outside()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(preparing, "SMALL", 10)  # the larger files are kept beside the journal
+        patch.setattr(prepare, "SMALL", 10)  # the larger files are kept beside the journal
         if decided:
             await crashed(house.tenant(), change, patch)
         else:

@@ -11,13 +11,13 @@ import aiofs
 from aiofs.backends.memory import MemoryDriver
 from aiofs.driver import Leftover
 from aiofs.filesystem import FileSystem
-from aiofs.transactions.system import driver_of
+from aiofs.transactions.transaction import driver_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from aiofs.transactions.kills import Nursery
+    from aiofs.testing.kills import Nursery
 
 
 def kinds(findings: list[aiofs.Finding]) -> list[tuple[str, bool, bool]]:

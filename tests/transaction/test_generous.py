@@ -10,7 +10,7 @@ import pytest
 from aiofs.backends.memory import MemoryDriver
 from aiofs.filesystem import FileSystem
 from aiofs.kit import BytesStream
-from aiofs.transactions.system import transaction
+from aiofs.transactions.transaction import transaction
 
 if TYPE_CHECKING:
     from aiofs.driver import ReadStream

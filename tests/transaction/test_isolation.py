@@ -11,7 +11,7 @@ import pytest
 
 from aiofs.errors import Spoiled
 from aiofs.stores import MemoryFileSystem, OSFileSystem
-from aiofs.transactions.system import transaction
+from aiofs.transactions.transaction import transaction
 
 if TYPE_CHECKING:
     from pathlib import Path

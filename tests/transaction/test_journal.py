@@ -12,7 +12,7 @@ import aiofs
 from aiofs.driver import Sweeps
 from aiofs.powers import Appends
 from aiofs.transactions.journal import FOLDER, Journal, decode, encode
-from aiofs.transactions.publishing import Publication
+from aiofs.transactions.publish import Publication
 from transaction.powerless import Powerless
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aiofs.driver import Capabilities, Lease, Leftover, Power
-    from aiofs.transactions.system import FileTransaction
+    from aiofs.transactions.transaction import FileTransaction
 
 RECORDS: list[dict[str, Any]] = [
     {"do": "open", "stores": {"": "x"}},

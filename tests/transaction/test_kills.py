@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aiofs.stores import OSFileSystem
-from aiofs.transactions.kills import Part, State, seed, state_of
-from aiofs.transactions.system import recover
+from aiofs.testing.kills import Part, State, seed, state_of
+from aiofs.transactions.transaction import recover
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from aiofs.transactions.kills import Nursery
+    from aiofs.testing.kills import Nursery
     from aiofs.transactions.recovery import Recovered
 
 FULL = bool(os.environ.get("AIOFS_TEST_FULL"))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import aiofs
-from aiofs.transactions.system import recover
+from aiofs.transactions.transaction import recover
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ from aiofs.names import is_reserved
 from aiofs.stores import AzureFileSystem, MemoryFileSystem, RedisFileSystem, S3FileSystem
 from aiofs.testing import Chaos
 from aiofs.transactions.errors import LeftBehind, Unfinished
-from aiofs.transactions.system import recover, transaction
+from aiofs.transactions.transaction import recover, transaction
 from backends.fastdfs.systems import over
 from servers.fastdfs.cluster import Cluster
 from transaction.powerless import Powerless

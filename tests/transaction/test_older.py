@@ -21,8 +21,8 @@ import aiofs
 from aiofs.backends.memory import MemoryDriver, Stored
 from aiofs.driver import Entry
 from aiofs.filesystem import FileSystem
+from aiofs.testing.kills import OLD
 from aiofs.transactions.journal import Journal
-from aiofs.transactions.kills import OLD
 from aiofs.transactions.records import FOLDER
 from transaction.test_troubles import Plain
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aiofs.stores import OSFileSystem
-from aiofs.transactions.kills import change, seed, state_of
-from aiofs.transactions.system import Transaction, recover, transaction
+from aiofs.testing.kills import change, seed, state_of
+from aiofs.transactions.transaction import Transaction, recover, transaction
 from disks.cuts import FULL, Cuts, Disk
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aiofs.filesystem import FileSystem
-    from aiofs.transactions.kills import State
-    from aiofs.transactions.system import FileTransaction
+    from aiofs.testing.kills import State
+    from aiofs.transactions.transaction import FileTransaction
 
 pytestmark = [pytest.mark.may_block, pytest.mark.timeout(7200 if FULL else 600)]
 

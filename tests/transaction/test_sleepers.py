@@ -9,9 +9,9 @@ import redis
 
 from aiofs.stores import RedisFileSystem
 from aiofs.testing import Chaos
-from aiofs.transactions.checking import fsck
 from aiofs.transactions.errors import Unfinished
-from aiofs.transactions.system import recover, transaction
+from aiofs.transactions.fsck import fsck
+from aiofs.transactions.transaction import recover, transaction
 
 pytestmark = pytest.mark.may_block  # locks are taken away by a client that blocks
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import aiofs
-from aiofs.transactions.kills import Bomb
+from aiofs.testing.kills import Bomb
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-    from aiofs.transactions.system import FileTransaction
+    from aiofs.transactions.transaction import FileTransaction
 
 COUNTERS = 5
 MOST_TRIES = 400

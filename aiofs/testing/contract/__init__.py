@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+try:
+    import pytest  # noqa: F401 -- before the modules below, so that one place says what to install
+except ImportError as _missing:
+    raise ImportError("the suite needs pytest: pip install aiofs[testing]") from _missing
+
 from aiofs.testing.contract.cancel import CancelledReading, CancelledWriting
 from aiofs.testing.contract.commit import Commit
 from aiofs.testing.contract.content import Content

@@ -21,7 +21,7 @@ from aiofs.testing.contract.units import (
     seed_old,
 )
 from aiofs.testing.harness import cancelled_everywhere
-from aiofs.transactions.system import TransactionalFileSystem, transaction
+from aiofs.transactions.transaction import TransactionalFileSystem, transaction
 
 if TYPE_CHECKING:
     from aiofs.testing.harness import Harness

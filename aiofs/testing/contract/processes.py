@@ -13,7 +13,7 @@ from aiofs.testing.needs import needs
 
 if TYPE_CHECKING:
     from aiofs.testing.harness import Harness
-    from aiofs.transactions.kills import Nursery
+    from aiofs.testing.kills import Nursery
 
 PATIENCE = 10.0
 

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from aiofs.driver import Capabilities
-from aiofs.transactions.kills import Nursery
+from aiofs.testing.kills import Nursery
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

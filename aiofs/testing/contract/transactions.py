@@ -28,10 +28,10 @@ from aiofs.testing.contract.units import (
     stepped,
     unfinished,
 )
+from aiofs.testing.kills import Nursery, state_of
 from aiofs.testing.needs import needs
 from aiofs.transactions.errors import Unfinished
-from aiofs.transactions.kills import Nursery, state_of
-from aiofs.transactions.system import recover, transaction
+from aiofs.transactions.transaction import recover, transaction
 
 if TYPE_CHECKING:
     from aiofs.testing.harness import Harness

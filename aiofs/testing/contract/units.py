@@ -8,11 +8,11 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from aiofs.testing.harness import PATIENCE
-from aiofs.transactions.checking import fsck
-from aiofs.transactions.kills import seed
+from aiofs.testing.kills import seed
+from aiofs.testing.steps import Stepped, Steps
+from aiofs.transactions.fsck import fsck
 from aiofs.transactions.recovery import Recovered
-from aiofs.transactions.stepped import Stepped, Steps
-from aiofs.transactions.system import recover
+from aiofs.transactions.transaction import recover
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping

@@ -20,7 +20,7 @@ from aiofs.backends.azure.driver import AzureDriver
 from aiofs.backends.azure.signing import signed_url
 from aiofs.errors import Archived, Locked, NotFound, Unsupported
 from aiofs.stores import AzureFileSystem
-from aiofs.transactions.checking import fsck
+from aiofs.transactions.fsck import fsck
 from servers.azurite.versions import versioning
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from aiofs.backends.osfiles import driver as os_driver
 from aiofs.backends.osfiles.names import LEASED, digest_of
 from aiofs.localio import linux, network_of, networks
 from aiofs.properties import PERMISSIONS
-from aiofs.transactions.publishing import Publication
+from aiofs.transactions.publish import Publication
 from backends.osfiles.users import ALICE, BOB, as_user, folder_of, needs_root
 from transaction.test_journal import crashed
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
-    from aiofs.transactions.publishing import Work
-    from aiofs.transactions.system import FileTransaction
+    from aiofs.transactions.publish import Work
+    from aiofs.transactions.transaction import FileTransaction
 
 
 @pytest.fixture

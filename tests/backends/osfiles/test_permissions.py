@@ -14,7 +14,7 @@ import pytest
 
 import aiofs
 import aiofs.backends.osfiles  # before privileges are dropped: Python itself may be where nobody else can read
-import aiofs.transactions.checking
+import aiofs.transactions.fsck
 from backends.osfiles.workers import killed_before_publishing, nursery
 
 if TYPE_CHECKING:

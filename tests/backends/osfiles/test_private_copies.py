@@ -13,7 +13,7 @@ import pytest
 import aiofs.backends.osfiles  # noqa: F401 -- before calls are watched: what the system can do is asked once
 from aiofs.layers import Percent
 from aiofs.stores import OSFileSystem
-from aiofs.transactions.system import recover, transaction
+from aiofs.transactions.transaction import recover, transaction
 from backends.osfiles.workers import killed_with_a_copy_ready, nursery
 from disks.calls import watched
 

@@ -12,7 +12,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from aiofs.stores import OSFileSystem
-from aiofs.transactions.system import transaction
+from aiofs.transactions.transaction import transaction
 from disks.calls import watched
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from aiofs.errors import AccessDenied, AlreadyExists, NoSpace, TooLarge
 from aiofs.filesystem import FileSystem
 from aiofs.powers import Notes
 from aiofs.stores import RedisFileSystem
-from aiofs.transactions.checking import fsck
+from aiofs.transactions.fsck import fsck
 from servers.process import HOST
 from servers.valkey import SECRET
 

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from aiofs.backends.s3 import encoding
-from aiofs.transactions.checking import fsck
+from aiofs.transactions.fsck import fsck
 from backends.s3.front import Asked, refusal
 
 if TYPE_CHECKING:

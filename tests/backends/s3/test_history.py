@@ -11,7 +11,7 @@ from aiohttp import web
 
 from aiofs.backends.s3 import copying, writing
 from aiofs.driver import MIB
-from aiofs.transactions.checking import fsck
+from aiofs.transactions.fsck import fsck
 from backends.s3.front import refusal
 from backends.s3.sessions import by_client
 

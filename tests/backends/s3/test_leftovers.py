@@ -11,7 +11,7 @@ from aiofs.backends.s3.locks import lock_key
 from aiofs.driver import ABSENT
 from aiofs.errors import AlreadyExists, Damaged, Locked
 from aiofs.stores import MemoryFileSystem
-from aiofs.transactions.checking import fsck
+from aiofs.transactions.fsck import fsck
 from backends.s3.sessions import fed
 
 if TYPE_CHECKING:

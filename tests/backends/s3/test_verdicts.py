@@ -12,7 +12,7 @@ import pytest
 from aiofs.backends.s3 import store
 from aiofs.errors import Locked, Unavailable, Unsupported
 from aiofs.stores import S3FileSystem
-from aiofs.transactions.system import transaction
+from aiofs.transactions.transaction import transaction
 from backends.s3.front import Asked, refusal
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from aiofs.transactions.repositories import RepositoryField
-from aiofs.transactions.system import Control, Transaction, driver_of, hosts_of, parties, recover
+from aiofs.transactions.transaction import Control, Transaction, driver_of, hosts_of, parties, recover
 from aiofs.transactions.unit import Unit
+from aiofs.work.repositories import RepositoryField
 
 if TYPE_CHECKING:
     from aiofs.driver import Driver

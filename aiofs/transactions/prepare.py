@@ -12,12 +12,11 @@ from aiofs.lifetimes import finish
 from aiofs.powers import Likens, Permits, Removes
 from aiofs.transactions.content import Borrowed, feed
 from aiofs.transactions.errors import name_file, named, with_others
-from aiofs.transactions.images import images_of
 from aiofs.transactions.journal import put_stream
-from aiofs.transactions.publishing import Work, each, unfinished
+from aiofs.transactions.publish import Work, each, unfinished
 from aiofs.transactions.records import Step
 from aiofs.transactions.staging import Parked
-from aiofs.transactions.steps import SMALL, FileSource, OwnSession, Removal, Rewrite, Source, Waiting
+from aiofs.transactions.steps import SMALL, FileSource, OwnSession, Removal, Rewrite, Source, Waiting, images_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

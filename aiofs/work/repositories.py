@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, get_args, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, Self, TypeVar, get_args, overload
 
 from aiofs.errors import AccessDenied
 from aiofs.names import under
-from aiofs.transactions.kinds import Binary, Content, ModelJson
-from aiofs.transactions.templates import PathTemplate
+from aiofs.work.kinds import Binary, Content, ModelJson
+from aiofs.work.templates import PathTemplate
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from aiofs.filesystem import FileSystem
     from aiofs.modes import BinaryMode
     from aiofs.system import FileLikeSystem
-    from aiofs.transactions.kinds import M
-    from aiofs.transactions.uow import UnitOfWork
+    from aiofs.work.kinds import M
 
 Action = Literal["put", "create", "get", "delete", "list", "url"]
 EVERYTHING: frozenset[Action] = frozenset(get_args(Action))
@@ -133,6 +132,14 @@ class Repository(Generic[T]):
         return under(self.folder) + name
 
 
+class Systems(Protocol):
+    """A unit of work, as its repositories know it."""
+
+    def system_of(self, field: RepositoryField[Any]) -> FileSystem:
+        """Return the file system of a repository, as the unit sees it."""
+        ...
+
+
 class RepositoryField(Generic[T]):
     """What `repository` declares: as an attribute of a unit of work it is the `Repository`."""
 
@@ -145,10 +152,10 @@ class RepositoryField(Generic[T]):
         self._allowed = allowed
 
     @overload
-    def __get__(self, unit: None, owner: type[UnitOfWork]) -> Self: ...
+    def __get__(self, unit: None, owner: type[Systems]) -> Self: ...
     @overload
-    def __get__(self, unit: UnitOfWork, owner: type[UnitOfWork]) -> Repository[T]: ...
-    def __get__(self, unit: UnitOfWork | None, owner: type[UnitOfWork]) -> Self | Repository[T]:
+    def __get__(self, unit: Systems, owner: type[Systems]) -> Repository[T]: ...
+    def __get__(self, unit: Systems | None, owner: type[Systems]) -> Self | Repository[T]:
         if unit is None:
             return self
         return Repository(unit.system_of(self), self._template, self._content, self._allowed)

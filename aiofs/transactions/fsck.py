@@ -1,21 +1,28 @@
-"""fsck: what lies in stores and journals that no file shows, and, if asked to, without what nobody needs any more."""
+"""fsck: finds what dead writers and unfinished transactions left in stores and journals, and removes it.
+
+A log that cannot be read or carried out can be set aside: it gets a name that recovery ignores, and nothing is lost.
+All files of the log are copied before the first is removed. Something whose bytes cannot be copied, such as a link,
+is moved instead. The beginning is removed before the decision, and the unreadable file last: so a log that was set
+aside by half is as damaged as before, and setting it aside again goes on.
+"""
 
 from __future__ import annotations
 
-from contextlib import suppress
+import re
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from aiofs.driver import Leftover, Sweeps
-from aiofs.errors import AccessDenied, Locked
+from aiofs.driver import Leftover, Moves, Sweeps
+from aiofs.errors import AccessDenied, AlreadyExists, IsAFolder, Locked
 from aiofs.kit import together
-from aiofs.transactions.aside import ASIDE, remove_aside, set_aside, units_aside
+from aiofs.lifetimes import finish
 from aiofs.transactions.errors import name_journal
-from aiofs.transactions.images import BEFORE
-from aiofs.transactions.journal import Journal, last
+from aiofs.transactions.journal import Journal, last, put_stream
 from aiofs.transactions.records import FOLDER
 from aiofs.transactions.recovery import UNUSABLE, recover_units, unusable
-from aiofs.transactions.system import at_work, hosts_of, parties
+from aiofs.transactions.steps import BEFORE, chunks_of
+from aiofs.transactions.transaction import at_work, hosts_of, parties
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
@@ -88,7 +95,7 @@ async def _check(drivers: Mapping[str, Driver], kept_by: Driver, *, fix: bool, d
         findings += await _settle(ledger, report.damaged, damaged)
         left = {name: await _still_there(driver, left[name]) for name, driver in drivers.items()}
     remaining = [await _look(ledger, unit) for unit in await ledger.units()]
-    remaining += [_aside(unit) for unit in await units_aside(ledger)]
+    remaining += [_put_aside(unit) for unit in await units_aside(ledger)]
     for name, driver in drivers.items():
         for batch in _batches(left[name]):
             findings += await together([_judged(name, driver, each, fix, bool(remaining)) for each in batch])
@@ -108,7 +115,7 @@ async def _settle(journal: Journal, damaged: Mapping[str, Exception], what: str)
     for unit in await units_aside(journal):
         with suppress(OSError):  # a folder with files in it, for instance: it stays, and is reported
             await remove_aside(journal, unit)
-            gone.append(replace(_aside(unit), fixed=True, why=""))
+            gone.append(replace(_put_aside(unit), fixed=True, why=""))
     return gone
 
 
@@ -159,7 +166,7 @@ async def _look(journal: Journal, unit: str) -> Finding:
     return replace(_transaction(unit), holder=opened.get("by"), why=f"recover() can end it, given {stores}")
 
 
-def _aside(unit: str) -> Finding:
+def _put_aside(unit: str) -> Finding:
     why = (
         "it was set aside; damaged='remove' removes it, and then what its transaction left; if it stays, there is a "
         "folder or something else that is no log: remove that by hand"
@@ -216,3 +223,62 @@ async def _swept(driver: Driver, leftover: Leftover, finding: Finding, *, unfini
     if not gone and leftover.advice:  # it has no owner, but there is more of it by now
         return finding
     return replace(finding, fixed=gone, live=not gone, why="" if gone else "its owner is alive")
+
+
+ASIDE = f"{FOLDER}/aside-"
+_ASIDE_NAME = re.compile(rf"{re.escape(ASIDE)}([0-9a-f]{{32}})\.")
+
+
+async def set_aside(journal: Journal, unit: str, unreadable: str) -> None:
+    """Move the files of a log out of recovery's way; `unreadable` is the one that keeps it from being read.
+
+    :raises Locked: if its owner is alive, or somebody recovers it.
+    """
+    log = journal.log(unit)
+    await log.lock()
+    try:
+        names, moved = await log.names(), set()
+        for name in names:
+            try:
+                await put_stream(journal.driver, _aside_name(name), chunks_of(journal.driver, name))
+            except AlreadyExists:
+                continue  # it was copied before
+            except (IsAFolder, AccessDenied):
+                if journal.driver.offers(Moves) is None:
+                    raise
+                moved.add(name)
+        for name in sorted(names, key=lambda name: (name in moved, name == unreadable, name)):
+            await (_move(journal, name) if name in moved else log.remove([name]))
+    finally:
+        await finish(log.release())
+
+
+async def _move(journal: Journal, name: str) -> None:
+    """Move something whose bytes cannot be copied."""
+    moves, aside = journal.driver.offers(Moves), _aside_name(name)
+    assert moves is not None  # noqa: S101 -- the caller looked
+    lease = await journal.driver.lock(aside)
+    try:
+        await moves.move(name, aside, (lease, lease))
+    finally:
+        await finish(lease.release())
+
+
+async def units_aside(journal: Journal) -> list[str]:
+    """Return the numbers of the transactions whose logs were set aside."""
+    return list(dict.fromkeys(match[1] for name in await _names_aside(journal) if (match := _ASIDE_NAME.match(name))))
+
+
+async def remove_aside(journal: Journal, unit: str) -> None:
+    """Remove a log that was set aside, for good."""
+    names = [name for name in await _names_aside(journal) if name.startswith(f"{ASIDE}{unit}.")]
+    await journal.driver.delete(names, missing_ok=True)
+
+
+async def _names_aside(journal: Journal) -> list[str]:
+    async with aclosing(journal.driver.list(ASIDE)) as entries:
+        return [entry.path async for entry in entries]
+
+
+def _aside_name(name: str) -> str:
+    return ASIDE + name.removeprefix(f"{FOLDER}/")

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from aiofs.driver import Layer
 from aiofs.names import is_reserved
 from aiofs.system import FileLikeSystem
-from aiofs.transactions.stepped import Stepped, Steps
-from aiofs.transactions.system import FileTransaction, Transaction, driver_of, recover, transaction
+from aiofs.testing.steps import Stepped, Steps
+from aiofs.transactions.transaction import FileTransaction, Transaction, driver_of, recover, transaction
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -189,7 +189,7 @@ class Nursery:
         methods = multiprocessing.get_all_start_methods()
         self._context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
         if "forkserver" in methods:
-            modules = ("aiofs.transactions.kills", "aiofs.backends.osfiles", "aiofs.stores", *shared)
+            modules = ("aiofs.testing.kills", "aiofs.backends.osfiles", "aiofs.stores", *shared)
             self._context.set_forkserver_preload(list(modules))
 
     def warm_up(self) -> None:
