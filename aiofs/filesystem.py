@@ -356,7 +356,7 @@ class FileSystem(FileLikeSystem):
     def at(self, folder: str) -> FileSystem:
         """Return the folder as a file system of its own. Closing it leaves this one open, not the other way round."""
         self._check_open()
-        from aiofs.layers.prefix import Prefix  # noqa: PLC0415 -- a layer, loaded when used
+        from aiofs.layers.names import Prefix  # noqa: PLC0415 -- a layer, loaded when used
 
         return FileSystem(Prefix(under(check_folder(folder))).bind(self._driver), owner=False, base=self)
 

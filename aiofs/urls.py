@@ -24,7 +24,7 @@ from urllib.request import url2pathname
 
 from aiofs import stores
 from aiofs.files.opening import Opening
-from aiofs.layers.prefix import Prefix
+from aiofs.layers.names import Prefix
 from aiofs.lifetimes import PerLoop
 from aiofs.modes import parse_mode
 from aiofs.names import check_folder, check_path, under

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
-from aiofs.layers.prefix import Prefix
+from aiofs.layers.names import Prefix
 from aiofs.testing.kills import Nursery, orphans_of, seed, state_of
 from aiofs.transactions.transaction import recover
 from aiofs.urls import connect

@@ -1,4 +1,4 @@
-"""Layers: plain values put over a file system with `fs.over(...)`, each loaded when it is first used."""
+"""Layers: values that are put over a file system by `fs.over(...)`. Each is imported when it is first used."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from aiofs.layers.codecs import Base64
     from aiofs.layers.gzip import Gzip
-    from aiofs.layers.names import HashPrefix, Percent
+    from aiofs.layers.names import HashPrefix, Percent, Prefix
     from aiofs.layers.observers import Event, Log, Notify
     from aiofs.layers.policy import Allow, Limit, Matching, ReadOnly, WriteOnly
-    from aiofs.layers.prefix import Prefix
 
 __all__ = [
     "Allow",
@@ -32,10 +31,9 @@ __all__ = [
 _ROOMS = {
     "codecs": ("Base64",),
     "gzip": ("Gzip",),
-    "names": ("HashPrefix", "Percent"),
+    "names": ("HashPrefix", "Percent", "Prefix"),
     "observers": ("Event", "Log", "Notify"),
     "policy": ("Allow", "Limit", "Matching", "ReadOnly", "WriteOnly"),
-    "prefix": ("Prefix",),
 }
 _HOMES = {name: room for room, names in _ROOMS.items() for name in names}
 

@@ -1,4 +1,4 @@
-"""Codecs: layers that keep other bytes in the base than are written. Base64 is one; Gzip has a room of its own."""
+"""Codecs: layers that encode what is written and decode what is read. Base64 is here, Gzip in gzip.py."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from aiofs.driver import ChecksRemoval, Copies, KeepsHistory, Moves, Sweeps
 from aiofs.errors import Conflict, Damaged
-from aiofs.layers.forward import ForwardedStream, Packer, Taker, power_of, with_end
+from aiofs.kit import BytesStream, whole_part
+from aiofs.layers.forward import ForwardedStream, power_of
 from aiofs.layers.mapped import Mapped, MappedSession
 from aiofs.lifetimes import finish
 from aiofs.powers import Likens, Parks, Permits, Removes, Snapshots
@@ -24,9 +25,9 @@ ATTEMPTS = 5
 
 
 class Codec(Mapped, ABC):
-    """Encodes what is written and decodes what is read. The store may still copy and move files: they stay as they are.
+    """Encodes what is written and decodes what is read. A subclass defines `decoded` and `encoded`.
 
-    A subclass says how, by `decoded` and `encoded`.
+    The store can still copy and move files by itself, as their encoded bytes stay the same.
     """
 
     powers: ClassVar[tuple[type, ...]] = (
@@ -42,66 +43,56 @@ class Codec(Mapped, ABC):
         Permits,
     )
     encoded_at_once: ClassVar[int]
-    """The size of the parts that `encoded` sessions are fed."""
+    """How many bytes a session that `encoded` returned is given in each part."""
 
     @abstractmethod
     async def decoded(self, base: ReadStream) -> ReadStream:
-        """Return the stream of what `base` holds encoded; the first `self.base.window` bytes of it were asked for.
+        """Return the stream that decodes `base`. The first request asked for `self.base.window` bytes of it.
 
-        :raises Damaged: if it holds anything else.
+        :raises Damaged: if the bytes of `base` are not encoded so.
         """
 
     @abstractmethod
     def encoded(self, base: WriteSession, path: str) -> WriteSession:
-        """Return the session that encodes into `base`."""
+        """Return the session that encodes what is written, and writes it to `base`."""
 
     def bind(self, base: Driver) -> Self:
-        """Return this layer over `base`."""
         bound = super().bind(base)
         bound.part_size = self.encoded_at_once
         return bound
 
     def alter(self, capabilities: Capabilities) -> Capabilities:
-        """Declare that sizes take a look into the file, and that what is encoded stays."""
+        """Declare that listings do not know sizes, and that parts cannot be changed once they are encoded."""
         return replace(capabilities, listed_sizes=False, rewrite=False)
 
     def entry(self, entry: Entry) -> Entry | None:
-        """Leave out the size and the digest, which are those of the encoded bytes."""
+        """Return the entry without size and digest, which are those of the encoded bytes."""
         return replace(entry, size=None, digest=None)
 
     async def stat(self, path: str) -> Entry:
-        """Describe the file, with the size that a look into it gives."""
+        """Describe the file. Its size is read from the file itself."""
         stream = await self.read(path)
         await stream.aclose()
         return stream.entry
 
     async def read(self, path: str, start: int = 0, stop: int | None = None, *, match: str | None = None) -> ReadStream:
-        """Open the file for reading.
-
-        :raises Damaged: if it holds anything else than this layer writes.
-        """
         for _ in range(ATTEMPTS):
             try:
                 stream = await self._open(path, match)
-            except Conflict:  # it was replaced between the first look into it and the second
+            except Conflict:  # the file was replaced between the first request and the second
                 if match is not None:
                     raise
             else:
                 await stream.seek(start, stop)
                 return stream
-        raise Conflict.of(path, "the file is being replaced all the time")
+        raise Conflict.of(path, f"the file was replaced during each of {ATTEMPTS} attempts to open it")
 
     async def begin(
         self, path: str, lease: Lease, *, match: str | None = None, metadata: Mapping[str, str] | None = None
     ) -> WriteSession:
-        """Begin new bytes for the path."""
         return self.encoded(await self.base.begin(path, lease, match=match, metadata=metadata), path)
 
     async def read_kept(self, path: str, version_id: str, start: int = 0, stop: int | None = None) -> ReadStream:
-        """Open an old version for reading.
-
-        :raises Damaged: if it holds anything else than this layer writes.
-        """
         keeps = power_of(self.base, KeepsHistory)
         stream = await self._decoded(await keeps.read_kept(path, version_id, 0, self.base.window))
         await stream.seek(start, stop)
@@ -120,18 +111,79 @@ class Codec(Mapped, ABC):
         return stream
 
 
+class PartWriter:
+    """Collects bytes of any length and writes them to a session in parts of `part_size`."""
+
+    def __init__(self, session: WriteSession, part_size: int) -> None:
+        self._session = session
+        self._part_size = part_size
+        self._held = bytearray()
+
+    async def write(self, data: Part) -> None:
+        """Add the next bytes, and write the parts that are complete."""
+        self._held += data
+        while len(self._held) >= self._part_size:
+            part = bytes(memoryview(self._held)[: self._part_size])
+            del self._held[: self._part_size]
+            await self._session.write(part)
+
+    async def flush(self) -> None:
+        """Write the last part, which may be shorter."""
+        if self._held:
+            part, self._held = self._held, bytearray()
+            await self._session.write(part)
+
+
+class ExactReader:
+    """Reads exactly as many bytes from a stream as are asked for."""
+
+    def __init__(self, stream: ReadStream) -> None:
+        self._stream = stream
+        self._held = b""
+
+    async def seek(self, start: int, stop: int | None = None) -> None:
+        """Continue with the range from `start` to `stop`."""
+        self._held = b""
+        await self._stream.seek(start, stop)
+
+    async def read(self, size: int) -> bytes:
+        """Return the next `size` bytes, fewer only at the end."""
+        pieces = [self._held]
+        missing = size - len(self._held)
+        while missing > 0 and (piece := await self._stream.chunk(missing)):
+            pieces.append(piece)
+            missing -= len(piece)
+        data = b"".join(pieces)
+        self._held = data[size:]
+        return data[:size]
+
+
+async def with_end(stream: ReadStream, window: int | None, size: int) -> tuple[ReadStream, bytes]:
+    """Return the stream to continue with, and the last `size` bytes of the file, whose size must be known.
+
+    The first request asked for `window` bytes. A file that is not larger is kept in memory then, so that looking at its
+    end costs no second request.
+    """
+    whole = stream.entry.size or 0
+    if window is not None and whole <= window:
+        held = BytesStream(stream.entry, await whole_part(stream, whole))
+        await stream.aclose()
+        stream = held
+    reader = ExactReader(stream)
+    await reader.seek(max(0, whole - size), whole)
+    return stream, await reader.read(size)
+
+
 class Base64(Codec):
     """Writes base64 without line breaks, as `base64 -w0` does, and reads any range of it."""
 
-    encoded_at_once = 3 << 18  # whole threes, so that only the end is padded
+    encoded_at_once = 3 << 18  # a multiple of three, so that only the end is padded
 
     async def decoded(self, base: ReadStream) -> ReadStream:
-        """Return what decodes."""
         base, end = await with_end(base, self.base.window, 2)
         return _Base64Stream(base, end)
 
     def encoded(self, base: WriteSession, path: str) -> WriteSession:
-        """Return what encodes."""
         return _Base64Session(self, base, path)
 
 
@@ -139,59 +191,54 @@ class _Base64Stream(ForwardedStream):
     def __init__(self, base: ReadStream, end: bytes) -> None:
         encoded = base.entry.size
         if encoded is None or encoded % 4:
-            raise Damaged.of(base.entry.path, "base64: the length is no multiple of four")
+            raise Damaged.of(base.entry.path, "base64: the length is not a multiple of four")
         self._size = encoded // 4 * 3 - end.count(b"=")
         super().__init__(base, replace(base.entry, size=self._size))
-        self._taker = Taker(base)
+        self._reader = ExactReader(base)
         self._at = 0
         self._stop = self._size
-        self._moved = True
+        self._seek_first = True
 
     async def chunk(self, want: int) -> bytes:
-        """Return the next bytes."""
         if self._at >= self._stop:
             return b""
         group = self._at // 3
         want = max(1, min(want, Base64.encoded_at_once))
         behind = -(-min(self._stop, self._at + want) // 3)
-        moved, self._moved = self._moved, True  # until all went well
-        if moved:
-            await self._taker.seek(4 * group, 4 * -(-self._stop // 3))
-        encoded = await self._taker.take(4 * (behind - group))
+        seek_first, self._seek_first = self._seek_first, True  # stays so if this fails
+        if seek_first:
+            await self._reader.seek(4 * group, 4 * -(-self._stop // 3))
+        encoded = await self._reader.read(4 * (behind - group))
         try:
             data = binascii.a2b_base64(encoded, strict_mode=True)
         except binascii.Error as error:
             raise Damaged.of(self.entry.path, f"base64: {error}") from error
         start, self._at = self._at, min(3 * behind, self._stop)
         if len(data) < self._at - 3 * group:
-            raise Damaged.of(self.entry.path, "base64: it is cut short")
-        self._moved = False
+            raise Damaged.of(self.entry.path, "base64: the file was cut short")
+        self._seek_first = False
         return data[start - 3 * group : self._at - 3 * group]
 
     async def seek(self, start: int, stop: int | None = None) -> None:
-        """Go on with that range; the request waits for the next `chunk`."""
         self._at = start
         self._stop = self._size if stop is None else min(stop, self._size)
-        self._moved = True
+        self._seek_first = True
 
 
 class _Base64Session(MappedSession):
     def __init__(self, layer: Base64, base: WriteSession, path: str) -> None:
         super().__init__(layer, base, path)
-        self._packer = Packer(base, layer.base.part_size)
+        self._parts = PartWriter(base, layer.base.part_size)
         self._size = 0
 
     async def write(self, part: Part) -> None:
-        """Take the next part."""
         self._size += len(part)
-        await self._packer.put(binascii.b2a_base64(part, newline=False))
+        await self._parts.write(binascii.b2a_base64(part, newline=False))
 
     async def prepare(self) -> dict[str, Any]:
-        """Make the bytes durable."""
-        await self._packer.end()
+        await self._parts.flush()
         return await super().prepare()
 
     async def commit(self) -> Entry:
-        """Publish."""
-        await self._packer.end()
+        await self._parts.flush()
         return replace(await super().commit(), size=self._size)

@@ -1,7 +1,8 @@
-"""A gzip file that can be read from the middle: members of one block each, then an index that gunzip takes for nothing.
+"""The format that Gzip writes: a gzip file with an index, so that it can be read from the middle.
 
-Every block is a member of its own, marked in its extra field. Behind the blocks come empty members: some whose extra
-fields hold the compressed sizes of the blocks, and a last one of known size that says how much there is of everything.
+Each block of the file is a gzip member of its own, which its extra field marks. After the blocks come empty members,
+which gunzip ignores: the extra fields of the first ones are the index, the compressed sizes of the blocks. The last
+one, the summary, has a fixed size and says how large the blocks, the file and the index are.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 BLOCK = 1 << 16
-"""How many bytes a member holds, the last one excepted."""
+"""How many bytes a member holds; the last one holds the rest."""
 
 # Magic, deflate, extra field; no time and no operating system, so that the same bytes always compress to the same.
 _HEADER = b"\x1f\x8b\x08\x04\0\0\0\0\0\xff"
@@ -43,12 +44,12 @@ HEAD_SIZE = len(_BLOCK_START)
 
 
 def is_ours(head: bytes) -> bool:
-    """Whether a file that begins so was written in blocks, so that a summary must be at its end."""
+    """Return whether a file that begins with `head` was written in blocks, so that it must end with a summary."""
     return head.startswith(_BLOCK_START)
 
 
 def compress(data: bytes | bytearray | memoryview, level: int) -> list[bytes]:
-    """Return the members of `data`, one for each block."""
+    """Return the compressed members of `data`, one for each block."""
     members = []
     for start in range(0, len(data), BLOCK):
         block = data[start : start + BLOCK]
@@ -58,7 +59,9 @@ def compress(data: bytes | bytearray | memoryview, level: int) -> list[bytes]:
 
 
 def decompress(members: bytes, sizes: Sequence[int], most: int) -> bytes:
-    """Return the blocks, of `most` bytes each, of consecutive members of these compressed sizes.
+    """Return the decompressed bytes of members that lie one after another, with these compressed sizes.
+
+    Each of them holds `most` bytes or fewer.
 
     :raises zlib.error: if one of them is damaged.
     """
@@ -75,7 +78,7 @@ def decompress(members: bytes, sizes: Sequence[int], most: int) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What the last member says: the size of a block, of all bytes, and of the index, with the index's checksum."""
+    """What the last member says: the sizes of a block, of the file and of the index, and the checksum of the index."""
 
     block: int
     size: int
@@ -94,13 +97,13 @@ class Summary:
 
     @property
     def blocks(self) -> int:
-        """How many blocks there are."""
+        """The number of blocks."""
         return -(-self.size // self.block)
 
     def index(self, members: bytes) -> list[int]:
-        """Return where each block begins in the file and, at the end, where the last one ends.
+        """Return where each block begins in the compressed file, and at last where the last block ends.
 
-        :raises ValueError: if `members` is not the index.
+        :raises ValueError: if `members`, the bytes of the index, are damaged.
         """
         if zlib.crc32(members) != self.index_checksum:
             raise ValueError("its checksum is wrong")
@@ -111,12 +114,12 @@ class Summary:
             payload += members[start + _FIELD.size : start + extra]
             start += extra + len(_EMPTY) + len(_HEADER) + _SIZE.size
         if len(payload) != self.blocks * _NUMBER.size:
-            raise ValueError("it is not of as many blocks as there are")
+            raise ValueError("it has another number of blocks than the file")
         return list(accumulate((size for (size,) in _NUMBER.iter_unpack(payload)), initial=0))
 
 
 def ending(sizes: Sequence[int], size: int) -> bytes:
-    """Return the members behind the blocks: the index of their compressed `sizes`, and the summary."""
+    """Return the members after the blocks: the index, of their compressed `sizes`, and the summary."""
     index = b"".join(
         _start(_INDEX, struct.pack(f"<{len(some)}I", *some)) + _EMPTY
         for some in (sizes[start : start + _PER_MEMBER] for start in range(0, len(sizes), _PER_MEMBER))
@@ -129,8 +132,8 @@ def _checksum(data: bytes) -> bytes:
     return _NUMBER.pack(zlib.crc32(data))
 
 
-class Members:
-    """Decompresses the members of any gzip file, bytes in and bytes out."""
+class GzipMembers:
+    """Decompresses any gzip file, piece by piece, from its start."""
 
     def __init__(self) -> None:
         self._member: zlib._Decompress | None = None
@@ -139,18 +142,18 @@ class Members:
 
     @property
     def midway(self) -> bool:
-        """Whether the file cannot end here."""
+        """Whether a file that ends here was cut short."""
         return self._member is not None or not self._some
 
     @property
     def hungry(self) -> bool:
-        """Whether nothing more comes out without more going in."""
+        """Whether `inflate` needs more compressed bytes to return anything."""
         return not self._rest
 
     def inflate(self, data: bytes, most: int) -> bytes:
-        """Take the next compressed bytes and return what comes out of all that was taken, `most` bytes of it.
+        """Add the next compressed bytes, and return up to `most` decompressed bytes.
 
-        :raises zlib.error: if they are damaged, or no gzip at all.
+        :raises zlib.error: if the bytes are damaged, or not gzip.
         """
         rest = self._rest + data
         pieces: list[bytes] = []

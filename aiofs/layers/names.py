@@ -1,40 +1,92 @@
-"""Layers that only change names: Percent for stores that hold few characters, HashPrefix to spread files evenly."""
+"""Layers that only change names: Prefix (a folder), Percent (encoded names), HashPrefix (names spread by a hash)."""
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import heapq
 import re
 from contextlib import AsyncExitStack, aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import quote, unquote
 
+from aiofs.driver import Walks
+from aiofs.kit import together
+from aiofs.layers.forward import power_of
 from aiofs.layers.mapped import Mapped
-from aiofs.names import RESERVED, begins_a_name, is_reserved
+from aiofs.names import RESERVED, begins_a_name, check_inside, check_path, check_prefix, is_reserved
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
+    from typing import Self
 
-    from aiofs.driver import Entry
+    from aiofs.driver import Driver, Entry, Level, Power
+
+
+class Prefix(Mapped):
+    """Shows the files whose names begin with `prefix`, without that prefix. Usually it is a folder with its `/`.
+
+    :raises ValueError: if no name can begin with `prefix`.
+    """
+
+    powers: ClassVar[tuple[type, ...]] = (*Mapped.powers, Walks)
+
+    def __init__(self, prefix: str) -> None:
+        if check_prefix(prefix):
+            check_path(prefix + "x")
+        self._prefix = prefix
+
+    def bind(self, base: Driver) -> Self:
+        return super().bind(base.narrowed(self._prefix.count("/")))
+
+    def inward(self, path: str) -> str:
+        """Put the prefix before the name.
+
+        :raises ValueError: if the name would lead out of the folder.
+        """
+        return self._prefix + check_inside(path)
+
+    def beginning(self, prefix: str) -> str:
+        return self._prefix + prefix
+
+    def outward(self, path: str) -> str | None:
+        """Remove the prefix. A file is not shown if the rest is not a name."""
+        rest = path.removeprefix(self._prefix)
+        return rest if path.startswith(self._prefix) and rest and not rest.startswith("/") else None
+
+    async def walk(self, folder: str = "") -> AsyncGenerator[Level]:
+        cut = len(self._prefix)
+        with self.named():
+            async with aclosing(power_of(self.base, Walks).walk((self._prefix + folder).removesuffix("/"))) as levels:
+                async for theirs, folders, files in levels:
+                    yield theirs[cut:], folders, files
+
+    def offers(self, power: type[Power]) -> Power | None:
+        """Return the driver that has the power. A walk is offered only if the prefix is a whole folder."""
+        if power is Walks and not f"/{self._prefix}".endswith("/"):
+            return None
+        return super().offers(power)
+
+    def __str__(self) -> str:
+        over = f", {self.base}" if hasattr(self, "base") else ""
+        return f"Prefix({self._prefix!r}{over})"
+
 
 _DEVICE = re.compile(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)")
 _SHARDS_AT_ONCE = 32
 
 
 class Percent(Mapped):
-    """Writes names with letters, digits, `-`, `_`, `.` and `~` only; all else is percent-encoded UTF-8, as in a URL.
+    """Writes names with letters, digits, `-`, `_`, `.` and `~` only; other characters are percent-encoded, as in a URL.
 
-    What Windows does not hold, such as `CON` and a dot at the end, is encoded too. Names that are in the store
-    and would not be written so are no files of this layer's. Listings sort one folder at a time in memory.
+    Names that Windows cannot hold, such as `CON` and a dot at the end, are encoded too. Files of the base whose names
+    this layer would have written otherwise are not shown. A listing sorts one folder at a time in memory.
     """
 
     def inward(self, path: str) -> str:
-        """Encode every segment."""
         return "/".join(map(_encode, path.split("/")))
 
     def outward(self, path: str) -> str | None:
-        """Decode every segment."""
+        """Decode every segment. A name that `inward` would not have made is not shown."""
         try:
             name = unquote(path, errors="strict")
         except UnicodeDecodeError:
@@ -42,7 +94,7 @@ class Percent(Mapped):
         return name if self.inward(name) == path else None
 
     async def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry]:
-        """List folder after folder, each sorted by its decoded names."""
+        """List one folder after another, each sorted by its decoded names."""
         folder, slash, _ = prefix.rpartition("/")
         for entry in await self._level(folder + slash):
             path = entry.path
@@ -62,9 +114,10 @@ class Percent(Mapped):
 
 
 class HashPrefix(Mapped):
-    """Puts names below folders by a hash of them, so that a store that divides its work by name can divide it evenly.
+    """Puts each file into a folder named by a hash, so that a store that divides its work by name divides it evenly.
 
-    `length` hexadecimal digits make `16 ** length` folders. A listing merges those that there are, in order.
+    `length` is the number of hexadecimal digits, so there are up to `16 ** length` folders. A listing reads all of them
+    and merges them in order.
 
     :raises ValueError: for a `length` that is not 1 to 4.
     """
@@ -75,22 +128,20 @@ class HashPrefix(Mapped):
         self._length = length
 
     def inward(self, path: str) -> str:
-        """Put the hash before it."""
         return f"{self._hash(path)}/{path}"
 
     def outward(self, path: str) -> str | None:
-        """Leave the hash out."""
         shard, _, name = path.partition("/")
-        if name.endswith("/") or is_reserved(name):  # a folder of many files, or what the base keeps beside one
+        if name.endswith("/") or is_reserved(name):  # a folder, or a file that the base keeps for itself
             return name if len(shard) == self._length else None
         return name if name and shard == self._hash(name) else None
 
     def beginning(self, prefix: str) -> str:
-        """Return nothing: they are in all folders."""
+        """Return an empty beginning: such files may be in any folder."""
         return ""
 
     async def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry]:
-        """Merge the listings of all folders."""
+        """List all folders at the same time, and merge them in order."""
         if not begins_a_name(prefix):
             return
         async with AsyncExitStack() as stack:
@@ -101,7 +152,7 @@ class HashPrefix(Mapped):
             last = ""
             async with aclosing(merged(streams)) as entries:
                 async for entry in entries:
-                    if entry.path != last:  # a folder is in many of them
+                    if entry.path != last:  # a folder can be in several of them
                         last = entry.path
                         yield entry
 
@@ -114,7 +165,7 @@ class HashPrefix(Mapped):
                     yield ours
 
     async def _shards(self, prefix: str) -> Sequence[str]:
-        """Return the folders that may have such names, that of journals too: no listing of folders need show it."""
+        """Return the folders that can hold such names, always with that of journals, which a listing need not show."""
         journals = f"{self._hash(RESERVED)}/"
         if is_reserved(prefix):
             return [journals]
@@ -129,11 +180,11 @@ class HashPrefix(Mapped):
 
 
 async def merged(streams: list[AsyncGenerator[Entry]]) -> AsyncGenerator[Entry]:
-    """Merge sorted listings into one. Few ask for their first entries at once."""
+    """Merge sorted listings into one. At most `_SHARDS_AT_ONCE` of them begin at the same time."""
     heads: list[tuple[str, int, Entry]] = []
     for start in range(0, len(streams), _SHARDS_AT_ONCE):
         some = streams[start : start + _SHARDS_AT_ONCE]
-        for place, entry in enumerate(await _firsts(some)):
+        for place, entry in enumerate(await together(anext(stream, None) for stream in some)):
             if entry is not None:
                 heads.append((entry.path, start + place, entry))
     heapq.heapify(heads)
@@ -145,17 +196,6 @@ async def merged(streams: list[AsyncGenerator[Entry]]) -> AsyncGenerator[Entry]:
             heapq.heappop(heads)
         else:
             heapq.heapreplace(heads, (following.path, place, following))
-
-
-async def _firsts(streams: list[AsyncGenerator[Entry]]) -> list[Entry | None]:
-    """Return the first entry of each. Also when this raises all have answered, so that they can be closed."""
-    answers = await asyncio.gather(*(anext(stream, None) for stream in streams), return_exceptions=True)
-    firsts: list[Entry | None] = []
-    for answer in answers:
-        if isinstance(answer, BaseException):
-            raise answer
-        firsts.append(answer)
-    return firsts
 
 
 def _encode(segment: str) -> str:

@@ -1,4 +1,4 @@
-"""Layers that only look on: Notify calls a function before and after everything that happens, Log writes it down."""
+"""Layers that observe: Notify calls a function before and after every operation, Log writes a line for each."""
 
 from __future__ import annotations
 
@@ -25,35 +25,40 @@ Phase = Literal["before", "after", "error", "aborted"]
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happens to a file: `before` it, `after` it went well, on an `error`, or when it was `aborted`."""
+    """One operation on a file, as an observer sees it.
+
+    `phase` is "before" it, "after" it succeeded, "error" when it failed, or "aborted" when a write was undone.
+    """
 
     verb: Verb
     path: str
     phase: Phase
     target: str | None = None
-    """Where it was copied or moved to."""
+    """The new name, for "copy" and "move"."""
     size: int = 0
-    """How many bytes were read or written, how many files were listed."""
+    """The number of bytes that were read or written, or of files that were listed."""
     seconds: float = 0.0
     error: BaseException | None = None
 
 
 class Observed(Layer, ABC):
-    """Tells `notice` of everything. What `notice` raises is raised to whoever did it: before, it prevents it."""
+    """Awaits `notice` for every operation. If `notice` raises before an operation, the operation does not happen.
+
+    The caller of the operation gets whatever `notice` raises.
+    """
 
     forwarded: ClassVar[tuple[type, ...]] = (ChecksRemoval, Presigns, Sweeps, Removes, Snapshots, Appends, Notes)
 
     @abstractmethod
     async def notice(self, event: Event) -> None:
-        """Take notice of an event. Those of the package's own hidden files are left out."""
+        """Handle an event. There are no events for the hidden files of the package itself."""
 
     async def stat(self, path: str) -> Entry:
-        """As the base."""
         async with self._during("stat", path):
             return await super().stat(path)
 
     async def read(self, path: str, start: int = 0, stop: int | None = None, *, match: str | None = None) -> ReadStream:
-        """As the base. It is over when the stream is closed."""
+        """Open the file for reading. The operation ends when the stream is closed."""
         reading = await self._start("read", path)
         async with reading.failing():
             stream = await super().read(path, start, stop, match=match)
@@ -62,28 +67,26 @@ class Observed(Layer, ABC):
     async def begin(
         self, path: str, lease: Lease, *, match: str | None = None, metadata: Mapping[str, str] | None = None
     ) -> WriteSession:
-        """As the base. It is over when the session is committed or aborted."""
+        """Begin to write. The operation ends when the session is committed or aborted."""
         writing = await self._start("write", path)
         async with writing.failing():
             session = await super().begin(path, lease, match=match, metadata=metadata)
         return with_powers_of(session, _ObservedSession)(session, writing)
 
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:
-        """As the base; begun before, it only ends here."""
+        """Take over a prepared session. Another process sent "before"; this one sends the end of the operation."""
         session = await super().resume(token)
-        return with_powers_of(session, _ObservedSession)(session, _Happening(self, "write", token["path"]))
+        return with_powers_of(session, _ObservedSession)(session, _Operation(self, "write", token["path"]))
 
     async def delete(
         self, paths: Sequence[str], *, leases: Sequence[Lease] = (), match: str | None = None, missing_ok: bool = False
     ) -> None:
-        """As the base."""
         async with AsyncExitStack() as all_of_them:
             for path in paths:
                 await all_of_them.enter_async_context(self._during("remove", path))
             await super().delete(paths, leases=leases, match=match, missing_ok=missing_ok)
 
     async def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry]:
-        """As the base."""
         listing = await self._start("list", prefix)
         async with listing.failing(), aclosing(super().list(prefix, after=after, delimiter=delimiter)) as entries:
             async for entry in entries:
@@ -92,17 +95,15 @@ class Observed(Layer, ABC):
         await listing.end("after")
 
     async def copy(self, source: str, target: str, lease: Lease, *, match: str | None = None) -> Entry:
-        """Have the store copy."""
         async with self._during("copy", source, target):
             return await power_of(self.base, Copies).copy(source, target, lease, match=match)
 
     async def move(self, source: str, target: str, leases: tuple[Lease, Lease]) -> Entry:
-        """Have the store rename."""
         async with self._during("move", source, target):
             return await power_of(self.base, Moves).move(source, target, leases)
 
     async def history(self, path: str) -> AsyncGenerator[Entry]:
-        """As the base: a listing of one file's versions."""
+        """Yield the versions of the file; the event is a "list"."""
         listing = await self._start("list", path)
         history = power_of(self.base, KeepsHistory).history(path)
         async with listing.failing(), aclosing(history) as entries:
@@ -112,36 +113,33 @@ class Observed(Layer, ABC):
         await listing.end("after")
 
     async def read_kept(self, path: str, version_id: str, start: int = 0, stop: int | None = None) -> ReadStream:
-        """As the base. It is over when the stream is closed."""
         reading = await self._start("read", path)
         async with reading.failing():
             stream = await power_of(self.base, KeepsHistory).read_kept(path, version_id, start, stop)
         return _ObservedStream(stream, reading)
 
     async def restore_kept(self, path: str, version_id: str, lease: Lease) -> Entry:
-        """Have the store put back an old version."""
         async with self._during("write", path):
             return await power_of(self.base, KeepsHistory).restore_kept(path, version_id, lease)
 
     def offers(self, power: type[Power]) -> Power | None:
-        """Offer what the base offers."""
         return super().offers(power) if self.base.offers(power) is not None else None
 
-    async def _start(self, verb: Verb, path: str, target: str | None = None) -> _Happening:
-        happening = _Happening(self, verb, path, target)
-        await happening.tell("before")
-        return happening
+    async def _start(self, verb: Verb, path: str, target: str | None = None) -> _Operation:
+        operation = _Operation(self, verb, path, target)
+        await operation.report("before")
+        return operation
 
     @asynccontextmanager
     async def _during(self, verb: Verb, path: str, target: str | None = None) -> AsyncIterator[None]:
-        happening = await self._start(verb, path, target)
-        async with happening.failing():
+        operation = await self._start(verb, path, target)
+        async with operation.failing():
             yield
-        await happening.end("after")
+        await operation.end("after")
 
 
-class _Happening:
-    """What goes on from its `before` to its one end."""
+class _Operation:
+    """One operation under way, for which `notice` is awaited at its beginning and once at its end."""
 
     def __init__(self, layer: Observed, verb: Verb, path: str, target: str | None = None) -> None:
         self.size = 0
@@ -152,21 +150,21 @@ class _Happening:
         self._started = time.monotonic()
         self._ended = is_reserved(path)
 
-    async def tell(self, phase: Phase, error: BaseException | None = None) -> None:
-        """Have the layer take notice, if it is not over."""
+    async def report(self, phase: Phase, error: BaseException | None = None) -> None:
+        """Await `notice`, unless the operation has ended."""
         if not self._ended:
             seconds = time.monotonic() - self._started
             event = Event(self._verb, self._path, phase, self._target, self.size, seconds, error)
             await self._layer.notice(event)
 
     async def end(self, phase: Phase, error: BaseException | None = None) -> None:
-        """Have the layer take notice of the end, of which there is one only."""
-        await self.tell(phase, error)
+        """Await `notice` for the end of the operation. Later calls do nothing."""
+        await self.report(phase, error)
         self._ended = True
 
     @asynccontextmanager
     async def failing(self) -> AsyncIterator[None]:
-        """End it with an error, if the block raises one."""
+        """End the operation with an error if the block raises one."""
         try:
             yield
         except GeneratorExit:  # a listing that was left early has not failed
@@ -178,37 +176,33 @@ class _Happening:
 
 
 class _ObservedStream(ForwardedStream):
-    def __init__(self, base: ReadStream, reading: _Happening) -> None:
+    def __init__(self, base: ReadStream, reading: _Operation) -> None:
         super().__init__(base)
         self._reading = reading
 
     async def chunk(self, want: int) -> bytes:
-        """As the base."""
         async with self._reading.failing():
             data = await super().chunk(want)
         self._reading.size += len(data)
         return data
 
     async def aclose(self) -> None:
-        """As the base."""
         async with self._reading.failing():
             await super().aclose()
         await self._reading.end("after")
 
 
 class _ObservedSession(ForwardedSession):
-    def __init__(self, base: WriteSession, writing: _Happening) -> None:
+    def __init__(self, base: WriteSession, writing: _Operation) -> None:
         super().__init__(base)
         self._writing = writing
 
     async def write(self, part: Part) -> None:
-        """As the base."""
         async with self._writing.failing():
             await super().write(part)
         self._writing.size += len(part)
 
     async def commit(self) -> Entry:
-        """As the base."""
         async with self._writing.failing():
             entry = await super().commit()
         self._writing.size = entry.size or self._writing.size
@@ -216,28 +210,29 @@ class _ObservedSession(ForwardedSession):
         return entry
 
     async def abort(self) -> None:
-        """As the base."""
         await super().abort()
         await self._writing.end("aborted")
 
 
 class Notify(Observed):
-    """Awaits `handler` with every `Event`, one after another."""
+    """Awaits `handler(event)` before and after every operation, with an `Event`.
+
+    The handler must not close the file system: closing waits for the handler, so both would wait for ever.
+    """
 
     def __init__(self, handler: Callable[[Event], Awaitable[None]]) -> None:
         if not callable(handler):
-            raise TypeError(f"a handler is a function to be awaited, not {handler!r}")
+            raise TypeError(f"handler must be an async function, not {handler!r}")
         self._handler = handler
 
     async def notice(self, event: Event) -> None:
-        """Call the handler."""
         await self._handler(event)
 
 
 class Log(Observed):
-    """Writes a line for everything that went well, at `level`, and a warning for what did not.
+    """Logs a line at `level` for each operation that succeeded, and a warning for each that failed.
 
-    The record's `aiofs` attribute is the `Event`.
+    The `aiofs` attribute of the log record is the `Event`.
     """
 
     def __init__(self, logger: logging.Logger | None = None, level: int = logging.INFO) -> None:
@@ -245,7 +240,6 @@ class Log(Observed):
         self._level = level
 
     async def notice(self, event: Event) -> None:
-        """Write the line."""
         if event.phase == "before":
             return
         level = logging.WARNING if event.phase == "error" else self._level

@@ -1,4 +1,4 @@
-"""Layers that refuse: what may be done at all, how large a file may be, and what it may be called."""
+"""Layers that refuse operations, files that are too large, and names."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 Verb = Literal["read", "list", "write", "remove"]
 _VERBS = frozenset({"read", "list", "write", "remove"})
 _NEEDED: Mapping[str, Verb] = {"stat": "read", "read": "read", "list": "list", "begin": "write", "delete": "remove"}
-"""What must be allowed for a verb of drivers; `lock` looks for itself."""
+"""What must be allowed for each verb of a driver. `Allow.lock` checks by itself."""
 
 
 class Allow(Layer):
-    """Allows some of "read", "list", "write" and "remove", and refuses the others before the base hears of them.
+    """Allows some of "read", "list", "write" and "remove", and refuses the others before it calls the base.
 
     :raises ValueError: for any other verb.
     """
@@ -40,77 +40,69 @@ class Allow(Layer):
         self._verbs = frozenset(verbs)
 
     def alter(self, capabilities: Capabilities) -> Capabilities:
-        """Declare whether anything can be written."""
         return replace(capabilities, writable=capabilities.writable and {"write", "remove"} <= self._verbs)
 
     async def stat(self, path: str) -> Entry:
-        """Describe the file: part of reading."""
+        """Describe the file; "read" must be allowed."""
         self._need("read", path)
         return await super().stat(path)
 
     async def read(self, path: str, start: int = 0, stop: int | None = None, *, match: str | None = None) -> ReadStream:
-        """Open the file for reading."""
         self._need("read", path)
         return await super().read(path, start, stop, match=match)
 
     async def begin(
         self, path: str, lease: Lease, *, match: str | None = None, metadata: Mapping[str, str] | None = None
     ) -> WriteSession:
-        """Begin new bytes for the path."""
         self._need("write", path)
         return await super().begin(path, lease, match=match, metadata=metadata)
 
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:
-        """Take over a prepared session: part of writing."""
+        """Take over a prepared session; "write" must be allowed."""
         self._need("write", token.get("path"))
         return await super().resume(token)
 
     async def delete(
         self, paths: Sequence[str], *, leases: Sequence[Lease] = (), match: str | None = None, missing_ok: bool = False
     ) -> None:
-        """Remove the files."""
         self._need("remove", *paths[:1])
         await super().delete(paths, leases=leases, match=match, missing_ok=missing_ok)
 
     async def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry]:
-        """List."""
         self._need("list")
         async with aclosing(super().list(prefix, after=after, delimiter=delimiter)) as entries:
             async for entry in entries:
                 yield entry
 
     async def lock(self, path: str) -> Lease:
-        """Get the right to write the path: part of writing, and of removing."""
+        """Lock the path; "write" or "remove" must be allowed."""
         if "remove" not in self._verbs:
             self._need("write", path)
         return await super().lock(path)
 
     async def url(self, path: str, method: Literal["GET", "PUT"], expires: float) -> str:
-        """Have the store give a URL."""
         self._need("read" if method == "GET" else "write", path)
         return await power_of(self.base, Presigns).url(path, method, expires)
 
     async def history(self, path: str) -> AsyncGenerator[Entry]:
-        """Yield the versions of the file: part of reading."""
+        """Yield the versions of the file; "read" must be allowed."""
         self._need("read", path)
         async with aclosing(power_of(self.base, KeepsHistory).history(path)) as entries:
             async for entry in entries:
                 yield entry
 
     async def read_kept(self, path: str, version_id: str, start: int = 0, stop: int | None = None) -> ReadStream:
-        """Open an old version for reading."""
         self._need("read", path)
         return await power_of(self.base, KeepsHistory).read_kept(path, version_id, start, stop)
 
     async def restore_kept(self, path: str, version_id: str, lease: Lease) -> Entry:
-        """Have the store put back an old version."""
         self._need("write", path)
         return await power_of(self.base, KeepsHistory).restore_kept(path, version_id, lease)
 
     def offers(self, power: type[Power]) -> Power | None:
-        """Offer the base's powers, where all is allowed that they need."""
+        """Return the driver that has the power, if all the verbs that it needs are allowed."""
         offered = self.base.offers(power)
-        if offered is not None and has(self, power):  # its methods look for themselves
+        if offered is not None and has(self, power):  # its methods check by themselves
             return self
         needed = {_NEEDED[verb] for verb in verbs_of(power) if verb in _NEEDED}
         return offered if needed <= self._verbs else None
@@ -121,7 +113,7 @@ class Allow(Layer):
 
 
 class ReadOnly(Allow):
-    """Refuses with `AccessDenied` (EROFS) whatever would write, before the base hears of it."""
+    """Refuses every write with `AccessDenied` (EROFS) before it calls the base."""
 
     reason = "this file system is read-only"
     code: ClassVar[int] = errno.EROFS
@@ -131,7 +123,7 @@ class ReadOnly(Allow):
 
 
 class WriteOnly(Allow):
-    """A drop box: files can be put in, and neither read, nor listed, nor removed."""
+    """Allows only writes: files can be neither read, nor listed, nor removed, as in a letter box."""
 
     reason = "this file system is write-only"
 
@@ -140,26 +132,29 @@ class WriteOnly(Allow):
 
 
 class Limit(Layer):
-    """Refuses files of more than `size` bytes with `TooLarge`, while they are written; nothing is published then.
+    """Refuses a file of more than `size` bytes with `TooLarge` while it is written; nothing of it is published.
 
-    A copy is written too: its bytes come through here, also where the store could copy by itself.
+    Copies are checked too, so their bytes come through this process even if the store could copy by itself.
     """
 
-    forwarded: ClassVar[tuple[type, ...]] = (Moves, KeepsHistory, Snapshots)  # these bytes were written before
+    forwarded: ClassVar[tuple[type, ...]] = (
+        Moves,
+        KeepsHistory,
+        Snapshots,
+    )  # their bytes were checked when they were written
 
     def __init__(self, size: int) -> None:
         if operator.index(size) < 0:
-            raise ValueError(f"size {size}: no file has fewer bytes than none")
+            raise ValueError(f"size must be 0 or more, not {size}")
         self._size = size
 
     def alter(self, capabilities: Capabilities) -> Capabilities:
-        """Declare that what was counted stays."""
+        """Declare that parts cannot be changed later: they were counted when they were written."""
         return replace(capabilities, rewrite=False)
 
     async def begin(
         self, path: str, lease: Lease, *, match: str | None = None, metadata: Mapping[str, str] | None = None
     ) -> WriteSession:
-        """Begin new bytes for the path."""
         session = await super().begin(path, lease, match=match, metadata=metadata)
         return _LimitedSession(session, path, self._size)
 
@@ -171,9 +166,9 @@ class _LimitedSession(ForwardedSession):
         self._limit = self._left = size
 
     async def write(self, part: Part) -> None:
-        """Take the next part.
+        """Write the next part.
 
-        :raises TooLarge: if it is one too many.
+        :raises TooLarge: if the file becomes too large.
         """
         self._left -= len(part)
         if self._left < 0:
@@ -182,9 +177,9 @@ class _LimitedSession(ForwardedSession):
 
 
 class Matching(Layer):
-    """Holds only files whose whole name matches: a regular expression, or a function that says so.
+    """Holds only files whose whole name matches a regular expression, or for which a function returns true.
 
-    Other names are a `ValueError` before anything happens, and are not listed.
+    Other names raise `ValueError` before anything happens, and are not listed.
     """
 
     forwarded: ClassVar[tuple[type, ...]] = (Sweeps,)
@@ -194,13 +189,13 @@ class Matching(Layer):
         self._matches = names if callable(names) else re.compile(names).fullmatch
 
     def check_name(self, path: str) -> None:
-        """As the base, and raise `ValueError` for a name that does not match."""
+        """Raise `ValueError` for a name that does not match, or that the base refuses."""
         if not self._matches(path):
-            raise ValueError(f"path {path!r} is no name for this file system, which takes {self._names!r}")
+            raise ValueError(f"path {path!r} does not match {self._names!r}, as all names of this file system must")
         super().check_name(path)
 
     async def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry]:
-        """List what matches, and, level by level, all folders."""
+        """List the files that match. A listing of one level also shows all folders."""
         async with aclosing(super().list(prefix, after=after, delimiter=delimiter)) as entries:
             async for entry in entries:
                 if entry.is_folder or self._matches(entry.path):

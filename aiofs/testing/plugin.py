@@ -22,13 +22,13 @@ SUITE = "is_aiofs_suite"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Have it said where large bytes differ."""
-    for hook in (Explains(), Listens()):
+    """Register the comparison of large bytes."""
+    for hook in (CompareBytes(), CatchComparison()):
         config.pluginmanager.register(hook)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect the behaviours that the store under test does not declare."""
+    """Deselect the behaviours that need what the store under test does not declare."""
     left: Left = config.stash.setdefault(LEFT_OUT, defaultdict(set))
     chosen: list[pytest.Item] = []
     dropped: list[pytest.Item] = []
@@ -45,7 +45,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say which behaviours were not asked for, of whom, and why."""
+    """Print which behaviours were left out, in which suites, and why."""
     suites: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     for (suite, reason), numbers in config.stash.get(LEFT_OUT, defaultdict(set)).items():
         suites[", ".join(map(str, sorted(numbers))), reason].append(suite.rpartition("::")[2])
@@ -66,34 +66,34 @@ LARGE = 10_000
 Lines = list[str]
 
 
-class _Explained(Exception):
-    """It has been said."""
+class _Compared(Exception):
+    """Carries the answer of `CompareBytes` past the other implementations of the hook."""
 
     def __init__(self, lines: Lines) -> None:
         super().__init__()
         self.lines = lines
 
 
-class Explains:
-    """Says it first, and keeps the others from saying theirs: of this hook pytest calls all that there are."""
+class CompareBytes:
+    """Compares large bytes, and raises so that pytest does not call the other implementations of the hook."""
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_assertrepr_compare(self, op: str, left: object, right: object) -> None:
         """Say where large bytes begin to differ."""
         if op == "==" and isinstance(left, bytes) and isinstance(right, bytes) and len(left) + len(right) >= LARGE:
-            raise _Explained(_difference(left, right))
+            raise _Compared(_difference(left, right))
 
 
-class Listens:
-    """Takes what was said for the answer."""
+class CatchComparison:
+    """Catches what `CompareBytes` raised, and returns its answer alone."""
 
     @pytest.hookimpl(wrapper=True)
     def pytest_assertrepr_compare(self) -> Generator[None, list[Lines], list[Lines]]:
-        """Return it alone."""
+        """Return the answer of `CompareBytes`, or those of the others."""
         try:
             return (yield)
-        except _Explained as explained:
-            return [explained.lines]
+        except _Compared as compared:
+            return [compared.lines]
 
 
 def _difference(left: bytes, right: bytes) -> Lines:

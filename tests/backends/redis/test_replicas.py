@@ -13,7 +13,7 @@ from redis.asyncio.sentinel import Sentinel
 from redis.cluster import LoadBalancingStrategy as Strategy
 
 from aiofs.errors import Unsupported
-from aiofs.layers.prefix import Prefix
+from aiofs.layers.names import Prefix
 from aiofs.stores import RedisFileSystem
 from aiofs.urls import connect
 from servers.process import HOST, NOBODY
