@@ -15,13 +15,14 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, TypeVarTuple
 
 from aiofs.backends.osfiles import snapshots, sweeping, taking
-from aiofs.backends.osfiles.errors import told_of
-from aiofs.backends.osfiles.facts import check_match, check_regular, entry_of, parents_of, version_of
-from aiofs.backends.osfiles.listing import walk
-from aiofs.backends.osfiles.place import unlink
+from aiofs.backends.osfiles.errors import check_regular, told_of
+from aiofs.backends.osfiles.listing import list_files
+from aiofs.backends.osfiles.names import parents_of
+from aiofs.backends.osfiles.place import entry_of, unlink, version_of
+from aiofs.backends.osfiles.reading import OSStream, copy_bytes
 from aiofs.backends.osfiles.root import Root
 from aiofs.backends.osfiles.staging import Stage
-from aiofs.backends.osfiles.streams import OSRemoval, OSSession, OSStream, copy_bytes
+from aiofs.backends.osfiles.streams import OSRemoval, OSSession
 from aiofs.backends.osfiles.walking import levels_below
 from aiofs.driver import Capabilities, Driver, Entry, Lease, Leftover, ReadStream, WriteSession
 from aiofs.errors import Conflict, NotAFolder, NotFound, Unsupported
@@ -133,7 +134,7 @@ class OSDriver(Driver):
 
     async def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry]:
         """Yield the files; each folder's names are read at once when the walk comes to it."""
-        entries = walk(self._root, prefix, after, one_level=delimiter is not None)
+        entries = list_files(self._root, prefix, after, one_level=delimiter is not None)
         try:
             while page := await hop(_page, entries):
                 for entry in page:
@@ -166,16 +167,16 @@ class OSDriver(Driver):
 
     async def keep(self, path: str, tag: str) -> None:
         """Give the file a second name."""
-        await hop(self._told, path, partial(snapshots.keep, self._root, path, tag, durable=self._durable))
+        await hop(self._told, path, partial(snapshots.keep_image, self._root, path, tag, durable=self._durable))
 
     async def restore(self, path: str, tag: str, lease: Lease, *, match: str) -> Entry:
         """Give the file its former bytes back by a rename."""
-        work = partial(snapshots.restore, self._stage_of(lease), tag, match, durable=self._durable)
+        work = partial(snapshots.restore_image, self._stage_of(lease), tag, match, durable=self._durable)
         return await hop(self._told, path, work)
 
     async def drop(self, path: str, tag: str) -> None:
         """Take the second name away."""
-        await hop(self._told, path, partial(snapshots.drop, self._root, path, tag))
+        await hop(self._told, path, partial(snapshots.drop_image, self._root, path, tag))
 
     @property
     def most_locks(self) -> int:
@@ -291,7 +292,7 @@ class OSDriver(Driver):
                     raise NotFound.of(path)
                 if not stat.S_ISLNK(status.st_mode) and not is_in_journal(path):
                     check_regular(path, status)
-                check_match(place, match)
+                place.check_match(match)
         except NotFound:
             if missing_ok:
                 return False

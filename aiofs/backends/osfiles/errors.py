@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import stat
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from aiofs.errors import (
 )
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator
 
 _ERRORS: dict[int, type[AiofsError]] = {
@@ -52,3 +54,24 @@ def told_of(path: str) -> Iterator[None]:
     except OSError as error:
         kind = _ERRORS.get(error.errno or 0, AiofsError)
         raise kind(error.errno, error.strerror, path) from error
+
+
+def kind_in_words(status: os.stat_result) -> str:
+    """Return the word for what has this status, such as "folder"."""
+    kinds = {
+        stat.S_IFREG: "regular file",
+        stat.S_IFDIR: "folder",
+        stat.S_IFLNK: "symbolic link",
+        stat.S_IFIFO: "FIFO",
+        stat.S_IFSOCK: "socket",
+    }
+    return kinds.get(stat.S_IFMT(status.st_mode), "device")
+
+
+def check_regular(path: str, status: os.stat_result) -> None:
+    """Raise `IsAFolder`, which says what there is instead, unless this is the status of a regular file."""
+    if not stat.S_ISREG(status.st_mode):
+        kind = kind_in_words(status)
+        raise IsAFolder.of(
+            path, f"this is a {kind}" if kind == "folder" else f"this is a {kind}, and not a regular file"
+        )

@@ -17,8 +17,7 @@ from aiofs.backends.osfiles import locking, snapshots, sweeping
 from aiofs.backends.osfiles.attributes import HAS_OWNERS, Ownership, permissions_of
 from aiofs.backends.osfiles.driver import OSDriver, made
 from aiofs.backends.osfiles.errors import told_of
-from aiofs.backends.osfiles.facts import parents_of
-from aiofs.backends.osfiles.names import LEASED, digest_of
+from aiofs.backends.osfiles.names import LEASED, digest_of, parents_of
 from aiofs.backends.osfiles.staging import Stage
 from aiofs.backends.osfiles.streams import OSSession
 from aiofs.backends.osfiles.taking import under_lease
@@ -111,7 +110,7 @@ class LeasedDriver(OSDriver):
 
         def work(stage: Stage) -> Entry:
             with told_of(path):
-                return snapshots.restore(stage, tag, match, durable=self._durable)
+                return snapshots.restore_image(stage, tag, match, durable=self._durable)
 
         return await self._staged(lease, work)
 

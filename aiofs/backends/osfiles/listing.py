@@ -6,9 +6,8 @@ from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Literal
 
 from aiofs.backends.osfiles.errors import told_of
-from aiofs.backends.osfiles.facts import entry_of
 from aiofs.backends.osfiles.names import kind_of
-from aiofs.backends.osfiles.place import NOWHERE, is_file
+from aiofs.backends.osfiles.place import NOWHERE, entry_of, is_file
 from aiofs.backends.osfiles.position import Position
 from aiofs.driver import Entry
 from aiofs.errors import AccessDenied
@@ -24,7 +23,7 @@ Kind = Literal["folder", "link", "file", "other", "planted"]
 """What has a name; "planted" is anything that has one of aiofs's own names and cannot be what aiofs calls so."""
 
 
-def walk(root: Root, prefix: str, after: str, *, one_level: bool, ours: bool = False) -> Generator[Entry]:
+def list_files(root: Root, prefix: str, after: str, *, one_level: bool, ours: bool = False) -> Generator[Entry]:
     """Yield what begins with `prefix` and comes behind `after`.
 
     Code points and UTF-8 bytes sort alike; a folder sorts as its name with a `/`, which is where its files come. Names

@@ -89,3 +89,9 @@ def unknown_format(path: str, what: str, number: object) -> Unsupported:
     return Unsupported.of(
         path, f"{what} has format {number}, and this version of aiofs knows {known}: use the version that made it"
     )
+
+
+def parents_of(path: str) -> list[str]:
+    """Return the folders that `path` is in, outermost first."""
+    segments = path.split("/")[:-1]
+    return ["/".join(segments[: depth + 1]) for depth in range(len(segments))]

@@ -7,10 +7,13 @@ import os
 import stat
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from aiofs.backends.osfiles import synced
 from aiofs.backends.osfiles.synced import PASS
+from aiofs.driver import Entry
 from aiofs.errors import NotFound
+from aiofs.kit import check_match
 from aiofs.names import is_in_journal
 
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
@@ -40,6 +43,12 @@ class Place:
             return os.stat(self.leaf if name is None else name, dir_fd=self.fd, follow_symlinks=False)
         except FileNotFoundError:
             return None
+
+    def check_match(self, match: str | None) -> None:
+        """Raise `AlreadyExists` or `Conflict` unless `match` is the version of the file that is here."""
+        if match is not None:
+            status = self.status()
+            check_match(self.path, match, None if status is None else version_of(status))
 
     def go_up(self, name: str) -> None:
         """Become the place of the folder that this one is in, which has this name.
@@ -102,6 +111,16 @@ def close_folder(fd: int) -> None:
 def open_folder(name: str, folder: int) -> int:
     """Return the folder of this name in an open one, opened to be read; it must not be a link."""
     return os.open(name, os.O_RDONLY | synced.FOLDER | NO_FOLLOW, dir_fd=folder)
+
+
+def version_of(status: os.stat_result) -> str:
+    """Return a version that changes with every publication and every change in place."""
+    return f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"
+
+
+def entry_of(path: str, status: os.stat_result) -> Entry:
+    """Describe the file with this status."""
+    return Entry(path, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC), version_of(status))
 
 
 def is_file(status: os.stat_result | None) -> bool:

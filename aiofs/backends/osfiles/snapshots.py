@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING
 
 from aiofs.backends.osfiles import locking
 from aiofs.backends.osfiles.attributes import belong, keep_attributes, owner_of
-from aiofs.backends.osfiles.facts import check_match, entry_of, parents_of
-from aiofs.backends.osfiles.names import BEFORE
-from aiofs.backends.osfiles.place import is_file
-from aiofs.backends.osfiles.streams import copy_bytes
+from aiofs.backends.osfiles.names import BEFORE, parents_of
+from aiofs.backends.osfiles.place import entry_of, is_file
+from aiofs.backends.osfiles.reading import copy_bytes
 from aiofs.backends.osfiles.taking import take_over
 from aiofs.errors import AccessDenied, Conflict, NotAFolder, NotFound, StoreMissing
 
@@ -29,16 +28,15 @@ if TYPE_CHECKING:
 
 _TRIES = 100
 _FEWEST_LOCKS, _MOST_LOCKS = 8, 500
-_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
-def keep(root: Root, path: str, tag: str, *, durable: bool) -> None:
+def keep_image(root: Root, path: str, tag: str, *, durable: bool) -> None:
     """Give the file a second name, or copy it where the system has no hard links."""
     try:
         with root.place(path) as place:
             if not is_file(place.status()):
                 return
-            image = _image(place, tag)
+            image = _image_of(place, tag)
             try:
                 os.link(place.leaf, image, src_dir_fd=place.fd, dst_dir_fd=place.fd, follow_symlinks=False)
             except FileExistsError:
@@ -46,14 +44,14 @@ def keep(root: Root, path: str, tag: str, *, durable: bool) -> None:
             except FileNotFoundError:
                 return  # removed in this moment
             except (OSError, NotImplementedError):
-                _copy(place, image, durable=durable)
+                _copy_image(place, image, durable=durable)
             if durable:
                 place.sync()
     except (NotFound, NotAFolder):
         return
 
 
-def restore(stage: Stage, tag: str, match: str, *, durable: bool) -> Entry:
+def restore_image(stage: Stage, tag: str, match: str, *, durable: bool) -> Entry:
     """Rename the before-image to the file's name.
 
     :raises Conflict: if the lock was lost, or the file is not at version `match`.
@@ -62,11 +60,11 @@ def restore(stage: Stage, tag: str, match: str, *, durable: bool) -> Entry:
     place = stage.place
     if not stage.is_current():
         raise Conflict.of(stage.path, "the lock on this file was removed; nothing was overwritten")
-    image = _image(place, tag)
+    image = _image_of(place, tag)
     status = place.status(image)
     if status is None:
         raise NotFound.of(stage.path, "what the file was before is not kept")
-    check_match(place, match)
+    place.check_match(match)
     os.replace(image, place.leaf, src_dir_fd=place.fd, dst_dir_fd=place.fd)
     if durable:
         place.bring_way()
@@ -74,11 +72,11 @@ def restore(stage: Stage, tag: str, match: str, *, durable: bool) -> Entry:
     return entry_of(stage.path, status)
 
 
-def drop(root: Root, path: str, tag: str) -> None:
+def drop_image(root: Root, path: str, tag: str) -> None:
     """Remove the before-image, and the folders that have no file left."""
     with suppress(NotFound, NotAFolder):
         with root.place(path) as place, suppress(FileNotFoundError):
-            os.unlink(_image(place, tag), dir_fd=place.fd)
+            os.unlink(_image_of(place, tag), dir_fd=place.fd)
         root.prune(parents_of(path))
 
 
@@ -122,7 +120,7 @@ def _append(root: Root, path: str, data: bytes, *, durable: bool) -> None:
     with root.place(path, create=True, follow=False) as place:
         folder = locking.folder_of(place)
         mode = locking.mode_inside(folder)  # it may have the bytes of files that others may not see
-        fd = os.open(place.leaf, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _NO_FOLLOW, mode, dir_fd=place.fd)
+        fd = os.open(place.leaf, os.O_WRONLY | os.O_APPEND | os.O_CREAT | locking.OWN, mode, dir_fd=place.fd)
         try:
             if not os.fstat(fd).st_size:
                 belong(fd, folder, mode)
@@ -136,7 +134,7 @@ def _append(root: Root, path: str, data: bytes, *, durable: bool) -> None:
             os.close(fd)
 
 
-def _image(place: Place, tag: str) -> str:
+def _image_of(place: Place, tag: str) -> str:
     digest = hashlib.blake2b(f"{tag}\0{os.path.basename(place.leaf)}".encode(), digest_size=16).hexdigest()
     return place.beside(BEFORE + digest)
 
@@ -153,7 +151,7 @@ def _check_kept(place: Place, image: str) -> None:
         )
 
 
-def _copy(place: Place, image: str, *, durable: bool) -> None:
+def _copy_image(place: Place, image: str, *, durable: bool) -> None:
     growing = f"{image}-growing"
     source = os.open(place.leaf, os.O_RDONLY | locking.FOUND, dir_fd=place.fd)
     try:

@@ -19,10 +19,9 @@ from typing import TYPE_CHECKING, Any
 from aiofs.backends.osfiles import locking
 from aiofs.backends.osfiles.attributes import belong, give_permissions, keep_attributes, permissions_of
 from aiofs.backends.osfiles.errors import told_of
-from aiofs.backends.osfiles.facts import check_match, entry_of, parents_of, version_of
 from aiofs.backends.osfiles.flock import holder_of, try_lock
-from aiofs.backends.osfiles.names import PART, READY, READY_SHARED, STAGE, digest_of
-from aiofs.backends.osfiles.place import close_folder, open_folder
+from aiofs.backends.osfiles.names import PART, READY, READY_SHARED, STAGE, digest_of, parents_of
+from aiofs.backends.osfiles.place import close_folder, entry_of, open_folder, version_of
 from aiofs.driver import ABSENT, Entry, Lease
 from aiofs.errors import AlreadyExists, Conflict
 from aiofs.locks import locked
@@ -184,7 +183,7 @@ class Stage(Lease):
                 place.bring_way()
                 place.sync()
             return entry_of(self.path, status)
-        check_match(place, match)
+        place.check_match(match)
         if durable:
             place.bring_way()
         if self._leased:
@@ -213,7 +212,7 @@ class Stage(Lease):
         place.made = parents_of(self.path)
         status = place.status()
         if status is not None:
-            check_match(place, match)
+            place.check_match(match)
             os.unlink(place.leaf, dir_fd=place.fd)
         self.discard(durable=durable)
         return Entry(self.path) if status is None else entry_of(self.path, status)

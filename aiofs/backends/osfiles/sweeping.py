@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 
 from aiofs.backends.osfiles import locking
 from aiofs.backends.osfiles.attributes import owner_of
-from aiofs.backends.osfiles.errors import told_of
-from aiofs.backends.osfiles.facts import kind_in_words, parents_of
+from aiofs.backends.osfiles.errors import kind_in_words, told_of
 from aiofs.backends.osfiles.flock import holder_of, try_lock
-from aiofs.backends.osfiles.listing import walk
+from aiofs.backends.osfiles.listing import list_files
 from aiofs.backends.osfiles.names import (
     LEASED,
     PART,
@@ -22,6 +21,7 @@ from aiofs.backends.osfiles.names import (
     format_of,
     is_of_unknown_format,
     kind_of,
+    parents_of,
     unknown_format,
 )
 from aiofs.driver import Leftover
@@ -42,7 +42,7 @@ def leftovers(root: Root, prefix: str) -> Iterator[Leftover]:
 
     Something else that has the name of one is yielded too, because it keeps writers out.
     """
-    for entry in walk(root, prefix[: prefix.rfind("/") + 1], "", one_level=False, ours=True):
+    for entry in list_files(root, prefix[: prefix.rfind("/") + 1], "", one_level=False, ours=True):
         kind = "journal" if entry.path.rpartition("/")[2] == JOURNAL else kind_of(entry.path)
         if kind is None:
             continue

@@ -8,10 +8,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from aiofs.backends.osfiles import locking
-from aiofs.backends.osfiles.facts import check_regular, parents_of, version_of
+from aiofs.backends.osfiles.errors import check_regular
 from aiofs.backends.osfiles.flock import holder_of, try_lock
-from aiofs.backends.osfiles.names import LEASED, PART, READY, READY_SHARED, STAGE, check_token, digest_of
-from aiofs.backends.osfiles.place import is_file
+from aiofs.backends.osfiles.names import LEASED, PART, READY, READY_SHARED, STAGE, check_token, digest_of, parents_of
+from aiofs.backends.osfiles.place import is_file, version_of
 from aiofs.backends.osfiles.staging import CLOSED, MARKS, STAMPS, Stage, drop_folders
 from aiofs.errors import NotAFolder, NotFound, StoreMissing
 from aiofs.locks import locked

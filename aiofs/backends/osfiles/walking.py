@@ -40,12 +40,12 @@ def levels_below(root: Root, top: str) -> Generator[Level]:
     if place is None:
         return
     with closing(place):
-        folder = _read(place)
+        folder = _read_folder(place)
         if top and not _finds_files(place, folder):
             return
         levels: list[tuple[_Folder, Iterator[str]]] = []
         while True:
-            folders = [name for name in folder.folders if _has_files(place, folder, name)]
+            folders = [name for name in folder.folders if _has_files_below(place, folder, name)]
             yield under(top) + "/".join(folder.names) if folder.names else top, folders, folder.files
             levels.append((folder, iter(folders)))
             below = None
@@ -61,7 +61,7 @@ def levels_below(root: Root, top: str) -> Generator[Level]:
             folder = below
 
 
-def _read(place: Position) -> _Folder:
+def _read_folder(place: Position) -> _Folder:
     """Read the folder where the walk is, without the names that aiofs keeps for itself."""
     folder = _Folder([*place.names])
     above = under(place.path)
@@ -81,14 +81,14 @@ def _read(place: Position) -> _Folder:
     return folder
 
 
-def _has_files(place: Position, folder: _Folder, name: str) -> bool:
+def _has_files_below(place: Position, folder: _Folder, name: str) -> bool:
     """Whether there is a file at any level below `name`, which is a folder in `folder`."""
     known = folder.folders[name]
     if known is None:
         place.go(folder.names)
         if not place.down(name):
             return False
-        known = folder.folders[name] = _read(place)
+        known = folder.folders[name] = _read_folder(place)
         return _finds_files(place, known)
     return known.has_files
 
@@ -108,6 +108,6 @@ def _finds_files(place: Position, folder: _Folder) -> bool:
             if way:
                 place.up()
         elif place.down(name):
-            below = last.folders[name] = _read(place)
+            below = last.folders[name] = _read_folder(place)
             way.append((below, iter([*below.folders])))
     return False

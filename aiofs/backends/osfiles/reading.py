@@ -1,0 +1,104 @@
+"""Reading: the open files of the driver, and copying from one open file to another."""
+
+from __future__ import annotations
+
+import os
+
+from aiofs.backends.osfiles.errors import told_of
+from aiofs.driver import Entry, Part, ReadStream
+from aiofs.errors import Conflict
+from aiofs.localio import pread
+from aiofs.threads import hop
+
+COPY_STEP = 1 << 24
+
+
+class OSStream(ReadStream):
+    """An open descriptor: its version stays, whatever takes its name."""
+
+    def __init__(self, entry: Entry, fd: int, start: int, stop: int | None, *, first: bytes, local: bool) -> None:
+        self.entry = entry
+        self.fd: int = fd
+        self._start = start
+        self._stop = stop
+        self._first = first  # read with opening, in the same hop
+        self._local = local  # closing waits for nobody
+
+    async def chunk(self, want: int) -> bytes:
+        """Return the next bytes."""
+        if self._stop is not None:
+            want = min(want, self._stop - self._start)
+        first, self._first = self._first, b""
+        if first and (want <= len(first) or len(first) == self.entry.size):
+            data = first
+        else:  # reading a little again costs less than joining it to a lot
+            try:
+                data = await pread(self.fd, max(want, 0), self._start)
+            except OSError:
+                with told_of(self.entry.path):
+                    raise
+        self._start += len(data)
+        return data
+
+    async def seek(self, start: int, stop: int | None = None) -> None:
+        """Go on at `start`."""
+        self._start, self._stop, self._first = start, stop, b""
+
+    async def aclose(self) -> None:
+        """Close the descriptor; in a worker where that may take its time: closing a removed file frees its room."""
+        fd, self.fd = self.fd, -1
+        if fd < 0:
+            return
+        with told_of(self.entry.path):
+            if self._local and _has_name(fd):
+                os.close(fd)
+            else:
+                await hop(os.close, fd)
+
+    def abandon(self) -> None:
+        """Close the descriptor."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            with told_of(self.entry.path):
+                os.close(fd)
+
+
+def _has_name(fd: int) -> bool:
+    try:
+        return bool(os.fstat(fd).st_nlink)
+    except OSError:
+        return False  # closing it will tell
+
+
+def copy_bytes(source: int, target: int, start: int, stop: int, offset: int) -> None:
+    """Copy `start` to `stop` of one descriptor to `offset` of another, within the kernel where it can."""
+    while start < stop:
+        step = min(COPY_STEP, stop - start)
+        copied = _copy_in_kernel(source, target, step, start, offset)
+        if not copied:
+            data = os.pread(source, step, start)
+            if not data:
+                raise Conflict.of(None, "the file was cut meanwhile")
+            write_at(target, data, offset)
+            copied = len(data)
+        start += copied
+        offset += copied
+
+
+def _copy_in_kernel(source: int, target: int, size: int, start: int, offset: int) -> int:
+    """Return how many bytes the kernel copied; none where it does not do that."""
+    if not hasattr(os, "copy_file_range"):
+        return 0
+    try:
+        return os.copy_file_range(source, target, size, start, offset)
+    except OSError:
+        return 0
+
+
+def write_at(fd: int, data: Part, offset: int) -> None:
+    """Write all of the data."""
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(fd, view, offset)
+        offset += written
+        view = view[written:]
