@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import aiofs
-from aiofs.backends.osfiles import snapshots
+from aiofs.backends.osfiles import locks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,7 +82,7 @@ async def test_a_file_that_outlasts_its_transaction_is_not_published(store: aiof
 
 
 async def test_many_locks_are_written_down_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snapshots, "most_locks", lambda: 2)
+    monkeypatch.setattr(locks, "most_locks", lambda: 2)
     fs, journal = aiofs.OSFileSystem(tmp_path), aiofs.MemoryFileSystem()
     names = [f"{number:02}" for number in range(20)]
     async with aiofs.transaction(fs, journal=journal) as tx, asyncio.TaskGroup() as tasks:

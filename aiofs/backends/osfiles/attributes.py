@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from aiofs.backends.osfiles.place import Place
+    from aiofs.backends.osfiles.places import Place
 
 ACCESS_LIST = "system.posix_acl_access"
 KEPT = ("user.", "security.selinux", "security.SMACK64", "system.nfs4_acl")

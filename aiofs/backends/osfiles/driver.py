@@ -14,21 +14,19 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, TypeVarTuple
 
-from aiofs.backends.osfiles import snapshots, sweeping, taking
+from aiofs.backends.osfiles import locks, sweeping, writing
 from aiofs.backends.osfiles.errors import check_regular, told_of
-from aiofs.backends.osfiles.listing import list_files
-from aiofs.backends.osfiles.names import parents_of
-from aiofs.backends.osfiles.place import entry_of, unlink, version_of
-from aiofs.backends.osfiles.reading import OSStream, copy_bytes
-from aiofs.backends.osfiles.root import Root
+from aiofs.backends.osfiles.listing import levels_below, list_files
+from aiofs.backends.osfiles.names import Root, parents_of
+from aiofs.backends.osfiles.places import EXISTING, entry_of, unlink
+from aiofs.backends.osfiles.reading import OSStream, copy_bytes, open_stream
 from aiofs.backends.osfiles.staging import Stage
-from aiofs.backends.osfiles.streams import OSRemoval, OSSession
-from aiofs.backends.osfiles.walking import levels_below
+from aiofs.backends.osfiles.writing import OSRemoval, OSSession
 from aiofs.driver import Capabilities, Driver, Entry, Lease, Leftover, ReadStream, WriteSession
-from aiofs.errors import Conflict, NotAFolder, NotFound, Unsupported
+from aiofs.errors import NotAFolder, NotFound, Unsupported
 from aiofs.kit import EndedSession
 from aiofs.lifetimes import finish
-from aiofs.localio import device_of, network_of, open_below, pread_now, turn_of
+from aiofs.localio import network_of, open_below, pread_now, turn_of
 from aiofs.names import is_in_journal
 from aiofs.threads import hop
 from aiofs.tokens import Token
@@ -41,11 +39,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-FIRST_READ = 1 << 16
 PAGE = 500
 LONGEST_SEGMENT = 255
-_READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
-_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _warned: set[str] = set()
 """The roots of which it was said that their locks hold on one machine."""
 _WINDOWS_FORBIDS = frozenset('\\:*?"<>|')
@@ -87,7 +82,7 @@ class OSDriver(Driver):
         if found is None:
             return await made(OSStream.abandon, self._open, path, start, stop, match)
         turn = turn_of(asyncio.get_running_loop())
-        stream = _stream(path, found[0], start, stop, match, read=partial(pread_now, scratch=turn.scratch))
+        stream = open_stream(path, found[0], start, stop, match, read=partial(pread_now, scratch=turn.scratch))
         try:
             await turn.take()
         except BaseException:
@@ -167,29 +162,29 @@ class OSDriver(Driver):
 
     async def keep(self, path: str, tag: str) -> None:
         """Give the file a second name."""
-        await hop(self._told, path, partial(snapshots.keep_image, self._root, path, tag, durable=self._durable))
+        await hop(self._told, path, partial(writing.keep_image, self._root, path, tag, durable=self._durable))
 
     async def restore(self, path: str, tag: str, lease: Lease, *, match: str) -> Entry:
         """Give the file its former bytes back by a rename."""
-        work = partial(snapshots.restore_image, self._stage_of(lease), tag, match, durable=self._durable)
+        work = partial(writing.restore_image, self._stage_of(lease), tag, match, durable=self._durable)
         return await hop(self._told, path, work)
 
     async def drop(self, path: str, tag: str) -> None:
         """Take the second name away."""
-        await hop(self._told, path, partial(snapshots.drop_image, self._root, path, tag))
+        await hop(self._told, path, partial(writing.drop_image, self._root, path, tag))
 
     @property
     def most_locks(self) -> int:
         """How many staging files a transaction may hold open."""
-        return snapshots.most_locks()
+        return locks.most_locks()
 
     async def park(self, path: str, lease: Lease) -> None:
         """Leave the staging file under its second name."""
-        await hop(self._told, path, partial(snapshots.park, self._stage_of(lease)))
+        await hop(self._told, path, partial(writing.park, self._stage_of(lease)))
 
     async def unpark(self, path: str, fence: str) -> Lease | None:
         """Take the staging file back, under its first name."""
-        return await made(_leave, self._told, path, partial(snapshots.unpark, self._root, path, fence))
+        return await made(_leave, self._told, path, partial(writing.unpark, self._root, path, fence))
 
     async def liken(self, path: str, lease: Lease, source: str) -> None:
         """Have the staging file that is the lease, and what is published, let in whom `source` lets in."""
@@ -197,7 +192,7 @@ class OSDriver(Driver):
 
     async def append(self, path: str, data: bytes, *, durable: bool) -> None:
         """Write at the end of the file."""
-        work = partial(snapshots.append, self._root, path, data, durable=durable and self._durable)
+        work = partial(writing.append, self._root, path, data, durable=durable and self._durable)
         await hop(self._told, path, work)
 
     async def leftovers(self, prefix: str = "") -> AsyncGenerator[Leftover]:
@@ -231,7 +226,7 @@ class OSDriver(Driver):
         if self._network is not None:
             _warn_once(self._root.path, self._network)
         with told_of(path):
-            return taking.take(self._root, path)
+            return writing.take(self._root, path)
 
     def _stat(self, path: str) -> Entry:
         with told_of(path), _missing_below_files(path), self._root.place(path) as place:
@@ -247,10 +242,10 @@ class OSDriver(Driver):
             if not follow and (status := place.status()) is not None:
                 check_regular(path, status)
             try:
-                fd = os.open(place.leaf, _READ | _NO_FOLLOW, dir_fd=place.fd)
+                fd = os.open(place.leaf, os.O_RDONLY | EXISTING, dir_fd=place.fd)
             except FileNotFoundError:
                 raise NotFound.of(path) from None
-            return _stream(path, fd, start, stop, match, read=os.pread)
+            return open_stream(path, fd, start, stop, match, read=os.pread)
 
     def _vacate(self, lease: Lease) -> None:
         """Let the folders of a file that went away go with its lock, which still is in them, if they are empty then."""
@@ -262,7 +257,7 @@ class OSDriver(Driver):
 
     def _take_over(self, path: str, token: Mapping[str, Any]) -> Stage | None:
         with told_of(path):
-            stage = taking.take_over(self._root, token, growing="stage" not in token)
+            stage = writing.take_over(self._root, token, growing="stage" not in token)
             if stage is None and self._durable:  # whoever ended it may have died before that was on the disk
                 with suppress(NotFound, NotAFolder), self._root.place(path) as place:
                     place.bring_way()
@@ -286,7 +281,7 @@ class OSDriver(Driver):
         """Return whether the file is there; raise if it may not be removed."""
         try:
             with told_of(path), _missing_below_files(path), self._root.place(path, follow=False) as place:
-                taking.refuse_locked(self._root, place, held)
+                writing.refuse_locked(self._root, place, held)
                 status = place.status()
                 if status is None:
                     raise NotFound.of(path)
@@ -376,31 +371,6 @@ def _warn_once(root: str, network: str) -> None:
 def _leave(stage: Stage | None) -> None:
     if stage is not None:
         stage.leave()
-
-
-def _stream(
-    path: str,
-    fd: int,
-    start: int,
-    stop: int | None,
-    match: str | None,
-    *,
-    read: Callable[[int, int, int], bytes | None],
-) -> OSStream:
-    """Make a stream of an open descriptor, which is closed if that fails."""
-    try:
-        status = os.fstat(fd)
-        check_regular(path, status)
-        if match is not None and version_of(status) != match:
-            raise Conflict.of(path, "the file was changed meanwhile")
-        want = FIRST_READ if stop is None else min(FIRST_READ, stop - start)
-        first = read(fd, want, start) if want > 0 else None
-        local = device_of(fd, status.st_dev).local
-    except BaseException:
-        with told_of(path):
-            os.close(fd)
-            raise
-    return OSStream(entry_of(path, status), fd, start, stop, first=first or b"", local=local)
 
 
 def _page(entries: Iterator[T]) -> list[T]:

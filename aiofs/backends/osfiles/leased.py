@@ -13,14 +13,13 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from aiofs.backends.osfiles import locking, snapshots, sweeping
+from aiofs.backends.osfiles import locks, sweeping, writing
 from aiofs.backends.osfiles.attributes import HAS_OWNERS, Ownership, permissions_of
 from aiofs.backends.osfiles.driver import OSDriver, made
 from aiofs.backends.osfiles.errors import told_of
 from aiofs.backends.osfiles.names import LEASED, digest_of, parents_of
 from aiofs.backends.osfiles.staging import Stage
-from aiofs.backends.osfiles.streams import OSSession
-from aiofs.backends.osfiles.taking import under_lease
+from aiofs.backends.osfiles.writing import OSSession, under_lease
 from aiofs.driver import Driver, WriteSession
 from aiofs.errors import AccessDenied, Conflict, Damaged, Locked, NotAFolder, NotFound
 from aiofs.lifetimes import finish
@@ -110,7 +109,7 @@ class LeasedDriver(OSDriver):
 
         def work(stage: Stage) -> Entry:
             with told_of(path):
-                return snapshots.restore_image(stage, tag, match, durable=self._durable)
+                return writing.restore_image(stage, tag, match, durable=self._durable)
 
         return await self._staged(lease, work)
 
@@ -151,7 +150,7 @@ class LeasedDriver(OSDriver):
                 name = place.beside(LEASED + digest_of(place.leaf))
                 status = place.status(name)
                 if status is not None:
-                    locking.check_ours(place, name, status)
+                    locks.check_ours(place, name, status)
                     os.unlink(name, dir_fd=place.fd)
 
     def _permissions(self, path: str, like: str | None) -> str | None:

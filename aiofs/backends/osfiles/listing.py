@@ -1,23 +1,163 @@
-"""Walking a folder in the order of UTF-8 bytes, one page of entries at a time."""
+"""Listing."""
 
 from __future__ import annotations
 
+import itertools
+import os
 from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from operator import eq
 from typing import TYPE_CHECKING, Literal
 
 from aiofs.backends.osfiles.errors import told_of
 from aiofs.backends.osfiles.names import kind_of
-from aiofs.backends.osfiles.place import NOWHERE, entry_of, is_file
-from aiofs.backends.osfiles.position import Position
+from aiofs.backends.osfiles.places import FOLDER, NOWHERE, close_folder, entry_of, is_file, open_folder
 from aiofs.driver import Entry
 from aiofs.errors import AccessDenied
 from aiofs.names import JOURNAL, RESERVED, is_in_journal, under
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator, Iterator, Sequence
+    from typing import Self
 
-    from aiofs.backends.osfiles.root import Root
+    from aiofs.backends.osfiles.names import Root
+    from aiofs.driver import Level
+
+_KEPT = 32
+"""How many folders on the way stay open at most; those further up are opened again through `..`."""
+
+
+class Position:
+    """An open folder below a root, and the names of the folders that led there.
+
+    Folders are entered by name and never through a link. A step takes the same time at every depth. Without `dir_fd`
+    the folder is not open, and its path stands for it.
+    """
+
+    def __init__(self, root: Root, path: str, top: int | str) -> None:
+        self.root = root
+        self.names: list[str] = []
+        """The folders from the top down."""
+        self._top = path
+        self._open: list[int | str | None] = [top]
+        self._marks: list[tuple[int, int] | None] = [None]  # which folders the closed ones were
+
+    @classmethod
+    def at(cls, root: Root, path: str) -> Self | None:
+        """Return the position in the folder `path`; `None` if there is no such folder."""
+        top = root.folder(path)
+        return None if top is None else cls(root, path, top)
+
+    @property
+    def path(self) -> str:
+        """The path of the folder, relative to the root."""
+        return "/".join([self._top, *self.names] if self._top else self.names)
+
+    @property
+    def here(self) -> int | str | None:
+        """The folder, open; `None` if it is gone."""
+        return self._open[-1]
+
+    def scan(self) -> Sequence[os.DirEntry[str]]:
+        """Return what is in the folder.
+
+        :raises OSError: if it cannot be read.
+        """
+        if self.here is None:
+            return []
+        with told_of(self.path or self.root.path), os.scandir(self.here) as children:
+            return list(children)
+
+    def status(self, name: str) -> os.stat_result | None:
+        """Return the status of a name in the folder, links not followed; `None` if the folder is gone."""
+        here = self.here
+        if here is None:
+            return None
+        if isinstance(here, str):
+            return os.stat(os.path.join(here, name), follow_symlinks=False)
+        return os.stat(name, dir_fd=here, follow_symlinks=False)
+
+    def down(self, name: str) -> bool:
+        """Enter a folder in this one; return False if it is gone, or is no folder."""
+        deeper = self._enter(name)
+        if deeper is not None:
+            self._add(name, deeper)
+        return deeper is not None
+
+    def up(self) -> None:
+        """Go back to the folder above, which is opened again if it was closed."""
+        below = self._open.pop()
+        self._marks.pop()
+        self.names.pop()
+        try:
+            if self._marks[-1] is not None:
+                self._open[-1] = self._above(below)
+                self._marks[-1] = None
+        finally:
+            if isinstance(below, int):
+                close_folder(below)
+
+    def go(self, names: Sequence[str]) -> None:
+        """Go to the folder that these names lead to from the top; `here` is `None` if it is gone."""
+        same = sum(1 for _ in itertools.takewhile(bool, map(eq, names, self.names)))
+        self.rise(same)
+        for name in names[same:]:
+            if not self.down(name):
+                self._add(name, None)
+
+    def rise(self, depth: int) -> None:
+        """Go up until the folder is `depth` levels below the top."""
+        while len(self.names) > depth:
+            self.up()
+
+    def close(self) -> None:
+        """Close all folders. Harmless when done twice."""
+        for level in range(len(self._open)):
+            self._close(level)
+
+    def _add(self, name: str, folder: int | str | None) -> None:
+        self.names.append(name)
+        self._open.append(folder)
+        self._marks.append(None)
+        if len(self._open) > _KEPT:
+            self._close(len(self._open) - _KEPT - 1)
+
+    def _enter(self, name: str) -> int | str | None:
+        here, path = self.here, under(self.path) + name
+        if here is None:
+            return None
+        try:
+            with told_of(path):
+                return open_folder(name, here) if isinstance(here, int) else self.root.folder(path)
+        except OSError as error:
+            if error.errno in NOWHERE:
+                return None
+            raise
+
+    def _above(self, below: int | str | None) -> int | str | None:
+        """Return the folder above: through `..` if that is still the same folder, else by its path from the root."""
+        if isinstance(below, int):
+            try:
+                above = os.open("..", os.O_RDONLY | FOLDER, dir_fd=below)
+            except OSError:
+                return self.root.folder(self.path)
+            if _mark(above) == self._marks[-1]:
+                return above
+            close_folder(above)
+        return self.root.folder(self.path)
+
+    def _close(self, level: int) -> None:
+        folder = self._open[level]
+        if isinstance(folder, int):
+            self._marks[level] = _mark(folder)
+            self._open[level] = None
+            close_folder(folder)
+
+
+def _mark(folder: int) -> tuple[int, int]:
+    status = os.fstat(folder)
+    return status.st_dev, status.st_ino
+
 
 Kind = Literal["folder", "link", "file", "other", "planted"]
 """What has a name; "planted" is anything that has one of aiofs's own names and cannot be what aiofs calls so."""
@@ -139,3 +279,95 @@ def _has_files(place: Position, folder: str) -> bool:
             return any(f"/{RESERVED}" not in entry.path for entry in entries)
     finally:
         place.rise(depth)
+
+
+@dataclass(slots=True)
+class _Folder:
+    """The names in a folder, and what is known of the folders among them."""
+
+    names: list[str]
+    """The folders on the way to this one, from the top down."""
+    files: list[str] = field(default_factory=list)
+    folders: dict[str, _Folder | None] = field(default_factory=dict)
+    """What is in each folder; `None` where it was not read yet."""
+    has_files: bool = False
+    """Whether there is a file in it, or at any level below."""
+
+
+def levels_below(root: Root, top: str) -> Generator[Level]:
+    """Yield `(folder, folders in it, files in it)`; folders that the caller removes from the list are not entered."""
+    place = Position.at(root, top)
+    if place is None:
+        return
+    with closing(place):
+        folder = _read_folder(place)
+        if top and not _finds_files(place, folder):
+            return
+        levels: list[tuple[_Folder, Iterator[str]]] = []
+        while True:
+            folders = [name for name in folder.folders if _has_files_below(place, folder, name)]
+            yield under(top) + "/".join(folder.names) if folder.names else top, folders, folder.files
+            levels.append((folder, iter(folders)))
+            below = None
+            while levels and below is None:
+                above, names = levels[-1]
+                name = next(names, None)
+                if name is None:
+                    levels.pop()
+                else:
+                    below = above.folders.pop(name, None)
+            if below is None:
+                return
+            folder = below
+
+
+def _read_folder(place: Position) -> _Folder:
+    """Read the folder where the walk is, without the names that aiofs keeps for itself."""
+    folder = _Folder([*place.names])
+    above = under(place.path)
+    for child in place.scan():
+        name = child.name
+        with suppress(UnicodeEncodeError):
+            name.encode()
+            if name.startswith(RESERVED):
+                continue
+            kind = kind_of_child(child)
+            if kind == "folder":
+                folder.folders[name] = None
+            elif kind == "file" or (kind == "link" and described(place, above + name, kind) is not None):
+                folder.files.append(name)
+    folder.files.sort()
+    folder.folders = dict.fromkeys(sorted(folder.folders))
+    return folder
+
+
+def _has_files_below(place: Position, folder: _Folder, name: str) -> bool:
+    """Whether there is a file at any level below `name`, which is a folder in `folder`."""
+    known = folder.folders[name]
+    if known is None:
+        place.go(folder.names)
+        if not place.down(name):
+            return False
+        known = folder.folders[name] = _read_folder(place)
+        return _finds_files(place, known)
+    return known.has_files
+
+
+def _finds_files(place: Position, folder: _Folder) -> bool:
+    """Whether there is a file in the folder where the walk is, or below; each folder on the way remembers it."""
+    way = [(folder, iter([*folder.folders]))]
+    while way:
+        last, names = way[-1]
+        if last.files:
+            for found, _ in way:
+                found.has_files = True
+            return True
+        name = next(names, None)
+        if name is None:
+            way.pop()
+            if way:
+                place.up()
+        elif place.down(name):
+            below = last.folders[name] = _read_folder(place)
+            way.append((below, iter([*below.folders])))
+    return False

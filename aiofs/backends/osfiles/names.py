@@ -1,31 +1,27 @@
-"""The reserved names beside a file, and the numbers of the formats that a program knows.
-
-| name | what it is |
-|---|---|
-| `.aiofs-stage-D` | the lock of the file; where its folder is written by one user alone, the new bytes as well |
-| `.aiofs-part-D` | the new bytes, where users share the folder: in a file of the writer's own |
-| `.aiofs-ready-D` | a prepared write; whether its process lives is told by a lock on this very file |
-| `.aiofs-ready-shared-D` | the same where users share the folder: whether it lives is told by the lock of the file |
-| `.aiofs-leased-D` | new bytes whose lock another file system keeps; when they are published, `-N` is added |
-| `.aiofs-before-D` | what the file was before a transaction |
-
-D is a digest of the file's name. Format 1 is that of 2.0.0a1, which knew neither `part` nor `ready-shared`, and wrote
-no number into its tokens. A later format puts its number before the digest (`.aiofs-stage3-D`), and keeps programs out
-that do not know it by a link at the old name, which leads to `aiofs-format-3`.
-"""
+"""Names: how a path becomes a place on the disk, and what aiofs's own files beside a file are called."""
 
 from __future__ import annotations
 
+import copy
+import errno
 import hashlib
+import itertools
 import os
 import re
+import stat
+from collections import deque
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from aiofs.errors import Unsupported
-from aiofs.names import RESERVED
+from aiofs.backends.osfiles import places
+from aiofs.backends.osfiles.attributes import belong
+from aiofs.backends.osfiles.errors import told_of
+from aiofs.backends.osfiles.places import NO_FOLLOW, PASS, Place, close_folder, open_folder
+from aiofs.errors import AccessDenied, NotAFolder, NotFound, RootIsAFile, StoreMissing, Unsupported
+from aiofs.names import JOURNAL, RESERVED
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 FORMAT = 2
 KNOWN = (1, 2)
@@ -95,3 +91,358 @@ def parents_of(path: str) -> list[str]:
     """Return the folders that `path` is in, outermost first."""
     segments = path.split("/")[:-1]
     return ["/".join(segments[: depth + 1]) for depth in range(len(segments))]
+
+
+HAS_DIR_FD = {"open", "stat", "mkdir", "unlink", "rename"} <= {function.__name__ for function in os.supports_dir_fd}
+"""Asked by name: what watches for blocking calls puts functions of its own in their places."""
+
+
+class Root:
+    """A folder that bounds all names, and folders in it that bound them more narrowly.
+
+    Links on the way to a narrower folder may lead anywhere within the wider one. From there on, no link leads out of
+    the narrower one.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.given: str = os.fsdecode(path) or os.curdir
+        self._known = [os.path.normpath(self.given)] if os.path.isabs(self.given) else []  # shared with narrower ones
+        self.bounds: tuple[int, ...] = ()
+        """How many segments of a name lead to each narrower folder, the widest first."""
+
+    @property
+    def known(self) -> str | None:
+        """The whole path, once it is known: asking for the working folder is a call into the system."""
+        return self._known[0] if self._known else None
+
+    @property
+    def path(self) -> str:
+        """The whole path, fixed at the first use."""
+        if not self._known:
+            self._known.append(os.path.abspath(self.given))
+        return self._known[0]
+
+    def narrowed(self, depth: int) -> Root:
+        """Return this root with one more bound: the folder that the first `depth` segments of each name lead to."""
+        root = copy.copy(self)
+        root.bounds = (*self.bounds, depth)
+        return root
+
+    def parts_of(self, path: str) -> list[str]:
+        """Return the name in parts: one that leads to each bounding folder, each below the one before, and the rest."""
+        if not self.bounds:
+            return [path]
+        segments = path.split("/")
+        cuts = [0, *(depth for depth in self.bounds if depth < len(segments)), len(segments)]
+        return ["/".join(segments[start:stop]) for start, stop in itertools.pairwise(cuts)]
+
+    @contextmanager
+    def place(self, path: str, *, create: bool = False, follow: bool = True) -> Iterator[Place]:
+        """Give the place of `path` while the block lasts. See `find`."""
+        place = self.find(path, create=create, follow=follow)
+        try:
+            yield place
+        finally:
+            place.close()
+
+    def find(self, path: str, *, create: bool = False, follow: bool = True) -> Place:
+        """Return the place of `path`, to be closed by the caller; its folders are made if `create`.
+
+        A link in the last segment is followed if `follow`, those before it always.
+
+        :raises ValueError: if a segment is `..`: only in a link may one lead upwards.
+        :raises NotFound: if a folder on the way is missing.
+        :raises NotAFolder: if a file is on the way.
+        :raises AccessDenied: if a link leads out of the root.
+        :raises RootIsAFile: if the root itself is no folder.
+        :raises StoreMissing: if the root is missing and cannot be made.
+        """
+        if ".." in path.split("/"):
+            raise ValueError(f"path {path!r} has a segment '..'")
+        if create:
+            self._make(path)
+        if HAS_DIR_FD:
+            return Resolver(self, path, create=create, follow=follow).resolve()
+        return self._find_by_path(path, create=create)
+
+    def folder(self, path: str) -> int | str | None:
+        """Return the folder `path` opened to be read, to be closed by the caller; without `dir_fd`, its name.
+
+        `None` if there is none.
+        """
+        try:
+            with told_of(path or self.path), self.place(f"{path}/." if path else ".") as place:
+                return os.path.dirname(place.leaf) if place.fd is None else places.readable(place.fd)
+        except (NotFound, NotAFolder):
+            return None
+
+    def prune(self, folders: Sequence[str]) -> None:
+        """Remove the folders, the last first, as long as they are empty (or gone already).
+
+        A folder of our own stays as long as that which it is in: the next who needs it finds it on the disk.
+        """
+        left = list(folders)
+        while left:
+            try:
+                with self.place(left[-1], follow=False) as place:
+                    removed = _remove_upwards(place, len(left))
+            except FileNotFoundError:
+                removed = 1
+            except OSError:
+                return
+            if not removed:
+                return
+            del left[-removed:]
+
+    def _make(self, path: str) -> None:
+        try:
+            with self.being_a_folder(path):
+                os.makedirs(self.path, exist_ok=True)
+        except (FileNotFoundError, PermissionError) as error:
+            kind = AccessDenied if isinstance(error, PermissionError) else StoreMissing
+            raise kind.of(path, f"the root {self.path!r} is missing and cannot be made") from error
+
+    @contextmanager
+    def being_a_folder(self, path: str) -> Iterator[None]:
+        """Say so where the root itself is no folder, which is no fault of the name."""
+        try:
+            yield
+        except (FileExistsError, NotADirectoryError) as error:
+            raise RootIsAFile.of(path, f"the root {self.path!r} is no folder") from error
+
+    def _find_by_path(self, path: str, *, create: bool) -> Place:
+        whole, folder = self.path, ""
+        for part in self.parts_of(path):
+            bound = os.path.realpath(whole)
+            whole = os.path.join(whole, *part.split("/"))
+            if os.path.commonpath([bound, os.path.realpath(whole)]) != bound:
+                raise leads_out(path, folder)
+            folder = part
+        parent = os.path.dirname(whole)
+        made: list[str] = []
+        if create:
+            missing = path.rpartition("/")[0]
+            while missing and not os.path.isdir(os.path.join(self.path, missing)):
+                made.insert(0, missing)
+                missing = missing.rpartition("/")[0]
+            os.makedirs(parent, exist_ok=True)
+        elif not os.path.isdir(parent):
+            raise NotFound.of(path)
+        return Place(path, None, whole, made)
+
+
+def _remove_upwards(place: Place, most: int) -> int:
+    """Remove the folder at a place, and those above it, as long as they are empty; return how many.
+
+    The place goes up with it, so that each takes one step and not the whole way.
+    """
+    above = list(place.folders)
+    for removed in range(most):
+        if not place.leaf.startswith(RESERVED):
+            try:
+                _remove_folder(place)
+            except OSError:
+                return removed
+        if place.fd is None or not above:
+            return removed + 1
+        place.go_up(above.pop())
+    return most
+
+
+def _remove_folder(place: Place) -> None:
+    """Remove a folder that is empty but for one of our own, which is empty as well, or that is gone."""
+    try:
+        os.rmdir(place.leaf, dir_fd=place.fd)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        journal = os.path.join(place.leaf, JOURNAL)
+        if error.errno not in {errno.ENOTEMPTY, errno.EEXIST} or place.status(journal) is None or _has_others(place):
+            raise
+        os.rmdir(journal, dir_fd=place.fd)
+        os.rmdir(place.leaf, dir_fd=place.fd)
+    if place.fd is not None:
+        places.forget(place.fd, place.leaf)
+
+
+def _has_others(place: Place) -> bool:
+    """Whether anything but the folder of a journal is in the folder at a place."""
+    folder = place.leaf if place.fd is None else open_folder(place.leaf, place.fd)
+    try:
+        with os.scandir(folder) as children:
+            return any(child.name != JOURNAL for child in children)
+    finally:
+        if isinstance(folder, int):
+            close_folder(folder)
+
+
+_MOST_LINKS = 40
+
+
+class Resolver:
+    """Goes from the root to the leaf of one name, and keeps the folder open where it is.
+
+    At a `..` in a link it begins again at the folder that bounds it, because somebody may have moved the folder where
+    it is, and `..` would lead elsewhere.
+    """
+
+    def __init__(self, root: Root, path: str, *, create: bool, follow: bool) -> None:
+        self._root = root
+        self._path = path
+        self._create = create
+        self._follow = follow
+        self._todo = _steps(root, path)
+        self._here = -1
+        self._bound = -1  # the folder that bounds links, open; -1 where that is the root
+        self._bound_paths = [root.path]  # the whole paths by which absolute links may name that folder
+        self._above: list[str] = []  # the folders from the root to the bounding folder
+        self._names: list[str] = []  # the folders from there to where this is now
+        self._made: list[str] = []
+        self._links = 0
+
+    def resolve(self) -> Place:
+        """Return the place of the name.
+
+        :raises NotFound: if a folder on the way is missing, unless missing ones are to be made.
+        :raises NotAFolder: if something on the way is a file.
+        :raises AccessDenied: if a link leads out of the folder that bounds it.
+        """
+        self._here = self._enter_root()
+        try:
+            leaf = self._to_leaf()
+        except BaseException:
+            close_folder(self._here)
+            raise
+        finally:
+            if self._bound != -1:
+                close_folder(self._bound)
+        return Place(self._path, self._here, leaf, self._made, (*self._above, *self._names))
+
+    def _enter_root(self) -> int:
+        try:
+            with self._root.being_a_folder(self._path):
+                return os.open(self._root.path, PASS)
+        except FileNotFoundError as error:
+            raise NotFound.of(self._path) from error
+
+    def _to_leaf(self) -> str:
+        while self._todo:
+            segment = self._todo.popleft()
+            if isinstance(segment, int):
+                self._stay_below(segment)
+            elif segment in {"", "."}:
+                continue
+            elif segment == "..":
+                self._leave()
+            elif self._todo:
+                self._enter(segment)
+            elif not self._follow or not self._through_link(segment):
+                return segment
+        return "."
+
+    def _stay_below(self, depth: int) -> None:
+        """Bound links by the folder where this is now, to which the first `depth` segments led."""
+        bound, self._bound = self._bound, os.dup(self._here)
+        if bound != -1:
+            close_folder(bound)
+        self._above += self._names
+        self._names.clear()
+        given = self._path.split("/")[:depth]
+        self._bound_paths = [os.path.join(self._root.path, *names) for names in (given, self._above)]
+
+    def _leave(self) -> None:
+        if not self._names:
+            raise self._leads_out()
+        self._begin_again(self._names[:-1])
+
+    def _leads_out(self) -> AccessDenied:
+        return leads_out(self._path, "" if self._bound == -1 else "/".join(self._above))
+
+    def _begin_again(self, names: list[str]) -> None:
+        """Go back to the bounding folder, and enter these folders before the segments that are left."""
+        top = self._enter_root() if self._bound == -1 else os.dup(self._bound)
+        here, self._here = self._here, top
+        close_folder(here)
+        self._todo.extendleft(reversed(names))
+        self._names.clear()
+
+    def _enter(self, segment: str) -> None:
+        try:
+            fd = os.open(segment, PASS | NO_FOLLOW, dir_fd=self._here)
+        except FileNotFoundError:
+            if not self._create:
+                raise NotFound.of(self._path) from None
+            self._make(segment)
+            self._todo.appendleft(segment)
+            return
+        except OSError as error:
+            if error.errno not in {errno.ELOOP, errno.ENOTDIR, errno.EMLINK}:
+                raise
+            if not self._through_link(segment):
+                raise NotAFolder.of(self._path, f"{segment!r} on the way is a file") from error
+            return
+        here, self._here = self._here, fd
+        close_folder(here)
+        self._names.append(segment)
+
+    def _make(self, segment: str) -> None:
+        with suppress(FileExistsError):
+            os.mkdir(segment, dir_fd=self._here)
+            self._made.append("/".join([*self._above, *self._names, segment]))
+            if segment.startswith(RESERVED):
+                self._share(segment)
+
+    def _share(self, segment: str) -> None:
+        """Let those who may write the folder write the new folder of our own in it, too, whatever our umask is."""
+        above = os.fstat(self._here)
+        fd = os.open(segment, os.O_RDONLY | NO_FOLLOW, dir_fd=self._here)
+        try:
+            if not os.listdir(fd):  # or somebody put another one in its place
+                belong(fd, above, stat.S_IMODE(above.st_mode))
+        finally:
+            os.close(fd)
+
+    def _through_link(self, segment: str) -> bool:
+        """Put the target of the link `segment` before the segments that are left; return whether it is a link."""
+        try:
+            target = os.readlink(segment, dir_fd=self._here)
+        except OSError as error:
+            if error.errno in {errno.EINVAL, errno.ENOENT}:
+                return False
+            raise
+        self._links += 1
+        if self._links > _MOST_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), self._path)
+        if os.path.isabs(target):
+            target = self._below(target)
+            self._begin_again([])
+        self._todo.extendleft(reversed(target.split("/")))
+        return True
+
+    def _below(self, target: str) -> str:
+        """Return an absolute path relative to the bounding folder.
+
+        :raises AccessDenied: if it leads elsewhere.
+        """
+        for path in self._bound_paths:
+            below = os.path.relpath(target, path)
+            if below.split(os.sep)[0] != os.pardir:
+                return below
+        raise self._leads_out()
+
+
+def _steps(root: Root, path: str) -> deque[str | int]:
+    """Return the segments of a name; behind each bounding folder comes the number of segments that lead to it."""
+    first, *more = root.parts_of(path)
+    steps: deque[str | int] = deque(first.split("/"))
+    for depth, part in zip(root.bounds, more, strict=False):
+        steps.append(depth)
+        steps.extend(part.split("/"))
+    return steps
+
+
+def leads_out(path: str, folder: str) -> AccessDenied:
+    """Return the error that says that a link leads out of a folder, or of the root."""
+    bound = f"folder {folder!r}" if folder else "root"
+    advice = "remove the link, or use a file system in which it stays"
+    return AccessDenied.of(path, f"a link leads out of the {bound}: {advice}")

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
-from aiofs.backends.osfiles.errors import told_of
+from aiofs.backends.osfiles.errors import check_regular, told_of
+from aiofs.backends.osfiles.places import entry_of, version_of
 from aiofs.driver import Entry, Part, ReadStream
 from aiofs.errors import Conflict
-from aiofs.localio import pread
+from aiofs.localio import device_of, pread
 from aiofs.threads import hop
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FIRST_READ = 1 << 16
 COPY_STEP = 1 << 24
 
 
@@ -61,6 +67,31 @@ class OSStream(ReadStream):
         if fd >= 0:
             with told_of(self.entry.path):
                 os.close(fd)
+
+
+def open_stream(
+    path: str,
+    fd: int,
+    start: int,
+    stop: int | None,
+    match: str | None,
+    *,
+    read: Callable[[int, int, int], bytes | None],
+) -> OSStream:
+    """Make a stream of an open descriptor, which is closed if that fails."""
+    try:
+        status = os.fstat(fd)
+        check_regular(path, status)
+        if match is not None and version_of(status) != match:
+            raise Conflict.of(path, "the file was changed meanwhile")
+        want = FIRST_READ if stop is None else min(FIRST_READ, stop - start)
+        first = read(fd, want, start) if want > 0 else None
+        local = device_of(fd, status.st_dev).local
+    except BaseException:
+        with told_of(path):
+            os.close(fd)
+            raise
+    return OSStream(entry_of(path, status), fd, start, stop, first=first or b"", local=local)
 
 
 def _has_name(fd: int) -> bool:

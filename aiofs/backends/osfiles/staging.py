@@ -16,12 +16,12 @@ import time
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
-from aiofs.backends.osfiles import locking
+from aiofs.backends.osfiles import locks
 from aiofs.backends.osfiles.attributes import belong, give_permissions, keep_attributes, permissions_of
 from aiofs.backends.osfiles.errors import told_of
-from aiofs.backends.osfiles.flock import holder_of, try_lock
+from aiofs.backends.osfiles.locks import holder_of, try_lock
 from aiofs.backends.osfiles.names import PART, READY, READY_SHARED, STAGE, digest_of, parents_of
-from aiofs.backends.osfiles.place import close_folder, entry_of, open_folder, version_of
+from aiofs.backends.osfiles.places import close_folder, entry_of, open_folder, version_of
 from aiofs.driver import ABSENT, Entry, Lease
 from aiofs.errors import AlreadyExists, Conflict
 from aiofs.locks import locked
@@ -29,8 +29,8 @@ from aiofs.threads import hop
 
 if TYPE_CHECKING:
     from aiofs.backends.osfiles.attributes import Ownership, Permissions
-    from aiofs.backends.osfiles.place import Place
-    from aiofs.backends.osfiles.root import Root
+    from aiofs.backends.osfiles.names import Root
+    from aiofs.backends.osfiles.places import Place
 
 STAMPS = os.utime in os.supports_fd
 MARKS = 1_000_000
@@ -74,16 +74,14 @@ class Stage(Lease):
 
     def is_current(self) -> bool:
         """Whether staging file and lock still have their names: if not, somebody removed or published them."""
-        if self._lock is not None and not locking.is_named(
-            self.place, locking.lock_of(self.place), os.fstat(self._lock)
-        ):
+        if self._lock is not None and not locks.is_named(self.place, locks.lock_of(self.place), os.fstat(self._lock)):
             return False
-        return locking.is_named(self.place, self.name, self._status)
+        return locks.is_named(self.place, self.name, self._status)
 
     def empty(self) -> None:
         """Begin anew, with no bytes, and in a file of our own alone where the file to be is no new one any more."""
         with told_of(self.path):
-            if self._status.st_mode & locking.OTHERS and self.place.status() is not None:
+            if self._status.st_mode & locks.OTHERS and self.place.status() is not None:
                 self.close_to_others()
             os.ftruncate(self.fd, 0)
             self._like = None
@@ -108,12 +106,12 @@ class Stage(Lease):
 
         It has another fence.
         """
-        if not stat.S_IMODE(self._status.st_mode) & locking.OTHERS & ~but_for:
+        if not stat.S_IMODE(self._status.st_mode) & locks.OTHERS & ~but_for:
             return
         place = self.place
         if self._lock is not None:
             os.unlink(self.name, dir_fd=place.fd)
-        fd, name = locking.make_part(place, locking.OURSELVES)
+        fd, name = locks.make_part(place, locks.OURSELVES)
         try:
             if self._lock is None:
                 if not self._leased and not try_lock(fd):
@@ -136,10 +134,10 @@ class Stage(Lease):
         if self._like is None:
             keep_attributes(self.fd, self.place, replaced)
         else:
-            folder = locking.folder_of(self.place)
+            folder = locks.folder_of(self.place)
             # A journal may be forged, so its owner counts only where the folder belongs to the same user.
             if replaced is None and self._owner == folder.st_uid:
-                belong(self.fd, folder, locking.OURSELVES)
+                belong(self.fd, folder, locks.OURSELVES)
             give_permissions(self.fd, self._like, self.place, replaced)
         if durable:
             os.fsync(self.fd)
@@ -176,7 +174,7 @@ class Stage(Lease):
             raise Conflict.of(self.path, "the lock on this file was removed; nothing was overwritten")
         place = self.place
         status = self._now()
-        if status.st_nlink > 1 and locking.is_named(place, place.leaf, status):
+        if status.st_nlink > 1 and locks.is_named(place, place.leaf, status):
             os.unlink(self.name, dir_fd=place.fd)  # killed between the two steps of publishing a new file
             self._published = True
             if durable:
@@ -270,7 +268,7 @@ class Stage(Lease):
         lock, self._lock = self._lock, None
         with ExitStack() as after:
             if lock is not None:
-                after.callback(locking.drop, self.place, locking.lock_of(self.place), lock)
+                after.callback(locks.drop, self.place, locks.lock_of(self.place), lock)
             if fd != CLOSED:
                 os.close(fd)
 

@@ -8,11 +8,11 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from aiofs.backends.osfiles import locking
+from aiofs.backends.osfiles import locks
 from aiofs.backends.osfiles.attributes import owner_of
 from aiofs.backends.osfiles.errors import kind_in_words, told_of
-from aiofs.backends.osfiles.flock import holder_of, try_lock
 from aiofs.backends.osfiles.listing import list_files
+from aiofs.backends.osfiles.locks import holder_of, try_lock
 from aiofs.backends.osfiles.names import (
     LEASED,
     PART,
@@ -31,8 +31,8 @@ from aiofs.names import JOURNAL
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from aiofs.backends.osfiles.place import Place
-    from aiofs.backends.osfiles.root import Root
+    from aiofs.backends.osfiles.names import Root
+    from aiofs.backends.osfiles.places import Place
 
 _NOWHERE = (NotFound, NotAFolder, FileNotFoundError)
 
@@ -82,7 +82,7 @@ def _sweep_at(root: Root, place: Place) -> bool:
         with _held(place) as free:
             status = place.status()
             if free and status is not None:
-                locking.remove(place, place.leaf, status)
+                locks.remove(place, place.leaf, status)
     except Locked:
         return False
     if free:
@@ -141,14 +141,14 @@ def _held(place: Place) -> Iterator[bool]:
     """
     name = _lock_beside(place)
     if name is not None:
-        lock = locking.take(place, name)
+        lock = locks.take(place, name)
         try:
             yield True
         finally:
-            locking.drop(place, name, lock)
+            locks.drop(place, name, lock)
         return
     try:
-        fd = locking.open_existing(place, place.leaf)
+        fd = locks.open_existing(place, place.leaf)
     except PermissionError:
         yield False
         return
@@ -162,7 +162,7 @@ def _held(place: Place) -> Iterator[bool]:
 
 def _open(place: Place) -> int | None:
     """Open the file whose lock tells whether the leftover is held; `None` if that is gone."""
-    return locking.open_existing(place, _lock_beside(place) or place.leaf)
+    return locks.open_existing(place, _lock_beside(place) or place.leaf)
 
 
 def _lock_beside(place: Place) -> str | None:

@@ -129,7 +129,7 @@ async def test_below_layers_that_change_names(root: Path) -> None:
 
 async def test_more_files_than_are_held_open(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Locks that were left in the meantime are those of private copies, too."""
-    monkeypatch.setattr("aiofs.backends.osfiles.snapshots.most_locks", lambda: 2)
+    monkeypatch.setattr("aiofs.backends.osfiles.locks.most_locks", lambda: 2)
     names = [f"copy-{number}" for number in range(5)]
     with looked_at_by_others(root) as shown:
         async with transaction(OSFileSystem(root)) as tx:

@@ -1,4 +1,4 @@
-"""Places: an open folder and a name in it, which stay together whatever becomes of the way that led there."""
+"""Places: an open folder and a name in it; and how both are brought to the disk."""
 
 from __future__ import annotations
 
@@ -8,15 +8,22 @@ import stat
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
-from aiofs.backends.osfiles import synced
-from aiofs.backends.osfiles.synced import PASS
 from aiofs.driver import Entry
 from aiofs.errors import NotFound
 from aiofs.kit import check_match
+from aiofs.localio import birth_of
 from aiofs.names import is_in_journal
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
+NO_LINK = NO_FOLLOW | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+"""To open a file that must not be a link."""
+EXISTING = NO_LINK | getattr(os, "O_NONBLOCK", 0)
+"""To open a file that is there: somebody may have put a FIFO in its place, and opening one would wait."""
 NOWHERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 """The errors that say that something vanished, or that a link leads to nothing."""
 
@@ -68,18 +75,18 @@ class Place:
     def sync(self) -> None:
         """Bring the names in the folder to the disk, where the system can."""
         if self.fd is not None:
-            synced.sync(self.fd)
+            sync(self.fd)
 
     def bring_way(self) -> None:
         """Bring the names of the folders on the way to the disk, as far as the system can and they may be new."""
         if self.fd is not None:
-            synced.bring_way(self.fd, self.folders)
+            bring_way(self.fd, self.folders)
 
     def bring(self, file: int) -> None:
         """Bring the name of the open file that is here to the disk, with those of the folders on the way."""
         if self.fd is not None:
             self.bring_way()
-            synced.bring(self.fd, self.leaf, file)
+            bring(self.fd, self.leaf, file)
 
     def close(self) -> None:
         """Close the folder. Harmless when done twice."""
@@ -110,7 +117,7 @@ def close_folder(fd: int) -> None:
 
 def open_folder(name: str, folder: int) -> int:
     """Return the folder of this name in an open one, opened to be read; it must not be a link."""
-    return os.open(name, os.O_RDONLY | synced.FOLDER | NO_FOLLOW, dir_fd=folder)
+    return os.open(name, os.O_RDONLY | FOLDER | NO_FOLLOW, dir_fd=folder)
 
 
 def version_of(status: os.stat_result) -> str:
@@ -126,3 +133,116 @@ def entry_of(path: str, status: os.stat_result) -> Entry:
 def is_file(status: os.stat_result | None) -> bool:
     """Whether this is the status of a regular file."""
     return status is not None and stat.S_ISREG(status.st_mode)
+
+
+FOLDER = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
+PASS = getattr(os, "O_PATH", os.O_RDONLY) | FOLDER
+"""To walk through a folder takes less than to read it: one of mode 0711 lets others pass."""
+MOST = 10_000
+"""So many names are remembered."""
+_CANNOT = {errno.EINVAL, errno.ENOTSUP, errno.EROFS}
+
+_sure: dict[tuple[int, int, str], tuple[int, int]] = {}
+"""What is on the disk: for a folder and a name in it, which file or folder."""
+
+
+def readable(folder: int) -> int:
+    """Return the folder that is open to be walked through, opened to be read as well."""
+    return os.open(".", os.O_RDONLY | FOLDER, dir_fd=folder)
+
+
+def sync(folder: int) -> None:
+    """Bring the names in an open folder to the disk."""
+    try:
+        opened = readable(folder)
+    except PermissionError:
+        os.sync()  # a folder that may be written but not read is synced with everything else
+        return
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def bring(folder: int, name: str, file: int) -> None:
+    """Bring the name of an open file to the disk, once."""
+    if not _is_sure(folder, name, file):
+        sync(folder)
+        _remember(folder, name, file)
+
+
+def bring_way(folder: int, names: Sequence[str]) -> None:
+    """Bring the names of an open folder, and of all above it, to the disk: `names` are those from the root down."""
+    left = list(names)
+    here = os.dup(folder)
+    try:
+        while True:
+            try:
+                above = os.open("..", PASS, dir_fd=here)
+            except PermissionError:
+                if left:
+                    raise
+                return  # what this user may not walk through holds no names of theirs
+            try:
+                done = _is_end(here, above) or _bring_folder(above, left.pop() if left else None, here)
+            except BaseException:
+                os.close(above)
+                raise
+            here, below = above, here
+            os.close(below)
+            if done:
+                return
+    finally:
+        os.close(here)
+
+
+def forget(folder: int, name: str) -> None:
+    """Forget a name that was removed: what has it next is something else."""
+    _sure.pop(_key(folder, name), None)
+
+
+def _bring_folder(above: int, name: str | None, here: int) -> bool:
+    """Bring the name of an open folder to the disk. Return whether all names above it are there, too.
+
+    The name of one above the root is not known. One that this user can neither read nor write holds no names of theirs,
+    and a file system that syncs no folders is not ours to refuse up there.
+    """
+    if name is not None:
+        bring(above, name, here)
+        return False
+    name = str(os.fstat(here).st_ino)
+    if _is_sure(above, name, here):
+        return True
+    try:
+        if os.access(".", os.R_OK, dir_fd=above) or os.access(".", os.W_OK, dir_fd=above):
+            sync(above)
+    except OSError as error:
+        if error.errno not in _CANNOT:
+            raise
+    _remember(above, name, here)
+    return False
+
+
+def _is_end(here: int, above: int) -> bool:
+    """Whether the disk ends here: there is nothing above, or that is another disk."""
+    ours, theirs = os.fstat(here), os.fstat(above)
+    return ours.st_dev != theirs.st_dev or ours.st_ino == theirs.st_ino
+
+
+def _is_sure(folder: int, name: str, file: int) -> bool:
+    return _sure.get(_key(folder, name)) == _mark(file)
+
+
+def _remember(folder: int, name: str, file: int) -> None:
+    if len(_sure) >= MOST:
+        _sure.clear()
+    _sure[_key(folder, name)] = _mark(file)
+
+
+def _key(folder: int, name: str) -> tuple[int, int, str]:
+    status = os.fstat(folder)
+    return status.st_dev, status.st_ino, name
+
+
+def _mark(file: int) -> tuple[int, int]:
+    return os.fstat(file).st_ino, birth_of(file)

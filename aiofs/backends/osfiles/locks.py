@@ -1,39 +1,82 @@
-"""The lock of a file: a file beside it, which its holder made and has locked with flock.
-
-Whoever finds one there looks whether it is locked. If not, its holder is dead: it is removed, and a new one made, which
-is ours from the beginning; what another user left or planted is never used. A lock that was taken is looked at once
-more by its name: if that names another file, somebody removed it in between, and all begins anew.
-
-This decides too where two files are needed. Where a folder is written by one user alone, the lock may have the new
-bytes as well. Where others may write it (its mode says so, or it is another's), they must be able to open the lock,
-and not the bytes. All of this blocks and runs in worker threads.
-"""
+"""Locks."""
 
 from __future__ import annotations
 
 import os
 import stat
+import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from aiofs.backends.osfiles.attributes import owner_of
-from aiofs.backends.osfiles.flock import holder_of, try_lock
 from aiofs.backends.osfiles.names import PART, READY, READY_SHARED, STAGE, check_link, digest_of
-from aiofs.errors import AccessDenied
+from aiofs.backends.osfiles.places import EXISTING, NO_LINK
+from aiofs.errors import AccessDenied, Unsupported
 from aiofs.locks import locked
 from aiofs.names import is_reserved
 
 if TYPE_CHECKING:
-    from aiofs.backends.osfiles.place import Place
+    from aiofs.backends.osfiles.places import Place
     from aiofs.errors import Locked
 
-OWN = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | OWN
-FOUND = OWN | getattr(os, "O_NONBLOCK", 0)
-"""What lies there may have become a FIFO since we looked."""
+if sys.platform == "win32":
+    import msvcrt
+
+    def try_lock(fd: int) -> bool:
+        """Lock the open file; return whether nobody else had it."""
+        os.lseek(fd, 0, os.SEEK_SET)
+        try:
+            msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+else:
+    import fcntl
+
+    def try_lock(fd: int) -> bool:
+        """Lock the open file; return whether nobody else had it.
+
+        :raises Unsupported: if the file system keeps no locks.
+        """
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            reason = (
+                f"the file system keeps no locks (flock: {error.strerror}): give locks=, another file system that "
+                "keeps them (a RedisFileSystem, say)"
+            )
+            raise Unsupported(error.errno, reason) from error
+        return True
+
+
+def holder_of(fd: int) -> str | None:
+    """Return which process locks the open file, where the system tells."""
+    status = os.fstat(fd)
+    with suppress(OSError), open("/proc/locks", encoding="utf-8") as table:
+        for line in table:
+            words = line.split()
+            if len(words) > 5 and words[1] == "FLOCK" and words[5].endswith(f":{status.st_ino}"):  # noqa: PLR2004
+                return f"process {words[4]}"
+    return None
+
+
+NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | NO_LINK
 EVERYBODY, OURSELVES, OTHERS = 0o666, 0o600, 0o077
 _TRIES = 100
+_FEWEST_LOCKS, _MOST_LOCKS = 8, 500
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
+
+def most_locks() -> int:
+    """Return how many staging files may be open: two descriptors each, and most of them are for others."""
+    try:
+        import resource  # noqa: PLC0415 -- not on Windows
+    except ImportError:
+        return _MOST_LOCKS
+    return max(_FEWEST_LOCKS, min(_MOST_LOCKS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 8))
 
 
 def folder_of(place: Place) -> os.stat_result:
@@ -232,9 +275,9 @@ def open_existing(place: Place, name: str) -> int | None:
     """
     try:
         try:
-            return os.open(name, os.O_RDWR | FOUND, dir_fd=place.fd)
+            return os.open(name, os.O_RDWR | EXISTING, dir_fd=place.fd)
         except PermissionError:
-            return os.open(name, os.O_RDONLY | FOUND, dir_fd=place.fd)
+            return os.open(name, os.O_RDONLY | EXISTING, dir_fd=place.fd)
     except FileNotFoundError:
         return None
 
