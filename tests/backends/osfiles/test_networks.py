@@ -13,6 +13,7 @@ import pytest
 
 import aiofs
 from aiofs.backends.osfiles import driver as os_driver
+from aiofs.backends.osfiles import locks, staging, writing
 from aiofs.backends.osfiles.names import LEASED, digest_of
 from aiofs.localio import linux, network_of, networks
 from aiofs.properties import PERMISSIONS
@@ -97,8 +98,8 @@ async def test_locks_that_another_file_system_keeps(tmp_path: Path, monkeypatch:
     def refuse(_fd: int) -> bool:
         raise AssertionError("flock was asked")
 
-    for module in (vars(os_driver.taking), vars(os_driver.taking.locking), os_driver.Stage.liken.__globals__):
-        monkeypatch.setitem(module, "try_lock", refuse)
+    for module in (locks, staging, writing):
+        monkeypatch.setattr(module, "try_lock", refuse)
     file = await here.open("folder/file", "w")
     with pytest.raises(aiofs.Locked) as refused:
         await there.write_bytes("folder/file", b"another's")
