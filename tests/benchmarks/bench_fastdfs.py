@@ -14,7 +14,8 @@ from pathlib import Path
 
 from turns import LARGE, SMALL, take_turns, through
 
-from aiofs.backends.fastdfs import FastDFSClient, FileId, wire
+from aiofs.backends.fastdfs import FastDFSClient, FileId
+from aiofs.backends.fastdfs.client import wire
 from aiofs.stores import FastDFSFileSystem, MemoryFileSystem
 
 TESTS = Path(__file__).parents[1]

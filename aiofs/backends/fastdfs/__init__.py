@@ -1,10 +1,10 @@
 """FastDFS: an asyncio client for its trackers and storages, written from the wire protocol."""
 
-from aiofs.backends.fastdfs.answers import Address, FileInfo, LoggedName, Place
-from aiofs.backends.fastdfs.client import ClientOptions, FastDFSClient
-from aiofs.backends.fastdfs.download import Download
-from aiofs.backends.fastdfs.ids import FileId, TrunkPlace
-from aiofs.backends.fastdfs.records import GroupInfo, StorageInfo
+from aiofs.backends.fastdfs.client.answers import Address, FileInfo, GroupInfo, LoggedName, Place, StorageInfo
+from aiofs.backends.fastdfs.client.client import FastDFSClient
+from aiofs.backends.fastdfs.client.ids import FileId, TrunkPlace
+from aiofs.backends.fastdfs.client.settings import ClientOptions
+from aiofs.backends.fastdfs.client.transfers import Download
 
 __all__ = [
     "Address",

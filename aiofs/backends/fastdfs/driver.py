@@ -7,15 +7,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from aiofs.backends.fastdfs.checks import check_group
-from aiofs.backends.fastdfs.formats import check_format
-from aiofs.backends.fastdfs.ids import FileId, looks_like_id
+from aiofs.backends.fastdfs.client.ids import FileId, check_group, looks_like_id
 from aiofs.backends.fastdfs.images import Images
-from aiofs.backends.fastdfs.index import IDENTITY, Index, Record, check_match, entry_of
-from aiofs.backends.fastdfs.labels import label, read_label
-from aiofs.backends.fastdfs.recovery import Recovery
-from aiofs.backends.fastdfs.sessions import AppenderSession, NamedSession
-from aiofs.backends.fastdfs.streams import FileStream, about
+from aiofs.backends.fastdfs.index import IDENTITY, Index, Record, check_format, check_match, entry_of, label, read_label
+from aiofs.backends.fastdfs.reading import FileStream, about
+from aiofs.backends.fastdfs.sweeping import Recovery
+from aiofs.backends.fastdfs.writing import AppenderSession, NamedSession
 from aiofs.driver import MIB, Capabilities, Driver, Entry, Lease, Moves, ReadStream, WriteSession
 from aiofs.errors import Conflict, Damaged, NotFound, Unavailable, Unsupported
 from aiofs.kit import EndedSession, each
@@ -28,7 +25,7 @@ from aiofs.tokens import Token
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 
-    from aiofs.backends.fastdfs.client import FastDFSClient
+    from aiofs.backends.fastdfs.client.client import FastDFSClient
     from aiofs.driver import Leftover, Power
 
 

@@ -10,7 +10,7 @@ import hashlib
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
-from aiofs.backends.fastdfs.ids import FileId, looks_like_id
+from aiofs.backends.fastdfs.client.ids import FileId, looks_like_id
 from aiofs.backends.fastdfs.index import check_match
 from aiofs.errors import NotFound, Unsupported
 from aiofs.lifetimes import finish

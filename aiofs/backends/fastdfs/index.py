@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from aiofs.backends.fastdfs.formats import FORMAT, check_format
-from aiofs.backends.fastdfs.ids import FileId
+from aiofs.backends.fastdfs.client.ids import FileId
 from aiofs.driver import ABSENT, Entry
-from aiofs.errors import AlreadyExists, Conflict, Damaged, Locked, NotFound
+from aiofs.errors import AlreadyExists, Conflict, Damaged, Locked, NotFound, Unsupported
 from aiofs.lifetimes import finish
 
 if TYPE_CHECKING:
@@ -139,3 +139,53 @@ def check_match(path: str, record: Record | None, match: str | None) -> None:
 def entry_of(path: str, file: FileId, metadata: Mapping[str, str] | None = None) -> Entry:
     """Describe a normal file by what its name tells."""
     return Entry(path, file.size, datetime.fromtimestamp(file.created, UTC), str(file), metadata)
+
+
+FORMAT = "1"
+"""Written as `format`. What has no number is of 2.0.0a1, and is read in the same way, as 2.0.0a1 reads what has it."""
+
+
+def check_format(path: str | None, what: str, fields: Mapping[str, Any]) -> None:
+    """Raise `Unsupported` for a format that this version of aiofs does not know."""
+    number = fields.get("format", FORMAT)
+    if number != FORMAT:
+        raise Unsupported.of(
+            path, f"{what} has format {number!r}, and this version of aiofs knows {FORMAT!r}: use the newer version"
+        )
+
+
+_KEY = "aiofs"
+_ROOM = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What is written on a file."""
+
+    index: str
+    """The identity of the index that knows the file."""
+    path: str
+    metadata: Mapping[str, str]
+    written: int
+    """When, in nanoseconds since 1970: of two files with the same name the later one counts."""
+
+
+def label(index: str, path: str, metadata: Mapping[str, str]) -> dict[str, str]:
+    """Return the metadata of the protocol's kind that say which file this is, in pieces that fit."""
+    fields = {"index": index, "path": path, "metadata": dict(metadata), "written": time.time_ns()}
+    text = json.dumps({"format": FORMAT, **fields})
+    return {f"{_KEY}{at // _ROOM:04}": text[at : at + _ROOM] for at in range(0, len(text), _ROOM)}
+
+
+def read_label(metadata: Mapping[str, str]) -> Label | None:
+    """Return what the metadata of a file say; `None` if it was not written under a name.
+
+    :raises Unsupported: if a newer version of aiofs wrote it, in another format.
+    """
+    text = "".join(metadata[key] for key in sorted(metadata) if key.startswith(_KEY))
+    try:
+        fields = dict(json.loads(text))
+        check_format(None, "the label of a file", fields)
+        return Label(str(fields["index"]), str(fields["path"]), dict(fields["metadata"]), int(fields["written"]))
+    except (ValueError, KeyError, TypeError):
+        return None

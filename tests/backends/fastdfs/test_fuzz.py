@@ -11,8 +11,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from aiofs.backends.fastdfs import FileId, answers, records, wire
-from aiofs.backends.fastdfs.answers import ProtocolError
+from aiofs.backends.fastdfs import FileId
+from aiofs.backends.fastdfs.client import answers, wire
+from aiofs.backends.fastdfs.client.errors import ProtocolError
 from servers.fastdfs.naming import Chance, Trunk, new_name, slave_name
 from servers.fastdfs.recordings import EXCHANGES
 
@@ -26,9 +27,9 @@ DECODERS = [
     answers.file_id,
     answers.metadata,
     answers.logged_name,
-    records.groups,
-    records.one_group,
-    records.storages,
+    answers.groups,
+    answers.one_group,
+    answers.storages,
     wire.Answer.parse,
 ]
 RECORDED = sorted({exchange.answer for exchange in EXCHANGES}, key=len)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aiofs.backends.fastdfs import wire
+from aiofs.backends.fastdfs.client import wire
 from aiofs.errors import AccessDenied, AiofsError, AlreadyExists, Damaged, NoSpace, NotFound, Unavailable, Unsupported
 from backends.fastdfs.exchanges import DATA, STORAGE, TRACKER, Exchange
 from servers.fastdfs.storage import framed

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aiofs.backends.fastdfs import Address, FileId, FileInfo, Place, wire
-from aiofs.backends.fastdfs.answers import logged_name
+from aiofs.backends.fastdfs import Address, FileId, FileInfo, Place
+from aiofs.backends.fastdfs.client import wire
+from aiofs.backends.fastdfs.client.answers import logged_name
 from servers.fastdfs.recordings import EXCHANGES, RECORDINGS
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aiofs.backends.fastdfs import FileId
-from aiofs.backends.fastdfs.records import storages as read_storages
+from aiofs.backends.fastdfs.client.answers import storages as read_storages
 from servers.fastdfs.cluster import Listener
 from servers.fastdfs.naming import Chance, facts_of
 from servers.fastdfs.recordings import RECORDINGS

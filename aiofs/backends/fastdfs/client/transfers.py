@@ -1,24 +1,77 @@
-"""Bytes on their way from a storage, or, where that breaks off, from another one that has the same file."""
+"""Bytes on their way to and from a storage: what is uploaded, what is downloaded, and the log of names."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import AsyncIterable, Awaitable, Callable, Collection
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from aiofs.backends.fastdfs import wire
-from aiofs.backends.fastdfs.answers import ProtocolError
-from aiofs.backends.fastdfs.connection import PIECE
-from aiofs.backends.fastdfs.pool import EXCHANGE_ERRORS
+from aiofs.backends.fastdfs.client import errors, wire
+from aiofs.backends.fastdfs.client.answers import logged_name
+from aiofs.backends.fastdfs.client.connections import PIECE
+from aiofs.backends.fastdfs.client.errors import EXCHANGE_ERRORS, BrokenError, ProtocolError, RefusedError
+from aiofs.backends.fastdfs.client.ids import check_offset
 from aiofs.errors import AiofsError, Damaged, place
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
-    from aiofs.backends.fastdfs.answers import Address
-    from aiofs.backends.fastdfs.connection import Connection
-    from aiofs.backends.fastdfs.ids import FileId
-    from aiofs.backends.fastdfs.pool import Server
+    from aiofs.backends.fastdfs.client.answers import Address, LoggedName
+    from aiofs.backends.fastdfs.client.connections import Connection, Server
+    from aiofs.backends.fastdfs.client.ids import FileId
+
+Data = bytes | bytearray | memoryview
+Source = Data | AsyncIterable[Data] | Callable[[], AsyncIterable[Data]]
+_STEP = 1 << 18
+
+
+class Payload:
+    """Bytes, an iterable of them, or a function that returns one, which is called for each time that they are sent.
+
+    Counts and sums them up on their way.
+    """
+
+    def __init__(self, data: Source, size: int | None = None) -> None:
+        self._data = data
+        self.can_be_sent: bool = True
+        """Whether all bytes are there to be sent, for the first time or again."""
+        if isinstance(data, (bytes, bytearray, memoryview)):
+            length = memoryview(data).nbytes
+            if size not in {None, length}:
+                raise ValueError(f"{length} bytes where {size} were announced")
+            size = length
+        if size is None:
+            raise TypeError("the size of what an iterable yields must be given: storages want to know it before")
+        self.size: int = check_offset(size)
+        self.crc32: int = 0
+
+    async def pieces(self) -> AsyncGenerator[memoryview]:
+        """Yield the bytes.
+
+        :raises ValueError: if they are more or fewer than announced.
+        """
+        self.crc32 = 0
+        if isinstance(self._data, (bytes, bytearray, memoryview)):
+            whole = memoryview(self._data).cast("B")
+            for start in range(0, len(whole), _STEP):
+                piece = whole[start : start + _STEP]
+                self.crc32 = zlib.crc32(piece, self.crc32)
+                yield piece
+            return
+        left = self.size
+        self.can_be_sent = False  # if the iterable fails, that is not the storage's fault
+        async for data in self._data() if callable(self._data) else self._data:
+            piece = memoryview(data).cast("B")
+            left -= len(piece)
+            if left < 0:
+                raise ValueError(f"more bytes than the {self.size} that were announced")
+            self.crc32 = zlib.crc32(piece, self.crc32)
+            self.can_be_sent = callable(self._data)
+            yield piece
+            self.can_be_sent = False
+        if left:
+            raise ValueError(f"{left} bytes fewer than the {self.size} that were announced")
+        self.can_be_sent = callable(self._data)
 
 
 class Link(NamedTuple):
@@ -146,3 +199,53 @@ class Download:
 
     async def __aexit__(self, *_exc: object) -> None:
         self.abandon()
+
+
+_TRAILER = 8
+_LONGEST_LINE = 1024
+
+
+async def logged_names(server: Server, group: str, path_index: int) -> AsyncIterator[LoggedName]:
+    """Yield the log of one store path, oldest first. Raises as `Server.call`, also when the log ends too early."""
+    patience = server.limits.network_timeout
+    try:
+        connection, answer = await server.begin(wire.list_names(group, path_index), None, patience)
+    except RefusedError as refused:
+        raise errors.by_storage(refused, None) from refused
+    try:
+        if answer.length != wire.LISTING_LENGTH:
+            raise ProtocolError(f"a log of names that announces {answer.length} bytes")
+        async for line in _lines(connection, patience):
+            yield logged_name(line)
+    except EXCHANGE_ERRORS as error:
+        raise server.blame(error) from error
+    finally:
+        server.give_back(connection)
+
+
+async def _lines(connection: Connection, patience: float) -> AsyncIterator[bytes]:
+    """Yield lines until the connection ends; the last eight bytes say how long the text before them was."""
+    rest = b""
+    total = 0
+    while data := await _more(connection, patience):
+        total += len(data)
+        rest += data
+        *lines, begun = rest[:-_TRAILER].split(b"\n")  # which is a byte of some lengths, too
+        rest = begun + rest[-_TRAILER:]
+        if len(begun) > _LONGEST_LINE:
+            raise ProtocolError("a log of names that has no lines")
+        for line in lines:
+            yield line
+    announced = int.from_bytes(rest, signed=True)
+    if len(rest) != _TRAILER or announced != total - _TRAILER:
+        raise BrokenError(f"the log of names ended after {total} bytes")
+
+
+async def _more(connection: Connection, patience: float) -> bytes:
+    """Return the next bytes; b"" when the server has closed the connection in good order."""
+    try:
+        return await connection.read_some(PIECE, patience)
+    except BrokenError as error:
+        if error.__cause__ is None:
+            return b""
+        raise

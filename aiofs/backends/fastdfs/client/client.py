@@ -5,9 +5,12 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from aiofs.backends.fastdfs import wire
-from aiofs.backends.fastdfs.answers import Address, FileInfo, ProtocolError
-from aiofs.backends.fastdfs.checks import (
+from aiofs.backends.fastdfs.client import wire
+from aiofs.backends.fastdfs.client.answers import Address, FileInfo
+from aiofs.backends.fastdfs.client.connections import Network
+from aiofs.backends.fastdfs.client.errors import ProtocolError
+from aiofs.backends.fastdfs.client.ids import (
+    FileId,
     check_appender,
     check_extension,
     check_group,
@@ -16,16 +19,10 @@ from aiofs.backends.fastdfs.checks import (
     check_prefix,
     check_store_path,
 )
-from aiofs.backends.fastdfs.conf import read_conf
-from aiofs.backends.fastdfs.download import Download, begin
-from aiofs.backends.fastdfs.ids import FileId
-from aiofs.backends.fastdfs.links import Links
-from aiofs.backends.fastdfs.listing import logged_names
-from aiofs.backends.fastdfs.payload import Payload
-from aiofs.backends.fastdfs.placing import store
-from aiofs.backends.fastdfs.pool import LimitOptions, Limits, Network
-from aiofs.backends.fastdfs.storages import Storages
-from aiofs.backends.fastdfs.trackers import Trackers
+from aiofs.backends.fastdfs.client.settings import ClientOptions, LimitOptions, Limits, Links, read_conf
+from aiofs.backends.fastdfs.client.storages import Storages, store
+from aiofs.backends.fastdfs.client.trackers import Trackers
+from aiofs.backends.fastdfs.client.transfers import Download, Payload, begin, logged_names
 from aiofs.errors import Damaged, NotAccepted, NotFound, Unavailable, Unsupported
 from aiofs.lifetimes import finish
 
@@ -33,25 +30,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterable, Mapping
     from os import PathLike
 
-    from aiofs.backends.fastdfs.answers import LoggedName, Place
-    from aiofs.backends.fastdfs.download import Link
-    from aiofs.backends.fastdfs.members import Members
-    from aiofs.backends.fastdfs.payload import Data, Source
-    from aiofs.backends.fastdfs.records import GroupInfo, StorageInfo
+    from aiofs.backends.fastdfs.client.answers import GroupInfo, LoggedName, Place, StorageInfo
+    from aiofs.backends.fastdfs.client.trackers import Members
+    from aiofs.backends.fastdfs.client.transfers import Data, Link, Source
 
 TRACKER_PORT = 22122
 STORAGE_PORT = 23000
-
-
-class ClientOptions(LimitOptions, total=False):
-    """What a client can be told beside its trackers."""
-
-    address_map: Mapping[str, str]
-    retired: Iterable[str]
-    log_delay: float
-    base_url: str
-    secret: str
-    token_ttl: float
 
 
 class FastDFSClient:

@@ -1,4 +1,4 @@
-"""The protocol's frames and fields: every request as bytes, and how its answer reads. Pure functions, no I/O.
+"""What a server is asked: every request as bytes, and how its answer reads. Pure functions, no I/O.
 
 A message is a header of ten bytes (body length, command, status) and a body. Integers are big-endian and signed, of
 64 bits; texts of fixed width are padded with NULs; what varies in length comes last.
@@ -11,15 +11,14 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from aiofs.backends.fastdfs import answers, records
-from aiofs.backends.fastdfs.answers import ProtocolError
+from aiofs.backends.fastdfs.client import answers
+from aiofs.backends.fastdfs.client.errors import ProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from aiofs.backends.fastdfs.answers import FileInfo, Place
-    from aiofs.backends.fastdfs.ids import FileId
-    from aiofs.backends.fastdfs.records import GroupInfo, StorageInfo
+    from aiofs.backends.fastdfs.client.answers import FileInfo, GroupInfo, Place, StorageInfo
+    from aiofs.backends.fastdfs.client.ids import FileId
 
 T = TypeVar("T")
 
@@ -65,20 +64,6 @@ class Command(IntEnum):
     QUERY_STORE_ALL = 106
     QUERY_STORE_IN_GROUP_ALL = 107
     ACTIVE_TEST = 111
-
-
-class Status(IntEnum):
-    """Why a server refuses. The numbers are Linux's, wherever it runs."""
-
-    NOT_FOUND = 2
-    DISK_ERROR = 5
-    NO_MEMORY = 12
-    DENIED = 13
-    BUSY = 16
-    EXISTS = 17
-    NO_FILE = 21
-    INVALID = 22
-    NO_SPACE = 28
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,17 +147,17 @@ def query_update(file: FileId) -> Request[Place]:
 
 def list_groups() -> Request[list[GroupInfo]]:
     """Ask a tracker for its groups."""
-    return Request(Command.LIST_GROUPS, b"", records.groups, repeatable=True)
+    return Request(Command.LIST_GROUPS, b"", answers.groups, repeatable=True)
 
 
 def list_group(group: str) -> Request[GroupInfo]:
     """Ask a tracker for one group."""
-    return Request(Command.LIST_GROUP, _group(group), records.one_group, repeatable=True)
+    return Request(Command.LIST_GROUP, _group(group), answers.one_group, repeatable=True)
 
 
 def list_storages(group: str, storage: str = "") -> Request[list[StorageInfo]]:
     """Ask a tracker for the storages of a group, or for the one with this id."""
-    return Request(Command.LIST_STORAGES, _group(group) + storage.encode(), records.storages, repeatable=True)
+    return Request(Command.LIST_STORAGES, _group(group) + storage.encode(), answers.storages, repeatable=True)
 
 
 def upload(path_index: int, size: int, extension: str, *, appender: bool = False) -> Request[str]:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from aiofs.backends.fastdfs.formats import FORMAT
-from aiofs.backends.fastdfs.ids import EXTENSION
-from aiofs.backends.fastdfs.index import check_match
-from aiofs.backends.fastdfs.labels import label
-from aiofs.backends.fastdfs.streams import about
+from aiofs.backends.fastdfs.client.ids import EXTENSION
+from aiofs.backends.fastdfs.index import FORMAT, check_match, label
+from aiofs.backends.fastdfs.reading import about
 from aiofs.driver import MIB, Entry, WriteSession
 from aiofs.errors import Conflict, Unsupported
 from aiofs.kit import Spool

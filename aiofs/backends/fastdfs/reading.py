@@ -11,8 +11,8 @@ from aiofs.errors import AiofsError, Conflict, NotFound
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from aiofs.backends.fastdfs.client import FastDFSClient
-    from aiofs.backends.fastdfs.download import Download
+    from aiofs.backends.fastdfs.client.client import FastDFSClient
+    from aiofs.backends.fastdfs.client.transfers import Download
     from aiofs.driver import Entry
 
 _AT_ONCE = MIB
