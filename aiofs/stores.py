@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis, RedisCluster
 
-    from aiofs.backends.azure.container import Credential as AzureCredential
+    from aiofs.backends.azure.client import Credential as AzureCredential
     from aiofs.backends.fastdfs import ClientOptions
     from aiofs.backends.s3.settings import S3Options
     from aiofs.driver import Driver, Part
@@ -189,7 +189,7 @@ class AzureFileSystem(FileSystem):
         :raises ValueError: if the environment names no account, or for both.
         :raises ImportError: if azure-identity is needed and not installed.
         """
-        from aiofs.backends.azure.environment import settings  # noqa: PLC0415 -- loaded when used, like every driver
+        from aiofs.backends.azure.client import settings  # noqa: PLC0415 -- loaded when used, like every driver
 
         return cls(
             container, **settings(account_url, anonymous=anonymous, identity=identity), lease=lease, timeout=timeout

@@ -62,7 +62,7 @@ LATER: dict[str, frozenset[str]] = {
 
 # Rooms that are being rebuilt, and still have circles.
 IN_WORK = frozenset({"localio"})
-BACKENDS_IN_WORK = frozenset({"azure", "fastdfs"})
+BACKENDS_IN_WORK = frozenset({"fastdfs"})
 
 SDKS = {"aiobotocore", "aiohttp", "azure", "botocore", "fsspec", "hiredis", "redis", "starlette", "yaml"}
 SLOW_STDLIB = {

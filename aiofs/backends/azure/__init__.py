@@ -1,4 +1,4 @@
-"""Azure blobs: one container is one file system, a blob's name is the path. `driver` is where to begin reading."""
+"""Azure blobs: one container is one file system, a blob's name is the path. Begin reading with `driver`."""
 
 try:
     import azure.storage.blob.aio as _sdk  # noqa: F401 -- asks whether it is there

@@ -9,24 +9,28 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from azure.storage.blob import BlobSasPermissions
 
-from aiofs.backends.azure.appending import AppendSession
-from aiofs.backends.azure.blocks import block_ids
-from aiofs.backends.azure.conditions import matching, version_of
-from aiofs.backends.azure.container import PART, Container, Credential
-from aiofs.backends.azure.copying import Copier
+from aiofs.backends.azure.client import PART, Container, Credential, check_may_remove, remove
 from aiofs.backends.azure.errors import NotPermitted
-from aiofs.backends.azure.formats import check_format
 from aiofs.backends.azure.history import History, kept_as
-from aiofs.backends.azure.kinds import check_file, check_replaceable, is_append_blob
-from aiofs.backends.azure.labels import KEPT, Labels, check_not_archived, entry_of, tags_of
 from aiofs.backends.azure.listing import entries
 from aiofs.backends.azure.locks import LONGEST, SHORTEST, AzureLease, acquire, check_free, is_free, lock_name, refusal
-from aiofs.backends.azure.names import check_name, from_headers
-from aiofs.backends.azure.removing import check_may_remove, remove
-from aiofs.backends.azure.session import AzureSession, check_token
-from aiofs.backends.azure.signing import signed_url
-from aiofs.backends.azure.streams import SMALLEST_RANGE, open_stream
+from aiofs.backends.azure.names import check_format, check_name, from_headers
+from aiofs.backends.azure.properties import (
+    KEPT,
+    Labels,
+    check_file,
+    check_not_archived,
+    check_replaceable,
+    entry_of,
+    is_append_blob,
+    matching,
+    tags_of,
+    version_of,
+)
+from aiofs.backends.azure.reading import SMALLEST_RANGE, block_ids, open_stream
+from aiofs.backends.azure.signing import Signer
 from aiofs.backends.azure.sweeping import Sweeper, locks
+from aiofs.backends.azure.writing import AppendSession, AzureSession, Copier, check_token
 from aiofs.driver import ABSENT, Capabilities, Driver, Entry, Lease, ReadStream, WriteSession
 from aiofs.errors import AccessDenied, Conflict, NotFound, Unsupported
 from aiofs.kit import EndedSession, together, whole_part
@@ -63,6 +67,7 @@ class AzureDriver(Sweeper, History, Driver):
         if not isinstance(lease, int) or not SHORTEST <= lease <= LONGEST:
             raise ValueError(f"Azure grants leases of {SHORTEST} to {LONGEST} whole seconds, not {lease!r}")
         super().__init__(Container(container, connection_string, account_url, credential, timeout))
+        self._signer = Signer(self._container)
         self._lease = lease
         self._page = page
 
@@ -150,7 +155,7 @@ class AzureDriver(Sweeper, History, Driver):
 
     async def copy(self, source: str, target: str, lease: Lease, *, match: str | None = None) -> Entry:
         """Let the service copy, in one step; what is too large for that, or not ours to sign, is carried."""
-        return await Copier(self._container, self.capabilities, source).to(_own(lease), match)
+        return await Copier(self._container, self._signer, self.capabilities, source).to(_own(lease), match)
 
     async def restore_kept(self, path: str, version_id: str, lease: Lease) -> Entry:
         """Copy an old version to the blob, in one step."""
@@ -158,7 +163,7 @@ class AzureDriver(Sweeper, History, Driver):
         if not kept:
             return await self.stat(path)  # it is that already
         try:
-            return await Copier(self._container, self.capabilities, path, kept).to(_own(lease))
+            return await Copier(self._container, self._signer, self.capabilities, path, kept).to(_own(lease))
         except NotFound as error:
             raise NotFound.of(path, f"there is no version {version_id!r} of this file") from error
 
@@ -170,7 +175,7 @@ class AzureDriver(Sweeper, History, Driver):
         """Return a URL that carries a signature for this blob alone."""
         permission = BlobSasPermissions(read=True) if method == "GET" else BlobSasPermissions(create=True, write=True)
         try:
-            url = await signed_url(self._container, path, permission, ceil(expires))
+            url = await self._signer.url(path, permission, ceil(expires))
         except OverflowError as error:
             raise ValueError(f"a URL cannot be good for {expires} seconds: that ends after all dates") from error
         if url is None:

@@ -7,10 +7,9 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from aiofs.backends.azure.kinds import marks_folder
-from aiofs.backends.azure.labels import entry_of
 from aiofs.backends.azure.listing import pages
-from aiofs.backends.azure.streams import open_stream
+from aiofs.backends.azure.properties import entry_of, marks_folder
+from aiofs.backends.azure.reading import open_stream
 from aiofs.errors import NotFound
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
     from azure.storage.blob import BlobProperties
 
-    from aiofs.backends.azure.container import Container
+    from aiofs.backends.azure.client import Container
     from aiofs.driver import Entry, ReadStream
 
 SNAPSHOT = "snapshot:"

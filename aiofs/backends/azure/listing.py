@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from azure.storage.blob import BlobProperties
 
-from aiofs.backends.azure.kinds import marks_folder
-from aiofs.backends.azure.labels import entry_of
+from aiofs.backends.azure.properties import entry_of, marks_folder
 from aiofs.driver import Entry
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
     from azure.core.async_paging import AsyncItemPaged
 
-    from aiofs.backends.azure.container import Container
+    from aiofs.backends.azure.client import Container
 
 _NO_NAME = re.compile(r"(?:\A|/)\.{0,2}(?:/|\Z)")
 """Other programs' names that are no paths: with a segment that is empty, `.` or `..`, or ending in `/`."""

@@ -22,11 +22,10 @@ from urllib.parse import quote, unquote
 
 from azure.storage.blob.aio import BlobLeaseClient
 
-from aiofs.backends.azure.conditions import matching
+from aiofs.backends.azure.client import remove
 from aiofs.backends.azure.errors import creating
-from aiofs.backends.azure.formats import FORMAT, check_format, is_known
-from aiofs.backends.azure.names import LOCKS
-from aiofs.backends.azure.removing import remove
+from aiofs.backends.azure.names import FORMAT, LOCKS, check_format, is_known
+from aiofs.backends.azure.properties import matching
 from aiofs.driver import ABSENT
 from aiofs.errors import AccessDenied, AlreadyExists, Conflict, Locked, NotFound
 from aiofs.lifetimes import finish
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
 
     from azure.storage.blob import BlobProperties
 
-    from aiofs.backends.azure.container import Container
+    from aiofs.backends.azure.client import Container
 
 SHORTEST, LONGEST = 15, 60
 """How many seconds the service grants a lease for."""

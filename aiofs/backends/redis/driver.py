@@ -7,15 +7,14 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from aiofs.backends.redis import scripts
-from aiofs.backends.redis.connection import Client, Connection
+from aiofs.backends.redis.client import Client, Connection, Rights
 from aiofs.backends.redis.errors import unknown_format
-from aiofs.backends.redis.leases import RedisLease, acquire, held_by, milliseconds
 from aiofs.backends.redis.listing import first_names, sized
+from aiofs.backends.redis.locks import RedisLease, acquire, held_by, milliseconds
 from aiofs.backends.redis.names import LOCK, Layout, key_of, part_of, slot_of, tail_of
 from aiofs.backends.redis.reading import LARGEST_WHOLE, Asked, described, opened
-from aiofs.backends.redis.rights import Rights
-from aiofs.backends.redis.session import ANYTHING, FORMAT, LARGEST_VALUE, MOST_PARTS, RedisSession, check_answer
 from aiofs.backends.redis.sweeping import Sweeper
+from aiofs.backends.redis.writing import ANYTHING, FORMAT, LARGEST_VALUE, MOST_PARTS, RedisSession, check_answer
 from aiofs.driver import MIB, Capabilities, Driver, Entry, Lease, ReadStream, WriteSession
 from aiofs.errors import AlreadyExists, Conflict, NotFound, Unsupported
 from aiofs.kit import EndedSession, copy_through

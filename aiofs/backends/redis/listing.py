@@ -12,7 +12,7 @@ from aiofs.errors import WrongType
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from aiofs.backends.redis.connection import Connection
+    from aiofs.backends.redis.client import Connection
 
 
 async def first_names(connection: Connection, prefix: str, after: str, delimiter: str | None, count: int) -> list[str]:

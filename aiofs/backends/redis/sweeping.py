@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aiofs.backends.redis.leases import began, holder_of
+from aiofs.backends.redis.locks import began, holder_of
 from aiofs.backends.redis.names import LOCK, PART, key_of_tail, part_of, path_of
 from aiofs.driver import Leftover
 from aiofs.errors import WrongType
@@ -12,7 +12,7 @@ from aiofs.errors import WrongType
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from aiofs.backends.redis.connection import Connection
+    from aiofs.backends.redis.client import Connection
 
 FOREVER = -1
 

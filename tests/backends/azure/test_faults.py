@@ -11,7 +11,7 @@ import pytest
 from azure.core.exceptions import HttpResponseError, ServiceResponseError
 from azure.storage.blob import ContainerClient
 
-from aiofs.backends.azure.container import PART, Container
+from aiofs.backends.azure.client import PART, Container
 from aiofs.backends.azure.driver import AzureDriver
 from aiofs.errors import Locked, Unavailable
 from aiofs.stores import AzureFileSystem

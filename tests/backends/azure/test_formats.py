@@ -15,7 +15,7 @@ import pytest
 from azure.core.exceptions import HttpResponseError
 
 import aiofs
-from aiofs.backends.azure.container import PART
+from aiofs.backends.azure.client import PART
 from aiofs.backends.azure.driver import AzureDriver
 from aiofs.backends.azure.locks import lock_name
 from aiofs.driver import CopiesRanges

@@ -17,7 +17,6 @@ from azure.storage.blob import (
 )
 
 from aiofs.backends.azure.driver import AzureDriver
-from aiofs.backends.azure.signing import signed_url
 from aiofs.errors import Archived, Locked, NotFound, Unsupported
 from aiofs.stores import AzureFileSystem
 from aiofs.transactions.fsck import fsck
@@ -164,7 +163,7 @@ async def test_an_old_version_has_a_url_of_its_own(azurite: AzureAccount, raw: C
         driver = fs.driver
         assert isinstance(driver, AzureDriver)
         read = BlobSasPermissions(read=True)
-        url = await signed_url(driver._container, "file", read, 60, snapshot=time)
+        url = await driver._signer.url("file", read, 60, snapshot=time)
         assert url is not None
 
         def get() -> bytes:
@@ -173,6 +172,6 @@ async def test_an_old_version_has_a_url_of_its_own(azurite: AzureAccount, raw: C
                 return body
 
         assert await asyncio.to_thread(get) == b"old"
-        url = await signed_url(driver._container, "file", read, 60, version_id=time)
+        url = await driver._signer.url("file", read, 60, version_id=time)
         query = parse_qs(urlsplit(url or "").query)
         assert (query["versionid"], query["sr"]) == ([time], ["bv"])

@@ -9,8 +9,8 @@ from azure.core.exceptions import ServiceResponseError
 from azure.storage.blob import BlobType
 
 import aiofs
-from aiofs.backends.azure import appending
-from aiofs.backends.azure.container import Container
+from aiofs.backends.azure import writing
+from aiofs.backends.azure.client import Container
 from aiofs.errors import Conflict, TooLarge, Unsupported
 from aiofs.layers import Limit, Log, Matching, Percent
 
@@ -76,7 +76,7 @@ async def test_appending_to_an_append_blob_adds_one_block(fs: AzureFileSystem, r
 async def test_what_does_not_fit_into_a_block_is_refused(
     fs: AzureFileSystem, raw: ContainerClient, log: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(appending, "LARGEST_BLOCK", 1 << 20)
+    monkeypatch.setattr(writing, "LARGEST_BLOCK", 1 << 20)
     async with fs.open(log, "a") as file:
         await file.write(bytes(1 << 20))
     with pytest.raises(TooLarge, match="1 MiB at most") as caught:
@@ -90,7 +90,7 @@ async def test_what_does_not_fit_into_a_block_is_refused(
 async def test_older_versions_of_the_service_take_smaller_blocks(
     fs: AzureFileSystem, log: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(appending, "LARGER_SINCE", "9999-01-01")
+    monkeypatch.setattr(writing, "LARGER_SINCE", "9999-01-01")
     with pytest.raises(TooLarge, match="4 MiB at most"):
         async with fs.open(log, "a") as file:
             await file.write(bytes((4 << 20) + 1))

@@ -10,7 +10,7 @@ from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.blob.aio import BlobClient
 
 import aiofs
-from aiofs.backends.azure.container import PART
+from aiofs.backends.azure.client import PART
 from aiofs.driver import MIB
 from aiofs.errors import StoreMissing
 from aiofs.stores import AzureFileSystem

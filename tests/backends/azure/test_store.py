@@ -21,9 +21,9 @@ from azure.storage.blob import (
     generate_container_sas,
 )
 
-from aiofs.backends.azure.container import PART
+from aiofs.backends.azure.client import PART
 from aiofs.backends.azure.driver import AzureDriver
-from aiofs.backends.azure.session import LARGEST_PUT
+from aiofs.backends.azure.writing import LARGEST_PUT
 from aiofs.errors import AccessDenied, AlreadyExists, Conflict, StoreMissing
 from aiofs.powers import Notes
 from aiofs.stores import AzureFileSystem

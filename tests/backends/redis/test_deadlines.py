@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from aiofs.backends.redis.deadlines import Deadline
+from aiofs.backends.redis.client import Deadline
 
 
 async def test_what_is_in_time_is_left_alone() -> None:

@@ -14,9 +14,9 @@ import pytest
 import redis
 import redis.asyncio
 
-from aiofs.backends.redis import connection, scripts, session
+from aiofs.backends.redis import client, scripts, writing
 from aiofs.backends.redis.driver import RedisDriver
-from aiofs.backends.redis.leases import RedisLease
+from aiofs.backends.redis.locks import RedisLease
 from aiofs.errors import Conflict, Damaged, Locked
 from aiofs.stores import RedisFileSystem
 from servers.process import HOST
@@ -324,12 +324,12 @@ async def test_a_commit_that_was_cancelled_after_it_was_sent_keeps_the_parts(val
         written = await fs.driver.begin("file", lease)
         for start in range(0, len(NEW), MIB):
             await written.write(NEW[start : start + MIB])
-        assert isinstance(written, session.RedisSession)
+        assert isinstance(written, writing.RedisSession)
         sent = written._connection
         answers: list[object] = []
 
         async def lose(path: str | None, script: scripts.Script, *rest: object) -> object:
-            answers.append(await connection.Connection.run(sent, path, script, *rest))  # type: ignore[arg-type]
+            answers.append(await client.Connection.run(sent, path, script, *rest))  # type: ignore[arg-type]
             raise asyncio.CancelledError
 
         written._connection = _Losing(lose)  # type: ignore[assignment]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 
-from aiofs.backends.redis import streams
+from aiofs.backends.redis import reading
 from aiofs.errors import AccessDenied, Conflict
 from aiofs.stores import RedisFileSystem
 from servers.process import HOST
@@ -130,7 +130,7 @@ async def test_a_large_value_is_digested_once_however_many_pieces_are_read(valke
         assert b"".join(pieces) == LARGE
         assert stats["cmdstat_evalsha"]["calls"] == 1
         assert stats["cmdstat_get"]["calls"] == 1
-        blocks = -(-len(LARGE) // streams.BLOCK)
+        blocks = -(-len(LARGE) // reading.BLOCK)
         assert stats["cmdstat_getrange"]["calls"] <= 2 * blocks + 2  # for their digests, and for themselves
 
 

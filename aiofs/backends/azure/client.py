@@ -1,14 +1,16 @@
-"""The container: its clients, made when first needed, one set for each loop; second attempts, and who signs URLs."""
+"""The clients, one set for each event loop: requests, new attempts, credentials, and what the environment says."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
 import math
+import os
 import random
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.request import getproxies
 
@@ -17,9 +19,8 @@ from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.pipeline.transport import AioHttpTransport
 from azure.storage.blob.aio import BlobServiceClient, ContainerClient
 
-from aiofs.backends.azure.errors import FAILURES, failed
-from aiofs.backends.azure.names import check_container
-from aiofs.backends.azure.signing import DelegationKey
+from aiofs.backends.azure.errors import FAILURES, NotPermitted, failed
+from aiofs.backends.azure.names import HIDDEN, check_container
 from aiofs.driver import MIB
 from aiofs.errors import Locked, NotFound
 from aiofs.kit import lanes
@@ -45,6 +46,11 @@ SHORTEST_PAUSE = 0.05
 SILENCE = 1 / 3
 """How much of the time limit a request may stay without an answer before it is sent again."""
 _BLOBS_KEPT = 1000
+_ACCOUNTS = ("AZURE_STORAGE_ACCOUNT", "AZURE_STORAGE_ACCOUNT_NAME")
+_KEYS = ("AZURE_STORAGE_KEY", "AZURE_STORAGE_ACCOUNT_KEY")
+_SIGNATURES = ("AZURE_STORAGE_SAS_TOKEN",)
+_IDENTITIES = ("AZURE_CLIENT_ID", "AZURE_FEDERATED_TOKEN_FILE", "IDENTITY_ENDPOINT", "MSI_ENDPOINT")
+"""What azure-identity's default credential finds in the environment of a program that has an identity."""
 
 
 class Clients:
@@ -106,7 +112,6 @@ class Container:
         self.may_remove: bool = False
         """Whether a blob was removed, or could have been: `removing` asks before it matters."""
         self._clients = PerLoop(self, self._new_clients, Clients.aclose)
-        self.delegation: DelegationKey = DelegationKey()
         client = self._new_client(None if callable(credential) else credential)  # checks, and connects nothing
         _check_key(client)
         if self.has_token and client.scheme != "https":
@@ -230,3 +235,99 @@ def _check_key(client: ContainerClient) -> None:
         base64.b64decode(key or "", validate=True)
     except ValueError:
         raise ValueError("the key of the account: it is not in base64, as Azure gives it") from None
+
+
+_NEVER_THERE = f"{HIDDEN}never-there"
+_NEEDED = "needs the permission to delete blobs ('d' in a SAS, .../blobs/delete in a role), which was not granted"
+
+
+async def remove(container: Container, name: str, path: str | None, **conditions: Any) -> None:
+    """Remove the blob `name`; errors are about `path`.
+
+    :raises NotFound: if it is not there, and not because an earlier request, whose answer was lost, removed it.
+    :raises NotPermitted: if the credentials do not allow it, naming the permission.
+    """
+    blob = container.blob(name)
+    requests = 0
+
+    async def delete() -> None:
+        nonlocal requests
+        requests += 1
+        await blob.delete_blob(**conditions)
+
+    try:
+        await container.ask(path, delete)
+    except NotFound:
+        if requests == 1:
+            raise
+    except NotPermitted as error:
+        raise NotPermitted.of(path, f"{error.strerror}: removing {_NEEDED}") from error.__cause__
+    container.may_remove = True
+
+
+async def check_may_remove(container: Container, path: str | None, what: str) -> None:
+    """Raise `NotPermitted` if blobs cannot be removed, before anything is done that would have to be removed.
+
+    It tries to remove what is not there, once: the service looks at permissions first.
+    """
+    if container.may_remove:
+        return
+    blob = container.blob(_NEVER_THERE)
+    try:
+        await container.ask(path, blob.delete_blob)
+    except NotFound:
+        pass
+    except NotPermitted as error:
+        raise NotPermitted.of(path, f"{error.strerror}: {what} {_NEEDED}") from error.__cause__
+    container.may_remove = True
+
+
+def settings(account_url: str | None, *, anonymous: bool, identity: bool) -> dict[str, Any]:
+    """Return the `connection_string`, or the `account_url` and `credential`, that the environment gives.
+
+    :raises ValueError: if it names no account.
+    :raises ImportError: if azure-identity is needed and not installed.
+    """
+    if anonymous and identity:
+        raise ValueError("anonymous= shows no credential, and identity= shows one: leave out either")
+    string = os.environ.get("AZURE_STORAGE_CONNECTION_STRING")
+    if string and account_url is None and not (anonymous or identity):
+        return {"connection_string": string}
+    if account_url is None:
+        account_url = os.environ.get("AZURE_STORAGE_ACCOUNT_URL") or _url_of(_first(_ACCOUNTS))
+    if account_url is None:
+        known = "AZURE_STORAGE_CONNECTION_STRING, AZURE_STORAGE_ACCOUNT_URL or AZURE_STORAGE_ACCOUNT"
+        raise ValueError(f"azure URL needs account_url=, or {known} in the environment")
+    return {"account_url": account_url, "credential": None if anonymous else _credential(identity)}
+
+
+def default_identity() -> AsyncTokenCredential:
+    """Return the credential that azure-identity finds by itself.
+
+    :raises ImportError: if it is not installed.
+    """
+    made: AsyncTokenCredential = _identity().DefaultAzureCredential()
+    return made
+
+
+def _credential(identity: bool) -> Any:
+    given = None if identity else _first(_KEYS) or _first(_SIGNATURES)
+    if given is None and (identity or _first(_IDENTITIES)):
+        _identity()  # so that what is not installed is said now, not by the first request
+        return default_identity
+    return given
+
+
+def _identity() -> Any:
+    try:
+        return import_module("azure.identity.aio")
+    except ImportError as error:
+        raise ImportError("credentials of this environment need azure-identity: pip install azure-identity") from error
+
+
+def _first(names: tuple[str, ...]) -> str | None:
+    return next((value for name in names if (value := os.environ.get(name))), None)
+
+
+def _url_of(account: str | None) -> str | None:
+    return None if account is None else f"https://{account}.blob.core.windows.net"

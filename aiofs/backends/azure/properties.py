@@ -1,4 +1,4 @@
-"""What a blob says of itself beside its bytes: content settings, metadata, access tier and tags."""
+"""Versions are ETags; `match` becomes the condition of a request."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import mimetypes
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
+from azure.core import MatchConditions
 from azure.storage.blob import BlobType, ContentSettings, StandardBlobTier
 
-from aiofs.backends.azure.conditions import version_of
 from aiofs.backends.azure.errors import NotPermitted
-from aiofs.backends.azure.kinds import check_file
-from aiofs.backends.azure.names import from_headers, to_headers
-from aiofs.driver import Entry
-from aiofs.errors import Archived
+from aiofs.backends.azure.names import FOLDER, from_headers, to_headers
+from aiofs.driver import ABSENT, Entry
+from aiofs.errors import Archived, IsAFolder, Unsupported
 from aiofs.properties import NAMES, part
 
 if TYPE_CHECKING:
@@ -21,8 +20,59 @@ if TYPE_CHECKING:
 
     from azure.storage.blob import BlobProperties
 
-    from aiofs.backends.azure.container import Container
+    from aiofs.backends.azure.client import Container
     from aiofs.properties import Properties
+
+
+def matching(match: str | None) -> dict[str, Any]:
+    """Return the condition that the blob is at version `match`, is not there if that is `ABSENT`, or none."""
+    if match is None:
+        return {}
+    if match == ABSENT:
+        return {"match_condition": MatchConditions.IfMissing}
+    return {"etag": f'"{match}"', "match_condition": MatchConditions.IfNotModified}
+
+
+def version_of(etag: str | None) -> str:
+    """Return an ETag without its quotes, which listings leave out."""
+    return (etag or "").strip('"')
+
+
+def marks_folder(size: int | None, metadata: Mapping[str, str] | None) -> bool:
+    """Whether a blob is what Data Lake Storage and Hadoop leave for a folder: empty, and labelled as one."""
+    return not size and any(key.lower() == FOLDER and value == "true" for key, value in (metadata or {}).items())
+
+
+def check_file(path: str, properties: BlobProperties) -> None:
+    """Raise `IsAFolder` if the blob only marks a folder."""
+    if marks_folder(properties.size, properties.metadata):
+        raise IsAFolder.of(path, "this blob marks a folder (hdi_isfolder), it is no file")
+
+
+def is_append_blob(properties: BlobProperties) -> bool:
+    """Whether bytes can only be added to the end of the blob."""
+    return bool(properties.blob_type == BlobType.APPENDBLOB)
+
+
+def check_replaceable(path: str, properties: BlobProperties) -> None:
+    """Raise `Unsupported` if new bytes would make a block blob of something that is none."""
+    if properties.blob_type == BlobType.PAGEBLOB:
+        raise Unsupported.of(path, "this is a page blob, which aiofs only reads and removes; remove it to write a file")
+    if is_append_blob(properties):
+        raise Unsupported.of(
+            path,
+            "this is an append blob, which only mode 'a' outside of transactions changes; remove it to write a file",
+        )
+
+
+def check_copied(path: str, properties: BlobProperties) -> None:
+    """Raise `Unsupported` if a copy would be another kind of blob: in one step the service copies only block blobs."""
+    if properties.blob_type not in {None, BlobType.BLOCKBLOB}:
+        kind = "an append blob" if is_append_blob(properties) else "a page blob"
+        raise Unsupported.of(
+            path, f"this is {kind}, and its copy would be a block blob; read it and write the bytes if that is wanted"
+        )
+
 
 KEPT = NAMES
 """The properties that a blob keeps: all."""

@@ -16,7 +16,7 @@ from aiofs.errors import Locked
 from aiofs.locks import RenewedLease, granted, locked
 
 if TYPE_CHECKING:
-    from aiofs.backends.redis.connection import Connection
+    from aiofs.backends.redis.client import Connection
 
 STAGED_LIVES = 2
 """How many leases long what is staged outlives its last renewal."""

@@ -8,25 +8,32 @@ lock over find another; either way only one of the two publishes, and nobody's w
 from __future__ import annotations
 
 import hashlib
-import re
 import secrets
 from abc import abstractmethod
 from contextlib import nullcontext, suppress
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
 
-from azure.storage.blob import BlobBlock, BlockState, ContentSettings, StandardBlobTier
+from azure.core import MatchConditions
+from azure.storage.blob import BlobBlock, BlobSasPermissions, BlockState, ContentSettings, StandardBlobTier
 
-from aiofs.backends.azure.blocks import ID_LENGTH, Base, committed_ids
-from aiofs.backends.azure.conditions import matching, version_of
-from aiofs.backends.azure.container import SLICE, Container
-from aiofs.backends.azure.errors import creating
-from aiofs.backends.azure.formats import FORMAT
-from aiofs.backends.azure.labels import entry_of
-from aiofs.backends.azure.names import is_header
-from aiofs.backends.azure.removing import remove
+from aiofs.backends.azure.client import PART, SLICE, Container, remove
+from aiofs.backends.azure.errors import NotPermitted, creating
+from aiofs.backends.azure.names import FORMAT, is_header
+from aiofs.backends.azure.properties import (
+    Labels,
+    check_copied,
+    check_file,
+    check_not_archived,
+    check_replaceable,
+    entry_of,
+    matching,
+    version_of,
+)
+from aiofs.backends.azure.reading import ID_LENGTH, Base, committed_ids, open_stream
 from aiofs.driver import ABSENT, MIB, Entry, Part, WriteSession
 from aiofs.errors import Conflict, NotFound, TooLarge
-from aiofs.kit import Uploads
+from aiofs.kit import Uploads, pour, whole_part
 from aiofs.lifetimes import finish
 from aiofs.tokens import Token
 
@@ -35,13 +42,13 @@ if TYPE_CHECKING:
 
     from azure.storage.blob import BlobProperties
 
-    from aiofs.backends.azure.labels import Labels
     from aiofs.backends.azure.locks import AzureLease
+    from aiofs.backends.azure.signing import Signer
+    from aiofs.driver import Capabilities
 
 WIDTH = 4
 """How many blocks are on their way at the same time."""
 MOST_BLOCKS = 50_000
-_PLAIN = re.compile(r"[!-~]+")
 LARGEST_PUT = 1 * MIB
 """Up to this size a file goes with one request; the SDK would send a larger body in one piece, which holds the loop."""
 LOST = "the lock on this file was lost before it was published; nothing was overwritten"
@@ -284,3 +291,187 @@ def slices(*parts: Part) -> Any:
                 yield view[start : start + SLICE]
 
     return cut()
+
+
+LARGEST_BLOCK = 100 * MIB
+LARGEST_BLOCK_BEFORE = 4 * MIB
+"""Of what a block may have in versions of the service before `LARGER_SINCE`."""
+LARGER_SINCE = "2022-11-02"
+
+
+class AppendSession(PublishedOnce):
+    """Bytes for the end of an append blob, held until they are published: they go as one block or not at all."""
+
+    def __init__(self, container: Container, lease: AzureLease, match: str, properties: BlobProperties) -> None:
+        self._container = container
+        self._lease = lease
+        self._path = lease.path
+        self._match = match
+        self._before = properties
+        self._parts: list[Part] = []
+        self._size = 0
+        self._kept = False
+        newer = container.client.api_version >= LARGER_SINCE
+        self._largest: int = LARGEST_BLOCK if newer else LARGEST_BLOCK_BEFORE
+
+    async def keep_base(self) -> None:
+        """Begin with what the blob has."""
+        self._kept = True
+
+    async def write(self, part: Part) -> None:
+        """Take the next part.
+
+        :raises Unsupported: if the blob was to be written anew: it would not be an append blob any more.
+        :raises TooLarge: if it does not fit into one block.
+        """
+        self._check_kept()
+        if self._lease.lost:
+            raise Conflict.of(self._path, LOST)
+        self._size += len(part)
+        if self._size > self._largest:
+            reason = f"one block of an append blob has {self._largest // MIB} MiB at most; append less at a time"
+            raise TooLarge.of(self._path, reason)
+        self._parts.append(part)
+
+    async def prepare(self) -> dict[str, Any]:
+        """Refuse: a block that was appended is seen at once, and cannot be taken back."""
+        check_replaceable(self._path, self._before)
+        return await super().prepare()
+
+    async def commit(self) -> Entry:
+        """Append the block, if the blob is still the version that was to be added to."""
+        self._check_kept()
+        return await super().commit()
+
+    async def abort(self) -> None:
+        """Forget the bytes."""
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Forget the bytes."""
+        self._ended = True
+        self._parts = []
+
+    def _check_kept(self) -> None:
+        if not self._kept:
+            check_replaceable(self._path, self._before)
+
+    async def _publish(self) -> None:
+        if self._size:
+            self._done = await self._container.ask(self._path, self._append, settled=self._is_there)
+        else:
+            self._done = entry_of(self._path, self._before)
+        self.abandon()
+
+    async def _append(self) -> Entry:
+        blob = self._container.blob(self._path)
+        appended = await blob.append_block(
+            slices(*self._parts), length=self._size, appendpos_condition=self._before.size, **matching(self._match)
+        )
+        answer = cast("Mapping[str, Any]", appended)
+        size = self._before.size + self._size
+        return Entry(self._path, size, answer.get("last_modified"), version_of(answer.get("etag")))
+
+    async def _is_there(self) -> Entry | None:
+        """Return what is there if it is what was, and our bytes behind that."""
+        size = self._before.size + self._size
+        stream = await open_stream(self._container, self._path, self._before.size, None, None)
+        try:
+            if stream.entry.size != size or stream.entry.version == self._match:
+                return None
+            data = await whole_part(stream, self._size)
+        finally:
+            await finish(stream.aclose())
+        return stream.entry if data == b"".join(self._parts) else None
+
+
+LARGEST_COPY = 256 * MIB
+COPY_SECONDS = 600.0
+"""For how long the service may read the source of a copy by the URL that it is given."""
+
+
+class Copier:
+    """Copies of one blob, or of an old version of it: `kept` is its `snapshot` or `version_id`."""
+
+    def __init__(
+        self,
+        container: Container,
+        signer: Signer,
+        capabilities: Capabilities,
+        source: str,
+        kept: Mapping[str, str] | None = None,
+    ) -> None:
+        self._container = container
+        self._signer = signer
+        self._capabilities = capabilities
+        self._source = source
+        self._kept = dict(kept or {})
+
+    async def to(self, lease: AzureLease, match: str | None = None) -> Entry:
+        """Make the blob of the lease, at version `match`, the same as the source.
+
+        What is too large for the service, or what we cannot sign for it, passes through here.
+        """
+        container, source, target = self._container, self._source, lease.path
+        there = await container.find(target)
+        if there is not None:
+            check_file(target, there)
+            check_replaceable(target, there)
+        if match is None:
+            match = ABSENT if there is None else version_of(there.etag)
+        properties = await container.ask(source, container.blob(source, **self._kept).get_blob_properties)
+        check_copied(source, properties)
+        check_not_archived(source, properties)
+        found = entry_of(source, properties)
+        url = await self._url(properties)
+        if url is None:
+            return await self._carry(found, lease, match, properties)
+        return await finish(self._let_copy(url, found, target, match, properties))
+
+    async def _url(self, properties: BlobProperties) -> str | None:
+        """Return what the service can read the source by."""
+        if properties.size > LARGEST_COPY:
+            return None
+        read = BlobSasPermissions(read=True, tag=bool(properties.tag_count))
+        with suppress(NotPermitted):  # to sign, which is no reason not to copy
+            return await self._signer.url(self._source, read, COPY_SECONDS, **self._kept)
+        return None
+
+    async def _let_copy(self, url: str, found: Entry, target: str, match: str, properties: BlobProperties) -> Entry:
+        container = self._container
+        blob = container.blob(target)
+        also: dict[str, Any] = {"tags": "COPY"} if properties.tag_count else {}
+        if found.properties and "storage_class" in found.properties:
+            also["standard_blob_tier"] = StandardBlobTier(found.properties["storage_class"])
+
+        async def start() -> Entry:
+            answer: Any = await blob.start_copy_from_url(
+                url,
+                requires_sync=True,
+                source_etag=f'"{found.version}"',
+                source_match_condition=MatchConditions.IfNotModified,
+                **also,
+                **matching(match),
+            )
+            return replace(
+                found,
+                path=target,
+                version=version_of(answer["etag"]),
+                modified=answer.get("last_modified"),
+                version_id=answer.get("version_id"),
+            )
+
+        async def copied() -> Entry | None:
+            there = await container.find(target)
+            return None if there is None or version_of(there.etag) == match else entry_of(target, there)
+
+        return await container.ask(target, start, settled=copied)
+
+    async def _carry(self, found: Entry, lease: AzureLease, match: str, properties: BlobProperties) -> Entry:
+        labels = Labels.of(lease.path, found.kept(self._capabilities))
+        labels = await labels.keeping(self._container, self._source, properties)
+        stream = await open_stream(self._container, self._source, 0, None, found.version, **self._kept)
+        try:
+            return await pour(stream, AzureSession(self._container, lease, match, labels), PART, lease)
+        finally:
+            await finish(stream.aclose())

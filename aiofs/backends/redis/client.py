@@ -1,8 +1,4 @@
-"""The client: made when first needed, one for each loop; its errors, and second attempts where they can help.
-
-Every command that goes through here means the same when it arrives twice, so that one whose answer was lost is simply
-sent again.
-"""
+"""The clients, one for each event loop: requests, time limits and new attempts."""
 
 from __future__ import annotations
 
@@ -21,12 +17,69 @@ from redis import exceptions
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 
-from aiofs.backends.redis.deadlines import Deadline
 from aiofs.backends.redis.errors import OF_LOOPS, NotInScript, Undigested, failed, raised_by_the_loop
+from aiofs.backends.redis.names import NEVER
 from aiofs.backends.redis.scripts import digest_of
 from aiofs.errors import AccessDenied, Unsupported, WrongType
 from aiofs.kit import lanes
 from aiofs.lifetimes import PerLoop
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+    from types import TracebackType
+
+    from aiofs.backends.redis.scripts import Script, Source
+
+
+class Deadline:
+    """`with deadline:` ends what a task of its loop awaits in it after `seconds`, or some more, by a `TimeoutError`.
+
+    A cancellation that what it awaits swallowed is raised at its end.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._ends: dict[asyncio.Task[object], tuple[float, int]] = {}
+        self._overdue: set[asyncio.Task[object]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __enter__(self) -> None:
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task(loop)
+        assert task is not None  # noqa: S101 -- whoever awaits is a task
+        if self._timer is None:
+            self._timer = loop.call_later(self._seconds, self._look, loop)
+        self._ends[task] = loop.time() + self._seconds, task.cancelling()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 -- the one that entered
+        _, cancelled = self._ends.pop(task)
+        if task in self._overdue:
+            self._overdue.discard(task)
+            if task.uncancel() <= cancelled and kind is asyncio.CancelledError:
+                raise TimeoutError from error
+        if kind is None and task.cancelling() > cancelled:
+            raise asyncio.CancelledError
+
+    def close(self) -> None:
+        """Stop the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Cancel the tasks whose time is up, and look again when that of the next one is."""
+        now = loop.time()
+        for task, (end, _) in self._ends.items():
+            if end <= now and task not in self._overdue:
+                self._overdue.add(task)
+                task.cancel()
+        ends = [end for task, (end, _) in self._ends.items() if task not in self._overdue]
+        self._timer = loop.call_at(min(ends), self._look, loop) if ends else None
+
 
 # Said here, so that redis-py does not look it up in its package's files, on the loop, for every connection.
 try:
@@ -35,11 +88,6 @@ except ImportError:  # before redis-py 7.1
     WHO: dict[str, Any] = {"lib_version": sdk_version}
 else:
     WHO = {"driver_info": DriverInfo(lib_version=sdk_version)}
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-
-    from aiofs.backends.redis.scripts import Script, Source
 
 Client = redis.Redis | redis.RedisCluster
 T = TypeVar("T")
@@ -323,3 +371,25 @@ def _check_lent(url: str | None, client: Client) -> None:
         raise TypeError(f"client= takes a Redis or a RedisCluster of redis.asyncio, not {type(client)!r}")
     if getattr(client, "read_from_replicas", False) or getattr(client, "load_balancing_strategy", None) is not None:
         raise ValueError("client= reads from replicas of the cluster, which may lag: lend one that asks primaries only")
+
+
+class Rights:
+    """Checks the rights of the user of a connection, and remembers those that it found."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._may_remove = False
+
+    async def check_may_remove(self, path: str, what: str) -> None:
+        """Raise `AccessDenied`, which says `what` needs the right, if the user may not remove keys.
+
+        The server is asked once, by removing a key that never exists.
+        """
+        if self._may_remove:
+            return
+        try:
+            await self._connection.ask(path, "UNLINK", NEVER)
+        except AccessDenied as error:
+            reason = f"{error.strerror}: {what} needs the command UNLINK ('+unlink' in the user's access list)"
+            raise AccessDenied.of(path, reason) from error.__cause__
+        self._may_remove = True

@@ -1,4 +1,4 @@
-"""Writing one file: its bytes gather under another name and get the right one in a single step."""
+"""Writing one file: its bytes are collected under another key and get the right one in a single step."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from aiofs.errors import AiofsError, AlreadyExists, Conflict, Damaged, NotFound,
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from aiofs.backends.redis.connection import Connection
-    from aiofs.backends.redis.leases import RedisLease
+    from aiofs.backends.redis.client import Connection
+    from aiofs.backends.redis.locks import RedisLease
     from aiofs.backends.redis.names import Layout
 
 LARGEST_VALUE = 512 * MIB
