@@ -1,25 +1,27 @@
-"""The file systems by name: each a driver with the portable side over it. A driver's SDK is loaded when it is made."""
+"""The file systems by name: each puts `FileSystem` over a driver, and loads the driver's SDK when it is made.
+
+Where stores have the same setting, it has the same name: `prefix`, `timeout`, `lease`, `part_size`, `locks`, `client`.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from aiofs.driver import MIB
 from aiofs.filesystem import FileSystem
+from aiofs.layers.names import Prefix
 from aiofs.lifetimes import Call
 from aiofs.names import check_folder, under
 from aiofs.system import FileLikeSystem
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncIterable, Iterable
-    from typing import Unpack
+    from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 
     from redis.asyncio import Redis, RedisCluster
 
     from aiofs.backends.azure.client import Credential as AzureCredential
-    from aiofs.backends.fastdfs import ClientOptions
-    from aiofs.backends.s3.settings import S3Options
+    from aiofs.backends.s3.settings import Addressing, Checksum, Encryption, Locking, S3Keys
     from aiofs.driver import Driver, Part
 
 
@@ -33,12 +35,12 @@ class MemoryFileSystem(FileSystem):
 
 
 class OSFileSystem(FileSystem):
-    """Files below the folder `root`, which no name leaves. Made at the first write if it is not there.
+    """Files below the folder `root`, which is made at the first write. No name leads out of it.
 
-    Every published file is on the disk before its handle is closed, unless `durable=False` leaves that to the system.
-    Locks are the system's own, of files in the folder. Those of a network's file system hold on one machine at best, so
-    that the first of them warns there: `locks="host"` says that only one machine writes, and `locks` takes another file
-    system, the same on all machines, to keep them (closed with this one only if `close_locks`).
+    A file is on the disk when its handle was closed; with `durable=False` the operating system writes it later.
+    Locks are the operating system's own, on files in the folder. On a network's file system such locks hold on one
+    machine only, and aiofs warns: `locks="host"` says that only one machine writes, and `locks=fs` keeps the locks in
+    another file system, which all machines share. It is closed together with this one only with `close_locks=True`.
     """
 
     def __init__(
@@ -63,17 +65,22 @@ class OSFileSystem(FileSystem):
 class RedisFileSystem(FileSystem):
     """Files in Redis, Valkey or a cluster of them: `dir/file.bin` is the key `dir:file.bin`.
 
-    Give the URL (`redis://`, `rediss://` or `unix://`) or lend a client of redis-py's, which is never closed.
-    `ttl` is how many seconds every file written lives, `lease` after how many the lock of a dead writer is free,
-    `timeout` how many an answer may take. A file has 512 MiB at most; with `chunked`, one of more than `chunk_size`
-    bytes gets several keys, which other programs cannot read as one value. `replica`, a URL or a client too, is where
-    mode r and `read_bytes` look first; it may lag, and what it has not is asked of the first.
+    Give a `url` (`redis://`, `rediss://` or `unix://`), or lend a `client` of redis-py, which is never closed.
+
+    - `prefix` is a folder: only the files in it are seen, by their names in it.
+    - `ttl` is for how many seconds each written file lives; by default for ever.
+    - `lease` is after how many seconds the lock of a dead writer ends, `timeout` how long an answer may take.
+    - A file has at most 512 MiB. With `chunked`, a file of more than `chunk_size` bytes gets several keys, and other
+      programs cannot read it as one value.
+    - `replica`, a URL or a client, is asked first by mode r and `read_bytes`. It may lag; what it does not have, the
+      first server is asked for.
     """
 
     def __init__(
         self,
         url: str | None = None,
         *,
+        prefix: str = "",
         client: Redis | RedisCluster | None = None,
         ttl: float | None = None,
         lease: float = 30,
@@ -84,27 +91,38 @@ class RedisFileSystem(FileSystem):
     ) -> None:
         from aiofs.backends.redis.driver import RedisDriver  # noqa: PLC0415 -- loaded when used, like every driver
 
-        super().__init__(
-            RedisDriver(
-                url,
-                client,
-                ttl=ttl,
-                lease=lease,
-                timeout=timeout,
-                chunked=chunked,
-                chunk_size=chunk_size,
-                replica=replica,
-            )
+        driver = RedisDriver(
+            url,
+            client,
+            ttl=ttl,
+            lease=lease,
+            timeout=timeout,
+            chunked=chunked,
+            chunk_size=chunk_size,
+            replica=replica,
         )
+        super().__init__(_below(prefix, driver))
 
 
 class S3FileSystem(FileSystem):
-    """Files in a bucket of S3, or of a store that speaks its language at `endpoint_url`, below `prefix`.
+    """Files in a bucket of S3, or of a server with S3's interface at `endpoint_url`.
 
-    Without keys, credentials and region come from where AWS's own tools find them. Locks are objects in the bucket,
-    for stores whose conditional writes can be trusted; `locks` takes another file system to keep them, which is closed
-    with this one only if `close_locks`, and `locking="commit"` has none beyond this process and finds conflicts when a
-    file is published. The other settings are those of `aiofs.backends.s3.settings.Settings`.
+    - `prefix` is a folder: only the files in it are seen, by their names in it.
+    - Credentials and region come from where AWS's own tools find them, or from `access_key`, `secret_key` and
+      `session_token`, a `profile`, a `role_arn` to assume (with `role_session_name` and `external_id`), a callable
+      `credentials`, or a `session` of aiobotocore. `client` lends a client of aiobotocore, which is never closed.
+      `anonymous` signs nothing.
+    - Locks are objects in the bucket, if the server's conditional writes can be trusted. `locks` keeps them in another
+      file system, which is closed together with this one only with `close_locks=True`. `locking="commit"` locks only
+      within this process, and finds conflicts when a file is published. `lease` is after how many seconds the lock of
+      a dead writer ends.
+    - Files are uploaded in parts of `part_size`, `parallel` of them at a time; `checksum` is what the server checks.
+      `timeout` is for how many seconds a connection may be silent, `attempts` how often a request is tried.
+    - New files get `content_type` (by default guessed from the name), `storage_class`, and `encryption` with `kms_key`,
+      or `customer_key`, 32 bytes that the server uses and does not keep.
+    - `addressing` puts the bucket into the "path" or the host name ("virtual"); `ca_bundle` is a file of certificates;
+      `requester_pays` agrees to pay; `page_size` is how many names one request lists; `direct=False` sends all
+      requests by the SDK.
     """
 
     def __init__(
@@ -118,7 +136,32 @@ class S3FileSystem(FileSystem):
         region: str | None = None,
         locks: FileLikeSystem | None = None,
         close_locks: bool = False,
-        **settings: Unpack[S3Options],
+        session_token: str | None = None,
+        profile: str | None = None,
+        role_arn: str | None = None,
+        role_session_name: str = "aiofs",
+        external_id: str | None = None,
+        credentials: Callable[[], S3Keys | Awaitable[S3Keys]] | None = None,
+        session: Any = None,
+        client: Any = None,
+        anonymous: bool = False,
+        requester_pays: bool = False,
+        encryption: Encryption | None = None,
+        kms_key: str | None = None,
+        customer_key: bytes | None = None,
+        addressing: Addressing | None = None,
+        ca_bundle: str | None = None,
+        locking: Locking = "lease",
+        lease: float = 30,
+        part_size: int = 8 * MIB,
+        parallel: int = 4,
+        page_size: int = 1000,
+        content_type: str | None = None,
+        storage_class: str | None = None,
+        checksum: Checksum | None = None,
+        timeout: float = 30,
+        attempts: int = 6,
+        direct: bool = True,
     ) -> None:
         from aiofs.backends.s3.driver import S3Driver  # noqa: PLC0415 -- loaded when used, like every driver
         from aiofs.backends.s3.settings import Settings  # noqa: PLC0415
@@ -130,25 +173,54 @@ class S3FileSystem(FileSystem):
             access_key=access_key,
             secret_key=secret_key,
             region=region,
-            **settings,
+            session_token=session_token,
+            profile=profile,
+            role_arn=role_arn,
+            role_session_name=role_session_name,
+            external_id=external_id,
+            credentials=credentials,
+            session=session,
+            client=client,
+            anonymous=anonymous,
+            requester_pays=requester_pays,
+            encryption=encryption,
+            kms_key=kms_key,
+            customer_key=customer_key,
+            addressing=addressing,
+            ca_bundle=ca_bundle,
+            locking=locking,
+            lease=lease,
+            part_size=part_size,
+            parallel=parallel,
+            page_size=page_size,
+            content_type=content_type,
+            storage_class=storage_class,
+            checksum=checksum,
+            timeout=timeout,
+            attempts=attempts,
+            direct=direct,
         )
         keeper = None if locks is None else _keeper(locks, "None, or a file system that keeps the locks")
         super().__init__(S3Driver(chosen, keeper, close_locks=close_locks))
 
 
 class AzureFileSystem(FileSystem):
-    """Files in a container of Azure's blob storage, which is there already.
+    """Files in a container of Azure's blob storage, which must exist.
 
-    Give the `connection_string` of the account, or its `account_url` and a `credential` as the SDK takes it: the key, a
-    SAS token, a credential of azure-identity, which stays yours to close, or a function that makes one, which is called
-    for each event loop; none reads what is public. `from_environment` finds them there. `lease` is after how many
-    seconds, 15 to 60, the lock of a dead writer is free, `timeout` how many an answer may take.
+    - `prefix` is a folder: only the files in it are seen, by their names in it.
+    - Give the `connection_string` of the account, or its `account_url` and a `credential` as the SDK takes it: the key,
+      a SAS token, a credential of azure-identity, which you close yourself, or a function that makes one, which is
+      called for each event loop. Without a credential, only public blobs can be read. `from_environment` finds them in
+      the environment.
+    - `lease` is after how many seconds, 15 to 60, the lock of a dead writer ends, `timeout` how long an answer takes at
+      most.
     """
 
     def __init__(
         self,
         container: str,
         *,
+        prefix: str = "",
         connection_string: str | None = None,
         account_url: str | None = None,
         credential: AzureCredential | None = None,
@@ -157,55 +229,58 @@ class AzureFileSystem(FileSystem):
     ) -> None:
         from aiofs.backends.azure.driver import AzureDriver  # noqa: PLC0415 -- loaded when used, like every driver
 
-        super().__init__(
-            AzureDriver(
-                container,
-                connection_string=connection_string,
-                account_url=account_url,
-                credential=credential,
-                lease=lease,
-                timeout=timeout,
-            )
+        driver = AzureDriver(
+            container,
+            connection_string=connection_string,
+            account_url=account_url,
+            credential=credential,
+            lease=lease,
+            timeout=timeout,
         )
+        super().__init__(_below(prefix, driver))
 
     @classmethod
     def from_environment(
         cls,
         container: str,
         *,
+        prefix: str = "",
         account_url: str | None = None,
         anonymous: bool = False,
         identity: bool = False,
         lease: int = 30,
         timeout: float = 60,
     ) -> AzureFileSystem:
-        """Return the files of a container of the account, and with the credentials, that the environment names.
+        """Return the files of a container; the environment names the account and the credential.
 
-        The account: `account_url`, else `AZURE_STORAGE_CONNECTION_STRING`, `AZURE_STORAGE_ACCOUNT_URL` or
-        `AZURE_STORAGE_ACCOUNT`. The credential: `AZURE_STORAGE_KEY`, `AZURE_STORAGE_SAS_TOKEN`, or what azure-identity
-        finds where the environment tells of an identity (`AZURE_CLIENT_ID` and its like), or none, which reads what is
-        public. With `identity`, azure-identity is always asked; with `anonymous`, no credential is shown.
+        The account is `account_url`, or else `AZURE_STORAGE_CONNECTION_STRING`, `AZURE_STORAGE_ACCOUNT_URL` or
+        `AZURE_STORAGE_ACCOUNT`. The credential is `AZURE_STORAGE_KEY`, or `AZURE_STORAGE_SAS_TOKEN`, or what
+        azure-identity finds if the environment names an identity (`AZURE_CLIENT_ID` and the like); without one, only
+        public blobs can be read. `identity` always asks azure-identity, `anonymous` sends no credential.
 
-        :raises ValueError: if the environment names no account, or for both.
+        :raises ValueError: if the environment names no account, or if both `identity` and `anonymous` are given.
         :raises ImportError: if azure-identity is needed and not installed.
         """
         from aiofs.backends.azure.client import settings  # noqa: PLC0415 -- loaded when used, like every driver
 
-        return cls(
-            container, **settings(account_url, anonymous=anonymous, identity=identity), lease=lease, timeout=timeout
-        )
+        found = settings(account_url, anonymous=anonymous, identity=identity)
+        return cls(container, prefix=prefix, **found, lease=lease, timeout=timeout)
 
 
 class FastDFSFileSystem(FileSystem):
     """Files in a FastDFS cluster. `trackers` are addresses, `host:port`.
 
-    The storages choose how files are called, so the names are kept in `index`, any other file system, which also
-    gives the locks; it should hold nothing else, and is closed with this one only if `close_index`. Ids of files,
-    `group1/M00/...`, can be read, described and removed like names, and those of appenders changed in place with the
-    modes a and r+: that is all there is with `index=None`.
-
-    New files go to `group`, by default to whichever the trackers choose. The other settings are those of
-    `aiofs.backends.fastdfs.FastDFSClient`.
+    - FastDFS chooses the names of files itself. `index`, another file system, keeps the names that you choose, and the
+      locks. It should hold nothing else, and is closed together with this one only with `close_index=True`.
+    - The ids that FastDFS chooses, `group1/M00/...`, can be read, described and removed like names; the modes a and r+
+      change an appender file in place. With `index=None` there are only ids.
+    - `prefix` is a folder of the index: only the files in it are seen, by their names in it, and by their ids.
+    - New files go to `group`; by default the trackers choose one.
+    - `address_map` says where the storages are for this client, if the trackers see them elsewhere. `retired` names
+      storages that are gone for good. `log_delay` is for how many seconds a new file may be missing from the storages'
+      own lists. `base_url`, `secret` and `token_ttl` are for `url`.
+    - `connect_timeout`, `network_timeout` (without any progress) and `pool_timeout` (until one of the `connections` to
+      a server is free) are in seconds, and have the names that FastDFS' own configuration files give them.
     """
 
     def __init__(
@@ -213,27 +288,49 @@ class FastDFSFileSystem(FileSystem):
         trackers: str | Iterable[str],
         *,
         index: FileLikeSystem | None,
+        prefix: str = "",
         group: str | None = None,
         close_index: bool = False,
-        **settings: Unpack[ClientOptions],
+        address_map: Mapping[str, str] | None = None,
+        retired: Iterable[str] = (),
+        log_delay: float = 1.5,
+        base_url: str | None = None,
+        secret: str | None = None,
+        token_ttl: float = 0,
+        connect_timeout: float = 5,
+        network_timeout: float = 30,
+        pool_timeout: float = 60,
+        connections: int = 16,
     ) -> None:
         from aiofs.backends.fastdfs import FastDFSClient  # noqa: PLC0415 -- loaded when used, like every driver
         from aiofs.backends.fastdfs.driver import FastDFSDriver  # noqa: PLC0415
 
         self._fastdfs = FastDFSDriver(
-            FastDFSClient(trackers, **settings),
+            FastDFSClient(
+                trackers,
+                address_map=address_map,
+                retired=retired,
+                log_delay=log_delay,
+                base_url=base_url,
+                secret=secret,
+                token_ttl=token_ttl,
+                connect_timeout=connect_timeout,
+                network_timeout=network_timeout,
+                pool_timeout=pool_timeout,
+                connections=connections,
+            ),
             None if index is None else index.over().driver,
             group=group,
             close_index=close_index,
         )
-        super().__init__(self._fastdfs)
+        super().__init__(_below(prefix, self._fastdfs))
 
     async def create(
         self, data: Part | AsyncIterable[Part], size: int | None = None, *, suffix: str = "", appender: bool = False
     ) -> str:
-        """Store a file without a name and return its id, which can be opened like one.
+        """Store a file without a name and return its id, which can be opened like a name.
 
-        `size` must be given where `data` is an iterable. An `appender` can be changed later.
+        If `data` is an iterable, give its `size`. A file that is an `appender` can be changed later.
 
         :raises ValueError: if the storages cannot keep `suffix`, up to 6 letters and digits behind a dot.
         """
@@ -243,16 +340,22 @@ class FastDFSFileSystem(FileSystem):
             return await client.upload(data, size, extension=extension, group=self._fastdfs.group, appender=appender)
 
     async def rebuild_index(self, identity: str | None = None) -> int:
-        """Give the names that were lost with the index back to the files that bear them; return how many.
+        """Write the names of a lost index anew, from what each file says of itself; return how many.
 
-        This asks every storage for all its files, and looks at each. Where several indexes have files in the cluster,
-        `identity` says which of them was lost.
+        This asks every storage for all its files, and looks at each of them. If several indexes have files in the
+        cluster, `identity` says which of them was lost.
 
-        :raises ValueError: if that is needed, naming them.
+        :raises ValueError: if `identity` is needed; the message names the indexes.
         """
         self._check_open()
         with Call(self._calls):
             return await self._fastdfs.recovery.rebuild(identity)
+
+
+def _below(prefix: str, driver: Driver) -> Driver:
+    """Return the folder `prefix` of the driver, or the driver itself without a prefix."""
+    folder = check_folder(prefix)
+    return Prefix(under(folder)).bind(driver) if folder else driver
 
 
 def _keeper(locks: object, taken: str) -> Driver:

@@ -24,10 +24,9 @@ from urllib.request import url2pathname
 
 from aiofs import stores
 from aiofs.files.opening import Opening
-from aiofs.layers.names import Prefix
 from aiofs.lifetimes import PerLoop
 from aiofs.modes import parse_mode
-from aiofs.names import check_folder, check_path, under
+from aiofs.names import check_folder, check_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -233,9 +232,7 @@ def _s3(parts: SplitResult, settings: dict[str, Any]) -> FileSystem:
 def _azure(parts: SplitResult, settings: dict[str, Any]) -> FileSystem:
     if not parts.netloc:
         raise ValueError("azure URL names no container: write azure://container/prefix")
-    container = stores.AzureFileSystem.from_environment(parts.netloc, **settings)
-    folder = _folder(parts)
-    return container.over(Prefix(under(folder))) if folder else container
+    return stores.AzureFileSystem.from_environment(parts.netloc, prefix=_folder(parts), **settings)
 
 
 def _fastdfs(parts: SplitResult, settings: dict[str, Any]) -> FileSystem:
@@ -290,6 +287,7 @@ _REDIS_PY: dict[str, Reading] = {
 callers wait, is not among them: aiofs lets them wait by itself.
 """
 _REDIS_SETTINGS: dict[str, Reading] = {
+    "prefix": str,
     "ttl": float,
     "lease": float,
     "timeout": float,
@@ -315,6 +313,7 @@ _AZURE_SETTINGS: dict[str, Reading] = {
 }
 _FASTDFS_SETTINGS: dict[str, Reading] = {
     "index": connect,
+    "prefix": str,
     "group": str,
     "address_map": _pairs,
     "retired": _words,

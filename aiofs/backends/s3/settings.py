@@ -34,37 +34,6 @@ class S3Keys(TypedDict, total=False):
     """When they stop to be good: the callable is asked again before. Without it, it is asked once."""
 
 
-class S3Options(TypedDict, total=False):
-    """The settings that few need, as `S3FileSystem` takes them; `Settings` tells what they mean."""
-
-    session_token: str
-    profile: str
-    role_arn: str
-    role_session_name: str
-    external_id: str
-    credentials: Callable[[], S3Keys | Awaitable[S3Keys]]
-    session: Any
-    client: Any
-    anonymous: bool
-    requester_pays: bool
-    encryption: Encryption
-    kms_key: str
-    customer_key: bytes
-    addressing: Addressing
-    ca_bundle: str
-    locking: Locking
-    lease: float
-    part_size: int
-    parallel: int
-    page_size: int
-    content_type: str
-    storage_class: str
-    checksum: Checksum
-    timeout: float
-    attempts: int
-    direct: bool
-
-
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """The settings of a store; credentials are left out of its `repr`."""

@@ -401,3 +401,13 @@ async def test_fsck_names_a_key_of_another_type_that_is_in_a_locks_place(valkey_
         assert (finding.path, finding.kind, finding.fixed) == ("folder/file", "lock", False)
         assert "'.aiofs-lock:{folder:file}' is no lock" in finding.why
     assert raw.delete(".aiofs-lock:{folder:file}")
+
+
+async def test_a_prefix_is_a_folder_of_the_store(fs: RedisFileSystem, raw: redis.Redis, valkey_url: str) -> None:
+    async with RedisFileSystem(valkey_url, prefix="tenant/a") as inside:
+        await inside.write_bytes("sub/file", b"bytes")
+        assert await inside.ls() == ["sub/file"]
+    assert raw.get("tenant:a:sub:file") == b"bytes"
+    assert await fs.ls() == ["tenant/a/sub/file"]
+    with pytest.raises(ValueError, match="segment"):
+        RedisFileSystem(valkey_url, prefix="a/../b")
