@@ -24,24 +24,40 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--servers", default=",".join(FIXTURES), help=help_text)
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect the tests that need another server."""
-    chosen = set(filter(None, config.getoption("--servers").removeprefix("none").split(",")))
-    unknown = chosen - set(FIXTURES)
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse servers that nobody knows."""
+    unknown = chosen_of(config) - set(FIXTURES)
     if unknown:
         raise pytest.UsageError(f"--servers {','.join(sorted(unknown))}: use some of {', '.join(FIXTURES)}, or none")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not even import the rooms of other servers."""
+    return None if rooms(collection_path) <= chosen_of(config) else True
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect the tests that need another server."""
+    chosen = chosen_of(config)
     left_out = [item for item in items if not needed(item) <= chosen]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if needed(item) <= chosen]
 
 
+def chosen_of(config: pytest.Config) -> set[str]:
+    """Return the servers that the run may ask."""
+    return set(filter(None, config.getoption("--servers").removeprefix("none").split(",")))
+
+
+def rooms(path: Path) -> set[str]:
+    """Return the servers that all tests at `path` need: those of `backends/s3` and of `test_s3.py` need S3."""
+    parts = path.relative_to(TESTS).parts if path.is_relative_to(TESTS) else ()
+    return {server for server in FIXTURES if server in parts or path.name == f"test_{server}.py"}
+
+
 def needed(item: pytest.Item) -> set[str]:
-    """The servers that a test needs: by its fixtures, and by the room that it tests."""
+    """Return the servers that a test needs: by its fixtures, and by the room that it tests."""
     fixtures = getattr(item, "fixturenames", ())
-    rooms = item.path.relative_to(TESTS).parts
-    return {
-        server
-        for server, beginnings in FIXTURES.items()
-        if server in rooms or any(name.startswith(beginnings) for name in fixtures)
-    }
+    by_fixture = {server for server, starts in FIXTURES.items() if any(name.startswith(starts) for name in fixtures)}
+    return by_fixture | rooms(item.path)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import botocore.exceptions
 import pytest
 import redis
-from azure.storage.blob import ContainerClient
 
 from servers.process import LEASH, ServerFailedError, running
 
@@ -55,7 +54,7 @@ def test_cluster_serves_keys_of_every_node(valkey_cluster_url: str, valkey_nodes
 
 
 def test_azurite_gives_an_empty_container(azurite: AzureAccount) -> None:
-    with ContainerClient.from_connection_string(azurite.connection_string, azurite.container) as client:
+    with azurite.client() as client:
         assert list(client.list_blobs()) == []
         client.upload_blob("name", b"bytes").close()
         assert client.download_blob("name").readall() == b"bytes"

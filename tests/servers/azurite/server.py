@@ -5,19 +5,20 @@ from __future__ import annotations
 import base64
 import os
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from azure.storage.blob import ContainerClient
 
 from servers.azurite.install import NODE, install
 from servers.process import HOST, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from azure.storage.blob import ContainerClient
 
     from servers.tls import Authority
 
@@ -48,6 +49,12 @@ class AzureAccount:
         """The same account behind a proxy that listens on `port`."""
         parts = urlsplit(self.url)
         return AzureAccount(parts._replace(netloc=f"{HOST}:{port}").geturl(), self.name, self.key, self.container)
+
+    def client(self, **options: Any) -> ContainerClient:
+        """A blocking client of the SDK's for the container, to set up and to look from outside."""
+        from azure.storage.blob import ContainerClient  # noqa: PLC0415  (it loads for most of a second)
+
+        return ContainerClient.from_connection_string(self.connection_string, self.container, **options)
 
     @property
     def port(self) -> int:
@@ -100,9 +107,7 @@ def azurite_with_tokens(tmp_path_factory: pytest.TempPathFactory, authority: Aut
         environment={"AZURITE_ACCOUNTS": f"{ACCOUNT}:{KEY}"},
     ) as port:
         account = AzureAccount(f"https://{HOST}:{port}/{ACCOUNT}", ACCOUNT, KEY, "tokens")
-        with ContainerClient.from_connection_string(
-            account.connection_string, account.container, connection_verify=str(authority.path)
-        ) as client:
+        with account.client(connection_verify=str(authority.path)) as client:
             client.create_container()
         yield account
 
@@ -110,8 +115,8 @@ def azurite_with_tokens(tmp_path_factory: pytest.TempPathFactory, authority: Aut
 @pytest.fixture
 def azurite(azure_account: AzureAccount) -> Iterator[AzureAccount]:
     """The account with a fresh container, removed after the test."""
-    name = f"test-{uuid.uuid4().hex}"
-    with ContainerClient.from_connection_string(azure_account.connection_string, name) as client:
+    account = replace(azure_account, container=f"test-{uuid.uuid4().hex}")
+    with account.client() as client:
         client.create_container()
-        yield AzureAccount(azure_account.url, azure_account.name, azure_account.key, name)
+        yield account
         client.delete_container()
