@@ -21,7 +21,7 @@ def test_demo_shows_what_the_package_does(capfd: pytest.CaptureFixture[str]) -> 
     shown = capfd.readouterr().out
     for store in ("a local folder", "memory"):
         part = shown.partition(f"Files in {store}\n")[2]
-        assert "anybody else sees it: False" in part
+        assert "others see it: False" in part
         assert "another writer has this file open" in part
         assert r"changed in place        b'first LINE\nsecond line\n'" in part
         assert r"the old bytes stayed: b'first LINE\nsecond line\n'" in part
@@ -47,9 +47,9 @@ def test_its_version_is_the_packages(capfd: pytest.CaptureFixture[str]) -> None:
         (["redis://user:hunter2@host:port/0"], "Port could not be cast"),
         (["gopher://hunter2@host"], "scheme 'gopher' is unknown"),
         (["s3://key:hunter2@bucket"], "credentials belong in the environment"),
-        (["file:///tmp", "--kills", "-1"], "'-1' is no number of steps"),
-        (["file:///tmp", "--kills", "0"], "'0' is no number of steps"),
-        (["file:///tmp", "--kills", "all"], "'all' is no number of steps"),
+        (["file:///tmp", "--kills", "-1"], "'-1' is not a number of steps"),
+        (["file:///tmp", "--kills", "0"], "'0' is not a number of steps"),
+        (["file:///tmp", "--kills", "all"], "'all' is not a number of steps"),
         ([], "required: url"),
     ],
 )

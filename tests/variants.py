@@ -1,4 +1,4 @@
-"""`@pytest.mark.variant(Paths, Listings)`: run a suite in these chapters only, as another class runs it whole.
+"""`@pytest.mark.variant(PathNames, Listings)`: run a suite in these chapters only, as another class runs it whole.
 
 A variant of a store, such as one with another client, or with layers over it, can break some behaviours and no others:
 an ordinary run asks it those. `AIOFS_TEST_FULL=1` asks it everything.

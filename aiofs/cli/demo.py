@@ -16,14 +16,13 @@ from aiofs.transactions.transaction import recover, transaction
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
 
     from aiofs.filesystem import FileSystem
 
 
 @dataclass(frozen=True)
-class Folder:
-    """A folder, opened anew by every process."""
+class DemoFolder:
+    """A local folder. Each process opens it for itself."""
 
     path: str
 
@@ -32,42 +31,12 @@ class Folder:
         return {"": OSFileSystem(self.path)}
 
 
-async def show(folder: str, say: Callable[[str], None]) -> None:
-    """Show it, with `say` to tell a line."""
-    say("A transaction over a local folder and memory")
-    disk, memory = OSFileSystem(os.path.join(folder, "disk")), MemoryFileSystem()
-    async with transaction({"disk": disk, "memory": memory}) as tx:
-        await tx["disk"].write_text("report", "all is well")
-        await tx["memory"].write_text("index", "report")
-        say(f"  within                  {await tx['disk'].ls()}, {await tx['memory'].ls()}")
-        say(f"  seen by others          {await disk.ls()}, {await memory.ls()}")
-    say(f"  committed               {await disk.ls()}, {await memory.ls()}")
-    try:
-        async with transaction({"disk": disk, "memory": memory}) as tx:
-            await tx["disk"].rm("report")
-            await tx["memory"].write_text("index", "nothing")
-            raise RuntimeError("the program failed here")
-    except RuntimeError as error:
-        say(f"  {error!s:<24}{await disk.ls()}, {await memory.read_text('index')!r}")
-
-    say("A process that is killed in the middle of a transaction")
-    place = Folder(os.path.join(folder, "crashed"))
-    await seed(place())
-    nursery = Nursery()
-    for death in (30, 60):
-        await hop(nursery.run, place, "commit", death)
-        fs = place()[""]
-        found = await recover(fs)
-        became = "undone" if found.undone else "finished"
-        say(f"  kill -9 at step {death:<8}recovered: {became}, there is {await fs.ls('over')} and {await fs.ls('new')}")
-
-
 def add_arguments(_parser: argparse.ArgumentParser) -> None:
-    """Take none."""
+    """Add nothing: the demo has no arguments."""
 
 
 def run(_arguments: argparse.Namespace) -> int:
-    """Show it."""
+    """Run the demo."""
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(_show_all(folder))
     return 0
@@ -78,7 +47,7 @@ async def _show_all(folder: str) -> None:
         _say(f"Files in {title}")
         async with system as fs:
             await _show(fs)
-    await show(folder, _say)
+    await _show_transactions(folder)
     _say("The same lines work on Redis, S3, Azure blobs and FastDFS: only the file system differs.")
 
 
@@ -86,7 +55,7 @@ async def _show(fs: FileSystem) -> None:
     async with fs.open("notes/today.txt", "w") as file:
         await file.write(b"first line\nsecond line\n")
         there = await fs.exists("notes/today.txt")
-        _say(f"  written, not closed     anybody else sees it: {there}")
+        _say(f"  written, not closed     others see it: {there}")
         try:
             async with fs.open("notes/today.txt", "w"):
                 pass
@@ -111,6 +80,38 @@ async def _show(fs: FileSystem) -> None:
 
     await fs.rm("notes/today.txt")
     _say(f"  removed                 {await fs.ls()}")
+
+
+async def _show_transactions(folder: str) -> None:
+    """Show a transaction over two stores, one that fails, and one whose process is killed."""
+    _say("A transaction over a local folder and memory")
+    disk, memory = OSFileSystem(os.path.join(folder, "disk")), MemoryFileSystem()
+    async with transaction({"disk": disk, "memory": memory}) as tx:
+        await tx["disk"].write_text("report", "all is well")
+        await tx["memory"].write_text("index", "report")
+        _say(f"  within                  {await tx['disk'].ls()}, {await tx['memory'].ls()}")
+        _say(f"  seen by others          {await disk.ls()}, {await memory.ls()}")
+    _say(f"  committed               {await disk.ls()}, {await memory.ls()}")
+    try:
+        async with transaction({"disk": disk, "memory": memory}) as tx:
+            await tx["disk"].rm("report")
+            await tx["memory"].write_text("index", "nothing")
+            raise RuntimeError("the program failed here")
+    except RuntimeError as error:
+        _say(f"  {error!s:<24}{await disk.ls()}, {await memory.read_text('index')!r}")
+
+    _say("A process that is killed in the middle of a transaction")
+    place = DemoFolder(os.path.join(folder, "crashed"))
+    await seed(place())
+    nursery = Nursery()
+    for death in (30, 60):
+        await hop(nursery.run, place, "commit", death)
+        fs = place()[""]
+        found = await recover(fs)
+        became = "undone" if found.undone else "finished"
+        _say(
+            f"  kill -9 at step {death:<8}recovered: {became}, there is {await fs.ls('over')} and {await fs.ls('new')}"
+        )
 
 
 def _say(line: str) -> None:

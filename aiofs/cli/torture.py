@@ -1,7 +1,7 @@
 """`python -m aiofs torture URL`: a transaction is killed at every step, and recovered, on a store of your own.
 
-For each step a child process begins the same transaction and dies by SIGKILL at that step. Then everything is
-recovered, and the files must be all as before or all as after, with nothing else left. All of it happens in a new
+For each step, a child process begins the same transaction and is killed by SIGKILL at that step. Then the transaction
+is recovered, and all files must be as before it or as after it, with nothing else left. All of this happens in a new
 folder of the store, which is removed at the end.
 """
 
@@ -35,32 +35,41 @@ Verdict = Literal["before", "after", "NEITHER", "ORPHANS"]
 
 
 @dataclass(frozen=True)
-class Place:
-    """A new folder in one store or two, opened anew by every process."""
+class TortureFolder:
+    """A new folder in one store or two. Each process opens it with connections of its own."""
 
     urls: tuple[str, ...]
     folder: str
 
     def __call__(self) -> dict[str, FileSystem]:
-        """Open a folder in each store, of its own even where two are the same."""
+        """Open one folder in each store. If both URLs are the same, the two folders still differ."""
         numbered = {f"store {number}": url for number, url in enumerate(self.urls, start=1)}
         stores = numbered if len(numbered) > 1 else {"": self.urls[0]}
         return {name: connect(url).over(Prefix(f"{self.folder}/{name or 'store'}/")) for name, url in stores.items()}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Take one URL or two, and how much is wanted."""
+    """Add the URLs, and how many steps to take and how long to wait."""
     parser.add_argument("url", nargs="+", type=_store, help="as for aiofs.connect; two for transactions over both")
     parser.add_argument("--kills", type=_count, metavar="N", help="take N steps instead of all")
-    parser.add_argument("--patience", type=_seconds, default=90, metavar="SECONDS", help="wait so long for dead locks")
+    parser.add_argument(
+        "--patience",
+        type=_seconds,
+        default=90,
+        metavar="SECONDS",
+        help="wait so long for the locks of killed processes",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Torture the store. The status is 1 if what was found is neither before nor after, 2 if nothing could be done."""
+    """Kill and recover at each step.
+
+    Return 1 if files were neither as before nor as after, and 2 if the store cannot be used.
+    """
     if any(urlsplit(url).scheme == "memory" for url in arguments.url):
-        _say("memory ends with its process: there is nothing to recover")
+        _say("memory:// ends with its process, so there is nothing to recover; use the URL of another store")
         return 2
-    place = Place(tuple(arguments.url), f"torture-{uuid.uuid4().hex[:12]}")
+    place = TortureFolder(tuple(arguments.url), f"torture-{uuid.uuid4().hex[:12]}")
     try:
         before = asyncio.run(_begin_anew(place))
     except OSError as error:
@@ -84,7 +93,7 @@ def _store(url: str) -> str:
 
 def _count(word: str) -> int:
     if not word.isdecimal() or not int(word):
-        raise argparse.ArgumentTypeError(f"{word!r} is no number of steps")
+        raise argparse.ArgumentTypeError(f"{word!r} is not a number of steps")
     return int(word)
 
 
@@ -94,11 +103,11 @@ def _seconds(word: str) -> float:
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"{word!r} is no number of seconds")
+        raise argparse.ArgumentTypeError(f"{word!r} is not a number of seconds")
     return seconds
 
 
-def _torture(place: Place, before: State, kills: int | None, patience: float) -> int:
+def _torture(place: TortureFolder, before: State, kills: int | None, patience: float) -> int:
     nursery = Nursery()
     whole = nursery.run(place, "body")
     after = asyncio.run(_state(place))
@@ -117,31 +126,31 @@ def _torture(place: Place, before: State, kills: int | None, patience: float) ->
 
 
 def _spread(steps: int, kills: int) -> list[int]:
-    """Return the numbers of `kills` steps, from the first to the last."""
+    """Return the numbers of `kills` steps, spread evenly from the first step to the last."""
     kills = min(kills, steps)
     return sorted({1 + (steps - 1) * turn // max(1, kills - 1) for turn in range(kills)})
 
 
 @asynccontextmanager
-async def _opened(place: Place) -> AsyncIterator[dict[str, FileSystem]]:
+async def _opened(place: TortureFolder) -> AsyncIterator[dict[str, FileSystem]]:
     async with AsyncExitStack() as stack:
         yield {name: await stack.enter_async_context(system) for name, system in place().items()}
 
 
-async def _begin_anew(place: Place, patience: float = 0) -> State:
+async def _begin_anew(place: TortureFolder, patience: float = 0) -> State:
     await _clear(place, patience)
     async with _opened(place) as stores:
         await seed(stores)
     return await _state(place)
 
 
-async def _state(place: Place) -> State:
+async def _state(place: TortureFolder) -> State:
     async with _opened(place) as stores:
         return await state_of(stores)
 
 
-async def _clear(place: Place, patience: float = 0) -> None:
-    """Remove the files, once the locks of the dead have run out."""
+async def _clear(place: TortureFolder, patience: float = 0) -> None:
+    """Remove the files. Wait up to `patience` seconds for the locks of killed processes to run out."""
     deadline = time.monotonic() + patience
     async with _opened(place) as stores:
         for system in stores.values():
@@ -155,8 +164,8 @@ async def _clear(place: Place, patience: float = 0) -> None:
                     await asyncio.sleep(PAUSE)
 
 
-async def _recovered(place: Place, before: State, after: State, patience: float) -> Verdict:
-    """Recover, as soon as the locks of the dead have run out, and say what is there then."""
+async def _recovered(place: TortureFolder, before: State, after: State, patience: float) -> Verdict:
+    """Recover when the locks of killed processes have run out, and return what is there then."""
     async with _opened(place) as stores:
         deadline = time.monotonic() + patience
         while True:

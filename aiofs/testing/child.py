@@ -1,4 +1,4 @@
-"""Child: the same store opened by another process, which obeys the orders of the test."""
+"""Child: another process that opens the same store, and does what the test sends it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ KINDS = (BlockingIOError, FileExistsError, FileNotFoundError)
 
 
 class Child:
-    """A process with a connection of its own to the store under test."""
+    """A process with its own connection to the store under test."""
 
     def __init__(self, nursery: Nursery, connect: Callable[[], FileLikeSystem], layers: Dress = ()) -> None:
         self._nursery = nursery
@@ -37,7 +37,7 @@ class Child:
 
     @classmethod
     def of(cls, store: Harness, nursery: Nursery) -> Self:
-        """Return a child over the data of `store`, which must be able to say how in a pickle."""
+        """Return a child over the data of `store`, whose `spawn` or `connect` must be picklable."""
         return cls(nursery, store.spawn or store.connect, tuple(store.layers))
 
     async def __aenter__(self) -> Self:
@@ -60,19 +60,19 @@ class Child:
         self._process.close()
 
     async def ask(self, verb: str, *args: str) -> dict[str, Any]:
-        """Tell the child to do something and return its answer, which may be an error."""
+        """Send the child an order and return its answer, which may be an error."""
         answer = await self._answer_to(verb, *args)
-        assert answer is not None, f"the child died at {verb!r}"
+        assert answer is not None, f"the child died during {verb!r}"
         return answer
 
     async def call(self, verb: str, *args: str) -> Any:
-        """Tell the child to do something and return what comes of it; an error fails the test."""
+        """Send the child an order and return its result; an error fails the test."""
         answer = await self.ask(verb, *args)
         assert "error" not in answer, answer
         return answer["result"]
 
     async def dies(self, verb: str, *args: str) -> int | None:
-        """Tell the child to do something that it does not live to the end of; return how the system says it ended."""
+        """Send the child an order during which it dies; return its exit code."""
         answer = await self._answer_to(verb, *args)
         assert answer is None, f"the child lived on after {verb!r}: {answer!r}"
         await self.gone()
@@ -89,15 +89,15 @@ class Child:
         return answer
 
     def kill(self) -> None:
-        """End it as `kill -9` does."""
+        """Kill it with SIGKILL."""
         self._process.kill()
 
     def stop(self) -> None:
-        """Let it sleep where it is."""
+        """Stop it with SIGSTOP."""
         os.kill(self._process.pid, signal.SIGSTOP)
 
     def go_on(self) -> None:
-        """Wake it up, if it lives."""
+        """Continue it with SIGCONT, if it lives."""
         if self._process.is_alive():
             os.kill(self._process.pid, signal.SIGCONT)
 
@@ -107,7 +107,7 @@ class Child:
 
 
 class Servant:
-    """What runs in the child."""
+    """Runs in the child, and carries out its orders."""
 
     def __init__(self, fs: FileSystem, chaos: Chaos) -> None:
         self._fs = fs
@@ -115,7 +115,7 @@ class Servant:
         self._file: FileLike | None = None
 
     async def obey(self, verb: str, *args: str) -> Any:
-        """Do one thing."""
+        """Carry out one order, and return its result."""
         match verb, args:
             case "open", (path, mode):
                 self._file = await self._fs.open(path, cast("BinaryMode", mode))
@@ -134,7 +134,7 @@ class Servant:
             case "hello", ():
                 return os.getpid()
             case _:
-                raise ValueError(f"{verb} is none of the verbs of a child")
+                raise ValueError(f"a child does not know the order {verb!r}")
         return None
 
     @property
@@ -144,7 +144,7 @@ class Servant:
 
 
 def serve(recipe: tuple[Callable[[], FileLikeSystem], Dress], orders: Connection, answers: Connection) -> None:
-    """Open the store and obey orders until there are no more: this is what the child runs."""
+    """Open the store and carry out orders until the pipe is closed. The child runs this."""
     asyncio.run(_serve(*recipe, orders, answers))
 
 

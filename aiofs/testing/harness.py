@@ -1,4 +1,4 @@
-"""Harness: what the suite must be told about a store, and the helpers that the behaviours share."""
+"""Harness: it tells the suite how to open a store, and has the helpers that behaviours share."""
 
 from __future__ import annotations
 
@@ -27,55 +27,59 @@ ENOUGH_TICKS = 100_000
 PATIENCE = 10.0
 
 
+class Stop(Exception):
+    """What a behaviour raises in a block, as the program of a user may."""
+
+
 def holds_all(_name: str) -> bool:
-    """Refuse no name."""
+    """Return false: the store can hold every name."""
     return False
 
 
 @dataclass(kw_only=True)
 class Harness:
-    """One store, ready for one behaviour. Only `connect` is needed."""
+    """One store, for one behaviour. Only `connect` is required."""
 
     connect: Connect
     """Opens a new connection to the same data."""
     layers: Sequence[Layer] = ()
-    """What is put over each connection, and tested with it."""
+    """Layers to put over every connection; they are tested together with the store."""
     seed: Connect | None = None
-    """Opens a connection that may write where `connect` may not, to the same names."""
+    """Opens a connection to the same data that may write, if one of `connect` may not."""
     spawn: Connect | None = None
-    """As `connect`, and can be pickled, for another process; needed where `connect` cannot be."""
+    """Does what `connect` does, and can be pickled for another process. Needed if `connect` cannot be pickled."""
     lease: float = 0.0
-    """After how many seconds the lock of a dead writer is free for the next; 0 where it is free at once."""
+    """After how many seconds the lock of a killed writer is free; 0 if it is free at once."""
     fenced: bool = False
-    """Whether a writer that does not come to renew its lock loses it while it lives."""
+    """Whether a writer that does not renew its lock in time loses it while it still runs."""
     cannot_hold: Callable[[str], bool] = holds_all
-    """Whether the store has no room for a name, which it must then refuse with ValueError."""
+    """Returns whether the store cannot hold a name; it must refuse such a name with ValueError."""
     page: int = 10
-    """How many entries a page of the store's listing has."""
+    """How many entries a page of a listing has."""
     paged: Callable[[int], FileLikeSystem] | None = None
-    """As `connect`, with listing pages of that many entries."""
+    """Does what `connect` does, with that many entries in a page of a listing."""
     unreachable: Connect | None = None
-    """Opens a connection to a store whose server is not there."""
+    """Opens a connection to a server that does not exist."""
     denied: Connect | None = None
-    """Opens a connection that the server refuses for its credentials."""
+    """Opens a connection whose credentials the server refuses."""
     secrets: Sequence[str] = ()
-    """What no message and no repr may show."""
+    """Strings that no message and no repr may contain."""
     meddle: Callable[[str, bytes], Awaitable[None]] | None = None
-    """Writes a file as a foreign program would, without a lock."""
+    """Writes a file without a lock, as a program that does not use aiofs would."""
     residue: Callable[[], Awaitable[Sequence[str]]] | None = None
-    """What a look at the store's own files or keys finds beside the committed files, for a name each."""
+    """Returns the names of all files or keys in the store itself that are not committed files."""
     root: Path | None = None
     """The folder that the store must not leave."""
     versions_differ: bool = True
-    """Whether two versions of the same bytes differ; where the version is a digest they do not."""
+    """Whether writing the same bytes again changes the version. It does not if the version is a digest."""
     model_examples: int = 12
-    """How many random sequences the model is compared in."""
+    """How many random sequences of operations are compared with the model."""
     can: Capabilities = field(init=False, default=Capabilities())
-    """What the suite declares."""
+    """The capabilities that the suite declares."""
     fs: FileSystem = field(init=False)
-    """The system under test."""
+    """The file system under test."""
     writer: FileSystem = field(init=False)
-    """A system over the same data that may write."""
+    """A file system over the same data that may write."""
 
     async def __aenter__(self) -> Self:
         self._opened = AsyncExitStack()
@@ -90,45 +94,45 @@ class Harness:
         await self._opened.aclose()
 
     def fresh(self) -> FileSystem:
-        """Return a second connection to the same data."""
+        """Return another connection to the same data, with the layers under test."""
         return self.dressed(self.bare())
 
     def bare(self) -> FileSystem:
-        """Return a second connection without the layers that are tested."""
+        """Return another connection to the same data, without the layers under test."""
         system = self.connect()
         if isinstance(system, FileSystem):
             return system
-        if self._bare is None:  # three methods have no locks of their own: all connections share the adapter's
+        if self._bare is None:  # a class with three methods has no locks of its own: all connections share one driver
             self._bare = self._keep(system.over())
         return FileSystem(self._bare.driver, owner=False)
 
     def dressed(self, system: FileLikeSystem, *below: Layer) -> FileSystem:
-        """Return `system` under the layers that are tested, with those of `below` between."""
+        """Return `system` with the layers of `below`, and the layers under test over them."""
         return self._keep(system.over(*below, *self.layers))
 
     def troubled(self) -> tuple[FileSystem, Chaos]:
-        """Return a second connection with trouble to be made, between the store and the layers over it."""
+        """Return another connection with a `Chaos` between the store and the layers under test."""
         chaos = Chaos()
         return self.dressed(self.bare(), chaos), chaos
 
     @property
     def driver(self) -> Driver:
-        """What the system under test stands on."""
+        """The driver of the file system under test."""
         return self.fs.driver
 
     @property
     def part_size(self) -> int:
-        """How many bytes the store takes at a time."""
+        """The size of the parts that the store is given."""
         return self.fs.driver.part_size
 
     async def put(self, path: str, data: bytes = b"") -> bytes:
-        """Make a file, and return what is in it."""
+        """Write a file, and return its bytes."""
         async with self.writer.open(path, "w") as file:
             await file.write(data)
         return data
 
     async def get(self, path: str) -> bytes | None:
-        """Return what a new connection finds under the name; `None` if there is nothing."""
+        """Return the bytes of a file as a new connection reads them; `None` if there is no file."""
         try:
             return await self.fresh().read_bytes(path)
         except FileNotFoundError:
@@ -139,19 +143,19 @@ class Harness:
         return [name async for name in self.fresh().ls()]
 
     async def stored_size(self) -> int:
-        """Return how many bytes the store itself has in all files; layers may make more or fewer of what is written."""
+        """Return the size of all files in the store itself; a layer may store more or fewer bytes than were written."""
         below = self._keep(self.bare())
         return sum([(await below.stat(name)).size or 0 async for name in below.ls()])
 
     async def write_at_once(self, path: str, data: bytes = b"next") -> None:
-        """Check that nobody holds the name, and that the next writer cleans up what is staged for it."""
+        """Check that the next writer of the path gets the lock at once, and can publish."""
         writer = self.fresh()
         async with writer.open(path, "w") as file:
             await file.write(data)
         assert await self.get(path) == data
 
     async def freed(self, path: str) -> None:
-        """Wait until nobody holds the name: what was abandoned may hold it for as long as its lease."""
+        """Wait until the path is not locked: a lock that was abandoned may last as long as its lease."""
         deadline = time.monotonic() + self.lease + PATIENCE
         while True:
             try:
@@ -165,7 +169,7 @@ class Harness:
                 return
 
     async def leftovers(self) -> list[str]:
-        """Return what is staged, locked or hidden in the store. Nothing should be while nobody writes."""
+        """Return what is staged, locked or hidden in the store. It must be empty while nobody writes."""
         found: list[str] = []
         driver = self.driver
         sweeps = driver.offers(Sweeps)
@@ -177,7 +181,7 @@ class Harness:
         return found
 
     async def sweep(self) -> None:
-        """Sweep all that is left over, as far as it lets itself be swept."""
+        """Sweep everything that dead writers left, if the store can sweep."""
         sweeps = self.driver.offers(Sweeps)
         if sweeps is None:
             return
@@ -185,20 +189,20 @@ class Harness:
             await sweeps.sweep(left)
 
     async def meddle_with(self, path: str, data: bytes) -> None:
-        """Change a file behind the back of all writers."""
-        assert self.meddle is not None, "the harness must give `meddle=` where the store is conditional"
+        """Change a file without its lock."""
+        assert self.meddle is not None, "Harness(meddle=...) is required for a store that is conditional"
         await self.meddle(path, data)
 
     @asynccontextmanager
     async def no_leftovers(self) -> AsyncIterator[None]:
-        """Check that the block leaves nothing behind that was not there before, open descriptors included."""
+        """Check that the block leaves nothing in the store, and no open descriptor."""
         before, open_before = sorted(await self.leftovers()), descriptors()
         yield
         assert sorted(await self.leftovers()) == before
         if self.root is not None and open_before is not None:
             deadline = time.monotonic() + PATIENCE
-            while descriptors() != open_before and time.monotonic() < deadline:  # noqa: ASYNC110 -- nobody tells it
-                await asyncio.sleep(0)  # a worker may still be closing what nobody wants
+            while descriptors() != open_before and time.monotonic() < deadline:  # noqa: ASYNC110 -- there is no event to wait for
+                await asyncio.sleep(0)  # a thread may still be closing a descriptor
             assert descriptors() == open_before, "a descriptor was left open"
 
     def _keep(self, system: FileSystem) -> FileSystem:
@@ -207,34 +211,37 @@ class Harness:
 
 
 def descriptors() -> list[str] | None:
-    """Return what the process has open, /proc aside, of which it keeps some; `None` where the system does not say."""
+    """Return the targets of open descriptors, except those in /proc; `None` if the system does not list them."""
     try:
         numbers = os.listdir("/proc/self/fd")
     except OSError:
         return None
     targets: list[str] = []
     for number in numbers:
-        with suppress(FileNotFoundError):  # the list was read through one
+        with suppress(FileNotFoundError):  # listing them needed a descriptor, which is closed now
             targets.append(os.readlink(f"/proc/self/fd/{number}"))
     return sorted(target for target in targets if not target.startswith("/proc/"))
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Give the loop turns until the condition holds.
+    """Let the event loop run until the condition holds.
 
-    :raises AssertionError: if it does not hold after very many of them.
+    :raises AssertionError: if it does not hold after `ENOUGH_TICKS` turns of the loop.
     """
     for _ in range(ENOUGH_TICKS):
         if condition():
             return
         await asyncio.sleep(0)
-    raise AssertionError("what was waited for did not happen")
+    raise AssertionError("the condition did not become true")
 
 
 async def cancelled_everywhere(
     work: Callable[[], Awaitable[Any]], check: Callable[[], Awaitable[None]], *, tries: int = 24
 ) -> None:
-    """Cancel `work` after more and more turns of the loop, until it ends before; `check` after each time."""
+    """Run `work` again and again, and cancel it after more turns of the loop each time; `check` after each run.
+
+    This ends when `work` ended before it was cancelled.
+    """
     ticks, more = 0, 1
     for _ in range(tries):
         task = asyncio.ensure_future(work())

@@ -27,7 +27,7 @@ pieces: st.SearchStrategy[bytes] = st.binary(max_size=40) | st.sampled_from((b""
 
 
 @dataclass(eq=False)  # two handles of one file are two
-class Image:
+class HandleModel:
     """What an open file is: its bytes, a position, and whether it is the one writer of its path."""
 
     path: str
@@ -87,13 +87,13 @@ class Image:
 
 
 @dataclass
-class Model:
+class StoreModel:
     """What a store is: names and bytes, and who writes them."""
 
     files: dict[str, bytes] = field(default_factory=dict)
-    images: list[Image] = field(default_factory=list)
+    images: list[HandleModel] = field(default_factory=list)
 
-    def open(self, path: str, mode: str) -> Image:
+    def open(self, path: str, mode: str) -> HandleModel:
         """Open a file as the contract says."""
         if mode in CHANGING:
             self.refuse_writer(path)
@@ -101,12 +101,12 @@ class Model:
             raise FileNotFoundError(path)
         if mode == "x" and path in self.files:
             raise FileExistsError(path)
-        image = Image(path, mode, bytearray(b"" if mode in {"w", "x"} else self.files.get(path, b"")))
+        image = HandleModel(path, mode, bytearray(b"" if mode in {"w", "x"} else self.files.get(path, b"")))
         image.position = len(image.data) if mode == "a" else 0
         self.images.append(image)
         return image
 
-    def close(self, image: Image, *, publish: bool) -> None:
+    def close(self, image: HandleModel, *, publish: bool) -> None:
         """End a file, with or without publishing."""
         self.images.remove(image)
         if publish and image.changes:
@@ -160,8 +160,8 @@ class Comparison(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.model: Model = Model()
-        self.open_files: list[tuple[Image, Any]] = []
+        self.model: StoreModel = StoreModel()
+        self.open_files: list[tuple[HandleModel, Any]] = []
         self.opened: Any = None
         self.runner: asyncio.Runner = asyncio.Runner()
         self.system: Any = self.run(self._connect())
@@ -194,7 +194,7 @@ class Comparison(RuleBasedStateMachine):
         """Open a file."""
         if len(self.open_files) == 4:  # more at a time tell nothing new
             return
-        image: Image | None = None
+        image: HandleModel | None = None
 
         def expected() -> None:
             nonlocal image
@@ -311,11 +311,11 @@ class Comparison(RuleBasedStateMachine):
         if data is not None:
             assert self.run(self.fs.stat(path)).size in {len(data), None}
 
-    def chosen(self, which: int) -> tuple[Image, Any]:
+    def chosen(self, which: int) -> tuple[HandleModel, Any]:
         """Return one of the open files."""
         return self.open_files[which % len(self.open_files)]
 
-    def reading(self, image: Image, expected: Callable[[], Any], work: Coroutine[Any, Any, Any]) -> None:
+    def reading(self, image: HandleModel, expected: Callable[[], Any], work: Coroutine[Any, Any, Any]) -> None:
         """Compare a read; one whose version is gone may say so, unless the store keeps versions for its readers."""
         if image.changes or not image.stale or self.harness.can.pinned:
             self.compare(expected, work)
@@ -327,7 +327,7 @@ class Comparison(RuleBasedStateMachine):
             image.position = before
             self.ended(self.open_files.index(next(pair for pair in self.open_files if pair[0] is image)), publish=False)
 
-    def changing(self, image: Image, expected: Callable[[], Any], work: Coroutine[Any, Any, Any]) -> None:
+    def changing(self, image: HandleModel, expected: Callable[[], Any], work: Coroutine[Any, Any, Any]) -> None:
         """Compare a change; one of parts that are gone may be refused, unless the store says that it can."""
         before = bytes(image.data), image.position
         try:

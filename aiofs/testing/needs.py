@@ -1,4 +1,4 @@
-"""What a behaviour needs of a store, so that a store is asked only for what it declares."""
+"""What a behaviour needs of a store: a store is tested only for what it declares."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _REASONS: dict[str, tuple[str, Callable[[Capabilities], bool]]] = {
 
 
 def needs(*what: Need) -> Callable[[T], T]:
-    """Mark a behaviour, or every behaviour of a class, as one that only some stores have."""
+    """Mark a behaviour, or all behaviours of a class, as one that needs these capabilities."""
 
     def mark(target: T) -> T:
         for function in _functions_of(target):
@@ -52,7 +52,7 @@ def needs(*what: Need) -> Callable[[T], T]:
 
 
 def reason_against(function: object, suite: type) -> str | None:
-    """Return why the store that `suite` declares is not asked for the behaviour `function`, or `None`."""
+    """Return why the behaviour `function` is left out for the store of `suite`, or `None` if it is tested."""
     number = number_of(getattr(function, "__name__", ""))
     lacks = getattr(suite, "lacks", {})
     if number in lacks:

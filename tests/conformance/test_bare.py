@@ -14,8 +14,8 @@ from aiofs.layers import Prefix
 from aiofs.system import FileLikeSystem
 from aiofs.testing import Contract, Harness
 from aiofs.testing.contract.listing import Listings
-from aiofs.testing.contract.paths import Paths
-from aiofs.testing.contract.removing import Facts, Removing
+from aiofs.testing.contract.paths import PathNames
+from aiofs.testing.contract.removing import FileFacts, Removing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -101,7 +101,7 @@ class TestThreeMethods(Contract):
         return library()
 
 
-@pytest.mark.variant(Paths, Listings, Removing, Facts)
+@pytest.mark.variant(PathNames, Listings, Removing, FileFacts)
 class TestPrefixOverThreeMethods(Contract):
     declares = BareDriver.capabilities
 

@@ -19,9 +19,9 @@ from aiofs.stores import OSFileSystem, S3FileSystem
 from aiofs.testing import Contract, Harness
 from aiofs.testing.contract.cancel import CancelledWriting
 from aiofs.testing.contract.commit import Commit
-from aiofs.testing.contract.content import Content
+from aiofs.testing.contract.content import WrittenBytes
 from aiofs.testing.contract.listing import Listings
-from aiofs.testing.contract.paths import Paths
+from aiofs.testing.contract.paths import PathNames
 from aiofs.testing.contract.removing import Removing
 from aiofs.testing.contract.seeking import Changing
 from aiofs.testing.contract.sessions import Leftovers, Prepared
@@ -57,7 +57,7 @@ def over_files(
     return Harness(connect=connect, layers=layers, meddle=meddle, cannot_hold=cannot_hold)
 
 
-@pytest.mark.variant(Prepared, Leftovers, Paths, Listings, Removing)
+@pytest.mark.variant(Prepared, Leftovers, PathNames, Listings, Removing)
 class TestHashPrefix(Contract):
     declares = OSDriver.capabilities
     lacks = {58: "`a` and `a/b` are mostly in different folders, where they do not meet"}  # noqa: RUF012
@@ -67,7 +67,7 @@ class TestHashPrefix(Contract):
         return over_files(tmp_path, HashPrefix(1), inward=HashPrefix(1).inward)
 
 
-@pytest.mark.variant(Content, Commit, CancelledWriting, Prepared, Leftovers)
+@pytest.mark.variant(WrittenBytes, Commit, CancelledWriting, Prepared, Leftovers)
 class TestLoggedAndLimitedBase64WithPlainNames(Contract):
     declares = ENCODED
 
@@ -77,7 +77,7 @@ class TestLoggedAndLimitedBase64WithPlainNames(Contract):
         return over_files(tmp_path, *layers, inward=layers[0].inward, encode=base64.b64encode)
 
 
-@pytest.mark.variant(Content, Changing, Commit, Prepared, Leftovers, Removing)
+@pytest.mark.variant(WrittenBytes, Changing, Commit, Prepared, Leftovers, Removing)
 class TestGzipInAFolderOnS3(Contract):
     declares = Capabilities(locks="shared", resume=True, metadata=True, listed_sizes=False)
     lacks = {  # noqa: RUF012

@@ -15,12 +15,12 @@ from aiofs.layers import Allow, Base64, Gzip, HashPrefix, Limit, Log, Matching, 
 from aiofs.testing import Contract, Harness
 from aiofs.testing.contract.cancel import CancelledReading, CancelledWriting
 from aiofs.testing.contract.commit import Commit
-from aiofs.testing.contract.content import Content
+from aiofs.testing.contract.content import WrittenBytes
 from aiofs.testing.contract.listing import Listings
 from aiofs.testing.contract.modes import Modes
-from aiofs.testing.contract.paths import Paths
-from aiofs.testing.contract.reading import Reading, Text
-from aiofs.testing.contract.removing import Facts, Removing
+from aiofs.testing.contract.paths import PathNames
+from aiofs.testing.contract.reading import ReadingFiles, TextHandles
+from aiofs.testing.contract.removing import FileFacts, Removing
 from aiofs.testing.contract.seeking import Changing, Seeking
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class TestGzip(Contract):
         return over_memory(Gzip(), encode=gzip.compress)
 
 
-@pytest.mark.variant(Reading, Text, Seeking, Changing, CancelledReading)
+@pytest.mark.variant(ReadingFiles, TextHandles, Seeking, Changing, CancelledReading)
 class TestGzipAskingForWindows(Contract):
     """As over a store where every request counts."""
 
@@ -85,7 +85,7 @@ class TestGzipAskingForWindows(Contract):
         return over_memory(Gzip(level=1), encode=gzip.compress, part_size=1000, window=500)
 
 
-@pytest.mark.variant(Content, Reading, Text, Seeking, Changing, Commit, Facts)
+@pytest.mark.variant(WrittenBytes, ReadingFiles, TextHandles, Seeking, Changing, Commit, FileFacts)
 class TestBase64(Contract):
     declares = ENCODED
 
@@ -94,7 +94,7 @@ class TestBase64(Contract):
         return over_memory(Base64(), encode=base64.b64encode)
 
 
-@pytest.mark.variant(Reading, Text, Seeking, Changing)
+@pytest.mark.variant(ReadingFiles, TextHandles, Seeking, Changing)
 class TestBase64AskingForWindows(Contract):
     """As over a store where every request counts."""
 
@@ -105,7 +105,7 @@ class TestBase64AskingForWindows(Contract):
         return over_memory(Base64(), encode=base64.b64encode, part_size=1000, window=500)
 
 
-@pytest.mark.variant(Paths, Listings, Removing, Facts)
+@pytest.mark.variant(PathNames, Listings, Removing, FileFacts)
 class TestPercent(Contract):
     declares = MEMORY
 
@@ -114,7 +114,7 @@ class TestPercent(Contract):
         return over_memory(Percent(), inward=Percent().inward)
 
 
-@pytest.mark.variant(Paths, Listings, Removing, Facts)
+@pytest.mark.variant(PathNames, Listings, Removing, FileFacts)
 class TestHashPrefix(Contract):
     declares = MEMORY
 
@@ -132,7 +132,7 @@ class TestReadOnly(Contract):
         return over_memory(ReadOnly(), seed=True)
 
 
-@pytest.mark.variant(Modes, Commit, Removing, Facts)
+@pytest.mark.variant(Modes, Commit, Removing, FileFacts)
 class TestAllow(Contract):
     declares = MEMORY
 
@@ -141,7 +141,7 @@ class TestAllow(Contract):
         return over_memory(Allow("read", "list", "write", "remove"))
 
 
-@pytest.mark.variant(Content, Changing, Commit, CancelledWriting)
+@pytest.mark.variant(WrittenBytes, Changing, Commit, CancelledWriting)
 class TestLimit(Contract):
     declares = replace(MEMORY, rewrite=False)
 
@@ -150,7 +150,7 @@ class TestLimit(Contract):
         return over_memory(Limit(1 << 26))
 
 
-@pytest.mark.variant(Paths, Listings, Removing, Facts)
+@pytest.mark.variant(PathNames, Listings, Removing, FileFacts)
 class TestMatching(Contract):
     declares = MEMORY
 
@@ -159,7 +159,7 @@ class TestMatching(Contract):
         return over_memory(Matching(r"(?s).*"))
 
 
-@pytest.mark.variant(Commit, CancelledWriting, CancelledReading, Facts)
+@pytest.mark.variant(Commit, CancelledWriting, CancelledReading, FileFacts)
 class TestLog(Contract):
     declares = MEMORY
 
@@ -168,7 +168,7 @@ class TestLog(Contract):
         return over_memory(Log())
 
 
-@pytest.mark.variant(Content, Reading, Changing, Paths, Listings)
+@pytest.mark.variant(WrittenBytes, ReadingFiles, Changing, PathNames, Listings)
 class TestPrefixOverGzipOverPrefix(Contract):
     declares = ENCODED
 

@@ -15,10 +15,10 @@ from aiofs.kit import BytesStream
 from aiofs.testing import Contract, Harness
 from aiofs.testing.contract.cancel import CancelledReading
 from aiofs.testing.contract.commit import Commit
-from aiofs.testing.contract.content import Content
+from aiofs.testing.contract.content import WrittenBytes
 from aiofs.testing.contract.listing import Listings
-from aiofs.testing.contract.reading import Reading, Text
-from aiofs.testing.contract.removing import Facts
+from aiofs.testing.contract.reading import ReadingFiles, TextHandles
+from aiofs.testing.contract.removing import FileFacts
 from aiofs.testing.contract.seeking import Changing, Seeking
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class TestMemory(Contract):
         return memory()
 
 
-@pytest.mark.variant(Content, Reading, Seeking, Changing, Commit)
+@pytest.mark.variant(WrittenBytes, ReadingFiles, Seeking, Changing, Commit)
 class TestMemoryInSmallParts(Contract):
     """Parts so small that everything takes several."""
 
@@ -99,7 +99,7 @@ class TestMemoryInSmallParts(Contract):
         return memory(part_size=1000)
 
 
-@pytest.mark.variant(Reading, Text, Seeking, Changing, CancelledReading)
+@pytest.mark.variant(ReadingFiles, TextHandles, Seeking, Changing, CancelledReading)
 class TestMemoryAskingForWindows(Contract):
     """As where every request costs, and what is not needed costs too."""
 
@@ -110,7 +110,7 @@ class TestMemoryAskingForWindows(Contract):
         return memory(part_size=1000, window=300)
 
 
-@pytest.mark.variant(Content, Reading, Text, Seeking, Changing, Listings, Facts)
+@pytest.mark.variant(WrittenBytes, ReadingFiles, TextHandles, Seeking, Changing, Listings, FileFacts)
 class TestMemoryInDribbles(Contract):
     declares = Dribbling.capabilities
 
@@ -119,7 +119,7 @@ class TestMemoryInDribbles(Contract):
         return memory(Dribbling(), window=5000)
 
 
-@pytest.mark.variant(Reading, Seeking, Changing, Listings, Facts)
+@pytest.mark.variant(ReadingFiles, Seeking, Changing, Listings, FileFacts)
 class TestMemoryWithoutSizes(Contract):
     declares = Sizeless.capabilities
     lacks: ClassVar[dict[int, str]] = {16: "nobody can tell that a stream without a size was cut"}

@@ -15,10 +15,10 @@ from aiofs.stores import RedisFileSystem
 from aiofs.testing import Contract, Harness
 from aiofs.testing.contract.cancel import CancelledWriting
 from aiofs.testing.contract.commit import Commit
-from aiofs.testing.contract.content import Content
+from aiofs.testing.contract.content import WrittenBytes
 from aiofs.testing.contract.listing import Listings
 from aiofs.testing.contract.processes import Processes
-from aiofs.testing.contract.reading import Reading
+from aiofs.testing.contract.reading import ReadingFiles
 from aiofs.testing.contract.removing import Removing
 from aiofs.testing.contract.seeking import Changing
 from aiofs.testing.contract.sessions import Leftovers, Prepared
@@ -79,7 +79,7 @@ class TestRedisCluster(Contract):
         return harness_of(valkey_cluster_url, lease_for(request), RedisCluster)
 
 
-@pytest.mark.variant(Content, Reading, Changing, Commit, CancelledWriting, Prepared, Leftovers, Removing)
+@pytest.mark.variant(WrittenBytes, ReadingFiles, Changing, Commit, CancelledWriting, Prepared, Leftovers, Removing)
 class TestRedisInParts(Contract):
     """Files so large for a value that most of them have several keys."""
 

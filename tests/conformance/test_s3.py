@@ -16,13 +16,13 @@ from aiofs.stores import OSFileSystem, S3FileSystem
 from aiofs.testing import Contract, Harness
 from aiofs.testing.contract.cancel import CancelledWriting
 from aiofs.testing.contract.commit import Commit
-from aiofs.testing.contract.content import Content
+from aiofs.testing.contract.content import WrittenBytes
 from aiofs.testing.contract.life import Life
 from aiofs.testing.contract.listing import Listings
-from aiofs.testing.contract.paths import Paths
+from aiofs.testing.contract.paths import PathNames
 from aiofs.testing.contract.processes import Processes
-from aiofs.testing.contract.reading import Reading
-from aiofs.testing.contract.removing import Facts, Removing
+from aiofs.testing.contract.reading import ReadingFiles
+from aiofs.testing.contract.removing import FileFacts, Removing
 from aiofs.testing.contract.sessions import Conditions, Leftovers, Prepared
 from aiofs.testing.contract.writers import Writers
 from servers.leases import LONG, lease_for
@@ -85,7 +85,7 @@ class TestS3(Contract):
         return harness_of(s3_server, lease_for(request))
 
 
-@pytest.mark.variant(Content, Paths, Listings, Removing, Life)
+@pytest.mark.variant(WrittenBytes, PathNames, Listings, Removing, Life)
 class TestS3Signed(Contract):
     """On a server that checks every signature."""
 
@@ -99,7 +99,7 @@ class TestS3Signed(Contract):
         return harness_of(s3_auth_server, lease_for(request, SLOWER))
 
 
-@pytest.mark.variant(Content, Reading, Commit, CancelledWriting, Listings, Removing, Facts)
+@pytest.mark.variant(WrittenBytes, ReadingFiles, Commit, CancelledWriting, Listings, Removing, FileFacts)
 class TestS3BySdk(Contract):
     """Below a prefix, every request by way of the SDK, with checksums."""
 
@@ -137,16 +137,16 @@ class TestS3LocksElsewhere(Contract):
 
 
 @pytest.mark.variant(
-    Content,
+    WrittenBytes,
     Commit,
     Writers,
     Conditions,
     Prepared,
     Leftovers,
-    Paths,
+    PathNames,
     Listings,
     Removing,
-    Facts,
+    FileFacts,
     Life.test_74_denied,
     Life.test_74_no_secret_shown,
 )

@@ -15,10 +15,10 @@ from aiofs.layers import Gzip, Prefix, ReadOnly
 from aiofs.stores import OSFileSystem
 from aiofs.testing import Contract, Harness
 from aiofs.testing.contract.commit import Commit
-from aiofs.testing.contract.content import Content
+from aiofs.testing.contract.content import WrittenBytes
 from aiofs.testing.contract.listing import Listings
-from aiofs.testing.contract.paths import Paths
-from aiofs.testing.contract.reading import Reading
+from aiofs.testing.contract.paths import PathNames
+from aiofs.testing.contract.reading import ReadingFiles
 from aiofs.testing.contract.removing import Removing
 from aiofs.testing.contract.seeking import Changing
 from aiofs.testing.contract.sessions import Leftovers, Prepared
@@ -42,7 +42,7 @@ def replaced(path: Path, data: bytes) -> None:
     other.replace(path)
 
 
-@pytest.mark.variant(Content, Reading, Changing, Commit, Prepared, Leftovers, Removing)
+@pytest.mark.variant(WrittenBytes, ReadingFiles, Changing, Commit, Prepared, Leftovers, Removing)
 class TestGzipOverPrefixOverOSFiles(Contract):
     declares = replace(LOCAL, listed_sizes=False, rewrite=False)
 
@@ -57,7 +57,7 @@ class TestGzipOverPrefixOverOSFiles(Contract):
         return Harness(connect=connect, layers=[Prefix(INNER), Gzip(level=1)], meddle=meddle, cannot_hold=too_long)
 
 
-@pytest.mark.variant(Prepared, Leftovers, Paths, Listings, Removing)
+@pytest.mark.variant(Prepared, Leftovers, PathNames, Listings, Removing)
 class TestPrefixOverPrefixOverOSFiles(Contract):
     declares = LOCAL
 

@@ -9,14 +9,14 @@ except ImportError as _missing:
 
 from aiofs.testing.contract.cancel import CancelledReading, CancelledWriting
 from aiofs.testing.contract.commit import Commit
-from aiofs.testing.contract.content import Content
-from aiofs.testing.contract.life import Life, ReadOnly
+from aiofs.testing.contract.content import WrittenBytes
+from aiofs.testing.contract.life import Life, ReadOnlyStore
 from aiofs.testing.contract.listing import Listings
 from aiofs.testing.contract.modes import Modes
-from aiofs.testing.contract.paths import Paths
+from aiofs.testing.contract.paths import PathNames
 from aiofs.testing.contract.processes import Processes
-from aiofs.testing.contract.reading import Reading, Text
-from aiofs.testing.contract.removing import Facts, Removing
+from aiofs.testing.contract.reading import ReadingFiles, TextHandles
+from aiofs.testing.contract.removing import FileFacts, Removing
 from aiofs.testing.contract.seeking import Changing, Seeking
 from aiofs.testing.contract.sessions import Conditions, Leftovers, Prepared
 from aiofs.testing.contract.suite import Suite
@@ -27,9 +27,9 @@ __all__ = ["Contract", "TransactionContract"]
 
 
 class Contract(
-    Content,
-    Reading,
-    Text,
+    WrittenBytes,
+    ReadingFiles,
+    TextHandles,
     Seeking,
     Changing,
     Modes,
@@ -41,12 +41,12 @@ class Contract(
     Prepared,
     Leftovers,
     Processes,
-    Paths,
+    PathNames,
     Listings,
     Removing,
-    Facts,
+    FileFacts,
     Life,
-    ReadOnly,
+    ReadOnlyStore,
     Suite,
 ):
     """All behaviours. A subclass says what its store declares, and has a fixture `harness` that says where it is."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aiofs.testing.harness import until
+from aiofs.testing.harness import Stop, until
 from aiofs.testing.needs import needs
 
 if TYPE_CHECKING:
@@ -19,10 +19,6 @@ if TYPE_CHECKING:
     from aiofs.testing.harness import Harness
 
 OLD = b"the old bytes, and more of them"
-
-
-class Stop(Exception):
-    """What the block of a user may raise."""
 
 
 @needs("writable")

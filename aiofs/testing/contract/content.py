@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 @needs("writable")
-class Content:
+class WrittenBytes:
     """What is written is what is stored."""
 
     async def test_01_empty_file(self, store: Harness) -> None:

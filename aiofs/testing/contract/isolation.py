@@ -14,13 +14,12 @@ from aiofs.testing.contract.suite import Suite
 from aiofs.testing.contract.units import (
     NEW,
     OLD,
-    Stop,
     all_of,
     change,
     files_of,
     seed_old,
 )
-from aiofs.testing.harness import cancelled_everywhere
+from aiofs.testing.harness import Stop, cancelled_everywhere
 from aiofs.transactions.transaction import TransactionalFileSystem, transaction
 
 if TYPE_CHECKING:

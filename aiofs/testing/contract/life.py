@@ -219,7 +219,7 @@ class Life:
 
 
 @needs("read-only")
-class ReadOnly:
+class ReadOnlyStore:
     """What a store that cannot be written says."""
 
     async def test_120_read_only(self, store: Harness) -> None:

@@ -93,7 +93,7 @@ ESCAPES = (
 )
 
 
-class Paths:
+class PathNames:
     """Every name that is a name, and no other."""
 
     @needs("writable")

@@ -17,7 +17,7 @@ DATA = bytes(range(256)) * 20
 RANGES = ((0, 1), (0, 5120), (1, 5119), (2000, 2000), (2000, 2001), (4000, 5000))
 
 
-class Reading:
+class ReadingFiles:
     """Reading, ranges, lines and text."""
 
     async def test_08_read_all(self, store: Harness) -> None:
@@ -159,7 +159,7 @@ class Reading:
 
 
 @needs("writable")
-class Text:
+class TextHandles:
     """What text handles share with the builtins."""
 
     async def test_94_text_as_builtins(self, store: Harness) -> None:

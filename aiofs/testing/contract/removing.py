@@ -123,7 +123,7 @@ class Removing:
         await store.write_at_once("a")
 
 
-class Facts:
+class FileFacts:
     """Versions, metadata and errors."""
 
     @needs("writable")

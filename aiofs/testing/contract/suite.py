@@ -1,4 +1,4 @@
-"""What every suite says of its store, and the fixture that its behaviours take."""
+"""Suite: the superclass of suites, and the fixtures that behaviours use."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 
 class Suite:
-    """The base of suites: a subclass declares its store, and has a fixture `harness`."""
+    """The superclass of suites. A subclass declares what its store can do, and defines a fixture `harness`."""
 
     pytestmark: ClassVar[list[pytest.MarkDecorator]] = [pytest.mark.asyncio]
     is_aiofs_suite: ClassVar[bool] = True
     declares: ClassVar[Capabilities] = Capabilities()
-    """What the store says of itself, usually its driver's `capabilities`."""
+    """What the store can do; usually the `capabilities` of its driver."""
     server: ClassVar[bool] = False
-    """Whether there is a server that may be away: the harness then gives `unreachable=`."""
+    """Whether the store has a server that can be out of reach. The harness must give `unreachable=` then."""
     credentials: ClassVar[bool] = False
-    """Whether there are credentials that may be refused: the harness then gives `denied=` and `secrets=`."""
+    """Whether the store has credentials. The harness must give `denied=` and `secrets=` then."""
     lacks: ClassVar[Mapping[int, str]] = {}
-    """Behaviours that the store cannot have for a reason that no capability expresses, by number."""
+    """Behaviours that the store cannot have though it declares what they need: the reasons, by number."""
 
     @pytest_asyncio.fixture
     async def store(self, harness: Harness, request: pytest.FixtureRequest) -> AsyncIterator[Harness]:
@@ -43,7 +43,7 @@ class Suite:
 
 @pytest.fixture(scope="session")
 def nursery() -> Nursery:
-    """Return what makes children, begun before the tests so that its own process is not taken for one that was left.
+    """Return what starts child processes. It is made before the tests, as it has a process itself.
 
     Children share the imports of pytest, which the modules of tests need, and of the SDKs of all stores in use.
     """

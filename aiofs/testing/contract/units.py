@@ -24,10 +24,6 @@ OLD = {"a": b"old a", "b": b"old b", "c": b"old c", "gone": b"to go"}
 NEW = {"a": b"new a", "b": b"new b", "c": b"new c", "d/e": b"new e"}
 
 
-class Stop(Exception):
-    """What the block of a user may raise."""
-
-
 class Single:
     """Opens a store without a name; can be pickled if the store's opener can."""
 
