@@ -14,14 +14,14 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakValueDictionary
 
-from aiofs.backends.s3 import copying, history, listing, removing, sweeping
-from aiofs.backends.s3.elsewhere import LocksElsewhere
+from aiofs.backends.s3 import history, listing, sweeping, writing
 from aiofs.backends.s3.facts import tags_of, with_tags
-from aiofs.backends.s3.folders import check_backslash
-from aiofs.backends.s3.locks import LockObjects
+from aiofs.backends.s3.locks import LockObjects, LocksElsewhere
+from aiofs.backends.s3.names import check_backslash
+from aiofs.backends.s3.publishing import Resumed, check_token, is_removed
 from aiofs.backends.s3.reading import open_stream
 from aiofs.backends.s3.store import Store
-from aiofs.backends.s3.writing import Resumed, S3Write, check_token, is_removed
+from aiofs.backends.s3.writing import S3Write
 from aiofs.driver import ABSENT, Capabilities, Driver
 from aiofs.errors import AccessDenied, Conflict, NotFound, Unsupported
 from aiofs.kit import EndedSession
@@ -118,11 +118,11 @@ class S3Driver(Driver):
             await check_backslash(self._store, path)
         await self._refuse_locked(paths, leases)
         if match is not None:
-            await removing.remove_version(self._store, paths[0], match, missing_ok=missing_ok)
+            await self._store.remove_version(paths[0], match, missing_ok=missing_ok)
             return
         if not missing_ok:
-            await removing.check_present(self._store, paths)
-        await removing.remove(self._store, paths)
+            await self._store.check_present(paths)
+        await self._store.remove(paths)
 
     def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry, None]:
         """Yield what there is, page after page."""
@@ -141,7 +141,7 @@ class S3Driver(Driver):
         """Have the store make `target` the same as `source`."""
         await check_backslash(self._store, source)
         await check_backslash(self._store, target)
-        return await copying.copy(self._store, source, target, lease, match=match, capabilities=self.capabilities)
+        return await writing.copy(self._store, source, target, lease, match=match, capabilities=self.capabilities)
 
     def history(self, path: str) -> AsyncGenerator[Entry, None]:
         """Yield the versions that the bucket keeps of the file, the newest first."""
@@ -157,7 +157,7 @@ class S3Driver(Driver):
 
     async def check_may_remove(self, path: str) -> None:
         """Raise `AccessDenied` if objects may not be removed."""
-        await removing.check_may_remove(self._store, path, "removing or moving a file")
+        await self._store.check_may_remove(path, "removing or moving a file")
 
     async def url(self, path: str, method: Literal["GET", "PUT"], expires: float) -> str:
         """Return a URL that is good for `expires` seconds. A PUT by it takes no lock.
@@ -183,7 +183,7 @@ class S3Driver(Driver):
 
         :raises AccessDenied: if whoever does may not remove it at the end.
         """
-        await removing.check_may_remove(self._store, path, "a transaction, which removes its journal at the end,")
+        await self._store.check_may_remove(path, "a transaction, which removes its journal at the end,")
         session = S3Write(self._store, path, LockTable().acquire(path), match=ABSENT)
         await session.write(data)
         await session.commit()
@@ -191,7 +191,7 @@ class S3Driver(Driver):
     async def erase(self, paths: Sequence[str]) -> None:
         """Remove files without looking for locks."""
         try:
-            await removing.remove(self._store, paths)
+            await self._store.remove(paths)
         except AccessDenied:
             if any([await self._store.look(path) is not None for path in paths]):
                 raise

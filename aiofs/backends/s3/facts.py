@@ -9,15 +9,19 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.header import decode_header, make_header
 from email.utils import parsedate_to_datetime
+from itertools import islice
+from operator import attrgetter, le
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import urlencode
+from urllib.parse import unquote_plus, urlencode
+from xml.etree.ElementTree import XML
 
 from aiofs.driver import Entry
 from aiofs.properties import MARK, join, part
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from xml.etree.ElementTree import Element
 
     from aiofs.backends.s3.settings import Settings
     from aiofs.driver import Capabilities
@@ -241,3 +245,58 @@ def _encode(value: str) -> str:
 
 def _guess(path: str) -> str:
     return _TYPES.guess_type(path, strict=False)[0] or _NO_TYPE
+
+
+@dataclass(slots=True)
+class Page:
+    """Part of a listing, sorted: files with their keys as paths, folders, and how to ask for what follows."""
+
+    entries: list[Entry]
+    more: str | None = None
+    ordered: bool = True
+    """Whether it came in the order of its bytes."""
+    server: str = ""
+    """What the server calls itself."""
+
+
+def listed_entry(path: str, size: int, modified: datetime, etag: str) -> Entry:
+    """Return a file as a listing tells of it, its time in whole seconds, as HEAD has it, where a store knows more."""
+    return Entry(path, size, modified.replace(microsecond=0), unquoted(etag))
+
+
+def page_of(entries: list[Entry], folders: list[str], more: str | None, server: str) -> Page:
+    """Put a page together: files and folders in the order of their characters, which is that of UTF-8's bytes."""
+    ordered = _ascend([entry.path for entry in entries]) and _ascend(folders)
+    if folders or not ordered:
+        entries = sorted([*entries, *map(Entry, folders)], key=attrgetter("path"))
+    return Page(entries, more, ordered, server)
+
+
+def _ascend(names: list[str]) -> bool:
+    return all(map(le, names, islice(names, 1, None)))
+
+
+def read_page(text: bytes, cut: int, server: str = "") -> Page:
+    """Read a page of a listing that was asked for with encoded keys; `cut` characters go from their front.
+
+    :raises ParseError, KeyError, ValueError: for anything else.
+    """
+    root = XML(text)
+    name = root.tag.removesuffix("ListBucketResult")
+    if name == root.tag:
+        raise ValueError(f"a listing, not {root.tag}")
+    # A server that knows no encoding says none, and means its keys as they are.
+    decode = unquote_plus if root.findtext(f"{name}EncodingType") == "url" else str
+    entries = [_listed(child, len(name), decode, cut) for child in root.iterfind(f"{name}Contents")]
+    folders = [decode(child.findtext(f"{name}Prefix", ""))[cut:] for child in root.iterfind(f"{name}CommonPrefixes")]
+    truncated = root.findtext(f"{name}IsTruncated")
+    more = root.findtext(f"{name}NextContinuationToken") if truncated == "true" else None
+    if truncated not in {"true", "false"} or (truncated == "true" and not more):
+        raise ValueError("a listing says whether there is more, and how to ask for it")
+    return page_of(entries, folders, more, server)
+
+
+def _listed(element: Element, namespace: int, decode: Callable[[str], str], cut: int) -> Entry:
+    found = {child.tag[namespace:]: child.text or "" for child in element}
+    modified = datetime.fromisoformat(found["LastModified"])
+    return listed_entry(decode(found["Key"])[cut:], int(found["Size"]), modified, found["ETag"])

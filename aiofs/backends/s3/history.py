@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 
-from aiofs.backends.s3 import copying
+from aiofs.backends.s3 import writing
 from aiofs.backends.s3.facts import USUAL_CLASS, S3Entry, unquoted
+from aiofs.backends.s3.names import listed_name
 from aiofs.backends.s3.reading import open_stream
 from aiofs.errors import AiofsError, NotFound, Unsupported
 
@@ -64,16 +65,6 @@ async def _is_of(store: Store, path: str, found: Mapping[str, Any]) -> bool:
     return (facts.version, facts.size) == (unquoted(found["ETag"]), found["Size"])
 
 
-def listed_name(found: str, prefix: str, page: Mapping[str, Any]) -> str:
-    """Return the key that a listing of `prefix` means: some servers encode keys, and do not say so.
-
-    As every key there begins with the prefix, one that does not is encoded.
-    """
-    if page.get("EncodingType") == "url" or not found.startswith(prefix):
-        return unquote_plus(found)
-    return found
-
-
 async def read_kept(store: Store, path: str, version_id: str, start: int, stop: int | None) -> ReadStream:
     """Open an old version for reading.
 
@@ -99,8 +90,8 @@ async def restore_kept(store: Store, path: str, version_id: str, lease: Lease, c
     :raises NotFound: if there is no such version, or it is a delete marker.
     """
     with _named(path, version_id):
-        source = copying.Source(path, await store.facts(path, version_id), version_id)
-    return await copying.copy_from(store, source, path, lease, match=None, capabilities=capabilities)
+        source = writing.Source(path, await store.facts(path, version_id), version_id)
+    return await writing.copy_from(store, source, path, lease, match=None, capabilities=capabilities)
 
 
 @contextmanager

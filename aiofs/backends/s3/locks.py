@@ -1,36 +1,127 @@
-"""Locks made of objects: created if absent, renewed and taken over if unchanged, removed when given back.
-
-An object says who holds the lock and for how long; the store's own clock, in its answers, says since when. So the
-clocks of the machines do not matter. The fence is not here but in `publishing`: what is written is made conditional on
-the version seen while the lease was known to hold.
-"""
+"""What a lock object says: who holds the lock, since when and for how long, in a numbered format."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import json
+import os
+import socket
 import time
+import uuid
 from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from aiofs.backends.s3 import notes
 from aiofs.backends.s3.errors import UNCLEAR
 from aiofs.backends.s3.reading import open_stream
 from aiofs.backends.s3.store import LOCKS
 from aiofs.driver import ABSENT
-from aiofs.errors import AccessDenied, Conflict, NotFound, Unavailable, Unsupported
+from aiofs.errors import AccessDenied, Conflict, Damaged, Locked, NotFound, Unavailable, Unsupported
 from aiofs.kit import together
-from aiofs.locks import RenewedLease, granted
+from aiofs.locks import LeaseElsewhere, RenewedLease, granted, locked
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
-    from aiofs.backends.s3.calls import Answer, Sdk
-    from aiofs.backends.s3.notes import Found
+    from aiofs.backends.s3.facts import Facts
     from aiofs.backends.s3.probe import Traits
+    from aiofs.backends.s3.requests import Answer, Sdk
     from aiofs.backends.s3.store import Store
+    from aiofs.driver import Driver, Lease
+
+FORMAT = 1
+"""The number of the format. 2.0.0a1 wrote the same, without a number."""
+_CLOCK_STEP = timedelta(seconds=1)  # HTTP tells times in whole seconds
+_WHO = f"process {os.getpid()} on {socket.gethostname()}"
+
+
+def new_note(path: str, lease: float) -> dict[str, Any]:
+    """Return what the lock of somebody says who takes it now."""
+    return {
+        "format": FORMAT,
+        "path": path,
+        "token": uuid.uuid4().hex,
+        "holder": _WHO,
+        "since": datetime.now(UTC).isoformat(),
+        "ttl": lease,
+        "turn": 0,
+    }
+
+
+def freed_note(note: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the same lock says once it is given back by somebody who may not remove it."""
+    return {**note, "ttl": 0, "free": True}
+
+
+@dataclass(frozen=True)
+class Found:
+    """A lock object as it is."""
+
+    note: Mapping[str, Any]
+    version: str
+    version_id: str | None
+    modified: datetime
+    live: bool
+    """Whether the lock is held, as far as the store's clock tells; one in a format of the future is."""
+
+    @property
+    def path(self) -> str:
+        """What is locked."""
+        return str(self.note.get("path", ""))
+
+    @property
+    def holder(self) -> str | None:
+        """Who holds the lock; `None` if it was given back."""
+        return None if self.note.get("free") else str(self.note.get("holder", "somebody"))
+
+    def refusal(self, path: str) -> Locked | Unsupported:
+        """Return the error for somebody else who wants the lock."""
+        if not is_known(self.note):
+            return Unsupported.of(
+                path,
+                f"its lock has the format {self.note['format']!r}, and this aiofs knows {FORMAT}: "
+                "use the aiofs that wrote it, or a newer one",
+            )
+        since = self.note.get("since")
+        return locked(path, self.holder, None if since is None else datetime.fromisoformat(since))
+
+
+def parse_note(data: bytes, facts: Facts, version_id: str | None, path: str) -> Found:
+    """Return the lock object that was read.
+
+    :raises Damaged: if somebody else has put something else there.
+    """
+    note = _read(data, path)
+    now = facts.now or datetime.now(UTC)
+    live = not is_known(note) or (not note.get("free") and is_young(facts, float(note.get("ttl", 0))))
+    return Found(note, facts.version, version_id, facts.modified or now, live)
+
+
+def is_known(note: Mapping[str, Any]) -> bool:
+    """Whether this program knows the format of what a lock object says."""
+    number = note.get("format", FORMAT)
+    return isinstance(number, int) and number == FORMAT
+
+
+def is_young(facts: Facts, seconds: float) -> bool:
+    """Return whether an object was written no longer ago than that, by the store's own clock."""
+    if facts.modified is None:
+        return True
+    return (facts.now or datetime.now(UTC)) - facts.modified < timedelta(seconds=seconds) + _CLOCK_STEP
+
+
+def _read(data: bytes, path: str) -> dict[str, Any]:
+    try:
+        note = json.loads(data)
+    except ValueError as error:
+        raise Damaged.of(path, "the object that is its lock is none of this package's") from error
+    if not isinstance(note, dict):
+        raise Damaged.of(path, "the object that is its lock is none of this package's")
+    return note
+
 
 ROUNDS = 4
 """How often to try a lock that is given back, or whose answers are lost, just then."""
@@ -95,7 +186,7 @@ class LockObjects:
         except NotFound:
             return None
         async with stream:
-            return notes.found(await stream.rest(), stream.facts, stream.version_id, path or name)
+            return parse_note(await stream.rest(), stream.facts, stream.version_id, path or name)
 
     async def rewrite(self, note: Mapping[str, Any], match: str) -> Answer:
         """Make `note` the lock object in place of `match`.
@@ -157,7 +248,7 @@ class LockObjects:
         return traits
 
     async def _acquire(self, path: str, traits: Traits) -> ObjectLease:
-        note = notes.new_note(path, self.store.settings.lease)
+        note = new_note(path, self.store.settings.lease)
         granted = time.monotonic()
         match = ABSENT
         replaced: list[str] = []
@@ -238,7 +329,7 @@ class ObjectLease(RenewedLease):
                 else:
                     store.may_remove = True
                     return
-            await self._rewrite(notes.free(self._note), self._objects)
+            await self._rewrite(freed_note(self._note), self._objects)
 
     async def _remove_checked(self) -> None:
         """Remove the object where the store checks that it still is the one that we know."""
@@ -292,3 +383,24 @@ def lock_key(path: str) -> str:
 def digest(name: str) -> str:
     """Return a short name for a name of any length."""
     return hashlib.sha256(name.encode()).hexdigest()[:40]
+
+
+class LocksElsewhere:
+    """Locks that another store keeps, which may keep those of several buckets."""
+
+    def __init__(self, keeper: Driver, store: Store) -> None:
+        self.keeper = keeper
+        self._store = store
+
+    async def lock(self, path: str) -> Lease:
+        """Get the right to write the path.
+
+        :raises Locked: if somebody else has it.
+        """
+        # A digest, as the keeper may not take every key: to it, what has a slash may be in a folder of what has none.
+        name = f"{self._store.settings.bucket}/{digest(self._store.key(path))}"
+        try:
+            return LeaseElsewhere(path, await self.keeper.lock(name))
+        except OSError as error:
+            error.filename = path  # the keeper says what it calls the lock
+            raise

@@ -16,7 +16,7 @@ from aiofs.kit import together
 from aiofs.lifetimes import finish
 
 if TYPE_CHECKING:
-    from aiofs.backends.s3.calls import Sdk
+    from aiofs.backends.s3.requests import Sdk
 
 RACERS = 16
 NAME = "probe-"

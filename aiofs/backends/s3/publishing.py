@@ -8,23 +8,31 @@ it, so that a request whose answer was lost is known to have succeeded, and is n
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
-from aiofs.backends.s3.errors import UNCLEAR
-from aiofs.backends.s3.folders import is_folder
+from aiofs.backends.s3.errors import UNCLEAR, NoSuchUpload
 from aiofs.backends.s3.locks import ObjectLease
-from aiofs.driver import ABSENT
+from aiofs.backends.s3.names import is_folder
+from aiofs.driver import ABSENT, WriteSession
 from aiofs.errors import AlreadyExists, Conflict, IsAFolder, NotFound, Unsupported
+from aiofs.lifetimes import finish
+from aiofs.tokens import Token
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from aiofs.backends.s3.facts import Facts
     from aiofs.backends.s3.store import Store
-    from aiofs.driver import Lease
+    from aiofs.driver import Entry, Lease, Part
 
     Send = Callable[[dict[str, str]], Awaitable[str]]
 
+FORMAT = 1
+"""The number of the format of what `prepare` returns. 2.0.0a1 returned the same, without a number."""
+MOST_PARTS = 10_000
+_PART_FIELD = re.compile(r"ETag|Checksum[A-Z0-9]+")
 ROUNDS = 5
 """How often to look again where foreign programs, which know no locks, write the same file meanwhile."""
 
@@ -118,3 +126,132 @@ async def _send(send: Send, condition: dict[str, str], *, checked: bool) -> str:
 
 def _version(facts: Facts | None) -> str:
     return ABSENT if facts is None else facts.version
+
+
+class Resumed(WriteSession):
+    """A session that was prepared before, perhaps by a process that is no more, under a lease of its own."""
+
+    def __init__(self, store: Store, token: Mapping[str, Any], lease: Lease) -> None:
+        self._store = store
+        self._token = token
+        self._path = str(token["path"])
+        self._lease = lease
+
+    async def write(self, part: Part) -> None:
+        """Refuse: the bytes are complete."""
+        raise Conflict.of(self._path, f"{len(part)} bytes more for a session that was prepared")
+
+    async def prepare(self) -> dict[str, Any]:
+        """Return the same token again."""
+        return dict(self._token)
+
+    async def commit(self) -> Entry:
+        """Complete the upload, unless that was done before."""
+        token = self._token
+        publication = Publication(self._store, self._path, self._lease, token["match"], token["writer"])
+        try:
+            if not await self._was_published():
+                await complete(self._store, publication, token)
+            return (await self._store.facts(self._path)).entry(self._path)
+        finally:
+            await finish(self._lease.release())
+
+    async def abort(self) -> None:
+        """Remove the upload, unless that was done before."""
+        try:
+            await finish(abort_upload(self._store, self._path, self._token["upload"]))
+        finally:
+            await finish(self._lease.release())
+
+    async def leave(self) -> None:
+        """Give the lease back."""
+        await finish(self._lease.release())
+
+    def abandon(self) -> None:
+        """Let go of the lease."""
+        self._lease.abandon()
+
+    async def _was_published(self) -> bool:
+        """Whether the upload was completed before, even if somebody has written the file again since."""
+        facts = await self._store.look(self._path)
+        if facts is not None and facts.writer == self._token["writer"]:
+            return True
+        if facts is None or facts.version == self._token["match"]:
+            return False
+        return not await upload_exists(self._store, self._path, self._token["upload"])
+
+
+def check_token(token: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the token of a prepared upload, once all that it tells could have been told by `S3Write.prepare`.
+
+    The upload itself is looked up under the key of the path: S3 knows no upload without one.
+
+    :raises Damaged: if it could not.
+    :raises Unsupported: if it is in a format of another aiofs.
+    """
+    told = Token(token)
+    number = token.get("format", FORMAT)
+    if type(number) is not int or number != FORMAT:
+        raise Unsupported.of(
+            told.path,
+            f"what was prepared for this file has the format {number!r}, and this aiofs knows {FORMAT}: "
+            "use the aiofs that prepared it, or a newer one",
+        )
+    told.text("upload")
+    told.text("writer", "[0-9a-f]{32}")
+    match = told.text_or_none("match")
+    told.number("size")
+    for part in told.rows("parts"):
+        if not isinstance(part, dict):
+            raise told.wrong("parts", "one of them is no part")
+        row = Token({**part, "path": told.path})
+        row.number("PartNumber", 1, MOST_PARTS)
+        for name in part.keys() - {"PartNumber"}:
+            if not _PART_FIELD.fullmatch(name):
+                raise told.wrong("parts", f"one of them has a field {name!r}")
+            row.text(name)
+    return {**token, "path": told.path, "match": match}
+
+
+async def is_removed(store: Store, token: Mapping[str, Any]) -> bool:
+    """Whether neither the upload is there nor its file: somebody removed it since, or the upload was aborted."""
+    path = str(token["path"])
+    return await store.look(path) is None and not await upload_exists(store, path, token["upload"])
+
+
+async def complete(store: Store, publication: Publication, token: Mapping[str, Any]) -> str:
+    """Publish an upload, as it was prepared, and return the new version, which is looked up where no answer tells it.
+
+    :raises Conflict: if somebody removed the upload, beside what `Publication.run` raises.
+    """
+
+    async def send(condition: dict[str, str]) -> str:
+        try:
+            answer = await store.calls.send(
+                "complete_multipart_upload",
+                token["path"],
+                Key=store.key(token["path"]),
+                UploadId=token["upload"],
+                MultipartUpload={"Parts": token["parts"]},
+                **condition,
+            )
+        except NoSuchUpload as error:
+            raise Conflict.of(token["path"], "the multipart upload is not there any more") from error
+        return answer.version
+
+    return await publication.run(send, size=token["size"], checked=False)
+
+
+async def abort_upload(store: Store, path: str, upload: str) -> None:
+    """Remove an upload with its parts, unless it is gone."""
+    with suppress(NoSuchUpload, NotFound):
+        await store.calls.send("abort_multipart_upload", path, Key=store.key(path), UploadId=upload)
+
+
+async def upload_exists(store: Store, path: str, upload: str) -> bool:
+    """Whether an upload was neither completed nor aborted."""
+    try:
+        await store.calls.send("list_parts", path, Key=store.key(path), UploadId=upload, MaxParts=1)
+    except (NoSuchUpload, NotFound):
+        return False
+    return True

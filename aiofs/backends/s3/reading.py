@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
 
-    from aiofs.backends.s3.calls import Answer, Body, Sdk
+    from aiofs.backends.s3.requests import Answer, Body, Sdk
     from aiofs.driver import Entry
 
 RESUMES = 4

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args
 from urllib.parse import urlsplit
 
-from aiofs.backends.s3.endpoint import check_endpoint
 from aiofs.driver import MIB
 
 if TYPE_CHECKING:
@@ -168,3 +167,16 @@ class Settings:
 
     def __str__(self) -> str:
         return f"s3://{self.bucket}/{self.prefix}"
+
+
+def check_endpoint(url: str, name: str) -> str:
+    """Return the URL that a setting or a variable called `name` holds.
+
+    :raises ValueError: if it is none, or holds credentials, which would be seen in messages.
+    """
+    where = urlsplit(url)
+    if "@" in where.netloc:
+        raise ValueError(f"{name} must hold no credentials; pass access_key= and secret_key=")
+    if where.scheme not in {"http", "https"} or not where.hostname:
+        raise ValueError(f"{name} {url!r}: give http://host:port or https://host")
+    return url

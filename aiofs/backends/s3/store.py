@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from contextlib import suppress
+from itertools import islice
+from typing import TYPE_CHECKING, Literal, TypeVar
 
-from aiofs.backends.s3.calls import Sdk
-from aiofs.backends.s3.clients import Clients
-from aiofs.backends.s3.direct import Direct
+from aiofs.backends.s3.client import Clients
+from aiofs.backends.s3.errors import refused
 from aiofs.backends.s3.facts import Facts, read_facts
-from aiofs.backends.s3.probe import AWS, Traits, probe
-from aiofs.errors import NotFound, StoreMissing
+from aiofs.backends.s3.probe import AWS, STALE, Traits, probe
+from aiofs.backends.s3.requests import Direct, Sdk
+from aiofs.driver import ABSENT
+from aiofs.errors import AccessDenied, Conflict, NotFound, StoreMissing, Unsupported
+from aiofs.kit import each, together
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
     from aiofs.backends.s3.settings import Settings
 
+T = TypeVar("T")
+PAGE = 1000
+"""How many objects one request removes at most."""
+LOOKED_AT_ONCE = 32
 LOCKS = ".aiofs-locks/"
 """Where lock objects are, below the prefix; no listing shows them."""
 LONGEST_KEY = 1024
@@ -113,6 +123,67 @@ class Store:
         _UNORDERED.add(((await self.clients.held()).endpoint, self.settings.bucket))
         return False
 
+    async def check_present(self, paths: Sequence[str]) -> None:
+        """Raise `NotFound` naming the first path that is not there."""
+        for batch in batches(paths, LOOKED_AT_ONCE):
+            await together(map(self.facts, batch))
+
+    async def check_may_remove(self, path: str, what: str) -> None:
+        """Raise `AccessDenied` if we may not remove objects; `what` says who needs to.
+
+        It is tried once, by a removal with a condition that the store refuses in any case. A store that does not check
+        conditions of removals cannot be asked like this, and the next removal fails instead.
+        """
+        if self.may_remove:
+            return
+        traits = await self.traits(path)
+        if traits.deletes:
+            with suppress(Conflict, NotFound):
+                await self.calls.send("delete_object", path, Key=self.key(path), **traits.same(STALE))
+            self.may_remove = True
+        elif traits.deletes is None:
+            raise AccessDenied.of(path, f"{what} needs the permission s3:DeleteObject")
+
+    async def remove(self, paths: Sequence[str]) -> None:
+        """Remove objects, whether they are there or not."""
+        # XML has no control characters, so keys that hold some go one by one; so does a key that is alone.
+        plain = [path for path in paths if self.key(path).isprintable()] if len(paths) > 1 else []
+        odd = [path for path in paths if not self.key(path).isprintable()] if plain else paths
+        await each(odd, lambda path: self.calls.send("delete_object", path, Key=self.key(path)))
+        for page in batches(plain, PAGE):
+            named = {self.key(path): path for path in page}
+            objects = {"Objects": [{"Key": key} for key in named]}  # not quiet: no answer looks like an empty one then
+            answer = await self.calls.send("delete_objects", page[0], Delete=objects)
+            for error in answer.parsed.get("Errors", ()):
+                if error.get("Code") != "NoSuchKey":
+                    raise refused(0, error, named.get(error.get("Key", ""), page[0]), "delete_objects")
+
+    async def remove_version(self, path: str, match: str, *, missing_ok: bool) -> None:
+        """Remove an object if it is the version `match`.
+
+        The version is looked at first, and the store compares it again if it can.
+
+        :raises Conflict: if it is another version.
+        :raises NotFound: if there is none, unless `missing_ok`.
+        """
+        facts = await self.look(path)
+        if facts is None and missing_ok:
+            return
+        if facts is None and match != ABSENT:
+            raise NotFound.of(path)
+        if facts is None or facts.version != match:
+            raise Conflict.of(path, "the file was changed meanwhile; it was not removed")
+        condition = (await self.traits(path)).same(match)
+        try:
+            await self.calls.send("delete_object", path, Key=self.key(path), **condition)
+        except Conflict:
+            if await self.look(path) is not None:
+                raise
+            if not missing_ok:  # some stores call that another version
+                raise NotFound.of(path) from None
+        except Unsupported:
+            await self.calls.send("delete_object", path, Key=self.key(path))
+
     async def _check_bucket(self, path: str) -> None:
         if not self._bucket_seen:
             try:
@@ -120,3 +191,10 @@ class Store:
             except NotFound as error:
                 raise StoreMissing.of(path, f"there is no bucket {self.settings.bucket!r}") from error
             self._bucket_seen = True
+
+
+def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yield the items in lists of up to `size`."""
+    rest = iter(items)
+    while batch := list(islice(rest, size)):
+        yield batch

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from aiofs.backends.s3.encoding import Reading, key_of
-from aiofs.backends.s3.locks import LockObjects, lock_key
-from aiofs.backends.s3.notes import is_young
+from aiofs.backends.s3.errors import refused
+from aiofs.backends.s3.locks import LockObjects, is_young, lock_key
+from aiofs.backends.s3.names import Reading, key_of, listed_name
 from aiofs.backends.s3.probe import NAME
-from aiofs.backends.s3.removing import remove
-from aiofs.backends.s3.store import LOCKS
-from aiofs.backends.s3.versions import old_versions, remove_old
-from aiofs.backends.s3.writing import abort_upload, upload_exists
+from aiofs.backends.s3.publishing import abort_upload, upload_exists
+from aiofs.backends.s3.store import LOCKS, PAGE, batches
 from aiofs.driver import Leftover
-from aiofs.errors import Locked
+from aiofs.errors import AccessDenied, Locked, NotFound, Unsupported
+from aiofs.names import RESERVED
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
-    from aiofs.backends.s3.elsewhere import LocksElsewhere
+    from aiofs.backends.s3.locks import LocksElsewhere
     from aiofs.backends.s3.store import Store
 
 UPLOAD = "multipart upload"
@@ -71,7 +71,7 @@ async def sweep(store: Store, locks: LockObjects, leftover: Leftover) -> bool:
     if "versions" in token:
         return await remove_old(store, token["versions"])
     if "probe" in token:
-        await remove(store, [leftover.path])
+        await store.remove([leftover.path])
         return True
     return await _sweep_lock(locks, leftover, token["lock"])
 
@@ -110,3 +110,81 @@ async def _uploads(store: Store, prefix: str) -> AsyncIterator[tuple[str, str, d
         if not page.get("IsTruncated"):
             return
         where["KeyMarker"], where["UploadIdMarker"] = last.key, page["NextUploadIdMarker"]
+
+
+KIND = "old versions"
+
+
+async def old_versions(store: Store, prefix: str) -> AsyncGenerator[Leftover]:
+    """Yield one leftover for all old versions of hidden objects in the folder `prefix`, if there are any."""
+    if RESERVED in prefix or not (prefix == "" or prefix.endswith("/")):
+        return
+    beginning = prefix + RESERVED
+    counted: Counter[bool] = Counter()
+    try:
+        async for _, _, marker in _removable(store, beginning):
+            counted[marker] += 1
+    except (NotFound, Unsupported):
+        return  # the store has no versions
+    except AccessDenied as error:
+        if not await _keeps_none(store):
+            yield Leftover(beginning, KIND, None, None, live=False, token="", stays=str(error.strerror))
+        return
+    if counted:
+        advice = (
+            f"{counted[False]} old versions and {counted[True]} delete markers of hidden objects: fix=True removes "
+            f"them; so does a lifecycle rule for the prefix {store.key(beginning)!r} with NoncurrentVersionExpiration "
+            "and ExpiredObjectDeleteMarker"
+        )
+        yield Leftover(
+            beginning, KIND, None, None, live=False, token=json.dumps({"versions": beginning}), advice=advice
+        )
+
+
+async def remove_old(store: Store, beginning: str) -> bool:
+    """Remove the old versions of all objects whose names start with `beginning`; return whether none is left.
+
+    :raises AccessDenied: if the user may not remove versions; it names the permission.
+    """
+    found = [each async for each in _removable(store, beginning)]
+    for markers in (False, True):
+        await _remove(store, beginning, [(name, version_id) for name, version_id, marker in found if marker is markers])
+    return not [each async for each in _removable(store, beginning)]
+
+
+async def _removable(store: Store, beginning: str) -> AsyncGenerator[tuple[str, str, bool]]:
+    """Yield name, version id and whether it is a delete marker: all delete markers, all versions but the latest."""
+    root = store.key(beginning)
+    where: dict[str, Any] = {"Prefix": root, "EncodingType": "url"}
+    while True:
+        page = (await store.calls.send("list_object_versions", beginning, **where)).parsed
+        for field in ("Versions", "DeleteMarkers"):
+            for found in page.get(field, ()):
+                marker = field == "DeleteMarkers"
+                if marker or not found["IsLatest"]:
+                    yield _name(store, root, found, page), found["VersionId"], marker
+        if not page.get("IsTruncated"):
+            return
+        where["KeyMarker"] = listed_name(page["NextKeyMarker"], root, page)
+        where["VersionIdMarker"] = page["NextVersionIdMarker"]
+
+
+def _name(store: Store, root: str, found: Mapping[str, Any], page: Mapping[str, Any]) -> str:
+    return listed_name(found["Key"], root, page)[len(store.settings.prefix) :]
+
+
+async def _remove(store: Store, beginning: str, versions: list[tuple[str, str]]) -> None:
+    for batch in batches(versions, PAGE):
+        objects = [{"Key": store.key(name), "VersionId": version_id} for name, version_id in batch]
+        answer = await store.calls.send("delete_objects", beginning, Delete={"Objects": objects})
+        for error in answer.parsed.get("Errors", ()):
+            if error.get("Code") not in {"NoSuchKey", "NoSuchVersion"}:
+                raise refused(0, error, beginning, "delete_object_versions")
+
+
+async def _keeps_none(store: Store) -> bool:
+    """Whether the bucket surely keeps no versions."""
+    try:
+        return (await store.traits(RESERVED)).versioning == ""
+    except OSError:
+        return False

@@ -1,33 +1,31 @@
-"""Writing: a small file is one PUT when it is published, a large one a multipart upload with its parts in parallel."""
+"""Writing: a small file is one PUT when it is published, a large one a multipart upload with its parts in parallel.
+
+Copying, by the server, is here too: it is a write whose bytes come from another object.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import re
 import uuid
-from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from aiofs.backends.s3.errors import FAILURES, NoSuchUpload
-from aiofs.backends.s3.facts import write_options
-from aiofs.backends.s3.publishing import Publication
+from aiofs.backends.s3.errors import FAILURES
+from aiofs.backends.s3.facts import tags_of, unquoted, with_tags, write_options
+from aiofs.backends.s3.publishing import FORMAT, MOST_PARTS, Publication, abort_upload, complete
 from aiofs.backends.s3.reading import checksum, open_stream
 from aiofs.driver import MIB, Entry, WriteSession
-from aiofs.errors import Conflict, Damaged, NotFound, TooLarge, Unsupported
+from aiofs.errors import Archived, Conflict, Damaged, TooLarge
 from aiofs.kit import Uploads, looked_at
 from aiofs.lifetimes import finish
-from aiofs.tokens import Token
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from aiofs.backends.s3.facts import Facts
     from aiofs.backends.s3.store import Store
-    from aiofs.driver import Lease, Part
+    from aiofs.driver import Capabilities, Lease, Part
 
-FORMAT = 1
-"""The number of the format of what `prepare` returns. 2.0.0a1 returned the same, without a number."""
-MOST_PARTS = 10_000
-_PART_FIELD = re.compile(r"ETag|Checksum[A-Z0-9]+")
 COPIED_AT_ONCE = 128 * MIB
 """How much one request has the store copy: S3 would take 5 GiB, but is quicker with several at the same time."""
 
@@ -220,130 +218,83 @@ class S3Write(WriteSession):
         return {f"Checksum{name.upper()}": checksum(name, part)} if name else {}
 
 
-class Resumed(WriteSession):
-    """A session that was prepared before, perhaps by a process that is no more, under a lease of its own."""
-
-    def __init__(self, store: Store, token: Mapping[str, Any], lease: Lease) -> None:
-        self._store = store
-        self._token = token
-        self._path = str(token["path"])
-        self._lease = lease
-
-    async def write(self, part: Part) -> None:
-        """Refuse: the bytes are complete."""
-        raise Conflict.of(self._path, f"{len(part)} bytes more for a session that was prepared")
-
-    async def prepare(self) -> dict[str, Any]:
-        """Return the same token again."""
-        return dict(self._token)
-
-    async def commit(self) -> Entry:
-        """Complete the upload, unless that was done before."""
-        token = self._token
-        publication = Publication(self._store, self._path, self._lease, token["match"], token["writer"])
-        try:
-            if not await self._was_published():
-                await complete(self._store, publication, token)
-            return (await self._store.facts(self._path)).entry(self._path)
-        finally:
-            await finish(self._lease.release())
-
-    async def abort(self) -> None:
-        """Remove the upload, unless that was done before."""
-        try:
-            await finish(abort_upload(self._store, self._path, self._token["upload"]))
-        finally:
-            await finish(self._lease.release())
-
-    async def leave(self) -> None:
-        """Give the lease back."""
-        await finish(self._lease.release())
-
-    def abandon(self) -> None:
-        """Let go of the lease."""
-        self._lease.abandon()
-
-    async def _was_published(self) -> bool:
-        """Whether the upload was completed before, even if somebody has written the file again since."""
-        facts = await self._store.look(self._path)
-        if facts is not None and facts.writer == self._token["writer"]:
-            return True
-        if facts is None or facts.version == self._token["match"]:
-            return False
-        return not await upload_exists(self._store, self._path, self._token["upload"])
+COPIED_WHOLE = 256 * MIB
+"""Up to here one request copies all: S3 would take 5 GiB, but answers only when it has copied them."""
 
 
-def check_token(token: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the token of a prepared upload, once all that it tells could have been told by `S3Write.prepare`.
+@dataclass(frozen=True)
+class Source:
+    """What is to be copied: a file as it is now, or an old version of it."""
 
-    The upload itself is looked up under the key of the path: S3 knows no upload without one.
+    path: str
+    facts: Facts
+    version_id: str | None = None
 
-    :raises Damaged: if it could not.
-    :raises Unsupported: if it is in a format of another aiofs.
-    """
-    told = Token(token)
-    number = token.get("format", FORMAT)
-    if type(number) is not int or number != FORMAT:
-        raise Unsupported.of(
-            told.path,
-            f"what was prepared for this file has the format {number!r}, and this aiofs knows {FORMAT}: "
-            "use the aiofs that prepared it, or a newer one",
-        )
-    told.text("upload")
-    told.text("writer", "[0-9a-f]{32}")
-    match = told.text_or_none("match")
-    told.number("size")
-    for part in told.rows("parts"):
-        if not isinstance(part, dict):
-            raise told.wrong("parts", "one of them is no part")
-        row = Token({**part, "path": told.path})
-        row.number("PartNumber", 1, MOST_PARTS)
-        for name in part.keys() - {"PartNumber"}:
-            if not _PART_FIELD.fullmatch(name):
-                raise told.wrong("parts", f"one of them has a field {name!r}")
-            row.text(name)
-    return {**token, "path": told.path, "match": match}
+    def where(self, store: Store) -> dict[str, str]:
+        """Return the SDK's parameter that names it."""
+        kept = {} if self.version_id is None else {"VersionId": self.version_id}
+        return {"Bucket": store.settings.bucket, "Key": store.key(self.path), **kept}
 
 
-async def is_removed(store: Store, token: Mapping[str, Any]) -> bool:
-    """Whether neither the upload is there nor its file: somebody removed it since, or the upload was aborted."""
-    path = str(token["path"])
-    return await store.look(path) is None and not await upload_exists(store, path, token["upload"])
+async def copy(
+    store: Store, source: str, target: str, lease: Lease, *, match: str | None, capabilities: Capabilities
+) -> Entry:
+    """Make `target` the same as `source`, with its metadata, tags and other properties."""
+    found = Source(source, await store.facts(source))
+    return await copy_from(store, found, target, lease, match=match, capabilities=capabilities)
 
 
-async def complete(store: Store, publication: Publication, token: Mapping[str, Any]) -> str:
-    """Publish an upload, as it was prepared, and return the new version, which is looked up where no answer tells it.
+async def copy_from(
+    store: Store, source: Source, target: str, lease: Lease, *, match: str | None, capabilities: Capabilities
+) -> Entry:
+    """Make `target` what the source was when its facts were asked for."""
+    facts = source.facts
+    _, metadata = tags_of(facts.entry(source.path).kept(capabilities))
+    try:
+        if facts.size <= COPIED_WHOLE:
+            return await _copy_whole(store, source, target, lease, match, metadata)
+        if facts.tagged:
+            metadata = with_tags(metadata, await store.tags(source.path, source.version_id))
+        session = S3Write(store, target, lease, match=match, metadata=metadata)
+        return await _copy_in_parts(session, source.where(store), source)
+    except Archived as error:
+        error.filename = source.path
+        raise
 
-    :raises Conflict: if somebody removed the upload, beside what `Publication.run` raises.
-    """
+
+async def _copy_whole(  # noqa: PLR0917 -- what is copied where, and what goes with it
+    store: Store, source: Source, target: str, lease: Lease, match: str | None, metadata: Mapping[str, str] | None
+) -> Entry:
+    writer = uuid.uuid4().hex
+    options = write_options(store.settings, target, metadata, writer)
+    if store.settings.checksum:  # of the whole, computed by the store
+        options["ChecksumAlgorithm"] = store.settings.checksum.upper()
+    if source.facts.tagged:
+        options["TaggingDirective"] = "COPY"
 
     async def send(condition: dict[str, str]) -> str:
-        try:
-            answer = await store.calls.send(
-                "complete_multipart_upload",
-                token["path"],
-                Key=store.key(token["path"]),
-                UploadId=token["upload"],
-                MultipartUpload={"Parts": token["parts"]},
-                **condition,
-            )
-        except NoSuchUpload as error:
-            raise Conflict.of(token["path"], "the multipart upload is not there any more") from error
-        return answer.version
+        answer = await store.calls.send(
+            "copy_object",
+            target,
+            Key=store.key(target),
+            CopySource=source.where(store),
+            CopySourceIfMatch=f'"{source.facts.version}"',
+            MetadataDirective="REPLACE",
+            **options,
+            **condition,
+        )
+        return unquoted(answer.parsed["CopyObjectResult"]["ETag"])
 
-    return await publication.run(send, size=token["size"], checked=False)
-
-
-async def abort_upload(store: Store, path: str, upload: str) -> None:
-    """Remove an upload with its parts, unless it is gone."""
-    with suppress(NoSuchUpload, NotFound):
-        await store.calls.send("abort_multipart_upload", path, Key=store.key(path), UploadId=upload)
+    size = source.facts.size
+    version = await Publication(store, target, lease, match, writer).run(send, size=size, checked=False)
+    return Entry(target, size, None, version).described(metadata)
 
 
-async def upload_exists(store: Store, path: str, upload: str) -> bool:
-    """Whether an upload was neither completed nor aborted."""
+async def _copy_in_parts(session: S3Write, where: Mapping[str, str], source: Source) -> Entry:
     try:
-        await store.calls.send("list_parts", path, Key=store.key(path), UploadId=upload, MaxParts=1)
-    except (NoSuchUpload, NotFound):
-        return False
-    return True
+        await session.copy_from(where, source.facts.version, 0, source.facts.size)
+        return await session.commit()
+    except Conflict as error:
+        raise Conflict.of(source.path, "a file was changed while it was copied") from error
+    finally:
+        await finish(session.abort())

@@ -10,7 +10,7 @@ from xml.etree.ElementTree import XML, tostring
 import pytest
 from aiohttp import web
 
-from aiofs.backends.s3 import sorting, store
+from aiofs.backends.s3 import listing, store
 from aiofs.driver import Entry
 from aiofs.errors import Unavailable
 from backends.s3.test_verdicts import put
@@ -128,10 +128,10 @@ async def test_a_listing_and_a_look_agree_on_the_time(front: Fronts, connect: Co
 
 
 async def test_what_is_too_much_for_memory_is_put_in_order_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sorting, "IN_MEMORY", 100)
-    monkeypatch.setattr(sorting, "PIECE", 7)
+    monkeypatch.setattr(listing, "IN_MEMORY", 100)
+    monkeypatch.setattr(listing, "PIECE", 7)
     names = [f"{number * 7919 % 1009:04}" for number in range(1009)]
-    sorter = sorting.Sorter()
+    sorter = listing.Sorter()
     for start in range(0, len(names), 40):
         await sorter.add([Entry(name, 1) for name in names[start : start + 40]])
         assert len(sorter._entries) < 140

@@ -1,12 +1,9 @@
-"""How a server writes keys in the listing of uploads: some encode them without saying so, others do not.
-
-Which it is, is learned once for each endpoint, from an upload of our own to a key with a space and a `%`.
-"""
+"""Names: what servers make of keys, and how they write them in listings."""
 
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote_plus
 
 from aiofs.backends.s3.errors import NoSuchUpload
@@ -20,6 +17,57 @@ if TYPE_CHECKING:
     from typing import Any
 
     from aiofs.backends.s3.store import Store
+
+_BY_FOLDER = ("SeaweedFS",)
+"""By the names that they give themselves. They list `d/a` before `d-`, and make a slash of a backslash."""
+_KNOWN: dict[str, bool] = {}  # by endpoint: whether it is one of them
+
+
+def is_by_folder(server: str) -> bool:
+    """Whether a server that calls itself so is one of them."""
+    return any(name in server for name in _BY_FOLDER)
+
+
+async def check_backslash(store: Store, path: str) -> None:
+    """Raise `ValueError` for a name that the server would misread: the file would have another name.
+
+    The server is asked for its own name once, and only because of a name with a backslash.
+    """
+    if "\\" not in store.key(path):
+        return
+    endpoint = (await store.clients.held()).endpoint
+    if endpoint is None:
+        return  # AWS
+    if endpoint not in _KNOWN:
+        server = await _server(store)
+        if server is None:
+            return
+        _KNOWN[endpoint] = is_by_folder(server)
+    if _KNOWN[endpoint]:
+        raise ValueError(
+            f"path {path!r}: this server makes a slash of a backslash, so it would be another file: "
+            "use another name, or the layer Percent, which encodes it"
+        )
+
+
+async def _server(store: Store) -> str | None:
+    """Return what the server calls itself, also where it refuses the question; `None` if it gives no answer."""
+    headers: Any
+    try:
+        headers = (await store.calls.send("head_bucket", None)).headers
+    except AiofsError as error:
+        told = getattr(error.__cause__, "response", None)
+        if told is None:
+            return None
+        headers = told.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    return str(headers.get("server", ""))
+
+
+async def is_folder(store: Store, path: str) -> bool:
+    """Whether a server that has no file `a` beside a folder `a` has such a folder: it denies that there is a file."""
+    page = await store.calls.page(Prefix=f"{store.key(path)}/", MaxKeys=1)
+    return is_by_folder(page.server) and bool(page.entries)
+
 
 _ODD = " %"
 _LEARNED: dict[str, bool] = {}  # by endpoint: whether keys are encoded
@@ -80,3 +128,13 @@ async def _has_upload(store: Store, key: str, upload: str) -> bool:
     except (NoSuchUpload, NotFound):
         return False
     return True
+
+
+def listed_name(found: str, prefix: str, page: Mapping[str, Any]) -> str:
+    """Return the key that a listing of `prefix` means: some servers encode keys, and do not say so.
+
+    As every key there begins with the prefix, one that does not is encoded.
+    """
+    if page.get("EncodingType") == "url" or not found.startswith(prefix):
+        return unquote_plus(found)
+    return found
