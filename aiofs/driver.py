@@ -1,4 +1,4 @@
-"""The waist: the small contract where backends and layers meet the portable side, and nowhere else.
+"""The waist: the small contract between the portable side above, and backends and layers below.
 
 A backend is a `Driver`: six verbs over one store. Paths arrive validated; failures leave as `OSError`, best as the
 classes of `aiofs.errors`. What a store can do beyond the six verbs it offers as a *power* (`Copies`, `Moves`,
@@ -32,7 +32,7 @@ Power = TypeVar("Power")
 Level = tuple[str, list[str], list[str]]
 """A folder, and the names of the folders and of the files in it."""
 Part = bytes | bytearray | memoryview
-"""Bytes handed over for good: whoever receives a part may keep it, and nobody changes it any more."""
+"""Bytes that were handed over: the receiver may keep them, and nobody changes them any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class Capabilities:
     writable: bool = True
     """Files can be written and removed."""
     certain: bool = False
-    """What a call did that failed is told by its error: no answer can be lost on the way, as it can on a network."""
+    """The error of a failed call says what the call did: no answer can get lost, as it can on a network."""
 
 
 class ReadStream(ABC):
@@ -130,10 +130,10 @@ class ReadStream(ABC):
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Let go of the connection or descriptor. Harmless when done twice."""
+        """Close the connection or descriptor. Harmless when done twice."""
 
     def abandon(self) -> None:
-        """Let go without awaiting: called when the handle was never closed, perhaps after its loop."""
+        """Close without awaiting. Called if the handle was never closed, perhaps after the end of its event loop."""
 
 
 class WriteSession(ABC):
@@ -166,11 +166,11 @@ class WriteSession(ABC):
         """Leave no trace. Safe at any time, twice, and after a commit, failed or not."""
 
     async def leave(self) -> None:
-        """Let go of a prepared session that is to wait for `Driver.resume`, and of a lock that came with it."""
+        """Leave a prepared session and its lock for `Driver.resume`, and close what this process has open of them."""
         self.abandon()
 
     def abandon(self) -> None:
-        """Let go without awaiting: called when the handle was never closed, perhaps after its loop."""
+        """Close without awaiting. Called if the handle was never closed, perhaps after the end of its event loop."""
 
 
 class Lease(ABC):
@@ -178,7 +178,7 @@ class Lease(ABC):
 
     path: str
     fence: str = ""
-    """What tells this lease from all others of the path, earlier and later ones."""
+    """What distinguishes this lease from all others of the path, earlier and later ones."""
 
     @property
     def lost(self) -> bool:
@@ -190,7 +190,7 @@ class Lease(ABC):
         """Give the lock back. Harmless when done twice or after the lease was lost."""
 
     def abandon(self) -> None:
-        """Let go without awaiting: called when the handle was never closed, perhaps after its loop."""
+        """Close without awaiting. Called if the handle was never closed, perhaps after the end of its event loop."""
 
 
 class Driver(ABC):
@@ -200,7 +200,7 @@ class Driver(ABC):
     part_size: int = 1 * MIB
     """A session is fed whole parts of this size, then the rest."""
     window: int | None = None
-    """How much to ask for at open and after a seek, growing while reads go on; `None`: asking for all costs nothing."""
+    """How much to request at open and after a seek; it grows while reads continue. `None`: all at once is as cheap."""
 
     def check_name(self, path: str) -> None:
         """Raise `ValueError` for a name that this store cannot hold. Does no I/O."""
@@ -227,7 +227,7 @@ class Driver(ABC):
         """Begin new bytes for the path, under a lease that `lock` gave.
 
         `match` is the version to be replaced, `ABSENT` where there must be none, `None` for whatever is there.
-        `metadata` has the user's own keys, and the file's properties (`aiofs.properties.part` tells them apart).
+        `metadata` has the user's own keys and the file's properties (`aiofs.properties.part` separates them).
         """
 
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:
@@ -235,7 +235,7 @@ class Driver(ABC):
 
         A session that was already committed or aborted is given too: doing the same again is harmless.
 
-        :raises Locked: if whoever prepared it is still alive.
+        :raises Locked: if the process that prepared it is still alive.
         """
         raise Unsupported.of(str(token.get("path")), f"{type(self).__name__} cannot resume a session")
 
@@ -350,7 +350,7 @@ class Moves(Protocol):
 @amounts_to("delete")
 @runtime_checkable
 class ChecksRemoval(Protocol):
-    """The store can find out that a file may not be removed before that is copied, or a transaction goes on."""
+    """The store can find out whether a file may be removed, before a move copies it or a transaction continues."""
 
     async def check_may_remove(self, path: str) -> None:
         """Raise `AccessDenied`, naming the permission, if the file may not be removed; harmless if there is none.
@@ -376,7 +376,7 @@ class Walks(Protocol):
 @amounts_to("read", "begin")
 @runtime_checkable
 class Presigns(Protocol):
-    """The store lets the bearer of a URL read or write one file for a while."""
+    """The store makes URLs with which anybody can read or write one file for some time."""
 
     async def url(self, path: str, method: Literal["GET", "PUT"], expires: float) -> str:
         """Return a URL good for `expires` seconds."""
@@ -476,7 +476,7 @@ class Sweeps(Protocol):
     """The store can say what unfinished writers left behind, and remove it."""
 
     def leftovers(self, prefix: str = "") -> AsyncIterator[Leftover]:
-        """Yield all that is staged for paths that begin with `prefix`, or, where paths cannot be told, beside them."""
+        """Yield all that is staged for paths that begin with `prefix`, or beside them if the store knows no paths."""
         ...
 
     async def sweep(self, leftover: Leftover) -> bool:
@@ -529,43 +529,34 @@ class Layer(Driver):
         return capabilities
 
     def check_name(self, path: str) -> None:
-        """As the base."""
         self.base.check_name(path)
 
     async def stat(self, path: str) -> Entry:
-        """As the base."""
         return await self.base.stat(path)
 
     async def read(self, path: str, start: int = 0, stop: int | None = None, *, match: str | None = None) -> ReadStream:
-        """As the base."""
         return await self.base.read(path, start, stop, match=match)
 
     async def begin(
         self, path: str, lease: Lease, *, match: str | None = None, metadata: Mapping[str, str] | None = None
     ) -> WriteSession:
-        """As the base."""
         return await self.base.begin(path, lease, match=match, metadata=metadata)
 
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:
-        """As the base."""
         return await self.base.resume(token)
 
     async def delete(
         self, paths: Sequence[str], *, leases: Sequence[Lease] = (), match: str | None = None, missing_ok: bool = False
     ) -> None:
-        """As the base."""
         await self.base.delete(paths, leases=leases, match=match, missing_ok=missing_ok)
 
     def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry]:
-        """As the base."""
         return self.base.list(prefix, after=after, delimiter=delimiter)
 
     async def lock(self, path: str) -> Lease:
-        """As the base."""
         return await self.base.lock(path)
 
     async def aclose(self) -> None:
-        """As the base."""
         await self.base.aclose()
 
     def narrowed(self, depth: int) -> Driver:

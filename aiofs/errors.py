@@ -1,4 +1,4 @@
-"""The errors aiofs raises: one small family, each also the builtin a caller would have caught.
+"""The errors that aiofs raises: one small family; each is also the builtin error that a caller would catch.
 
 Every failure of a store leaves as an `OSError` with `errno`, `filename` and the store's own error as `__cause__`.
 `retryable` says whether the same call may succeed later without anything else having changed, and `http_status` what a
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class AiofsError(OSError):
-    """Anything a file system reports. Built like any `OSError`, or in short with `of`."""
+    """The class of all these errors. Made like any `OSError`, or shorter with `of`."""
 
     code: ClassVar[int] = errno.EIO
     retryable: ClassVar[bool] = False
@@ -82,7 +82,7 @@ class IsAFolder(AiofsError, IsADirectoryError):
 
 
 class NotAFolder(AiofsError, NotADirectoryError):
-    """The name goes on below a file."""
+    """A part of the path in front of the name is a file, not a folder."""
 
     code: ClassVar[int] = errno.ENOTDIR
     http_status: ClassVar[int] = 409
@@ -113,7 +113,7 @@ class Unavailable(AiofsError):
 
 
 class TooLarge(AiofsError):
-    """More bytes than the store, or a policy over it, takes in one file."""
+    """The file has more bytes than the store, or a policy over it, takes."""
 
     code: ClassVar[int] = errno.EFBIG
     http_status: ClassVar[int] = 413
@@ -127,7 +127,7 @@ class NoSpace(AiofsError):
 
 
 class Damaged(AiofsError):
-    """The bytes are not what was promised: cut short, or failing their checksum."""
+    """The bytes are not those that were written: some are missing, or the checksum is wrong."""
 
     code: ClassVar[int] = errno.EIO
 
@@ -162,14 +162,14 @@ class NotAccepted(AiofsError):
 
 
 class Unsupported(AiofsError):
-    """The store, as it is set up, has no means of doing this."""
+    """The store, as it is set up, cannot do this."""
 
     code: ClassVar[int] = errno.ENOTSUP
     http_status: ClassVar[int] = 501
 
 
 def place(error: OSError, path: str) -> OSError:
-    """Give `error` the name `path` where it names no file, and return it."""
+    """Name the file `path` in an error that names none, and return the error."""
     if error.filename is None:
         error.filename = path
     return error
@@ -177,7 +177,7 @@ def place(error: OSError, path: str) -> OSError:
 
 @contextmanager
 def placed(path: str | None) -> Iterator[None]:
-    """Give errors that leave the block the name `path`, if it is one, where they name no file."""
+    """Name the file `path`, if it is not `None`, in an error of the block that names none."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""FileSystem: the portable side. Everything that a driver does not do is done here, once for all of them."""
+"""FileSystem: the portable side. It does, once for all stores, everything that a driver does not do."""
 
 from __future__ import annotations
 
@@ -313,7 +313,7 @@ class FileSystem(FileLikeSystem):
                 await move_file(self._driver, source, target, (old, new))
 
     async def url(self, path: str, method: Literal["GET", "PUT"] = "GET", *, expires: float = 3600) -> str:
-        """Return a URL that lets its bearer read or write the file for `expires` seconds.
+        """Return a URL with which anybody can read or write the file for `expires` seconds.
 
         :raises ValueError: for another method, or a time that no such URL can be good for.
         :raises Unsupported: if the store has no such URLs.
@@ -354,7 +354,7 @@ class FileSystem(FileLikeSystem):
                 return await keeps.restore_kept(path, version_id, lease)
 
     def at(self, folder: str) -> FileSystem:
-        """Return the folder as a file system of its own. Closing it leaves this one open, not the other way round."""
+        """Return the folder as a file system of its own. It closes with this one; this one stays open without it."""
         self._check_open()
         from aiofs.layers.names import Prefix  # noqa: PLC0415 -- a layer, loaded when used
 
@@ -373,21 +373,21 @@ class FileSystem(FileLikeSystem):
     async def aclose(self) -> None:
         """Close the clients that the store made. Harmless when done twice; any other use is a ValueError then.
 
-        Calls that are under way end first, and a cancellation waits for that. Files that are still open are let go of:
-        what was written to them is not published, and closing them says so; transactions that are not being committed
-        yet are rolled back.
+        Calls that have begun end first, and a cancellation waits for them. Files that are still open are aborted: what
+        was written to them is not published, and closing them raises `ValueError`. Transactions that are not being
+        committed yet are rolled back.
         """
         self._closed = True
         self._calls.leave_out(asyncio.current_task())
-        await finish(self._let_go())
+        await finish(self._end())
 
     async def __aenter__(self) -> Self:
         self._check_open()
         return self
 
-    async def _let_go(self) -> None:
+    async def _end(self) -> None:
         try:
-            await self._dependents.forsake()
+            await self._dependents.end_early()
         finally:
             if self._owner:
                 await self._close_store()
@@ -406,7 +406,7 @@ class FileSystem(FileLikeSystem):
             else:
                 handle = await open_kept(self._driver, path, mode, version_id)
             if self.closed:  # while it was opened
-                await handle.forsake()
+                await handle.end_early()
         self._remember(handle)
         return handle
 

@@ -332,7 +332,7 @@ class Spool:
             self._file = None
 
     def __del__(self) -> None:
-        self.close()  # of a handle that was never closed, which says so itself
+        self.close()  # its handle was never closed, and warns of that
 
     def _spill(self, data: Part) -> None:
         if self._file is None:

@@ -57,7 +57,10 @@ def listing(method: Callable[P, AsyncIterator[T]]) -> Callable[P, Listing[T]]:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What of a store to list: names below a folder (`""` or ending in `/`) that begin, come behind, and match so."""
+    """Which names of a store to list: those below `folder` that begin with `prefix`, sort after `after`, and match.
+
+    `folder` is `""` or ends with `/`.
+    """
 
     folder: str
     prefix: str

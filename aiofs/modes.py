@@ -48,8 +48,8 @@ class Mode:
 def parse_mode(mode: str, encoding: str | None = None, errors: str | None = None, newline: str | None = None) -> Mode:
     """Read `mode` as file systems do: binary unless it has a `t`, or an `encoding`, `errors` or `newline` goes with it.
 
-    :raises TypeError: if it is no `str`.
-    :raises ValueError: if it is none of r, r+, w, x, a (with one `b` or `t` at most), or the text options do not fit.
+    :raises TypeError: if it is not a `str`.
+    :raises ValueError: if it is not r, r+, w, x or a, with at most one `b` or `t`, or if the text options do not fit.
     """
     if not isinstance(mode, str):
         raise TypeError(f"a mode is a str, not {type(mode).__name__}")

@@ -19,7 +19,7 @@ _NOT_A_NAME = {"", ".", ".."}
 def check_path(path: str) -> str:
     """Return `path` if it names a file.
 
-    :raises TypeError: if it is no `str`.
+    :raises TypeError: if it is not a `str`.
     :raises ValueError: if it breaks a rule of the module, saying which.
     """
     check_inside(path)
@@ -41,9 +41,9 @@ def check_prefix(prefix: str) -> str:
 
 
 def check_inside(path: str) -> str:
-    """Return `path` if it names a file, a reserved one included, and so leads nowhere else.
+    """Return `path` if it names a file; reserved names are allowed, but no path that leads out of its folder.
 
-    :raises TypeError: if it is no `str`.
+    :raises TypeError: if it is not a `str`.
     :raises ValueError: if it breaks a rule of the module, saying which.
     """
     _check_text(path)

@@ -1,4 +1,4 @@
-"""Powers that transactions ask a driver for, beside those of the waist; where one is missing they do without it.
+"""Powers that transactions ask a driver for, beside those in driver.py. Without one, they do the same at more cost.
 
 They are asked for with `Driver.offers`, like the others. A driver that has them makes transactions cheaper or lets
 them promise more; none of them is needed to be right.
@@ -64,7 +64,7 @@ class Appends(Protocol):
     async def append(self, path: str, data: bytes, *, durable: bool) -> None:
         """Add `data` to the file, made with its folders if it is not there; on the disk before returning if `durable`.
 
-        There is no lock, and a crash may leave a part of `data` at the end: the caller sees to both.
+        There is no lock, and a crash may leave a part of `data` at the end: the caller must handle both.
         """
         ...
 

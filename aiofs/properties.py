@@ -1,8 +1,8 @@
 """Properties of files: content type, cache control, tags and the like, which a store keeps beside the user's metadata.
 
-Users give and get them by name. Between the portable side and the drivers they travel in the `metadata` of
-`Driver.begin`, under their names behind a colon (`:content_type`), which no key of a user's can begin with. So layers,
-transactions and journals carry them along without knowing of them.
+Users give and get them by name. Drivers get them in the `metadata` of `Driver.begin`, under their names behind a colon
+(`:content_type`); no key of a user may begin with a colon. So layers, transactions and journals pass them on without
+knowing them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from aiofs.errors import Unsupported
 
 MARK = ":"
 PERMISSIONS = ":permissions"
-"""The key under which a store with the power `Permits` gets owner and permissions. Users do not give it."""
+"""The key under which a store with the power `Permits` gets owner and permissions. Users do not set it."""
 _HEADERS = {  # what users write into metadata, and mean the header of this name
     "content-type": "content_type",
     "cache-control": "cache_control",

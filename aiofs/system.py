@@ -32,7 +32,7 @@ STEP = 1 << 18
 
 
 class FileLikeSystem(ABC):
-    """A set of files under names like `folder/file.bin`. Whoever gives `open`, `rm` and `ls` has the rest from here.
+    """A set of files under names like `folder/file.bin`. A subclass has `open`, `rm` and `ls`; the rest is here.
 
     What is derived is right for any three methods, not the fastest for each store: `FileSystem`, over a driver, does
     the same things with fewer requests. `over` puts layers on any system.
@@ -182,7 +182,7 @@ class FileLikeSystem(ABC):
         return self._portable().over(*layers)
 
     async def aclose(self) -> None:
-        """Let go of what the system holds. Harmless when done twice."""
+        """Close what the system holds. Harmless when done twice."""
 
     async def __aenter__(self) -> Self:
         return self

@@ -10,7 +10,7 @@
 | `azure://container/prefix` | `AzureFileSystem("container")`, in the folder `prefix` |
 | `fastdfs://host:port,host:port/?index=URL` | `FastDFSFileSystem([...], index=connect(URL))` |
 
-Every setting of a constructor is a parameter but for secrets, callables, and clients that are lent. A URL within
+Every setting of a constructor is a parameter, except secrets, callables, and clients that are lent. A URL within
 another has its `&`, `#` and `%` percent-encoded; several values are joined by commas. Credentials come from the
 environment or the store's own chain, never from the URL (but Redis has them there by custom).
 """
@@ -124,7 +124,7 @@ def _parts(url: str) -> SplitResult:
     try:
         unquote(url, errors="strict")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{scheme} URL has %{error.object[error.start]:02X}, which is no UTF-8") from None
+        raise ValueError(f"{scheme} URL has %{error.object[error.start]:02X}, which is not UTF-8") from None
     return urlsplit(url)
 
 
@@ -188,7 +188,7 @@ def _keeper(value: str) -> FileSystem:
     """
     if "://" not in value:
         raise ValueError(
-            f"locks={value!r} is no URL: give that of a store that all processes share, such as redis://host"
+            f"locks={value!r} is not a URL: give the URL of a store that all processes share, such as redis://host"
         )
     keeper = connect(value)
     if keeper.driver.capabilities.locks == "process":

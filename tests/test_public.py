@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import aiofs
+from aiofs.driver import powers
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -66,6 +67,21 @@ def in_order(name: str) -> tuple[int, str]:
 @pytest.mark.parametrize("module", MODULES, ids=named)
 def test_every_name_of_ours_says_what_it_is(module: ModuleType) -> None:
     silent = [name for name in set(module.__all__) & shown(module) if not inspect.getdoc(getattr(module, name))]
+    assert not silent
+
+
+@pytest.mark.parametrize("module", MODULES, ids=named)
+def test_every_method_of_ours_says_what_it_does(module: ModuleType) -> None:
+    """By itself, or by the base class or the power that it comes from."""
+    by_powers = {name for power in powers() for name in vars(power)}
+    classes = [value for name in set(module.__all__) & shown(module) if inspect.isclass(value := getattr(module, name))]
+    silent = [
+        f"{kind.__name__}.{name}"
+        for kind in classes
+        for name, value in vars(kind).items()
+        if not name.startswith("_") and inspect.isroutine(value)
+        if name not in by_powers and not inspect.getdoc(getattr(kind, name))
+    ]
     assert not silent
 
 

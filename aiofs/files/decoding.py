@@ -29,8 +29,8 @@ class TextFormat:
     def of(cls, encoding: str | None = None, errors: str | None = None, newline: str | None = None) -> TextFormat:
         """Read the arguments as builtins' `open` does, with the locale's encoding where none is given.
 
-        :raises LookupError: for an encoding or error handler that nobody knows, or an encoding that is not of text.
-        :raises ValueError: for a newline that is none of `None`, "", newline, carriage return, or both.
+        :raises LookupError: for an unknown encoding or error handler, or a codec that does not encode text.
+        :raises ValueError: for a newline other than `None`, "", newline, carriage return, or both.
         """
         wrapper = io.TextIOWrapper(io.BytesIO(), encoding or _default_encoding(), errors, newline)
         codecs.lookup_error(wrapper.errors or "strict")
@@ -40,7 +40,7 @@ class TextFormat:
         """Return a decoder for the start of a file, or behind it (no BOM follows), that also translates newlines."""
         decoder = codecs.getincrementaldecoder(self.encoding)(self.errors)
         if not at_start and self.mark_size:
-            decoder.setstate((b"", 0))  # only where there is a mark: for iso2022 this is no state at all
+            decoder.setstate((b"", 0))  # only with a byte order mark: iso2022 has no such state
         if self.newline:
             return decoder
         return io.IncrementalNewlineDecoder(decoder, translate=self.newline is None)
@@ -191,11 +191,11 @@ class Ahead:
         return self._text[start : self._at]
 
     def give_back(self, size: int) -> None:
-        """Have the last `size` characters that were taken ahead again."""
+        """Put the last `size` characters that were taken back."""
         self._at -= size
 
     def lines(self, *, final: bool = False) -> Iterator[str]:
-        """Hand out the whole lines that there are, as they are taken; where `final`, also what is no whole line."""
+        """Return an iterator over the whole lines ahead, and with `final` also over the rest."""
         rest = self.take()
         self._lines = self._form.lines(rest)
         if self._lines and not final and not self._lines[-1].endswith(self._form.line_ends):
@@ -204,7 +204,7 @@ class Ahead:
         return self._coming
 
     def place(self) -> tuple[Cookie, int]:
-        """Return where the next character is: how reading goes on there, and the offset of the byte it begins at."""
+        """Return where the next character is: the cookie to continue from, and the offset of its first byte."""
         taken = self._before + self._at - self._still_coming()
         held, flags = self._decoder.getstate()
         for source in self._sources:
@@ -255,6 +255,6 @@ class Ahead:
         return sum(map(len, self._lines[-left:])) if left else 0
 
     def _settle(self) -> None:
-        """Take back the lines that were cut and not taken, from those who iterate over them too."""
+        """Take back the lines that were cut and not read, also from running iterators."""
         self._at -= self._still_coming()
         self._lines.clear()

@@ -1,4 +1,4 @@
-"""Editor: r+. Changes are kept beside the version they were made on; closing writes both as one new version."""
+"""Editor: mode r+. Changes are kept beside the old version; closing publishes both as one new version."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _STOP = attrgetter("stop")
 
 
 class Overlay:
-    """A version of a file with patches over it. Only the patches take room, past a few MiB on disk."""
+    """A version of a file with patches over it. Only the patches take memory, and from some MiB on the disk."""
 
     def __init__(self, stream: ReadStream, size: int, window: int | None) -> None:
         self._cursor = Cursor(stream, window)
@@ -62,7 +62,7 @@ class Overlay:
         self.changed = True
 
     async def read(self, offset: int, size: int) -> bytes:
-        """Return what shows from `offset` on: `size` bytes, fewer only at the end."""
+        """Return `size` bytes from `offset` of the new version, fewer only at its end."""
         stop = min(offset + size, self.size)
         pieces: list[bytes] = []
         while offset < stop:
@@ -80,7 +80,7 @@ class Overlay:
             self.changed = True
 
     async def feed(self, session: WriteSession, part_size: int) -> None:
-        """Hand the whole new version to `session`, letting it take what did not change from the store itself."""
+        """Write the whole new version to `session`; unchanged parts are copied by the store, if it can."""
         copier = session if isinstance(session, CopiesRanges) else None
         offset = 0
         while offset < self.size:
@@ -94,7 +94,7 @@ class Overlay:
                 offset += len(part)
 
     def close(self) -> None:
-        """Give the room of the patches back."""
+        """Free the memory and disk space of the patches."""
         self._spool.close()
 
     def _unchanged_parts(self, offset: int, part_size: int) -> int:

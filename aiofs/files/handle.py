@@ -191,7 +191,7 @@ class FileLike:
 def whole_offset(position: int, size: int, offset: int, whence: int) -> int:
     """Return where a seek leads, given the position and the size of the file.
 
-    :raises TypeError: for an offset that is no whole number.
+    :raises TypeError: for an offset that is not a whole number.
     :raises ValueError: for a position before the start, or an unknown `whence`.
     """
     if whence not in {io.SEEK_SET, io.SEEK_CUR, io.SEEK_END}:
@@ -205,7 +205,7 @@ def whole_offset(position: int, size: int, offset: int, whence: int) -> int:
 def whole_size(position: int, size: int | None) -> int:
     """Return what a truncation cuts at: `size`, or the position if that is `None`.
 
-    :raises TypeError: for a size that is no whole number.
+    :raises TypeError: for a size that is not a whole number.
     :raises ValueError: for one below zero.
     """
     target = position if size is None else index(size)
@@ -238,7 +238,7 @@ _PACKAGE = __name__.partition(".")[0]
 
 
 def in_turn(operation: Operation, /) -> Operation:
-    """Have the operations of a handle wait for one another: tasks may share it, and each leaves its state whole."""
+    """Make the operations of a handle wait for each other, so that tasks can share it."""
 
     @wraps(operation)
     async def after_the_others(self: TakesTurns, /, *args: Any, **kwargs: Any) -> Any:
@@ -249,12 +249,12 @@ def in_turn(operation: Operation, /) -> Operation:
 
 
 class Handle(FileLike):
-    """A file over a driver: it owns a stream, a session, a lease, or several of them, until it is closed."""
+    """An open file of a driver. It owns a stream, a session, a lease, or several of them, until it is closed."""
 
     _stream: ReadStream | None = None
     _session: WriteSession | None = None
     _lease: Lease | None = None
-    _forsaken = False
+    _ended_early = False
 
     def __init__(self, name: str, mode: str) -> None:
         super().__init__(name, mode)
@@ -265,12 +265,12 @@ class Handle(FileLike):
         """Refuse to be copied or pickled: two would close one descriptor."""
         raise TypeError(f"open file {self._name!r} cannot be copied or pickled: send its path and its file system")
 
-    async def forsake(self) -> None:
-        """Let go, as the file system is being closed: nothing is published, which `close` then says."""
+    async def end_early(self) -> None:
+        """Abort, because the file system is being closed. Nothing is published, and a later `close` raises that."""
         if self._closed:
             async with self.turns:
                 return  # what was being published then is
-        self._forsaken = self._lease is not None
+        self._ended_early = self._lease is not None
         await self.abort()
 
     def _closes(self) -> bool:
@@ -278,7 +278,7 @@ class Handle(FileLike):
 
         :raises ValueError: if the file system was closed before a file that was being written.
         """
-        if self._forsaken:
+        if self._ended_early:
             reason = "its file system was closed before it, so nothing was published"
             raise ValueError(f"file {self._name!r}, opened at {self._opened_at}: {reason}")
         was_open = not self._closed
@@ -286,7 +286,7 @@ class Handle(FileLike):
         return was_open
 
     async def _release(self) -> None:
-        """Let go of everything, however much of that fails; the first failure is raised at the end."""
+        """Close the stream, abort the session, release the lease: all of them, even if one fails."""
         stream, session, lease = self._stream, self._session, self._lease
         self._stream = self._session = self._lease = None
         try:
@@ -305,7 +305,7 @@ class Handle(FileLike):
         if self._closed or not held:
             return
         for part in held:
-            with suppress(Exception):  # there is nobody left to tell; the store's own expiry does the rest
+            with suppress(Exception):  # no caller is left to raise it to; the store's locks run out by themselves
                 part.abandon()
         outcome = "" if self._session is None and self._lease is None else "; what was written is lost"
         message = f"file {self._name!r}, opened at {self._opened_at}, was never closed{outcome}"
@@ -313,32 +313,32 @@ class Handle(FileLike):
 
 
 class Dependent(Protocol):
-    """What stands on a file system that may be closed under it: an open file, a transaction."""
+    """What uses a file system, and must end when that is closed: an open file, a transaction."""
 
-    async def forsake(self) -> None:
-        """Let go, as the file system is being closed."""
+    async def end_early(self) -> None:
+        """Abort, because the file system is being closed."""
 
 
 class Dependents:
-    """Those of a file system, each with the event loop that it is used in."""
+    """The dependents of a file system, each with its event loop."""
 
     def __init__(self) -> None:
         self._loops: WeakKeyDictionary[Dependent, asyncio.AbstractEventLoop] = WeakKeyDictionary()
 
     def __reduce__(self) -> tuple[type[Dependents], tuple[()]]:
-        """Pickle as none: what is open stays open where it is."""
+        """Pickle as empty: open files do not go to another process."""
         return Dependents, ()
 
     def add(self, dependent: Dependent) -> None:
-        """Remember one for as long as somebody else holds it."""
+        """Remember a dependent for as long as it exists."""
         self._loops[dependent] = home()
 
-    async def forsake(self) -> None:
-        """Have all let go, however much of that fails; the first failure is raised at the end."""
+    async def end_early(self) -> None:
+        """Abort all of them, even if one fails, and raise the first failure at the end."""
         references = self._loops.keyrefs()  # at once, as other threads may add theirs
         dependents = [dependent for reference in references if (dependent := reference()) is not None]
-        letting_go = [at_home(self._loops[dependent], dependent.forsake) for dependent in dependents]
-        for outcome in await asyncio.gather(*letting_go, return_exceptions=True):
+        ending = [at_home(self._loops[dependent], dependent.end_early) for dependent in dependents]
+        for outcome in await asyncio.gather(*ending, return_exceptions=True):
             if outcome is not None:
                 raise outcome
 

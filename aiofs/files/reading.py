@@ -18,13 +18,13 @@ FIRST_AHEAD = 1 << 16
 LARGEST_AHEAD = 1 << 18
 UNKNOWN = -1
 FEWEST_LINES, MOST_LINES = 1 << 11, 1 << 16
-"""Bytes of lines that are taken from the buffer at once: more and more, while nothing but lines is asked for."""
+"""How many bytes of lines are taken from the buffer at once; it doubles while only lines are read."""
 _NOTHING = io.BytesIO()
 _NO_LINES: Iterator[bytes] = iter(())
 
 
 class Cursor:
-    """Where the next chunk comes from: asks for windows that grow while reads go on, and misses no truncation."""
+    """Requests the next chunks of a stream, in windows that grow while reads continue, and finds files cut short."""
 
     def __init__(self, stream: ReadStream, window: int | None) -> None:
         self._stream = stream
@@ -166,7 +166,7 @@ class Reader(Handle):
         raise StopAsyncIteration
 
     def _take_lines(self) -> None:
-        """Take some whole lines from the buffer for the calls to come; none where it holds no whole line."""
+        """Take some whole lines from the buffer for the next calls; none if the buffer has no whole line."""
         lines = self._buffer.readlines(self._lines_size)
         if lines and not lines[-1].endswith(b"\n"):
             self._buffer.seek(-len(lines.pop()), io.SEEK_CUR)
@@ -174,7 +174,7 @@ class Reader(Handle):
         self._lines_size = min(MOST_LINES, self._lines_size * 2)
 
     def _put_lines_back(self) -> None:
-        """Let the buffer stand before the lines that nobody asked for: anything but the next line needs it there."""
+        """Move the buffer back before the lines that were taken and not read: all but `__anext__` need it there."""
         if self._lines is not _NO_LINES:
             self._buffer.seek(-sum(map(len, self._lines)), io.SEEK_CUR)
             self._lines, self._lines_size = _NO_LINES, FEWEST_LINES
@@ -205,14 +205,14 @@ class Reader(Handle):
 
     @in_turn
     async def close(self) -> None:
-        """Let go of the stream. Harmless when done twice."""
+        """Close the stream. Harmless when done twice."""
         if not self._closed:
             self._closed = True
             self._buffer, self._lines = _NOTHING, _NO_LINES
             await self._release()
 
     async def abort(self) -> None:
-        """As `close`."""
+        """Do as `close`: there is nothing to publish."""
         await self.close()
 
     @in_turn

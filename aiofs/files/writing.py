@@ -245,7 +245,7 @@ class Writer(Handle):
             await finish(self._release())
 
     def _take(self, data: bytes) -> bool:
-        """Gather a little more at the end, which needs no awaiting; return whether that was all."""
+        """Add a few bytes at the end without awaiting, if that is possible; return whether it was."""
         if self._untouched or self.turns.locked() or not self._parts.take(self._position, data):
             return False
         self._position += len(data)
@@ -269,13 +269,13 @@ class Writer(Handle):
         return self._base_size if self._untouched else self._parts.size
 
     async def _begin(self) -> None:
-        """Bring the old bytes of a file that is appended to, now that there is something to append."""
+        """Copy the old bytes of a file in mode a, before the first bytes are appended."""
         assert self._base is not None  # noqa: S101 -- an untouched file has one
         await self._parts.copy_base(self._base)
         self._untouched = False
 
     async def _changing(self, change: Awaitable[None]) -> None:
-        """Await a change; one that breaks off leaves the session half fed, so that nothing may be published."""
+        """Await a change. If it fails, the session has only a part of the bytes, so nothing may be published."""
         try:
             await change
         except io.UnsupportedOperation:

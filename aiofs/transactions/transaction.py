@@ -102,7 +102,7 @@ class Control:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None and self._commits and (self._unit.state == "open" or self._unit.forsaken):
+        if error is None and self._commits and (self._unit.state == "open" or self._unit.ended_early):
             await self._unit.commit()
         elif self._unit.state == "open":
             try:

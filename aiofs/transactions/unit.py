@@ -70,7 +70,7 @@ class Unit:
 
     def __init__(self, stores: Mapping[str, Driver], journal: Driver) -> None:
         self.state: State = "new"
-        self.forsaken: bool = False
+        self.ended_early: bool = False
         self.vault: Vault = Vault()
         self.drivers: dict[str, UnitDriver] = {name: UnitDriver(self, name, driver) for name, driver in stores.items()}
         self._stores = dict(stores)
@@ -112,7 +112,7 @@ class Unit:
         """Raise `ValueError` unless the transaction is under way."""
         if self.state != "open":
             why = ": it begins with its 'async with' block" if self.state == "new" else ""
-            why = ": one of its file systems was closed before it ended" if self.forsaken else why
+            why = ": one of its file systems was closed before it ended" if self.ended_early else why
             raise ValueError(f"this transaction is {self.state}{why}")
 
     def spoil(self, error: OSError) -> None:
@@ -225,10 +225,10 @@ class Unit:
                 raise ValueError("this transaction is committed, and cannot be rolled back")
             await self._roll_back()
 
-    async def forsake(self) -> None:
+    async def end_early(self) -> None:
         """Roll back, as a file system that takes part is being closed; what is being committed then is committed."""
         async with self._ending:
-            self.forsaken = self.state == "open"
+            self.ended_early = self.state == "open"
             await self._roll_back()
 
     async def _roll_back(self) -> None:
