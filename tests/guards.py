@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 import time
-from pathlib import Path
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import blockbuster
@@ -25,9 +25,11 @@ PATIENCE = 10.0  # seconds that threads and connections which are about to end m
 # Python starts these once for all processes to come, and ends them with itself.
 HELPERS = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
 FULL = bool(os.environ.get("AIOFS_TEST_FULL"))
+# Where Debian's uuid-runtime is installed, libuuid opens its clock for the first UUID, and keeps it for the process.
+KEPT_BY_LIBRARIES = ("/var/lib/libuuid/",)
 WORKERS = "aiofs-worker"  # the package's own threads, kept for the next call
-OPEN = Path("/proc/self/fd")
-THREADS = Path("/proc/self/task")
+OPEN = "/proc/self/fd"
+THREADS = "/proc/self/task"
 
 loops: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
 if sys.platform != "win32":
@@ -43,6 +45,12 @@ def pytest_configure(config: pytest.Config) -> None:
     words = "both_loops(full=False): run on uvloop as well as on asyncio's own loop; with full=True, only in a full run"
     config.addinivalue_line("markers", words)
     config.addinivalue_line("markers", "may_block: a test that looks at what blocks, or measures, by itself")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:  # noqa: ARG001  (the hook's name)
+    """Spare the collector what lives as long as the run: thousands of tests, which a test that collects would visit."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Loops:  # noqa: ARG001  (the hook's names)
@@ -99,8 +107,17 @@ async def _no_task_left() -> AsyncIterator[None]:
 @pytest.fixture
 def _nothing_blocks() -> Iterator[None]:
     """Fail any call from aiofs, or from below it, that blocks the loop."""
-    with blockbuster.blockbuster_ctx("aiofs", excluded_modules=["aiofs.testing"]):
+    blocking_calls().activate()
+    try:
         yield
+    finally:
+        blocking_calls().deactivate()
+
+
+@cache
+def blocking_calls() -> blockbuster.BlockBuster:
+    """What finds them, made once: to look for all functions that block costs more than many a test."""
+    return blockbuster.BlockBuster("aiofs", excluded_modules=["aiofs.testing"])
 
 
 def held() -> set[str]:
@@ -116,19 +133,24 @@ def threads() -> set[str]:
 def children() -> set[str]:
     """Child processes, where the system tells them."""
     found = set()
-    for file in THREADS.glob("*/children"):
-        with contextlib.suppress(OSError):  # a thread that has just ended
-            for child in file.read_text().split():
-                command = command_of(child)
-                if not any(helper in command for helper in HELPERS):
-                    found.add(f"process {child} {command}")
+    for thread in listed(THREADS):
+        for child in text_of(f"{THREADS}/{thread}/children").split():
+            command = text_of(f"/proc/{child}/cmdline").replace("\0", " ")
+            if not any(helper in command for helper in HELPERS):
+                found.add(f"process {child} {command}")
     return found
 
 
-def command_of(process: str) -> str:
-    """The command line of a process; empty once it has ended."""
+def listed(folder: str) -> list[str]:
+    """What is in a folder of /proc; nothing where the system has none."""
+    return os.listdir(folder) if os.path.exists(folder) else []
+
+
+def text_of(file: str) -> str:
+    """What a file of /proc says; nothing once the thread or the process has ended."""
     try:
-        return Path("/proc", process, "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        with open(file, encoding="utf-8", errors="replace") as opened:
+            return opened.read()
     except OSError:
         return ""
 
@@ -137,10 +159,12 @@ def descriptors() -> set[str]:
     """Open file descriptors and what they are open on, where the system tells them.
 
     Without the view of these very descriptors: listing them opens one, and the engine for local files keeps one.
+    And without what a library keeps for as long as the process lives.
     """
     found = set()
-    if OPEN.exists():
-        for name in os.listdir(OPEN):
-            with contextlib.suppress(OSError):  # the one that listed them is gone
-                found.add(f"descriptor {name} {os.readlink(OPEN / name)}")
-    return {line for line in found if not line.endswith(f" /proc/{os.getpid()}/fd")}
+    for name in listed(OPEN):
+        with contextlib.suppress(OSError):  # the one that listed them is gone
+            target = os.readlink(f"{OPEN}/{name}")
+            if target != f"/proc/{os.getpid()}/fd" and not target.startswith(KEPT_BY_LIBRARIES):
+                found.add(f"descriptor {name} {target}")
+    return found
