@@ -15,12 +15,12 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, TypeVarTuple
 
 from aiofs.backends.osfiles import locks, sweeping, writing
-from aiofs.backends.osfiles.errors import check_regular, told_of
+from aiofs.backends.osfiles.errors import check_regular, errors_about
 from aiofs.backends.osfiles.listing import levels_below, list_files
 from aiofs.backends.osfiles.names import Root, parents_of
 from aiofs.backends.osfiles.places import EXISTING, entry_of, unlink
-from aiofs.backends.osfiles.reading import OSStream, copy_bytes, open_stream
-from aiofs.backends.osfiles.staging import Stage
+from aiofs.backends.osfiles.reading import OSStream, open_stream
+from aiofs.backends.osfiles.staging import Stage, copy_bytes
 from aiofs.backends.osfiles.writing import OSRemoval, OSSession
 from aiofs.driver import Capabilities, Driver, Entry, Lease, Leftover, ReadStream, WriteSession
 from aiofs.errors import NotAFolder, NotFound, Unsupported
@@ -80,7 +80,7 @@ class OSDriver(Driver):
         follow = not is_in_journal(path)
         found = open_below(root.known, root.parts_of(path)) if root.known and follow else None
         if found is None:
-            return await made(OSStream.abandon, self._open, path, start, stop, match)
+            return await made_in_worker(OSStream.abandon, self._open, path, start, stop, match)
         turn = turn_of(asyncio.get_running_loop())
         stream = open_stream(path, found[0], start, stop, match, read=partial(pread_now, scratch=turn.scratch))
         try:
@@ -103,7 +103,7 @@ class OSDriver(Driver):
         told = Token(token)
         match = told.text_or_none("match")
         kind = OSRemoval if told.truth("removal") else OSSession
-        stage = await made(_leave, self._take_over, told.path, token)
+        stage = await made_in_worker(_leave_stage, self._take_over, told.path, token)
         if stage is None:
             return EndedSession(self, told.path)
         return kind(stage, match, durable=self._durable, owns_stage=True)
@@ -125,7 +125,7 @@ class OSDriver(Driver):
         """Remove the files, and the folders that have no file left."""
         await hop(self._delete, paths, {lease.path for lease in leases}, match, missing_ok)
         for lease in leases:
-            self._vacate(lease)
+            self._prune_with(lease)
 
     async def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry]:
         """Yield the files; each folder's names are read at once when the walk comes to it."""
@@ -148,7 +148,7 @@ class OSDriver(Driver):
 
     async def lock(self, path: str) -> Lease:
         """Get the right to write the path."""
-        return await made(Stage.drop, self._lock, path)
+        return await made_in_worker(Stage.release_now, self._lock, path)
 
     async def copy(self, source: str, target: str, lease: Lease, *, match: str | None = None) -> Entry:
         """Copy within the kernel."""
@@ -157,21 +157,21 @@ class OSDriver(Driver):
     async def move(self, source: str, target: str, leases: tuple[Lease, Lease]) -> Entry:
         """Rename."""
         entry = await hop(self._move, source, target, self._stage_of(leases[1]))
-        self._vacate(leases[0])
+        self._prune_with(leases[0])
         return entry
 
     async def keep(self, path: str, tag: str) -> None:
         """Give the file a second name."""
-        await hop(self._told, path, partial(writing.keep_image, self._root, path, tag, durable=self._durable))
+        await hop(self._about, path, partial(writing.keep_image, self._root, path, tag, durable=self._durable))
 
     async def restore(self, path: str, tag: str, lease: Lease, *, match: str) -> Entry:
         """Give the file its former bytes back by a rename."""
         work = partial(writing.restore_image, self._stage_of(lease), tag, match, durable=self._durable)
-        return await hop(self._told, path, work)
+        return await hop(self._about, path, work)
 
     async def drop(self, path: str, tag: str) -> None:
         """Take the second name away."""
-        await hop(self._told, path, partial(writing.drop_image, self._root, path, tag))
+        await hop(self._about, path, partial(writing.drop_image, self._root, path, tag))
 
     @property
     def most_locks(self) -> int:
@@ -180,11 +180,11 @@ class OSDriver(Driver):
 
     async def park(self, path: str, lease: Lease) -> None:
         """Leave the staging file under its second name."""
-        await hop(self._told, path, partial(writing.park, self._stage_of(lease)))
+        await hop(self._about, path, partial(writing.park, self._stage_of(lease)))
 
     async def unpark(self, path: str, fence: str) -> Lease | None:
         """Take the staging file back, under its first name."""
-        return await made(_leave, self._told, path, partial(writing.unpark, self._root, path, fence))
+        return await made_in_worker(_leave_stage, self._about, path, partial(writing.unpark, self._root, path, fence))
 
     async def liken(self, path: str, lease: Lease, source: str) -> None:
         """Have the staging file that is the lease, and what is published, let in whom `source` lets in."""
@@ -193,7 +193,7 @@ class OSDriver(Driver):
     async def append(self, path: str, data: bytes, *, durable: bool) -> None:
         """Write at the end of the file."""
         work = partial(writing.append, self._root, path, data, durable=durable and self._durable)
-        await hop(self._told, path, work)
+        await hop(self._about, path, work)
 
     async def leftovers(self, prefix: str = "") -> AsyncGenerator[Leftover]:
         """Yield staging files, prepared writes and before-images, whose names do not tell for which file they are."""
@@ -225,11 +225,11 @@ class OSDriver(Driver):
     def _lock(self, path: str) -> Stage:
         if self._network is not None:
             _warn_once(self._root.path, self._network)
-        with told_of(path):
-            return writing.take(self._root, path)
+        with errors_about(path):
+            return writing.new_stage(self._root, path)
 
     def _stat(self, path: str) -> Entry:
-        with told_of(path), _missing_below_files(path), self._root.place(path) as place:
+        with errors_about(path), _missing_below_files(path), self._root.place(path) as place:
             status = place.status()
         if status is None:
             raise NotFound.of(path)
@@ -238,7 +238,7 @@ class OSDriver(Driver):
 
     def _open(self, path: str, start: int, stop: int | None, match: str | None) -> OSStream:
         follow = not is_in_journal(path)
-        with told_of(path), _missing_below_files(path), self._root.place(path, follow=follow) as place:
+        with errors_about(path), _missing_below_files(path), self._root.place(path, follow=follow) as place:
             if not follow and (status := place.status()) is not None:
                 check_regular(path, status)
             try:
@@ -247,20 +247,20 @@ class OSDriver(Driver):
                 raise NotFound.of(path) from None
             return open_stream(path, fd, start, stop, match, read=os.pread)
 
-    def _vacate(self, lease: Lease) -> None:
+    def _prune_with(self, lease: Lease) -> None:
         """Let the folders of a file that went away go with its lock, which still is in them, if they are empty then."""
         self._stage_of(lease).place.made = parents_of(lease.path)
 
-    def _told(self, path: str, work: Callable[[], T]) -> T:
-        with told_of(path):
+    def _about(self, path: str, work: Callable[[], T]) -> T:
+        with errors_about(path):
             return work()
 
     def _take_over(self, path: str, token: Mapping[str, Any]) -> Stage | None:
-        with told_of(path):
+        with errors_about(path):
             stage = writing.take_over(self._root, token, growing="stage" not in token)
             if stage is None and self._durable:  # whoever ended it may have died before that was on the disk
                 with suppress(NotFound, NotAFolder), self._root.place(path) as place:
-                    place.bring_way()
+                    place.sync_way()
                     place.sync()
             return stage
 
@@ -269,7 +269,7 @@ class OSDriver(Driver):
         last_of = {path.rpartition("/")[0]: path for path in there}  # a folder is brought to the disk once
         for path in there:
             is_last = last_of[path.rpartition("/")[0]] == path
-            with told_of(path), self._root.place(path, follow=False) as place:
+            with errors_about(path), self._root.place(path, follow=False) as place:
                 with suppress(FileNotFoundError):  # somebody else removed it in this moment
                     unlink(place)
                 if self._durable and is_last:
@@ -280,8 +280,8 @@ class OSDriver(Driver):
     def _check_removable(self, path: str, held: set[str], match: str | None, missing_ok: bool) -> bool:
         """Return whether the file is there; raise if it may not be removed."""
         try:
-            with told_of(path), _missing_below_files(path), self._root.place(path, follow=False) as place:
-                writing.refuse_locked(self._root, place, held)
+            with errors_about(path), _missing_below_files(path), self._root.place(path, follow=False) as place:
+                writing.check_not_locked(self._root, place, held)
                 status = place.status()
                 if status is None:
                     raise NotFound.of(path)
@@ -295,7 +295,7 @@ class OSDriver(Driver):
         return True
 
     def _check_no_link(self, path: str) -> None:
-        with suppress(NotFound, NotAFolder), told_of(path), self._root.place(path, follow=False) as place:
+        with suppress(NotFound, NotAFolder), errors_about(path), self._root.place(path, follow=False) as place:
             status = place.status()
             if status is not None and stat.S_ISLNK(status.st_mode):
                 raise Unsupported.of(
@@ -307,7 +307,7 @@ class OSDriver(Driver):
     def _copy(self, source: str, target: str, stage: Stage, match: str | None) -> Entry:
         stream = self._open(source, 0, 0, None)
         try:
-            with told_of(target):
+            with errors_about(target):
                 stage.empty()
                 stage.liken(stream.fd)
                 copy_bytes(stream.fd, stage.fd, 0, stream.entry.size or 0, 0)
@@ -324,7 +324,7 @@ class OSDriver(Driver):
             stream.abandon()
 
     def _move(self, source: str, target: str, stage: Stage) -> Entry:
-        with told_of(source), self._root.place(source, follow=False) as old:
+        with errors_about(source), self._root.place(source, follow=False) as old:
             status = old.status()
             if status is None:
                 raise NotFound.of(source)
@@ -332,7 +332,7 @@ class OSDriver(Driver):
                 check_regular(source, status)
             new = stage.place
             if self._durable:
-                new.bring_way()  # before: the file must not be in a folder that a power cut takes away
+                new.sync_way()  # before: the file must not be in a folder that a power cut takes away
             os.replace(old.leaf, new.leaf, src_dir_fd=old.fd, dst_dir_fd=new.fd)
             if self._durable:
                 new.sync()
@@ -340,7 +340,7 @@ class OSDriver(Driver):
         return entry_of(target, status)
 
 
-async def made(discard: Callable[[T], object], function: Callable[[*Ts], T], *args: *Ts) -> T:
+async def made_in_worker(discard: Callable[[T], object], function: Callable[[*Ts], T], *args: *Ts) -> T:
     """Return what `function` makes in a worker; cancelled meanwhile, give it to `discard` before that is raised."""
     made: list[T] = []
 
@@ -368,7 +368,7 @@ def _warn_once(root: str, network: str) -> None:
         )
 
 
-def _leave(stage: Stage | None) -> None:
+def _leave_stage(stage: Stage | None) -> None:
     if stage is not None:
         stage.leave()
 

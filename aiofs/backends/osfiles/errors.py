@@ -44,7 +44,7 @@ _ERRORS: dict[int, type[AiofsError]] = {
 
 
 @contextmanager
-def told_of(path: str) -> Iterator[None]:
+def errors_about(path: str) -> Iterator[None]:
     """Make errors in the block tell of `path`, not of the staging file or segment where they arose."""
     try:
         yield

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiofs.backends.osfiles import locks, sweeping, writing
 from aiofs.backends.osfiles.attributes import HAS_OWNERS, Ownership, permissions_of
-from aiofs.backends.osfiles.driver import OSDriver, made
-from aiofs.backends.osfiles.errors import told_of
+from aiofs.backends.osfiles.driver import OSDriver, made_in_worker
+from aiofs.backends.osfiles.errors import errors_about
 from aiofs.backends.osfiles.names import LEASED, digest_of, parents_of
 from aiofs.backends.osfiles.staging import Stage
-from aiofs.backends.osfiles.writing import OSSession, under_lease
+from aiofs.backends.osfiles.writing import OSSession, new_leased_stage
 from aiofs.driver import Driver, WriteSession
 from aiofs.errors import AccessDenied, Conflict, Damaged, Locked, NotAFolder, NotFound
 from aiofs.lifetimes import finish
@@ -108,7 +108,7 @@ class LeasedDriver(OSDriver):
         """Give the file its former bytes back by a rename."""
 
         def work(stage: Stage) -> Entry:
-            with told_of(path):
+            with errors_about(path):
                 return writing.restore_image(stage, tag, match, durable=self._durable)
 
         return await self._staged(lease, work)
@@ -146,11 +146,11 @@ class LeasedDriver(OSDriver):
     def _remove_stages(self, paths: Sequence[str]) -> None:
         """Remove the staging files of dead writers; the caller has the leases of these files."""
         for path in paths:
-            with suppress(NotFound, NotAFolder, AccessDenied), told_of(path), self._root.place(path) as place:
+            with suppress(NotFound, NotAFolder, AccessDenied), errors_about(path), self._root.place(path) as place:
                 name = place.beside(LEASED + digest_of(place.leaf))
                 status = place.status(name)
                 if status is not None:
-                    locks.check_ours(place, name, status)
+                    locks.check_is_ours(place, name, status)
                     os.unlink(name, dir_fd=place.fd)
 
     def _permissions(self, path: str, like: str | None) -> str | None:
@@ -164,13 +164,13 @@ class LeasedDriver(OSDriver):
                     return str(Ownership(owner, permissions_of(stream.fd)))
                 finally:
                     stream.abandon()
-        with told_of(path):
-            stage = under_lease(self._root, path)
+        with errors_about(path):
+            stage = new_leased_stage(self._root, path)
             try:
                 new = stage.place.status() is None
                 return str(Ownership(os.geteuid(), permissions_of(stage.fd))) if new else None
             finally:
-                stage.drop()
+                stage.release_now()
 
     async def _is_free(self, name: str) -> bool:
         try:
@@ -182,10 +182,10 @@ class LeasedDriver(OSDriver):
 
     async def _stage(self, path: str) -> Stage:
         def make() -> Stage:
-            with told_of(path):
-                return under_lease(self._root, path)
+            with errors_about(path):
+                return new_leased_stage(self._root, path)
 
-        return await made(Stage.drop, make)
+        return await made_in_worker(Stage.release_now, make)
 
     async def _staged(self, lease: Lease, work: Callable[[Stage], T]) -> T:
         """Do work with a staging file of the lease's path, which is gone afterwards."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from operator import eq
 from typing import TYPE_CHECKING, Literal
 
-from aiofs.backends.osfiles.errors import told_of
+from aiofs.backends.osfiles.errors import errors_about
 from aiofs.backends.osfiles.names import kind_of
 from aiofs.backends.osfiles.places import FOLDER, NOWHERE, close_folder, entry_of, is_file, open_folder
 from aiofs.driver import Entry
@@ -65,7 +65,7 @@ class Position:
         """
         if self.here is None:
             return []
-        with told_of(self.path or self.root.path), os.scandir(self.here) as children:
+        with errors_about(self.path or self.root.path), os.scandir(self.here) as children:
             return list(children)
 
     def status(self, name: str) -> os.stat_result | None:
@@ -127,7 +127,7 @@ class Position:
         if here is None:
             return None
         try:
-            with told_of(path):
+            with errors_about(path):
                 return open_folder(name, here) if isinstance(here, int) else self.root.folder(path)
         except OSError as error:
             if error.errno in NOWHERE:
@@ -256,7 +256,7 @@ def described(place: Position, path: str, kind: Kind) -> Entry | None:
     if kind in {"other", "planted"}:
         return Entry(path) if kind == "planted" else None
     try:
-        with told_of(path):
+        with errors_about(path):
             if kind == "link":
                 with place.root.place(path) as target:
                     status = target.status()

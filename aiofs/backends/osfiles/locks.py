@@ -79,7 +79,7 @@ def most_locks() -> int:
     return max(_FEWEST_LOCKS, min(_MOST_LOCKS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 8))
 
 
-def folder_of(place: Place) -> os.stat_result:
+def folder_status(place: Place) -> os.stat_result:
     """Return the status of the folder that a file is in."""
     return os.fstat(place.fd) if place.fd is not None else os.stat(os.path.dirname(place.leaf))
 
@@ -89,7 +89,7 @@ def is_shared(folder: os.stat_result) -> bool:
     return hasattr(os, "geteuid") and bool(folder.st_mode & _OTHERS_WRITE or folder.st_uid != os.geteuid())
 
 
-def mode_inside(folder: os.stat_result) -> int:
+def mode_for_folder_writers(folder: os.stat_result) -> int:
     """Return the mode of a file that only those may see who may write its folder."""
     mode = OURSELVES
     for writes, both in ((stat.S_IWGRP, stat.S_IRGRP | stat.S_IWGRP), (stat.S_IWOTH, stat.S_IROTH | stat.S_IWOTH)):
@@ -98,22 +98,22 @@ def mode_inside(folder: os.stat_result) -> int:
     return mode
 
 
-def first_mode(path: str, target: os.stat_result | None, folder: os.stat_result) -> int:
+def staging_mode(path: str, target: os.stat_result | None, folder: os.stat_result) -> int:
     """Return the mode of a new staging file: never more than the file to be will grant.
 
     Files of the package's own, such as what waits beside a journal, are for those who may write their folder.
     """
     if target is not None:
         return OURSELVES
-    return mode_inside(folder) if is_reserved(path) else EVERYBODY
+    return mode_for_folder_writers(folder) if is_reserved(path) else EVERYBODY
 
 
-def lock_of(place: Place) -> str:
+def lock_name(place: Place) -> str:
     """Return what the lock of the file is called."""
     return place.beside(STAGE + digest_of(place.leaf))
 
 
-def take_new(place: Place, name: str, mode: int, *, shared: bool) -> int | None:
+def make_lock(place: Place, name: str, mode: int, *, shared: bool) -> int | None:
     """Make the lock of the file and return it open and locked; `None` if it was lost again, to be taken anew.
 
     :raises Locked: if another writer has it.
@@ -122,7 +122,7 @@ def take_new(place: Place, name: str, mode: int, *, shared: bool) -> int | None:
     try:
         fd = os.open(name, NEW, mode, dir_fd=place.fd)
     except FileExistsError:
-        clear(place, name)
+        remove_dead(place, name)
         return None
     taken = False
     try:
@@ -142,7 +142,7 @@ def take_new(place: Place, name: str, mode: int, *, shared: bool) -> int | None:
     return fd if taken else None
 
 
-def clear(place: Place, name: str) -> None:
+def remove_dead(place: Place, name: str) -> None:
     """Remove a lock whose holder is dead.
 
     :raises Locked: if the holder lives, or that cannot be told.
@@ -151,7 +151,7 @@ def clear(place: Place, name: str) -> None:
     status = place.status(name)
     if status is None:
         return
-    check_ours(place, name, status)
+    check_is_ours(place, name, status)
     fd = open_found(place, name, status)
     if fd is None:
         return
@@ -170,13 +170,13 @@ def take(place: Place, name: str) -> int:
     :raises Locked: if another writer has it.
     """
     for _ in range(_TRIES):
-        lock = take_new(place, name, OURSELVES, shared=is_shared(folder_of(place)))
+        lock = make_lock(place, name, OURSELVES, shared=is_shared(folder_status(place)))
         if lock is not None:
             return lock
     raise locked(place.path)
 
 
-def drop(place: Place, name: str, lock: int) -> None:
+def release(place: Place, name: str, lock: int) -> None:
     """Remove a lock, if it still is ours, and close it."""
     try:
         if is_named(place, name, os.fstat(lock)):
@@ -187,12 +187,12 @@ def drop(place: Place, name: str, lock: int) -> None:
 
 def check_free(place: Place) -> None:
     """Raise `Locked` if somebody writes the file, or is about to; remove the lock of somebody dead, if we may."""
-    check_ready(place)
+    check_not_prepared(place)
     with suppress(AccessDenied):
-        clear(place, lock_of(place))
+        remove_dead(place, lock_name(place))
 
 
-def check_ready(place: Place) -> None:
+def check_not_prepared(place: Place) -> None:
     """Raise `Locked` if a prepared write waits for its decision.
 
     What lies under that name and cannot be a prepared write is removed: it must not keep writers out for ever.
@@ -217,7 +217,7 @@ def check_ready(place: Place) -> None:
             raise _planted(place, name, status, "is not a regular file, and cannot be removed") from error
 
 
-def check_ours(place: Place, name: str, status: os.stat_result) -> None:
+def check_is_ours(place: Place, name: str, status: os.stat_result) -> None:
     """Raise `AccessDenied` if the file with this status cannot be one that this package made."""
     if not stat.S_ISREG(status.st_mode):
         _check_link(place, name, status)
@@ -240,7 +240,7 @@ def make_part(place: Place, mode: int, kind: str = PART) -> tuple[int, str]:
         except FileExistsError:
             status = place.status(name)
             if status is not None:
-                check_ours(place, name, status)
+                check_is_ours(place, name, status)
                 remove(place, name, status)
 
 
@@ -297,7 +297,7 @@ def open_found(place: Place, name: str, status: os.stat_result) -> int | None:
 
 def _may_be_ready(place: Place, name: str, status: os.stat_result) -> bool:
     """Whether a regular file can be a prepared write: not if no program of ours that this user ran can have made it."""
-    folder, target = folder_of(place), place.status()
+    folder, target = folder_status(place), place.status()
     if not is_shared(folder) or status.st_uid in {os.geteuid(), 0, folder.st_uid, (target or folder).st_uid}:
         return True
     if folder.st_mode & stat.S_ISVTX and target is not None:

@@ -13,10 +13,9 @@ from collections import deque
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from aiofs.backends.osfiles import places
 from aiofs.backends.osfiles.attributes import belong
-from aiofs.backends.osfiles.errors import told_of
-from aiofs.backends.osfiles.places import NO_FOLLOW, PASS, Place, close_folder, open_folder
+from aiofs.backends.osfiles.errors import errors_about
+from aiofs.backends.osfiles.places import NO_FOLLOW, PASS, Place, close_folder, forget_name, open_folder, readable
 from aiofs.errors import AccessDenied, NotAFolder, NotFound, RootIsAFile, StoreMissing, Unsupported
 from aiofs.names import JOURNAL, RESERVED
 
@@ -171,8 +170,8 @@ class Root:
         `None` if there is none.
         """
         try:
-            with told_of(path or self.path), self.place(f"{path}/." if path else ".") as place:
-                return os.path.dirname(place.leaf) if place.fd is None else places.readable(place.fd)
+            with errors_about(path or self.path), self.place(f"{path}/." if path else ".") as place:
+                return os.path.dirname(place.leaf) if place.fd is None else readable(place.fd)
         except (NotFound, NotAFolder):
             return None
 
@@ -262,7 +261,7 @@ def _remove_folder(place: Place) -> None:
         os.rmdir(journal, dir_fd=place.fd)
         os.rmdir(place.leaf, dir_fd=place.fd)
     if place.fd is not None:
-        places.forget(place.fd, place.leaf)
+        forget_name(place.fd, place.leaf)
 
 
 def _has_others(place: Place) -> bool:

@@ -5,19 +5,21 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import struct
 from contextlib import suppress
+from ctypes import CDLL, byref, create_string_buffer
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from aiofs.driver import Entry
 from aiofs.errors import NotFound
 from aiofs.kit import check_match
-from aiofs.localio import birth_of
 from aiofs.names import is_in_journal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 NO_LINK = NO_FOLLOW | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -75,18 +77,18 @@ class Place:
     def sync(self) -> None:
         """Bring the names in the folder to the disk, where the system can."""
         if self.fd is not None:
-            sync(self.fd)
+            sync_folder(self.fd)
 
-    def bring_way(self) -> None:
+    def sync_way(self) -> None:
         """Bring the names of the folders on the way to the disk, as far as the system can and they may be new."""
         if self.fd is not None:
-            bring_way(self.fd, self.folders)
+            sync_way(self.fd, self.folders)
 
-    def bring(self, file: int) -> None:
+    def sync_name(self, file: int) -> None:
         """Bring the name of the open file that is here to the disk, with those of the folders on the way."""
         if self.fd is not None:
-            self.bring_way()
-            bring(self.fd, self.leaf, file)
+            self.sync_way()
+            sync_name(self.fd, self.leaf, file)
 
     def close(self) -> None:
         """Close the folder. Harmless when done twice."""
@@ -138,11 +140,14 @@ def is_file(status: os.stat_result | None) -> bool:
 FOLDER = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
 PASS = getattr(os, "O_PATH", os.O_RDONLY) | FOLDER
 """To walk through a folder takes less than to read it: one of mode 0711 lets others pass."""
+_EMPTY_PATH, _BIRTH = 0x1000, 0x800
+_ANSWER = struct.Struct("=I76xqI")
+"""In what statx(2) fills: which fields are set, and the time of birth in seconds and nanoseconds."""
 MOST = 10_000
 """So many names are remembered."""
 _CANNOT = {errno.EINVAL, errno.ENOTSUP, errno.EROFS}
 
-_sure: dict[tuple[int, int, str], tuple[int, int]] = {}
+_synced: dict[tuple[int, int, str], tuple[int, int]] = {}
 """What is on the disk: for a folder and a name in it, which file or folder."""
 
 
@@ -151,7 +156,7 @@ def readable(folder: int) -> int:
     return os.open(".", os.O_RDONLY | FOLDER, dir_fd=folder)
 
 
-def sync(folder: int) -> None:
+def sync_folder(folder: int) -> None:
     """Bring the names in an open folder to the disk."""
     try:
         opened = readable(folder)
@@ -164,14 +169,14 @@ def sync(folder: int) -> None:
         os.close(opened)
 
 
-def bring(folder: int, name: str, file: int) -> None:
+def sync_name(folder: int, name: str, file: int) -> None:
     """Bring the name of an open file to the disk, once."""
-    if not _is_sure(folder, name, file):
-        sync(folder)
+    if not _is_synced(folder, name, file):
+        sync_folder(folder)
         _remember(folder, name, file)
 
 
-def bring_way(folder: int, names: Sequence[str]) -> None:
+def sync_way(folder: int, names: Sequence[str]) -> None:
     """Bring the names of an open folder, and of all above it, to the disk: `names` are those from the root down."""
     left = list(names)
     here = os.dup(folder)
@@ -184,7 +189,7 @@ def bring_way(folder: int, names: Sequence[str]) -> None:
                     raise
                 return  # what this user may not walk through holds no names of theirs
             try:
-                done = _is_end(here, above) or _bring_folder(above, left.pop() if left else None, here)
+                done = _is_end(here, above) or _sync_name_of_folder(above, left.pop() if left else None, here)
             except BaseException:
                 os.close(above)
                 raise
@@ -196,26 +201,26 @@ def bring_way(folder: int, names: Sequence[str]) -> None:
         os.close(here)
 
 
-def forget(folder: int, name: str) -> None:
+def forget_name(folder: int, name: str) -> None:
     """Forget a name that was removed: what has it next is something else."""
-    _sure.pop(_key(folder, name), None)
+    _synced.pop(_key(folder, name), None)
 
 
-def _bring_folder(above: int, name: str | None, here: int) -> bool:
+def _sync_name_of_folder(above: int, name: str | None, here: int) -> bool:
     """Bring the name of an open folder to the disk. Return whether all names above it are there, too.
 
     The name of one above the root is not known. One that this user can neither read nor write holds no names of theirs,
     and a file system that syncs no folders is not ours to refuse up there.
     """
     if name is not None:
-        bring(above, name, here)
+        sync_name(above, name, here)
         return False
     name = str(os.fstat(here).st_ino)
-    if _is_sure(above, name, here):
+    if _is_synced(above, name, here):
         return True
     try:
         if os.access(".", os.R_OK, dir_fd=above) or os.access(".", os.W_OK, dir_fd=above):
-            sync(above)
+            sync_folder(above)
     except OSError as error:
         if error.errno not in _CANNOT:
             raise
@@ -229,14 +234,14 @@ def _is_end(here: int, above: int) -> bool:
     return ours.st_dev != theirs.st_dev or ours.st_ino == theirs.st_ino
 
 
-def _is_sure(folder: int, name: str, file: int) -> bool:
-    return _sure.get(_key(folder, name)) == _mark(file)
+def _is_synced(folder: int, name: str, file: int) -> bool:
+    return _synced.get(_key(folder, name)) == _mark(file)
 
 
 def _remember(folder: int, name: str, file: int) -> None:
-    if len(_sure) >= MOST:
-        _sure.clear()
-    _sure[_key(folder, name)] = _mark(file)
+    if len(_synced) >= MOST:
+        _synced.clear()
+    _synced[_key(folder, name)] = _mark(file)
 
 
 def _key(folder: int, name: str) -> tuple[int, int, str]:
@@ -246,3 +251,23 @@ def _key(folder: int, name: str) -> tuple[int, int, str]:
 
 def _mark(file: int) -> tuple[int, int]:
     return os.fstat(file).st_ino, birth_of(file)
+
+
+def birth_of(descriptor: int) -> int:
+    """Return when the open file or folder was made, in nanoseconds; 0 where the system does not tell."""
+    statx = _statx()
+    if statx is None:
+        return int(getattr(os.fstat(descriptor), "st_birthtime", 0) * 10**9)
+    buffer = create_string_buffer(256)
+    if statx(descriptor, b"", _EMPTY_PATH, _BIRTH, byref(buffer)) != 0:
+        return 0
+    told, seconds, nanoseconds = _ANSWER.unpack_from(buffer)
+    return int(seconds * 10**9 + nanoseconds) if told & _BIRTH else 0
+
+
+@cache
+def _statx() -> Callable[..., Any] | None:
+    try:
+        return CDLL(None).statx
+    except (OSError, AttributeError, TypeError):
+        return None

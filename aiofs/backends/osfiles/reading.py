@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from aiofs.backends.osfiles.errors import check_regular, told_of
+from aiofs.backends.osfiles.errors import check_regular, errors_about
 from aiofs.backends.osfiles.places import entry_of, version_of
-from aiofs.driver import Entry, Part, ReadStream
+from aiofs.driver import Entry, ReadStream
 from aiofs.errors import Conflict
 from aiofs.localio import device_of, pread
 from aiofs.threads import hop
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 FIRST_READ = 1 << 16
-COPY_STEP = 1 << 24
 
 
 class OSStream(ReadStream):
@@ -41,7 +40,7 @@ class OSStream(ReadStream):
             try:
                 data = await pread(self.fd, max(want, 0), self._start)
             except OSError:
-                with told_of(self.entry.path):
+                with errors_about(self.entry.path):
                     raise
         self._start += len(data)
         return data
@@ -55,7 +54,7 @@ class OSStream(ReadStream):
         fd, self.fd = self.fd, -1
         if fd < 0:
             return
-        with told_of(self.entry.path):
+        with errors_about(self.entry.path):
             if self._local and _has_name(fd):
                 os.close(fd)
             else:
@@ -65,7 +64,7 @@ class OSStream(ReadStream):
         """Close the descriptor."""
         fd, self.fd = self.fd, -1
         if fd >= 0:
-            with told_of(self.entry.path):
+            with errors_about(self.entry.path):
                 os.close(fd)
 
 
@@ -88,7 +87,7 @@ def open_stream(
         first = read(fd, want, start) if want > 0 else None
         local = device_of(fd, status.st_dev).local
     except BaseException:
-        with told_of(path):
+        with errors_about(path):
             os.close(fd)
             raise
     return OSStream(entry_of(path, status), fd, start, stop, first=first or b"", local=local)
@@ -99,37 +98,3 @@ def _has_name(fd: int) -> bool:
         return bool(os.fstat(fd).st_nlink)
     except OSError:
         return False  # closing it will tell
-
-
-def copy_bytes(source: int, target: int, start: int, stop: int, offset: int) -> None:
-    """Copy `start` to `stop` of one descriptor to `offset` of another, within the kernel where it can."""
-    while start < stop:
-        step = min(COPY_STEP, stop - start)
-        copied = _copy_in_kernel(source, target, step, start, offset)
-        if not copied:
-            data = os.pread(source, step, start)
-            if not data:
-                raise Conflict.of(None, "the file was cut meanwhile")
-            write_at(target, data, offset)
-            copied = len(data)
-        start += copied
-        offset += copied
-
-
-def _copy_in_kernel(source: int, target: int, size: int, start: int, offset: int) -> int:
-    """Return how many bytes the kernel copied; none where it does not do that."""
-    if not hasattr(os, "copy_file_range"):
-        return 0
-    try:
-        return os.copy_file_range(source, target, size, start, offset)
-    except OSError:
-        return 0
-
-
-def write_at(fd: int, data: Part, offset: int) -> None:
-    """Write all of the data."""
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(fd, view, offset)
-        offset += written
-        view = view[written:]

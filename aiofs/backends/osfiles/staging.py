@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from aiofs.backends.osfiles import locks
 from aiofs.backends.osfiles.attributes import belong, give_permissions, keep_attributes, permissions_of
-from aiofs.backends.osfiles.errors import told_of
+from aiofs.backends.osfiles.errors import errors_about
 from aiofs.backends.osfiles.locks import holder_of, try_lock
 from aiofs.backends.osfiles.names import PART, READY, READY_SHARED, STAGE, digest_of, parents_of
 from aiofs.backends.osfiles.places import close_folder, entry_of, open_folder, version_of
-from aiofs.driver import ABSENT, Entry, Lease
+from aiofs.driver import ABSENT, Entry, Lease, Part
 from aiofs.errors import AlreadyExists, Conflict
 from aiofs.locks import locked
 from aiofs.threads import hop
@@ -36,6 +36,7 @@ STAMPS = os.utime in os.supports_fd
 MARKS = 1_000_000
 """The nanoseconds of a millisecond: a staging file is stamped with one of them, which tells it from others."""
 CLOSED = -1
+COPY_STEP = 1 << 24
 
 
 class Stage(Lease):
@@ -74,13 +75,13 @@ class Stage(Lease):
 
     def is_current(self) -> bool:
         """Whether staging file and lock still have their names: if not, somebody removed or published them."""
-        if self._lock is not None and not locks.is_named(self.place, locks.lock_of(self.place), os.fstat(self._lock)):
+        if self._lock is not None and not locks.is_named(self.place, locks.lock_name(self.place), os.fstat(self._lock)):
             return False
         return locks.is_named(self.place, self.name, self._status)
 
     def empty(self) -> None:
         """Begin anew, with no bytes, and in a file of our own alone where the file to be is no new one any more."""
-        with told_of(self.path):
+        with errors_about(self.path):
             if self._status.st_mode & locks.OTHERS and self.place.status() is not None:
                 self.close_to_others()
             os.ftruncate(self.fd, 0)
@@ -88,13 +89,13 @@ class Stage(Lease):
 
     def liken(self, source: int) -> None:
         """Have the file to be let in those whom the open file `source` lets in, and nobody else until then either."""
-        with told_of(self.path):
+        with errors_about(self.path):
             self._like = permissions_of(source)
             self.close_to_others(but_for=self._like.mode)
 
     def set_ownership(self, ownership: Ownership) -> None:
         """Give the file this owner and these permissions when it is published, and its new folders this owner."""
-        with told_of(self.path):
+        with errors_about(self.path):
             self._like, self._owner = ownership.permissions, ownership.owner
             self.close_to_others(but_for=ownership.permissions.mode)
             for folder in self.place.made:
@@ -134,7 +135,7 @@ class Stage(Lease):
         if self._like is None:
             keep_attributes(self.fd, self.place, replaced)
         else:
-            folder = locks.folder_of(self.place)
+            folder = locks.folder_status(self.place)
             # A journal may be forged, so its owner counts only where the folder belongs to the same user.
             if replaced is None and self._owner == folder.st_uid:
                 belong(self.fd, folder, locks.OURSELVES)
@@ -152,7 +153,7 @@ class Stage(Lease):
         """Change to the name that waits for a decision."""
         kind = READY if self._lock is None else READY_SHARED
         if durable:
-            self.place.bring_way()
+            self.place.sync_way()
         self._rename(self.place.beside(kind + digest_of(self.place.leaf)))
         self.ready = True
         if durable:
@@ -178,12 +179,12 @@ class Stage(Lease):
             os.unlink(self.name, dir_fd=place.fd)  # killed between the two steps of publishing a new file
             self._published = True
             if durable:
-                place.bring_way()
+                place.sync_way()
                 place.sync()
             return entry_of(self.path, status)
         place.check_match(match)
         if durable:
-            place.bring_way()
+            place.sync_way()
         if self._leased:
             self._claim()
         if match == ABSENT and self._link():
@@ -199,7 +200,7 @@ class Stage(Lease):
             place.sync()
         return entry_of(self.path, status)
 
-    def remove(self, match: str | None, *, durable: bool) -> Entry:
+    def remove_file(self, match: str | None, *, durable: bool) -> Entry:
         """Remove the file, unless it is gone already, and the staging file with it.
 
         :raises Conflict: if the staging file, and so the lock, was lost, or `match` is not the file's version.
@@ -217,20 +218,20 @@ class Stage(Lease):
 
     def discard(self, *, durable: bool) -> None:
         """Remove the staging file, whatever waits in it: for good if `durable`. Harmless when done twice."""
-        with told_of(self.path):
+        with errors_about(self.path):
             if not self._published and not self._dropped and self.is_current():
                 os.unlink(self.name, dir_fd=self.place.fd)
                 self._published = True
                 if durable:
                     self.place.sync()
 
-    def drop(self) -> None:
+    def release_now(self) -> None:
         """Unlock, and remove the staging file unless it was published or waits. Harmless when done twice."""
         if self._dropped:
             return
         self._dropped = True
-        with told_of(self.path), ExitStack() as after:
-            after.callback(drop_folders, self._root, self.place)
+        with errors_about(self.path), ExitStack() as after:
+            after.callback(prune_folders, self._root, self.place)
             after.callback(self._close)
             if not self._published and not self.ready and self.is_current():
                 os.unlink(self.name, dir_fd=self.place.fd)
@@ -239,18 +240,18 @@ class Stage(Lease):
         """Unlock, and let the staging file wait for whoever comes next. Harmless when done twice."""
         if not self._dropped:
             self._dropped = True
-            with told_of(self.path), ExitStack() as after:
+            with errors_about(self.path), ExitStack() as after:
                 after.callback(self.place.close)
                 self._close()
 
     async def release(self) -> None:
         """Unlock, and remove the staging file unless it was published."""
         if not self._dropped:
-            await hop(self.drop)
+            await hop(self.release_now)
 
     def abandon(self) -> None:
         """Unlock and remove the staging file."""
-        self.drop()
+        self.release_now()
 
     def token(self) -> dict[str, Any]:
         """Return by what a prepared write is told from others."""
@@ -268,7 +269,7 @@ class Stage(Lease):
         lock, self._lock = self._lock, None
         with ExitStack() as after:
             if lock is not None:
-                after.callback(locks.drop, self.place, locks.lock_of(self.place), lock)
+                after.callback(locks.release, self.place, locks.lock_name(self.place), lock)
             if fd != CLOSED:
                 os.close(fd)
 
@@ -311,7 +312,41 @@ def give_folder(made: Place, owner: int) -> None:
         close_folder(fd)
 
 
-def drop_folders(root: Root, place: Place) -> None:
+def prune_folders(root: Root, place: Place) -> None:
     """Close the place; take the folders that were made for it away again if nothing is in them."""
     place.close()
     root.prune(place.made)
+
+
+def copy_bytes(source: int, target: int, start: int, stop: int, offset: int) -> None:
+    """Copy `start` to `stop` of one descriptor to `offset` of another, within the kernel where it can."""
+    while start < stop:
+        step = min(COPY_STEP, stop - start)
+        copied = _copy_in_kernel(source, target, step, start, offset)
+        if not copied:
+            data = os.pread(source, step, start)
+            if not data:
+                raise Conflict.of(None, "the file was cut meanwhile")
+            write_at(target, data, offset)
+            copied = len(data)
+        start += copied
+        offset += copied
+
+
+def _copy_in_kernel(source: int, target: int, size: int, start: int, offset: int) -> int:
+    """Return how many bytes the kernel copied; none where it does not do that."""
+    if not hasattr(os, "copy_file_range"):
+        return 0
+    try:
+        return os.copy_file_range(source, target, size, start, offset)
+    except OSError:
+        return 0
+
+
+def write_at(fd: int, data: Part, offset: int) -> None:
+    """Write all of the data."""
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(fd, view, offset)
+        offset += written
+        view = view[written:]

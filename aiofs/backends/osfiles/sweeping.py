@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from aiofs.backends.osfiles import locks
 from aiofs.backends.osfiles.attributes import owner_of
-from aiofs.backends.osfiles.errors import kind_in_words, told_of
+from aiofs.backends.osfiles.errors import errors_about, kind_in_words
 from aiofs.backends.osfiles.listing import list_files
 from aiofs.backends.osfiles.locks import holder_of, try_lock
 from aiofs.backends.osfiles.names import (
@@ -58,7 +58,7 @@ def sweep(root: Root, path: str) -> bool:
     if is_of_unknown_format(path) or is_leased(path):
         return False
     try:
-        with told_of(path), root.place(path, follow=False) as place:
+        with errors_about(path), root.place(path, follow=False) as place:
             return _sweep_at(root, place)
     except _NOWHERE:
         return True
@@ -66,7 +66,7 @@ def sweep(root: Root, path: str) -> bool:
 
 def sweep_leased(root: Root, path: str) -> bool:
     """Remove a staging file whose lock, kept elsewhere, the caller has; return whether it is gone."""
-    with suppress(*_NOWHERE), told_of(path), root.place(path, follow=False) as place:
+    with suppress(*_NOWHERE), errors_about(path), root.place(path, follow=False) as place:
         os.unlink(place.leaf, dir_fd=place.fd)
     root.prune(parents_of(path))
     return True
@@ -93,7 +93,7 @@ def _sweep_at(root: Root, place: Place) -> bool:
 def _planted(root: Root, path: str, kind: str) -> Leftover | None:
     """Return the finding on something that cannot be ours, which only a person can remove; `None` if it can be ours."""
     try:
-        with told_of(path), root.place(path, follow=False) as place:
+        with errors_about(path), root.place(path, follow=False) as place:
             status = place.status()
             if status is None or (stat.S_ISREG(status.st_mode) and kind != "journal"):
                 return None
@@ -114,7 +114,7 @@ def _look(root: Root, path: str) -> tuple[bool, str | None]:
     if is_leased(path):
         return True, "a program whose locks are kept elsewhere"
     try:
-        with told_of(path), root.place(path, follow=False) as place:
+        with errors_about(path), root.place(path, follow=False) as place:
             status = place.status()
             if status is None:
                 return False, None
@@ -145,7 +145,7 @@ def _held(place: Place) -> Iterator[bool]:
         try:
             yield True
         finally:
-            locks.drop(place, name, lock)
+            locks.release(place, name, lock)
         return
     try:
         fd = locks.open_existing(place, place.leaf)

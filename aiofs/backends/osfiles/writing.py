@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 from aiofs.backends.osfiles import locks
 from aiofs.backends.osfiles.attributes import belong, keep_attributes, owner_of
-from aiofs.backends.osfiles.errors import check_regular, told_of
+from aiofs.backends.osfiles.errors import check_regular, errors_about
 from aiofs.backends.osfiles.locks import holder_of, try_lock
 from aiofs.backends.osfiles.names import (
     BEFORE,
@@ -26,8 +26,7 @@ from aiofs.backends.osfiles.names import (
     parents_of,
 )
 from aiofs.backends.osfiles.places import EXISTING, NO_LINK, entry_of, is_file, version_of
-from aiofs.backends.osfiles.reading import copy_bytes, write_at
-from aiofs.backends.osfiles.staging import CLOSED, MARKS, STAMPS, Stage, drop_folders
+from aiofs.backends.osfiles.staging import CLOSED, MARKS, STAMPS, Stage, copy_bytes, prune_folders, write_at
 from aiofs.driver import ABSENT, Entry, Part, WriteSession
 from aiofs.errors import AccessDenied, Conflict, NotAFolder, NotFound, StoreMissing
 from aiofs.locks import locked
@@ -97,27 +96,27 @@ class OSSession(WriteSession):
             await hop(self._stage.leave)
 
     def _write(self, data: Part, offset: int) -> None:
-        with told_of(self._stage.path):
+        with errors_about(self._stage.path):
             write_at(self._stage.fd, data, offset)
 
     def _resize(self, size: int) -> None:
-        with told_of(self._stage.path):
+        with errors_about(self._stage.path):
             os.ftruncate(self._stage.fd, size)
 
     def _prepare(self) -> dict[str, Any]:
-        with told_of(self._stage.path):
+        with errors_about(self._stage.path):
             self._stage.seal(durable=self._durable)
             self._stage.make_ready(durable=self._durable)
             return self._stage.token()
 
     def _commit(self) -> Entry:
-        with told_of(self._stage.path):
+        with errors_about(self._stage.path):
             if not self._stage.ready:
                 self._stage.seal(durable=self._durable)
             return self._stage.publish(self._match, durable=self._durable)
 
     def _copy_range(self, start: int, stop: int) -> None:
-        with told_of(self._stage.path):
+        with errors_about(self._stage.path):
             self._copy_base(start, stop)
 
     def _copy_base(self, start: int, stop: int) -> None:
@@ -139,28 +138,28 @@ class OSRemoval(OSSession):
         return {**await super().prepare(), "version": ABSENT, "removal": True}
 
     def _commit(self) -> Entry:
-        with told_of(self._stage.path):
-            return self._stage.remove(self._match, durable=self._durable)
+        with errors_about(self._stage.path):
+            return self._stage.remove_file(self._match, durable=self._durable)
 
 
 _TRIES = 100
 
 
-def take(root: Root, path: str) -> Stage:
+def new_stage(root: Root, path: str) -> Stage:
     """Make the staging file of `path`, and its folders, in place of one that somebody dead left.
 
     :raises Locked: if another writer has it, or an unfinished transaction is about to write the file.
     :raises AccessDenied: if what lies there is none of ours, or may not be removed.
     """
-    return _make(root, path, _take_at)
+    return _new_stage(root, path, _stage_with_lock)
 
 
-def under_lease(root: Root, path: str) -> Stage:
+def new_leased_stage(root: Root, path: str) -> Stage:
     """Make the staging file of a path whose lock another file system keeps."""
-    return _make(root, path, _make_at)
+    return _new_stage(root, path, _stage_under_lease)
 
 
-def _make(root: Root, path: str, make: Callable[[Root, Place], Stage | None]) -> Stage:
+def _new_stage(root: Root, path: str, make: Callable[[Root, Place], Stage | None]) -> Stage:
     for _ in range(_TRIES):
         place = None
         try:
@@ -172,7 +171,7 @@ def _make(root: Root, path: str, make: Callable[[Root, Place], Stage | None]) ->
             stage = None
         except BaseException:
             if place is not None:
-                drop_folders(root, place)
+                prune_folders(root, place)
             raise
         if stage is not None:
             return stage
@@ -205,22 +204,22 @@ def take_over(root: Root, token: Mapping[str, Any], *, growing: bool = False) ->
         place.close()
         raise
     if stage is None:
-        drop_folders(root, place)
+        prune_folders(root, place)
     return stage
 
 
-def _take_at(root: Root, place: Place) -> Stage | None:
+def _stage_with_lock(root: Root, place: Place) -> Stage | None:
     """Lock the staging file; `None` if its name passed to another file meanwhile."""
     target = _target(place)
-    folder = locks.folder_of(place)
+    folder = locks.folder_status(place)
     shared = locks.is_shared(folder)
-    mode = locks.first_mode(place.path, target, folder)
-    lock = locks.take_new(place, locks.lock_of(place), mode, shared=shared)
+    mode = locks.staging_mode(place.path, target, folder)
+    lock = locks.make_lock(place, locks.lock_name(place), mode, shared=shared)
     if lock is None:
         return None
-    fd, name, second = lock, locks.lock_of(place), None
+    fd, name, second = lock, locks.lock_name(place), None
     try:
-        locks.check_ready(place)
+        locks.check_not_prepared(place)
         if shared:
             second = lock
             fd, name = locks.make_part(place, mode)
@@ -228,12 +227,12 @@ def _take_at(root: Root, place: Place) -> Stage | None:
     except BaseException:
         if fd != lock:
             os.close(fd)
-        locks.drop(place, locks.lock_of(place), lock)
+        locks.release(place, locks.lock_name(place), lock)
         raise
 
 
-def _make_at(root: Root, place: Place) -> Stage:
-    mode = locks.first_mode(place.path, _target(place), locks.folder_of(place))
+def _stage_under_lease(root: Root, place: Place) -> Stage:
+    mode = locks.staging_mode(place.path, _target(place), locks.folder_status(place))
     fd, name = locks.make_part(place, mode, LEASED)
     try:
         return Stage(root, place, fd, name, lock=None, leased=True)
@@ -271,20 +270,20 @@ def _take_ready_shared(root: Root, place: Place, token: Mapping[str, Any]) -> St
     status = place.status(name)
     if not _is_meant(status, token):
         return None
-    lock = locks.take(place, locks.lock_of(place))
+    lock = locks.take(place, locks.lock_name(place))
     fd = CLOSED
     try:
         with suppress(PermissionError):
             found = locks.open_existing(place, name)
             if found is None:
-                locks.drop(place, locks.lock_of(place), lock)
+                locks.release(place, locks.lock_name(place), lock)
                 return None
             fd = found
         return Stage(root, place, fd, name, lock=lock, ready=True)
     except BaseException:
         if fd != CLOSED:
             os.close(fd)
-        locks.drop(place, locks.lock_of(place), lock)
+        locks.release(place, locks.lock_name(place), lock)
         raise
 
 
@@ -293,11 +292,11 @@ def _take_growing(root: Root, place: Place) -> Stage | None:
     digest = digest_of(place.leaf)
     if all(place.status(place.beside(kind + digest)) is None for kind in (STAGE, PART)):
         return None
-    lock = locks.take(place, locks.lock_of(place))
+    lock = locks.take(place, locks.lock_name(place))
     try:
         fd, name = locks.make_part(place, locks.OURSELVES)
     except BaseException:
-        locks.drop(place, locks.lock_of(place), lock)
+        locks.release(place, locks.lock_name(place), lock)
         raise
     return Stage(root, place, fd, name, lock=lock)
 
@@ -313,13 +312,13 @@ def _target(place: Place) -> os.stat_result | None:
     return target
 
 
-def refuse_locked(root: Root, place: Place, held: set[str]) -> None:
+def check_not_locked(root: Root, place: Place, held: set[str]) -> None:
     """Raise `Locked` if somebody not among `held` writes the file at `place`; sweep what a killed writer left."""
     if place.path in held:
         return
     locks.check_free(place)
     if place.status(place.beside(PART + digest_of(place.leaf))) is not None:
-        take(root, place.path).drop()
+        new_stage(root, place.path).release_now()
 
 
 def _is_meant(status: os.stat_result | None, token: Mapping[str, Any]) -> TypeGuard[os.stat_result]:
@@ -368,7 +367,7 @@ def restore_image(stage: Stage, tag: str, match: str, *, durable: bool) -> Entry
     place.check_match(match)
     os.replace(image, place.leaf, src_dir_fd=place.fd, dst_dir_fd=place.fd)
     if durable:
-        place.bring_way()
+        place.sync_way()
         place.sync()
     return entry_of(stage.path, status)
 
@@ -410,8 +409,8 @@ def append(root: Root, path: str, data: bytes, *, durable: bool) -> None:
 
 def _append(root: Root, path: str, data: bytes, *, durable: bool) -> None:
     with root.place(path, create=True, follow=False) as place:
-        folder = locks.folder_of(place)
-        mode = locks.mode_inside(folder)  # it may have the bytes of files that others may not see
+        folder = locks.folder_status(place)
+        mode = locks.mode_for_folder_writers(folder)  # it may have the bytes of files that others may not see
         fd = os.open(place.leaf, os.O_WRONLY | os.O_APPEND | os.O_CREAT | NO_LINK, mode, dir_fd=place.fd)
         try:
             if not os.fstat(fd).st_size:
@@ -421,7 +420,7 @@ def _append(root: Root, path: str, data: bytes, *, durable: bool) -> None:
                 view = view[os.write(fd, view) :]
             if durable:
                 os.fsync(fd)
-                place.bring(fd)
+                place.sync_name(fd)
         finally:
             os.close(fd)
 

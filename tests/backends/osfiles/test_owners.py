@@ -11,7 +11,7 @@ import pytest
 
 import aiofs
 from aiofs.backends.osfiles import driver as os_driver
-from aiofs.backends.osfiles import reading, writing
+from aiofs.backends.osfiles import staging, writing
 from backends.osfiles.users import ALICE, BOB, as_user, folder_of, hidden, needs_root
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ async def test_a_folder_that_gives_lists_gives_none_to_a_file_that_has_none(tmp_
 def granted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """What each file granted to others in the moment in which bytes came into it."""
     seen: list[int] = []
-    for module in (reading, writing, os_driver):
+    for module in (staging, writing, os_driver):
         for name in ("write_at", "copy_bytes"):
             if (original := getattr(module, name, None)) is not None:
                 monkeypatch.setattr(module, name, _watched(original, name, seen))
