@@ -1,4 +1,4 @@
-"""Local files below one folder: rooted, published in one step, locked among processes."""
+"""Local files below one folder: published in one step, and locked among processes."""
 
 from aiofs.backends.osfiles.driver import OSDriver
 from aiofs.backends.osfiles.leased import LeasedDriver

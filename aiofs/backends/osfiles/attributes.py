@@ -1,8 +1,8 @@
-"""Whose a file is, and who may do what with it: kept when new bytes take the place of old ones.
+"""Owner, permissions and extended attributes: what a file keeps when new bytes take the place of old ones.
 
-The owner comes first, then what others may do: a file that root changed stays its owner's, and never becomes a program
-that runs as root. Where the owner, the group or an access list cannot be kept, the new file grants less, never more.
-All of this blocks and runs in worker threads.
+The owner is set first and the permissions after it: a file that root changed stays its owner's, and is at no moment a
+program that runs as root. Where the owner, the group or an access list cannot be kept, the new file grants less, never
+more. All functions here block and run in worker threads.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 ACCESS_LIST = "system.posix_acl_access"
 KEPT = ("user.", "security.selinux", "security.SMACK64", "system.nfs4_acl")
-"""How extended attributes that are kept begin. Not those that vouch for the bytes, or give them privileges."""
+"""The beginnings of the extended attributes that are kept. Those that vouch for the bytes, or give them privileges,
+are not."""
 ALL_BITS, PERMISSIONS, PRIVILEGES = 0o7777, 0o777, stat.S_ISUID | stat.S_ISGID
 GROUP = 0o070
 HAS_OWNERS = hasattr(os, "fchown")
@@ -30,7 +31,7 @@ Attributes = dict[str, bytes]
 
 
 def keep_attributes(fd: int, place: Place, replaced: os.stat_result | None) -> None:
-    """Make the open file `fd` the same as the file at `place`, whose status is `replaced`, but for its bytes."""
+    """Give the open file `fd` all that the file at `place` has but its bytes; `replaced` is that file's status."""
     if replaced is None or not HAS_OWNERS:
         return
     attributes = attributes_of(_name_of(place))
@@ -42,13 +43,13 @@ def keep_attributes(fd: int, place: Place, replaced: os.stat_result | None) -> N
 
 
 def belong(fd: int, folder: os.stat_result, mode: int) -> None:
-    """Give `fd`, a new file or folder of ours, to the owner of the folder it is in, if we may, and set its mode."""
+    """Give `fd`, a new file or folder of aiofs's own, to the owner of its folder, if we may, and set its mode."""
     if not HAS_OWNERS:
         return
     own = os.fstat(fd)
     if own.st_uid == os.geteuid():
         if own.st_uid != folder.st_uid:
-            with suppress(PermissionError):  # only root may
+            with suppress(PermissionError):  # only root may do this
                 os.fchown(fd, folder.st_uid, folder.st_gid)
         if stat.S_IMODE(own.st_mode) != mode:
             os.fchmod(fd, mode)
@@ -56,7 +57,7 @@ def belong(fd: int, folder: os.stat_result, mode: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Permissions:
-    """Who may do what with a file, setuid and setgid left out: a copy has neither."""
+    """Who may do what with a file. Setuid and setgid are left out, as a copy has neither."""
 
     mode: int
     access_list: bytes | None
@@ -64,16 +65,16 @@ class Permissions:
 
 @dataclass(frozen=True, slots=True)
 class Ownership:
-    """The owner and the permissions that a prepared file is to have, as its journal keeps them."""
+    """The owner and the permissions that a journal keeps for a prepared file."""
 
     owner: int
     permissions: Permissions
 
     @classmethod
     def of(cls, text: str) -> Ownership:
-        """Return what the text of a journal says.
+        """Return what a journal kept as text.
 
-        :raises ValueError: if the text is no owner, mode and access list.
+        :raises ValueError: if the text is not an owner, a mode and an access list.
         """
         owner, mode, access_list = text.split(" ")
         permissions = Permissions(int(mode, 8) & PERMISSIONS, bytes.fromhex(access_list) or None)
@@ -102,10 +103,10 @@ def give_permissions(fd: int, permissions: Permissions, place: Place, replaced: 
 
 
 def attributes_of(file: str | int) -> Attributes:
-    """Return the extended attributes that are kept, of an open file or of a name that is no link."""
+    """Return those extended attributes of a file that are kept; a link is not followed."""
     found: Attributes = {}
     if _HAS_ATTRIBUTES:
-        # What cannot be listed or read cannot be kept: the docs say so.
+        # Attributes that cannot be listed or read cannot be kept. The docs say so.
         with suppress(OSError):
             for name in os.listxattr(file, follow_symlinks=isinstance(file, int)):
                 if name == ACCESS_LIST or name.startswith(KEPT):
@@ -115,7 +116,7 @@ def attributes_of(file: str | int) -> Attributes:
 
 
 def owner_of(status: os.stat_result) -> str:
-    """Return the user whose file this is, in words."""
+    """Return the owner of a file in words."""
     with suppress(ImportError, KeyError):
         import pwd  # noqa: PLC0415 -- not on Windows
 
@@ -124,12 +125,12 @@ def owner_of(status: os.stat_result) -> str:
 
 
 def _name_of(place: Place) -> str:
-    """Return a path to the leaf that leads through the open folder: Python knows no xattr calls with `dir_fd`."""
+    """Return a path to the leaf through the open folder: Python's functions for attributes take no `dir_fd`."""
     return place.leaf if place.fd is None else f"/proc/self/fd/{place.fd}/{place.leaf}"
 
 
 def _keep_owner(fd: int, own: os.stat_result, wanted: os.stat_result) -> tuple[bool, bool]:
-    """Give the file to the owner and the group that are wanted, as far as we may; return whether it has them."""
+    """Give the file the owner and the group that are wanted, as far as we may; return whether it has each."""
     owner, group = own.st_uid == wanted.st_uid, own.st_gid == wanted.st_gid
     if owner and group:
         return True, True
@@ -141,20 +142,20 @@ def _keep_owner(fd: int, own: os.stat_result, wanted: os.stat_result) -> tuple[b
 
 
 def _set_permissions(fd: int, mode: int, access_list: bytes | None, *, group: bool) -> None:
-    """Set the mode and the access list. Where a list or the group of the old file is lost, its group gets less."""
+    """Set the mode and the access list. If the list or the group of the old file is lost, the group gets less."""
     kept = False
     if access_list is not None and group:
         with suppress(OSError):
             os.setxattr(fd, ACCESS_LIST, access_list)
             kept = True
     if not kept:
-        # A folder may have given the new file a list of its own, whose users the old file did not know.
+        # The folder may have given the new file an access list that names users whom the old file did not let in.
         if _HAS_ATTRIBUTES:
             with suppress(OSError):
                 if ACCESS_LIST in os.listxattr(fd):
                     os.removexattr(fd, ACCESS_LIST)
         if access_list is not None:
-            # With a list, the group's bits of the mode say what all of the list may do at most.
+            # Beside a list, the group's bits of the mode are the most that anybody on the list may do.
             mode = mode & ~GROUP | mode & _group_bits(access_list)
         if not group:
             mode = mode & ~GROUP | mode & (mode & 0o007) << 3
@@ -163,7 +164,7 @@ def _set_permissions(fd: int, mode: int, access_list: bytes | None, *, group: bo
 
 
 def _group_bits(access_list: bytes) -> int:
-    """Return what an access list lets the owning group do, as bits of a mode."""
+    """Return what an access list lets the owning group do, as the group's bits of a mode."""
     for offset in range(4, len(access_list) - _ENTRY.size + 1, _ENTRY.size):
         tag, permissions, _ = _ENTRY.unpack_from(access_list, offset)
         if tag == _GROUP_OF_FILE:

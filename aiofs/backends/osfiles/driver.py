@@ -1,4 +1,4 @@
-"""OSDriver: local files below one folder."""
+"""OSDriver: local files below one folder, each call in a worker thread."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, TypeVarTuple
 
-from aiofs.backends.osfiles import locks, sweeping, writing
+from aiofs.backends.osfiles import locks, staging, sweeping
 from aiofs.backends.osfiles.errors import check_regular, errors_about
 from aiofs.backends.osfiles.listing import levels_below, list_files
 from aiofs.backends.osfiles.names import Root, parents_of
 from aiofs.backends.osfiles.places import EXISTING, entry_of, unlink
 from aiofs.backends.osfiles.reading import OSStream, open_stream
-from aiofs.backends.osfiles.staging import Stage, copy_bytes
-from aiofs.backends.osfiles.writing import OSRemoval, OSSession
+from aiofs.backends.osfiles.writing import OSRemoval, OSSession, Stage, copy_bytes
 from aiofs.driver import Capabilities, Driver, Entry, Lease, Leftover, ReadStream, WriteSession
 from aiofs.errors import NotAFolder, NotFound, Unsupported
 from aiofs.kit import EndedSession
@@ -42,12 +41,12 @@ Ts = TypeVarTuple("Ts")
 PAGE = 500
 LONGEST_SEGMENT = 255
 _warned: set[str] = set()
-"""The roots of which it was said that their locks hold on one machine."""
+"""The roots for which the warning about locks on a network was given."""
 _WINDOWS_FORBIDS = frozenset('\\:*?"<>|')
 
 
 class OSDriver(Driver):
-    """Local files. Publishing is a rename beside the file; the staging file is the lock, among all processes."""
+    """Local files. A staging file beside the file is its lock, among all processes, and is renamed to publish it."""
 
     capabilities: Capabilities = Capabilities(
         locks="shared", resume=True, holds=True, pinned=True, rewrite=True, file_and_folder=False, certain=True
@@ -75,7 +74,7 @@ class OSDriver(Driver):
         return await hop(self._stat, path)
 
     async def read(self, path: str, start: int = 0, stop: int | None = None, *, match: str | None = None) -> ReadStream:
-        """Open the file for reading and read its first bytes: at once where memory has them, else in one hop."""
+        """Open the file for reading and read its first bytes: at once if they are in memory, else in one thread hop."""
         root = self._root
         follow = not is_in_journal(path)
         found = open_below(root.known, root.parts_of(path)) if root.known and follow else None
@@ -99,7 +98,7 @@ class OSDriver(Driver):
         return OSSession(stage, match, durable=self._durable)
 
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:
-        """Take over a staging file that waits for a decision, or find that it was published or dropped."""
+        """Take over a prepared write; one that was published or aborted meanwhile does nothing more."""
         told = Token(token)
         match = told.text_or_none("match")
         kind = OSRemoval if told.truth("removal") else OSSession
@@ -109,14 +108,14 @@ class OSDriver(Driver):
         return kind(stage, match, durable=self._durable, owns_stage=True)
 
     async def begin_removal(self, path: str, lease: Lease, *, match: str) -> WriteSession:
-        """Begin to remove the file, with the staging file that is the lease to keep others out."""
+        """Begin to remove the file; the staging file that is the lease keeps other writers out."""
         stage = self._stage_of(lease)
         await hop(self._check_no_link, path)
         await hop(stage.empty)
         return OSRemoval(stage, match, durable=self._durable)
 
     async def check_may_remove(self, path: str) -> None:
-        """Raise `Unsupported` for a link: it is locked as the file that it leads to, and that is what would go."""
+        """Raise `Unsupported` for a link: its lock is that of the file that it leads to, and that would be removed."""
         await hop(self._check_no_link, path)
 
     async def delete(
@@ -128,7 +127,7 @@ class OSDriver(Driver):
             self._prune_with(lease)
 
     async def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry]:
-        """Yield the files; each folder's names are read at once when the walk comes to it."""
+        """Yield the files; the names in a folder are read together when the listing reaches it."""
         entries = list_files(self._root, prefix, after, one_level=delimiter is not None)
         try:
             while page := await hop(_page, entries):
@@ -161,17 +160,17 @@ class OSDriver(Driver):
         return entry
 
     async def keep(self, path: str, tag: str) -> None:
-        """Give the file a second name."""
-        await hop(self._about, path, partial(writing.keep_image, self._root, path, tag, durable=self._durable))
+        """Keep the file under a second name."""
+        await hop(self._about, path, partial(staging.keep_image, self._root, path, tag, durable=self._durable))
 
     async def restore(self, path: str, tag: str, lease: Lease, *, match: str) -> Entry:
-        """Give the file its former bytes back by a rename."""
-        work = partial(writing.restore_image, self._stage_of(lease), tag, match, durable=self._durable)
+        """Rename the before-image to the file's name."""
+        work = partial(staging.restore_image, self._stage_of(lease), tag, match, durable=self._durable)
         return await hop(self._about, path, work)
 
     async def drop(self, path: str, tag: str) -> None:
-        """Take the second name away."""
-        await hop(self._about, path, partial(writing.drop_image, self._root, path, tag))
+        """Remove the second name."""
+        await hop(self._about, path, partial(staging.drop_image, self._root, path, tag))
 
     @property
     def most_locks(self) -> int:
@@ -179,31 +178,31 @@ class OSDriver(Driver):
         return locks.most_locks()
 
     async def park(self, path: str, lease: Lease) -> None:
-        """Leave the staging file under its second name."""
-        await hop(self._about, path, partial(writing.park, self._stage_of(lease)))
+        """Leave the staging file under the name of a prepared write."""
+        await hop(self._about, path, partial(staging.park, self._stage_of(lease)))
 
     async def unpark(self, path: str, fence: str) -> Lease | None:
-        """Take the staging file back, under its first name."""
-        return await made_in_worker(_leave_stage, self._about, path, partial(writing.unpark, self._root, path, fence))
+        """Take the staging file back under its own name."""
+        return await made_in_worker(_leave_stage, self._about, path, partial(staging.unpark, self._root, path, fence))
 
     async def liken(self, path: str, lease: Lease, source: str) -> None:
-        """Have the staging file that is the lease, and what is published, let in whom `source` lets in."""
+        """Give the staging file that is the lease, and the published file, the permissions of `source`."""
         await hop(self._liken, source, self._stage_of(lease))
 
     async def append(self, path: str, data: bytes, *, durable: bool) -> None:
         """Write at the end of the file."""
-        work = partial(writing.append, self._root, path, data, durable=durable and self._durable)
+        work = partial(staging.append, self._root, path, data, durable=durable and self._durable)
         await hop(self._about, path, work)
 
     async def leftovers(self, prefix: str = "") -> AsyncGenerator[Leftover]:
-        """Yield staging files, prepared writes and before-images, whose names do not tell for which file they are."""
+        """Yield staging files, prepared writes and before-images. Their names do not say to which file they belong."""
         found = sweeping.leftovers(self._root, prefix)
         while page := await hop(_page, found):
             for leftover in page:
                 yield leftover
 
     async def sweep(self, leftover: Leftover) -> bool:
-        """Remove one that nobody holds."""
+        """Remove one unless somebody holds it."""
         return await hop(sweeping.sweep, self._root, leftover.token)
 
     def narrowed(self, depth: int) -> Driver:
@@ -219,14 +218,14 @@ class OSDriver(Driver):
 
     def _stage_of(self, lease: Lease) -> Stage:
         if not isinstance(lease, Stage):
-            raise TypeError(f"{lease!r} is no lease of this driver")
+            raise TypeError(f"{lease!r} is not a lease of this driver")
         return lease
 
     def _lock(self, path: str) -> Stage:
         if self._network is not None:
             _warn_once(self._root.path, self._network)
         with errors_about(path):
-            return writing.new_stage(self._root, path)
+            return staging.new_stage(self._root, path)
 
     def _stat(self, path: str) -> Entry:
         with errors_about(path), _missing_below_files(path), self._root.place(path) as place:
@@ -248,7 +247,7 @@ class OSDriver(Driver):
             return open_stream(path, fd, start, stop, match, read=os.pread)
 
     def _prune_with(self, lease: Lease) -> None:
-        """Let the folders of a file that went away go with its lock, which still is in them, if they are empty then."""
+        """Have releasing the lock of a removed file remove its folders too, if they are empty then."""
         self._stage_of(lease).place.made = parents_of(lease.path)
 
     def _about(self, path: str, work: Callable[[], T]) -> T:
@@ -257,8 +256,8 @@ class OSDriver(Driver):
 
     def _take_over(self, path: str, token: Mapping[str, Any]) -> Stage | None:
         with errors_about(path):
-            stage = writing.take_over(self._root, token, growing="stage" not in token)
-            if stage is None and self._durable:  # whoever ended it may have died before that was on the disk
+            stage = staging.take_over(self._root, token, growing="stage" not in token)
+            if stage is None and self._durable:  # the process that ended it may have died before syncing
                 with suppress(NotFound, NotAFolder), self._root.place(path) as place:
                     place.sync_way()
                     place.sync()
@@ -266,7 +265,7 @@ class OSDriver(Driver):
 
     def _delete(self, paths: Sequence[str], held: set[str], match: str | None, missing_ok: bool) -> None:
         there = [path for path in paths if self._check_removable(path, held, match, missing_ok)]
-        last_of = {path.rpartition("/")[0]: path for path in there}  # a folder is brought to the disk once
+        last_of = {path.rpartition("/")[0]: path for path in there}  # each folder is synced once
         for path in there:
             is_last = last_of[path.rpartition("/")[0]] == path
             with errors_about(path), self._root.place(path, follow=False) as place:
@@ -281,7 +280,7 @@ class OSDriver(Driver):
         """Return whether the file is there; raise if it may not be removed."""
         try:
             with errors_about(path), _missing_below_files(path), self._root.place(path, follow=False) as place:
-                writing.check_not_locked(self._root, place, held)
+                staging.check_not_locked(self._root, place, held)
                 status = place.status()
                 if status is None:
                     raise NotFound.of(path)
@@ -332,7 +331,7 @@ class OSDriver(Driver):
                 check_regular(source, status)
             new = stage.place
             if self._durable:
-                new.sync_way()  # before: the file must not be in a folder that a power cut takes away
+                new.sync_way()  # before moving: a power cut must not take away the folder with the file
             os.replace(old.leaf, new.leaf, src_dir_fd=old.fd, dst_dir_fd=new.fd)
             if self._durable:
                 new.sync()
@@ -341,7 +340,7 @@ class OSDriver(Driver):
 
 
 async def made_in_worker(discard: Callable[[T], object], function: Callable[[*Ts], T], *args: *Ts) -> T:
-    """Return what `function` makes in a worker; cancelled meanwhile, give it to `discard` before that is raised."""
+    """Return what `function` makes in a worker; if that is cancelled, give it to `discard` before raising."""
     made: list[T] = []
 
     def make() -> T:
@@ -379,7 +378,7 @@ def _page(entries: Iterator[T]) -> list[T]:
 
 @contextmanager
 def _missing_below_files(path: str) -> Iterator[None]:
-    """Say that there is no such file where a file is on the way to it."""
+    """Raise `NotFound` where a file is in the place of a folder on the way."""
     try:
         yield
     except NotAFolder as error:

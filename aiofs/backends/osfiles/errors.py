@@ -1,4 +1,4 @@
-"""What the system's errors become: about the user's path, and of aiofs's family."""
+"""The errors of the system as errors of aiofs, which name the path that the caller gave."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _ERRORS: dict[int, type[AiofsError]] = {
 
 @contextmanager
 def errors_about(path: str) -> Iterator[None]:
-    """Make errors in the block tell of `path`, not of the staging file or segment where they arose."""
+    """Make the errors of the block errors of aiofs that name `path`, not a staging file or a folder on the way."""
     try:
         yield
     except AiofsError as error:
@@ -57,7 +57,7 @@ def errors_about(path: str) -> Iterator[None]:
 
 
 def kind_in_words(status: os.stat_result) -> str:
-    """Return the word for what has this status, such as "folder"."""
+    """Return what has this status in words, such as "folder"."""
     kinds = {
         stat.S_IFREG: "regular file",
         stat.S_IFDIR: "folder",
@@ -69,7 +69,7 @@ def kind_in_words(status: os.stat_result) -> str:
 
 
 def check_regular(path: str, status: os.stat_result) -> None:
-    """Raise `IsAFolder`, which says what there is instead, unless this is the status of a regular file."""
+    """Raise `IsAFolder` unless this is the status of a regular file; the error says what it is."""
     if not stat.S_ISREG(status.st_mode):
         kind = kind_in_words(status)
         raise IsAFolder.of(

@@ -1,8 +1,8 @@
-"""Local files whose locks another file system keeps: for folders that several machines share.
+"""LeasedDriver: local files whose locks another file system keeps, for folders that several machines share.
 
-The new bytes grow in a file that is no lock: who has the lease removes what is there and makes it anew. So a writer
-whose lease was lost notices that before it publishes. Nothing that is prepared waits in the folder: transactions keep
-it in their journal.
+The staging file is not a lock here: a writer that has the lease removes the staging file of another one and makes its
+own. So a writer whose lease was lost notices that before it publishes. No prepared write waits in the folder:
+transactions keep the bytes in their journal.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from aiofs.backends.osfiles import locks, sweeping, writing
+from aiofs.backends.osfiles import locks, staging, sweeping
 from aiofs.backends.osfiles.attributes import HAS_OWNERS, Ownership, permissions_of
 from aiofs.backends.osfiles.driver import OSDriver, made_in_worker
 from aiofs.backends.osfiles.errors import errors_about
 from aiofs.backends.osfiles.names import LEASED, digest_of, parents_of
-from aiofs.backends.osfiles.staging import Stage
-from aiofs.backends.osfiles.writing import OSSession, new_leased_stage
+from aiofs.backends.osfiles.staging import new_leased_stage
+from aiofs.backends.osfiles.writing import OSSession, Stage
 from aiofs.driver import Driver, WriteSession
 from aiofs.errors import AccessDenied, Conflict, Damaged, Locked, NotAFolder, NotFound
 from aiofs.lifetimes import finish
@@ -36,11 +36,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Power = TypeVar("Power")
 _LOCAL_ONLY = (Likens, Parks, Removes)
-"""What a lock that is a file in the folder can do."""
+"""The powers that need a lock in the folder."""
 
 
 class LeasedDriver(OSDriver):
-    """Local files below one folder, under locks that `keeper` keeps."""
+    """Local files below one folder, whose locks are those of the driver `keeper`."""
 
     def __init__(
         self, root: str | os.PathLike[str], keeper: Driver, *, durable: bool = True, close_keeper: bool = False
@@ -56,7 +56,7 @@ class LeasedDriver(OSDriver):
         try:
             return LeaseElsewhere(path, await self._keeper.lock(_lock_of(path)))
         except OSError as error:
-            error.filename = path  # the keeper says what it calls the lock
+            error.filename = path  # the keeper names the lock
             raise
 
     async def begin(
@@ -74,11 +74,11 @@ class LeasedDriver(OSDriver):
         return LeasedSession(stage, lease, match, durable=self._durable)
 
     async def permissions(self, path: str, like: str | None = None) -> str | None:
-        """Return the owner and the permissions of a new file in its folder, or of a copy of the file `like`."""
+        """Return the owner and the permissions of a new file at `path`, or of a copy of the file `like`."""
         return await hop(self._permissions, path, like)
 
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:
-        """Refuse: nothing is prepared here."""
+        """Refuse, as nothing is prepared here."""
         return await Driver.resume(self, token)
 
     async def delete(
@@ -105,16 +105,16 @@ class LeasedDriver(OSDriver):
         return entry
 
     async def restore(self, path: str, tag: str, lease: Lease, *, match: str) -> Entry:
-        """Give the file its former bytes back by a rename."""
+        """Rename the before-image to the file's name."""
 
         def work(stage: Stage) -> Entry:
             with errors_about(path):
-                return writing.restore_image(stage, tag, match, durable=self._durable)
+                return staging.restore_image(stage, tag, match, durable=self._durable)
 
         return await self._staged(lease, work)
 
     async def leftovers(self, prefix: str = "") -> AsyncGenerator[Leftover]:
-        """Yield staging files and before-images, whose names do not tell for which file they are."""
+        """Yield staging files and before-images. Their names do not say to which file they belong."""
         async for leftover in super().leftovers(prefix):
             if leftover.stays or (name := _lock_beside(leftover.path)) is None:
                 yield leftover
@@ -122,7 +122,7 @@ class LeasedDriver(OSDriver):
                 yield replace(leftover, live=not await self._is_free(name), holder=None)
 
     async def sweep(self, leftover: Leftover) -> bool:
-        """Remove one whose lock nobody has."""
+        """Remove one unless somebody has its lock."""
         if (name := _lock_beside(leftover.path)) is None:
             return await super().sweep(leftover)
         try:
@@ -135,16 +135,16 @@ class LeasedDriver(OSDriver):
             await finish(lease.release())
 
     def offers(self, power: type[Power]) -> Power | None:
-        """Return what exercises an optional power, but for those that need a lock in the folder."""
+        """Return the driver if it has an optional power, except those that need a lock in the folder."""
         return None if power in _LOCAL_ONLY else super().offers(power)
 
     async def aclose(self) -> None:
-        """Close the file system of the locks, if it is this one's own."""
+        """Close the driver that keeps the locks, if it is this one's own."""
         if self._close_keeper:
             await self._keeper.aclose()
 
     def _remove_stages(self, paths: Sequence[str]) -> None:
-        """Remove the staging files of dead writers; the caller has the leases of these files."""
+        """Remove the staging files of dead writers; the caller holds the leases of these files."""
         for path in paths:
             with suppress(NotFound, NotAFolder, AccessDenied), errors_about(path), self._root.place(path) as place:
                 name = place.beside(LEASED + digest_of(place.leaf))
@@ -156,7 +156,7 @@ class LeasedDriver(OSDriver):
     def _permissions(self, path: str, like: str | None) -> str | None:
         if not HAS_OWNERS:
             return None
-        with suppress(NotFound):  # a copy of one of the transaction's own files is a new file
+        with suppress(NotFound):  # a copy of a file that the transaction itself makes is a new file
             if like is not None:
                 stream = self._open(like, 0, 0, None)
                 try:
@@ -188,7 +188,7 @@ class LeasedDriver(OSDriver):
         return await made_in_worker(Stage.release_now, make)
 
     async def _staged(self, lease: Lease, work: Callable[[Stage], T]) -> T:
-        """Do work with a staging file of the lease's path, which is gone afterwards."""
+        """Do the work with a new staging file, and release that."""
         stage = await self._stage(lease.path)
         try:
             _check_held([lease])
@@ -198,14 +198,14 @@ class LeasedDriver(OSDriver):
 
 
 class LeasedSession(OSSession):
-    """New bytes in a staging file, published only while the lease holds."""
+    """New bytes in a staging file, which is published only while the lease holds."""
 
     def __init__(self, stage: Stage, lease: Lease, match: str | None, *, durable: bool) -> None:
         super().__init__(stage, match, durable=durable, owns_stage=True)
         self._lease = lease
 
     async def prepare(self) -> dict[str, Any]:
-        """Refuse: a lock that another store keeps does not stay when its process is dead."""
+        """Refuse, as a lock that another store keeps ends after its process is dead."""
         return await WriteSession.prepare(self)
 
     async def commit(self) -> Entry:
@@ -226,7 +226,7 @@ def _ownership_of(path: str, text: str | None) -> Ownership | None:
     try:
         return None if text is None else Ownership.of(text)
     except ValueError as error:
-        raise Damaged.of(path, f"its journal does not say what permissions it is to have, but {text!r}") from error
+        raise Damaged.of(path, f"its journal has {text!r} in the place of the file's owner and permissions") from error
 
 
 def _check_held(leases: Sequence[Lease]) -> None:
@@ -236,13 +236,13 @@ def _check_held(leases: Sequence[Lease]) -> None:
 
 
 def _lock_of(path: str) -> str:
-    """Return what the keeper calls the lock: the same on all machines, wherever the folder is mounted there."""
+    """Return the lock's name at the keeper. It is the same on all machines, wherever the folder is mounted."""
     folder, _, leaf = path.rpartition("/")
     return _name(folder, digest_of(leaf))
 
 
 def _lock_beside(path: str) -> str | None:
-    """Return what the keeper calls the lock of the file that a staging file is for; `None` if it has no such lock."""
+    """Return the name, at the keeper, of a staging file's lock; `None` if the path is not such a staging file."""
     folder, _, leaf = path.rpartition("/")
     return _name(folder, leaf.removeprefix(LEASED).partition("-")[0]) if leaf.startswith(LEASED) else None
 

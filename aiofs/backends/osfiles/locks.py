@@ -1,4 +1,13 @@
-"""Locks."""
+"""The lock of a file: a file beside it that its writer made and has locked with flock, or with msvcrt on Windows.
+
+The lock ends with its process. If a writer finds such a file and nobody has it locked, the one who made it is dead:
+the writer removes it and makes a new one. It never uses what another user left or planted. After locking, it checks
+that the name still leads to its file: if not, somebody removed the file in between, and it starts again.
+
+Where a folder is written by one user alone, the lock may hold the new bytes as well. Where others may write the folder
+(its mode lets them, or it belongs to somebody else), they must be able to open the lock and must not be able to open
+the bytes, so these are two files. All functions here block and run in worker threads.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +28,17 @@ if TYPE_CHECKING:
     from aiofs.backends.osfiles.places import Place
     from aiofs.errors import Locked
 
+NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | NO_LINK
+EVERYBODY, OURSELVES, OTHERS = 0o666, 0o600, 0o077
+_TRIES = 100
+_FEWEST_LOCKS, _MOST_LOCKS = 8, 500
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
 if sys.platform == "win32":
     import msvcrt
 
     def try_lock(fd: int) -> bool:
-        """Lock the open file; return whether nobody else had it."""
+        """Lock the open file; return False if somebody else has it locked."""
         os.lseek(fd, 0, os.SEEK_SET)
         try:
             msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
@@ -35,7 +50,7 @@ else:
     import fcntl
 
     def try_lock(fd: int) -> bool:
-        """Lock the open file; return whether nobody else had it.
+        """Lock the open file; return False if somebody else has it locked.
 
         :raises Unsupported: if the file system keeps no locks.
         """
@@ -53,7 +68,7 @@ else:
 
 
 def holder_of(fd: int) -> str | None:
-    """Return which process locks the open file, where the system tells."""
+    """Return the process that has the open file locked, where the system says it."""
     status = os.fstat(fd)
     with suppress(OSError), open("/proc/locks", encoding="utf-8") as table:
         for line in table:
@@ -63,15 +78,8 @@ def holder_of(fd: int) -> str | None:
     return None
 
 
-NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | NO_LINK
-EVERYBODY, OURSELVES, OTHERS = 0o666, 0o600, 0o077
-_TRIES = 100
-_FEWEST_LOCKS, _MOST_LOCKS = 8, 500
-_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
-
-
 def most_locks() -> int:
-    """Return how many staging files may be open: two descriptors each, and most of them are for others."""
+    """Return how many locks a transaction may hold open: each takes two descriptors, and the program needs most."""
     try:
         import resource  # noqa: PLC0415 -- not on Windows
     except ImportError:
@@ -80,17 +88,17 @@ def most_locks() -> int:
 
 
 def folder_status(place: Place) -> os.stat_result:
-    """Return the status of the folder that a file is in."""
+    """Return the status of the folder that the file is in."""
     return os.fstat(place.fd) if place.fd is not None else os.stat(os.path.dirname(place.leaf))
 
 
 def is_shared(folder: os.stat_result) -> bool:
-    """Whether somebody else than this user may write the folder, so that lock and bytes need two files."""
+    """Whether anybody but this user may write the folder, so that lock and bytes need two files."""
     return hasattr(os, "geteuid") and bool(folder.st_mode & _OTHERS_WRITE or folder.st_uid != os.geteuid())
 
 
 def mode_for_folder_writers(folder: os.stat_result) -> int:
-    """Return the mode of a file that only those may see who may write its folder."""
+    """Return the mode of a file that is only for users who may write its folder."""
     mode = OURSELVES
     for writes, both in ((stat.S_IWGRP, stat.S_IRGRP | stat.S_IWGRP), (stat.S_IWOTH, stat.S_IROTH | stat.S_IWOTH)):
         if folder.st_mode & writes:
@@ -99,9 +107,9 @@ def mode_for_folder_writers(folder: os.stat_result) -> int:
 
 
 def staging_mode(path: str, target: os.stat_result | None, folder: os.stat_result) -> int:
-    """Return the mode of a new staging file: never more than the file to be will grant.
+    """Return the mode of a new staging file, which never grants more than the published file will.
 
-    Files of the package's own, such as what waits beside a journal, are for those who may write their folder.
+    Files of aiofs's own, such as those beside a journal, are for users who may write their folder.
     """
     if target is not None:
         return OURSELVES
@@ -109,15 +117,15 @@ def staging_mode(path: str, target: os.stat_result | None, folder: os.stat_resul
 
 
 def lock_name(place: Place) -> str:
-    """Return what the lock of the file is called."""
+    """Return the name of the file's lock."""
     return place.beside(STAGE + digest_of(place.leaf))
 
 
 def make_lock(place: Place, name: str, mode: int, *, shared: bool) -> int | None:
-    """Make the lock of the file and return it open and locked; `None` if it was lost again, to be taken anew.
+    """Make the lock of the file and return it, open and locked; `None` if the caller has to try again.
 
     :raises Locked: if another writer has it.
-    :raises AccessDenied: if what lies there can be neither used nor removed.
+    :raises AccessDenied: if something else has its name and cannot be removed.
     """
     try:
         fd = os.open(name, NEW, mode, dir_fd=place.fd)
@@ -127,9 +135,10 @@ def make_lock(place: Place, name: str, mode: int, *, shared: bool) -> int | None
     taken = False
     try:
         if shared:
-            os.fchmod(fd, EVERYBODY)  # past the umask: it is empty, and others must be able to ask whether it is held
+            # The file is empty, and whatever the umask is, others must be able to see whether it is locked.
+            os.fchmod(fd, EVERYBODY)
         if not try_lock(fd):
-            raise locked(place.path, holder_of(fd))  # who took it for a dead one's, and is about to remove it
+            raise locked(place.path, holder_of(fd))  # somebody took it for one of a dead writer, and will remove it
         taken = is_named(place, name, os.fstat(fd))
     except OSError as error:
         if not isinstance(error, BlockingIOError):
@@ -143,10 +152,10 @@ def make_lock(place: Place, name: str, mode: int, *, shared: bool) -> int | None
 
 
 def remove_dead(place: Place, name: str) -> None:
-    """Remove a lock whose holder is dead.
+    """Remove the lock of a dead writer.
 
-    :raises Locked: if the holder lives, or that cannot be told.
-    :raises AccessDenied: if it is no lock of ours, or may not be removed.
+    :raises Locked: if the writer lives, or we cannot find out.
+    :raises AccessDenied: if it is not a lock of aiofs, or may not be removed.
     """
     status = place.status(name)
     if status is None:
@@ -165,7 +174,7 @@ def remove_dead(place: Place, name: str) -> None:
 
 
 def take(place: Place, name: str) -> int:
-    """Take the lock of a file whose bytes are elsewhere.
+    """Take the lock of a file whose new bytes are in another one.
 
     :raises Locked: if another writer has it.
     """
@@ -177,7 +186,7 @@ def take(place: Place, name: str) -> int:
 
 
 def release(place: Place, name: str, lock: int) -> None:
-    """Remove a lock, if it still is ours, and close it."""
+    """Remove a lock, if its name still leads to it, and close it."""
     try:
         if is_named(place, name, os.fstat(lock)):
             os.unlink(name, dir_fd=place.fd)
@@ -186,7 +195,7 @@ def release(place: Place, name: str, lock: int) -> None:
 
 
 def check_free(place: Place) -> None:
-    """Raise `Locked` if somebody writes the file, or is about to; remove the lock of somebody dead, if we may."""
+    """Raise `Locked` if somebody writes the file or has prepared a write; remove the lock of a dead writer."""
     check_not_prepared(place)
     with suppress(AccessDenied):
         remove_dead(place, lock_name(place))
@@ -195,7 +204,7 @@ def check_free(place: Place) -> None:
 def check_not_prepared(place: Place) -> None:
     """Raise `Locked` if a prepared write waits for its decision.
 
-    What lies under that name and cannot be a prepared write is removed: it must not keep writers out for ever.
+    Something else with that name is removed, as it would keep writers out for ever.
 
     :raises AccessDenied: if it cannot be removed.
     """
@@ -218,20 +227,21 @@ def check_not_prepared(place: Place) -> None:
 
 
 def check_is_ours(place: Place, name: str, status: os.stat_result) -> None:
-    """Raise `AccessDenied` if the file with this status cannot be one that this package made."""
+    """Raise `AccessDenied` if the file with this status cannot be one that aiofs made."""
     if not stat.S_ISREG(status.st_mode):
         _check_link(place, name, status)
         raise _planted(place, name, status, "is not a regular file")
     if status.st_nlink > 1:
         target = place.status()
-        if target is None or not os.path.samestat(target, status):  # else it was published, and its writer killed then
+        # A writer that is killed while it publishes leaves two names of one file.
+        if target is None or not os.path.samestat(target, status):
             raise _planted(place, name, status, f"has {status.st_nlink} links")
 
 
 def make_part(place: Place, mode: int, kind: str = PART) -> tuple[int, str]:
-    """Make a file of our own for the new bytes, under the lock, and return it with its name.
+    """Make a file for the new bytes, of a lock that the caller has, and return it with its name.
 
-    :raises AccessDenied: if what lies there may not be removed.
+    :raises AccessDenied: if something has this name already and may not be removed.
     """
     name = place.beside(kind + digest_of(place.leaf))
     while True:
@@ -245,9 +255,9 @@ def make_part(place: Place, mode: int, kind: str = PART) -> tuple[int, str]:
 
 
 def remove(place: Place, name: str, status: os.stat_result) -> None:
-    """Remove what somebody left.
+    """Remove a file of aiofs's own that somebody left.
 
-    :raises AccessDenied: naming it and its owner, if the system does not let us.
+    :raises AccessDenied: if the system does not let us; the error names the file and its owner.
     """
     try:
         os.unlink(name, dir_fd=place.fd)
@@ -257,19 +267,19 @@ def remove(place: Place, name: str, status: os.stat_result) -> None:
         leaf = os.path.basename(name)
         raise AccessDenied.of(
             place.path,
-            f"{owner_of(status)} left {leaf!r} beside this file, and the folder does not let others remove it: they, "
-            "or root, must remove it",
+            f"{owner_of(status)} left {leaf!r} beside this file, and the folder does not let others remove it: that "
+            "user, or root, must remove it",
         ) from error
 
 
 def is_named(place: Place, name: str, status: os.stat_result) -> bool:
-    """Whether `name` still names the file with this status."""
+    """Whether `name` still leads to the file with this status."""
     named = place.status(name)
     return named is not None and os.path.samestat(named, status)
 
 
 def open_existing(place: Place, name: str) -> int | None:
-    """Open what is there for writing, else for reading, which is enough to lock it; `None` if it is gone.
+    """Open a file for writing, else for reading, which is enough to lock it; `None` if it is gone.
 
     :raises PermissionError: if we may do neither.
     """
@@ -283,29 +293,28 @@ def open_existing(place: Place, name: str) -> int | None:
 
 
 def open_found(place: Place, name: str, status: os.stat_result) -> int | None:
-    """Open what is there, as `open_existing` does.
+    """Open a file as `open_existing` does.
 
-    :raises Locked: naming its owner, if we may not: then nobody can tell us whether it is held.
+    :raises Locked: if we may not open it, and so cannot find out whether somebody has it locked.
     """
     try:
         return open_existing(place, name)
     except PermissionError as error:
-        raise locked(
-            place.path, f"{owner_of(status)}, or was left by them: we may not look at {os.path.basename(name)!r}"
-        ) from error
+        holder = f"{owner_of(status)}, or that user left {os.path.basename(name)!r}, which we may not open to find out"
+        raise locked(place.path, holder) from error
 
 
 def _may_be_ready(place: Place, name: str, status: os.stat_result) -> bool:
-    """Whether a regular file can be a prepared write: not if no program of ours that this user ran can have made it."""
+    """Whether a regular file can be a prepared write: whether aiofs, run by its owner, can have made it."""
     folder, target = folder_status(place), place.status()
     if not is_shared(folder) or status.st_uid in {os.geteuid(), 0, folder.st_uid, (target or folder).st_uid}:
         return True
     if folder.st_mode & stat.S_ISVTX and target is not None:
-        return False  # they could never publish it over a file of somebody else's
+        return False  # its owner could never publish it, as the target is another user's
     if os.path.basename(name).startswith(READY_SHARED):
         return True
     try:
-        found = open_existing(place, name)  # 2.0.0a1 had no other name, and took files for all to see
+        found = open_existing(place, name)  # 2.0.0a1 used this name only, and made its files readable for all
     except PermissionError:
         return False
     if found is not None:

@@ -1,4 +1,24 @@
-"""Names: how a path becomes a place on the disk, and what aiofs's own files beside a file are called."""
+"""Names: how a path becomes a place on the disk, and what aiofs's own files beside a file are called.
+
+No name leads out of the root, not even while somebody changes links. Where the system has `dir_fd` (POSIX), every
+segment is opened in the folder before it and never through a link: `Resolver` reads links and follows them itself.
+Elsewhere the real path is compared with the root's.
+
+These names are reserved, beside the file to which they belong:
+
+| name | what it is |
+|---|---|
+| `.aiofs-stage-D` | the lock of the file; where its folder is written by one user alone, the new bytes as well |
+| `.aiofs-part-D` | the new bytes, where users share the folder: a file of the writer's own |
+| `.aiofs-ready-D` | a prepared write; its own lock says whether its process lives |
+| `.aiofs-ready-shared-D` | the same where users share the folder; the lock of the file says whether its process lives |
+| `.aiofs-leased-D` | new bytes whose lock another file system keeps; when they are published, `-N` is added |
+| `.aiofs-before-D` | what the file was before a transaction |
+
+D is a digest of the file's name. Format 1 is that of 2.0.0a1, which had neither `part` nor `ready-shared`, and wrote
+no number into its tokens. A later format puts its number before the digest (`.aiofs-stage3-D`). It keeps older
+programs out by a link at the old name that leads to `aiofs-format-3`.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +35,9 @@ from typing import TYPE_CHECKING, Any
 
 from aiofs.backends.osfiles.attributes import belong
 from aiofs.backends.osfiles.errors import errors_about
-from aiofs.backends.osfiles.places import NO_FOLLOW, PASS, Place, close_folder, forget_name, open_folder, readable
+from aiofs.backends.osfiles.places import NO_FOLLOW, PASS, Place, close_folder, readable, remove_folder
 from aiofs.errors import AccessDenied, NotAFolder, NotFound, RootIsAFile, StoreMissing, Unsupported
-from aiofs.names import JOURNAL, RESERVED
+from aiofs.names import RESERVED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -30,6 +50,8 @@ READY = f"{RESERVED}-ready-"
 READY_SHARED = f"{RESERVED}-ready-shared-"
 LEASED = f"{RESERVED}-leased-"
 BEFORE = f"{RESERVED}-before-"
+HAS_DIR_FD = {"open", "stat", "mkdir", "unlink", "rename"} <= {function.__name__ for function in os.supports_dir_fd}
+"""Compared by name, as tools that watch for blocking calls replace these functions by their own."""
 KINDS = {
     STAGE: "staging file",
     PART: "staging file",
@@ -37,17 +59,18 @@ KINDS = {
     READY: "prepared write",
     BEFORE: "before-image",
 }
+_MOST_LINKS = 40
 _LINK = re.compile(r"aiofs-format-(\d+)")
 _NUMBERED = re.compile(rf"{re.escape(RESERVED)}-(stage|part|ready|leased|before)(\d+)-")
 
 
 def digest_of(leaf: str) -> str:
-    """Return what the names beside the file `leaf` end with."""
+    """Return the digest with which the names beside the file `leaf` end."""
     return hashlib.blake2b(os.fsencode(os.path.basename(leaf)), digest_size=16).hexdigest()
 
 
 def kind_of(path: str) -> str | None:
-    """Return what the file of this name is, if it is one of ours."""
+    """Return what the file with this name is, if the name is one of ours."""
     leaf = path.rpartition("/")[2]
     if numbered := _NUMBERED.match(leaf):
         return f"{numbered[1]} file of format {numbered[2]}, which this version of aiofs does not know"
@@ -55,7 +78,7 @@ def kind_of(path: str) -> str | None:
 
 
 def is_of_unknown_format(path: str) -> bool:
-    """Whether this name is one of a later version."""
+    """Whether this is a name that a later version gives."""
     return _NUMBERED.match(path.rpartition("/")[2]) is not None
 
 
@@ -67,19 +90,19 @@ def check_token(token: Mapping[str, Any]) -> None:
 
 
 def format_of(target: str) -> str | None:
-    """Return the number of the format that a link at one of our names says by where it leads."""
-    said = _LINK.fullmatch(target)
-    return None if said is None else said[1]
+    """Return the number of the format that a link at one of our names states, if it states one."""
+    match = _LINK.fullmatch(target)
+    return None if match is None else match[1]
 
 
 def check_link(path: str, target: str) -> None:
-    """Raise `Unsupported` if a link at one of our names says that a later version locks the file."""
+    """Raise `Unsupported` if a link at one of our names states that a later version locks the file."""
     if (number := format_of(target)) is not None:
         raise unknown_format(path, "the lock of this file", number)
 
 
 def unknown_format(path: str, what: str, number: object) -> Unsupported:
-    """Return the error that names the format."""
+    """Return the error that names the format of `what`."""
     known = " and ".join(map(str, KNOWN))
     return Unsupported.of(
         path, f"{what} has format {number}, and this version of aiofs knows {known}: use the version that made it"
@@ -92,14 +115,10 @@ def parents_of(path: str) -> list[str]:
     return ["/".join(segments[: depth + 1]) for depth in range(len(segments))]
 
 
-HAS_DIR_FD = {"open", "stat", "mkdir", "unlink", "rename"} <= {function.__name__ for function in os.supports_dir_fd}
-"""Asked by name: what watches for blocking calls puts functions of its own in their places."""
-
-
 class Root:
-    """A folder that bounds all names, and folders in it that bound them more narrowly.
+    """The folder that all names stay in, and folders in it that bound them more narrowly.
 
-    Links on the way to a narrower folder may lead anywhere within the wider one. From there on, no link leads out of
+    On the way to a narrower folder, links may lead anywhere within the wider one. From there on, no link leads out of
     the narrower one.
     """
 
@@ -107,28 +126,28 @@ class Root:
         self.given: str = os.fsdecode(path) or os.curdir
         self._known = [os.path.normpath(self.given)] if os.path.isabs(self.given) else []  # shared with narrower ones
         self.bounds: tuple[int, ...] = ()
-        """How many segments of a name lead to each narrower folder, the widest first."""
+        """The number of segments that lead to each narrower folder, the widest first."""
 
     @property
     def known(self) -> str | None:
-        """The whole path, once it is known: asking for the working folder is a call into the system."""
+        """The whole path, or `None` until it is known: finding it out may be a call into the system."""
         return self._known[0] if self._known else None
 
     @property
     def path(self) -> str:
-        """The whole path, fixed at the first use."""
+        """The whole path, which stays the same from the first use on."""
         if not self._known:
             self._known.append(os.path.abspath(self.given))
         return self._known[0]
 
     def narrowed(self, depth: int) -> Root:
-        """Return this root with one more bound: the folder that the first `depth` segments of each name lead to."""
+        """Return this root with one more bound: the folder to which the first `depth` segments of each name lead."""
         root = copy.copy(self)
         root.bounds = (*self.bounds, depth)
         return root
 
     def parts_of(self, path: str) -> list[str]:
-        """Return the name in parts: one that leads to each bounding folder, each below the one before, and the rest."""
+        """Return the parts of a name: one for each bounding folder, relative to the one before, and the rest."""
         if not self.bounds:
             return [path]
         segments = path.split("/")
@@ -137,7 +156,7 @@ class Root:
 
     @contextmanager
     def place(self, path: str, *, create: bool = False, follow: bool = True) -> Iterator[Place]:
-        """Give the place of `path` while the block lasts. See `find`."""
+        """Give the place of `path`, as `find` does, and close it when the block ends."""
         place = self.find(path, create=create, follow=follow)
         try:
             yield place
@@ -145,15 +164,15 @@ class Root:
             place.close()
 
     def find(self, path: str, *, create: bool = False, follow: bool = True) -> Place:
-        """Return the place of `path`, to be closed by the caller; its folders are made if `create`.
+        """Return the place of `path`; the caller closes it. With `create`, missing folders are made.
 
-        A link in the last segment is followed if `follow`, those before it always.
+        Links on the way are followed; one in the last segment only with `follow`.
 
-        :raises ValueError: if a segment is `..`: only in a link may one lead upwards.
+        :raises ValueError: if a segment is `..`. Links may have one.
         :raises NotFound: if a folder on the way is missing.
         :raises NotAFolder: if a file is on the way.
         :raises AccessDenied: if a link leads out of the root.
-        :raises RootIsAFile: if the root itself is no folder.
+        :raises RootIsAFile: if the root itself is not a folder.
         :raises StoreMissing: if the root is missing and cannot be made.
         """
         if ".." in path.split("/"):
@@ -165,9 +184,9 @@ class Root:
         return self._find_by_path(path, create=create)
 
     def folder(self, path: str) -> int | str | None:
-        """Return the folder `path` opened to be read, to be closed by the caller; without `dir_fd`, its name.
+        """Return the folder `path`, opened for reading; the caller closes it. `None` if there is none.
 
-        `None` if there is none.
+        Without `dir_fd`, return its whole path.
         """
         try:
             with errors_about(path or self.path), self.place(f"{path}/." if path else ".") as place:
@@ -176,9 +195,9 @@ class Root:
             return None
 
     def prune(self, folders: Sequence[str]) -> None:
-        """Remove the folders, the last first, as long as they are empty (or gone already).
+        """Remove the folders, the last first, as long as they are empty or gone already.
 
-        A folder of our own stays as long as that which it is in: the next who needs it finds it on the disk.
+        A folder of aiofs's own is removed only with the folder that it is in: the next user of it finds it synced.
         """
         left = list(folders)
         while left:
@@ -195,19 +214,19 @@ class Root:
 
     def _make(self, path: str) -> None:
         try:
-            with self.being_a_folder(path):
+            with self.errors_about_root(path):
                 os.makedirs(self.path, exist_ok=True)
         except (FileNotFoundError, PermissionError) as error:
             kind = AccessDenied if isinstance(error, PermissionError) else StoreMissing
             raise kind.of(path, f"the root {self.path!r} is missing and cannot be made") from error
 
     @contextmanager
-    def being_a_folder(self, path: str) -> Iterator[None]:
-        """Say so where the root itself is no folder, which is no fault of the name."""
+    def errors_about_root(self, path: str) -> Iterator[None]:
+        """Raise `RootIsAFile` where the root itself is not a folder: the error is not about the path."""
         try:
             yield
         except (FileExistsError, NotADirectoryError) as error:
-            raise RootIsAFile.of(path, f"the root {self.path!r} is no folder") from error
+            raise RootIsAFile.of(path, f"the root {self.path!r} is not a folder") from error
 
     def _find_by_path(self, path: str, *, create: bool) -> Place:
         whole, folder = self.path, ""
@@ -233,13 +252,13 @@ class Root:
 def _remove_upwards(place: Place, most: int) -> int:
     """Remove the folder at a place, and those above it, as long as they are empty; return how many.
 
-    The place goes up with it, so that each takes one step and not the whole way.
+    The place moves up from folder to folder, so that each takes one step and not the whole way from the root.
     """
     above = list(place.folders)
     for removed in range(most):
         if not place.leaf.startswith(RESERVED):
             try:
-                _remove_folder(place)
+                remove_folder(place)
             except OSError:
                 return removed
         if place.fd is None or not above:
@@ -248,41 +267,11 @@ def _remove_upwards(place: Place, most: int) -> int:
     return most
 
 
-def _remove_folder(place: Place) -> None:
-    """Remove a folder that is empty but for one of our own, which is empty as well, or that is gone."""
-    try:
-        os.rmdir(place.leaf, dir_fd=place.fd)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        journal = os.path.join(place.leaf, JOURNAL)
-        if error.errno not in {errno.ENOTEMPTY, errno.EEXIST} or place.status(journal) is None or _has_others(place):
-            raise
-        os.rmdir(journal, dir_fd=place.fd)
-        os.rmdir(place.leaf, dir_fd=place.fd)
-    if place.fd is not None:
-        forget_name(place.fd, place.leaf)
-
-
-def _has_others(place: Place) -> bool:
-    """Whether anything but the folder of a journal is in the folder at a place."""
-    folder = place.leaf if place.fd is None else open_folder(place.leaf, place.fd)
-    try:
-        with os.scandir(folder) as children:
-            return any(child.name != JOURNAL for child in children)
-    finally:
-        if isinstance(folder, int):
-            close_folder(folder)
-
-
-_MOST_LINKS = 40
-
-
 class Resolver:
-    """Goes from the root to the leaf of one name, and keeps the folder open where it is.
+    """Walks from the root to the leaf of one name, with the folder that it has reached open.
 
-    At a `..` in a link it begins again at the folder that bounds it, because somebody may have moved the folder where
-    it is, and `..` would lead elsewhere.
+    At a `..` in a link it starts again at the bounding folder. Somebody may have moved the folder that it has
+    reached, and then `..` would lead elsewhere.
     """
 
     def __init__(self, root: Root, path: str, *, create: bool, follow: bool) -> None:
@@ -292,17 +281,17 @@ class Resolver:
         self._follow = follow
         self._todo = _steps(root, path)
         self._here = -1
-        self._bound = -1  # the folder that bounds links, open; -1 where that is the root
-        self._bound_paths = [root.path]  # the whole paths by which absolute links may name that folder
+        self._bound = -1  # the bounding folder, open; -1 if that is the root
+        self._bound_paths = [root.path]  # whole paths that absolute links may use for it
         self._above: list[str] = []  # the folders from the root to the bounding folder
-        self._names: list[str] = []  # the folders from there to where this is now
+        self._names: list[str] = []  # the folders from there to the folder that is open
         self._made: list[str] = []
         self._links = 0
 
     def resolve(self) -> Place:
         """Return the place of the name.
 
-        :raises NotFound: if a folder on the way is missing, unless missing ones are to be made.
+        :raises NotFound: if a folder on the way is missing and is not to be made.
         :raises NotAFolder: if something on the way is a file.
         :raises AccessDenied: if a link leads out of the folder that bounds it.
         """
@@ -319,7 +308,7 @@ class Resolver:
 
     def _enter_root(self) -> int:
         try:
-            with self._root.being_a_folder(self._path):
+            with self._root.errors_about_root(self._path):
                 return os.open(self._root.path, PASS)
         except FileNotFoundError as error:
             raise NotFound.of(self._path) from error
@@ -340,7 +329,7 @@ class Resolver:
         return "."
 
     def _stay_below(self, depth: int) -> None:
-        """Bound links by the folder where this is now, to which the first `depth` segments led."""
+        """Make the folder that is open the bounding one; the first `depth` segments led there."""
         bound, self._bound = self._bound, os.dup(self._here)
         if bound != -1:
             close_folder(bound)
@@ -358,7 +347,7 @@ class Resolver:
         return leads_out(self._path, "" if self._bound == -1 else "/".join(self._above))
 
     def _begin_again(self, names: list[str]) -> None:
-        """Go back to the bounding folder, and enter these folders before the segments that are left."""
+        """Go back to the bounding folder, to enter these folders and then the segments that are left."""
         top = self._enter_root() if self._bound == -1 else os.dup(self._bound)
         here, self._here = self._here, top
         close_folder(here)
@@ -392,17 +381,17 @@ class Resolver:
                 self._share(segment)
 
     def _share(self, segment: str) -> None:
-        """Let those who may write the folder write the new folder of our own in it, too, whatever our umask is."""
+        """Let all users who may write the folder write aiofs's own new folder in it, whatever our umask is."""
         above = os.fstat(self._here)
         fd = os.open(segment, os.O_RDONLY | NO_FOLLOW, dir_fd=self._here)
         try:
-            if not os.listdir(fd):  # or somebody put another one in its place
+            if not os.listdir(fd):  # else somebody put another folder in its place
                 belong(fd, above, stat.S_IMODE(above.st_mode))
         finally:
             os.close(fd)
 
     def _through_link(self, segment: str) -> bool:
-        """Put the target of the link `segment` before the segments that are left; return whether it is a link."""
+        """If `segment` is a link, go on with the segments of its target; return whether it is one."""
         try:
             target = os.readlink(segment, dir_fd=self._here)
         except OSError as error:
@@ -419,9 +408,9 @@ class Resolver:
         return True
 
     def _below(self, target: str) -> str:
-        """Return an absolute path relative to the bounding folder.
+        """Return an absolute path as one relative to the bounding folder.
 
-        :raises AccessDenied: if it leads elsewhere.
+        :raises AccessDenied: if it leads out of that folder.
         """
         for path in self._bound_paths:
             below = os.path.relpath(target, path)
@@ -431,7 +420,7 @@ class Resolver:
 
 
 def _steps(root: Root, path: str) -> deque[str | int]:
-    """Return the segments of a name; behind each bounding folder comes the number of segments that lead to it."""
+    """Return the segments of a name; after those of a bounding folder comes the number of segments up to it."""
     first, *more = root.parts_of(path)
     steps: deque[str | int] = deque(first.split("/"))
     for depth, part in zip(root.bounds, more, strict=False):
@@ -441,7 +430,7 @@ def _steps(root: Root, path: str) -> deque[str | int]:
 
 
 def leads_out(path: str, folder: str) -> AccessDenied:
-    """Return the error that says that a link leads out of a folder, or of the root."""
+    """Return the error about a link that leads out of a folder, or of the root if `folder` is empty."""
     bound = f"folder {folder!r}" if folder else "root"
     advice = "remove the link, or use a file system in which it stays"
     return AccessDenied.of(path, f"a link leads out of the {bound}: {advice}")

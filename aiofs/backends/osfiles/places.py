@@ -1,4 +1,13 @@
-"""Places: an open folder and a name in it; and how both are brought to the disk."""
+"""Places: an open folder and a name in it, what is there, and how both names are brought to the disk.
+
+A place stays the same folder when somebody renames or replaces the folders that led there.
+
+A new file is on the disk once its folder was synced; the folder itself is found there only once the one above it was
+synced, and so on up. POSIX promises no more, though many systems do more. A folder on the way may be new, whoever made
+it, so the whole way is synced, up to the end of the disk. This process remembers what it synced and does not sync it
+again. It knows a folder by its number and the time it was made, which no later folder can have, and by its name and
+the folder above.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from aiofs.driver import Entry
 from aiofs.errors import NotFound
 from aiofs.kit import check_match
-from aiofs.names import is_in_journal
+from aiofs.names import JOURNAL, is_in_journal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,27 +36,45 @@ NO_LINK = NO_FOLLOW | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 EXISTING = NO_LINK | getattr(os, "O_NONBLOCK", 0)
 """To open a file that is there: somebody may have put a FIFO in its place, and opening one would wait."""
 NOWHERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
-"""The errors that say that something vanished, or that a link leads to nothing."""
+"""The errors of a name that vanished, or of a link that leads to nothing."""
+FOLDER = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
+PASS = getattr(os, "O_PATH", os.O_RDONLY) | FOLDER
+"""To open a folder only to walk through it: one of mode 0711 lets others do that, and not read it."""
+MOST_NAMES = 10_000
+"""How many names this process remembers as being on the disk."""
+_NOT_SUPPORTED = {errno.EINVAL, errno.ENOTSUP, errno.EROFS}
+
+_synced: dict[tuple[int, int, str], tuple[int, int]] = {}
+"""The names that are on the disk: a folder and a name in it, and the file or folder that has this name."""
+_EMPTY_PATH, _BIRTH = 0x1000, 0x800  # AT_EMPTY_PATH and STATX_BTIME
+_ANSWER = struct.Struct("=I76xqI")
+"""The parts of statx(2)'s answer that are used: which fields are set, and the time of birth (seconds, nanoseconds)."""
 
 
 @dataclass(slots=True)
 class Place:
-    """Where a file is or would be: `leaf` in the open folder `fd` (without `dir_fd`: `leaf` is a whole path)."""
+    """Where a file is or would be: the name `leaf` in the open folder `fd`.
+
+    Where the system has no `dir_fd`, `fd` is `None` and `leaf` is a whole path.
+    """
 
     path: str
     fd: int | None
     leaf: str
     made: list[str] = field(default_factory=list)
-    """The folders that were made on the way, outermost first, as paths below the root."""
+    """The folders that were made for this place, outermost first, as paths below the root."""
     folders: tuple[str, ...] = ()
-    """The names of the folders on the way, links resolved."""
+    """The names of the folders from the root to this one, links resolved."""
 
     def beside(self, name: str) -> str:
-        """Return what to call a neighbour of the leaf."""
+        """Return how to name another file in the folder."""
         return name if self.fd is not None else os.path.join(os.path.dirname(self.leaf), name)
 
     def status(self, name: str | None = None) -> os.stat_result | None:
-        """Return the status of the leaf or a neighbour, links not followed, or `None` if it is not there."""
+        """Return the status of the leaf, or of another name in the folder; `None` if it is not there.
+
+        Links are not followed.
+        """
         try:
             return os.stat(self.leaf if name is None else name, dir_fd=self.fd, follow_symlinks=False)
         except FileNotFoundError:
@@ -60,11 +87,11 @@ class Place:
             check_match(self.path, match, None if status is None else version_of(status))
 
     def go_up(self, name: str) -> None:
-        """Become the place of the folder that this one is in, which has this name.
+        """Become the place of the open folder itself: `name` in the folder above.
 
-        :raises NotFound: if that was moved meanwhile.
+        :raises NotFound: if the folder was moved meanwhile.
         """
-        assert self.fd is not None  # noqa: S101 -- the caller looked
+        assert self.fd is not None  # noqa: S101 -- the caller checked that
         above = os.open("..", PASS, dir_fd=self.fd)
         here, self.fd, self.leaf = self.fd, above, name
         try:
@@ -75,17 +102,17 @@ class Place:
             close_folder(here)
 
     def sync(self) -> None:
-        """Bring the names in the folder to the disk, where the system can."""
+        """Bring the names in the folder to the disk, where the system has `dir_fd`."""
         if self.fd is not None:
             sync_folder(self.fd)
 
     def sync_way(self) -> None:
-        """Bring the names of the folders on the way to the disk, as far as the system can and they may be new."""
+        """Bring the names of the folders on the way to the disk, unless this process did so before."""
         if self.fd is not None:
             sync_way(self.fd, self.folders)
 
     def sync_name(self, file: int) -> None:
-        """Bring the name of the open file that is here to the disk, with those of the folders on the way."""
+        """Bring the name of this file, which is open as `file`, and those of the folders on the way to the disk."""
         if self.fd is not None:
             self.sync_way()
             sync_name(self.fd, self.leaf, file)
@@ -98,7 +125,7 @@ class Place:
 
 
 def unlink(place: Place) -> None:
-    """Remove a file, or an empty folder where somebody put one among the files of a journal.
+    """Remove a file, or an empty folder if somebody put it among the files of a journal.
 
     :raises OSError: if it cannot be removed.
     """
@@ -111,19 +138,46 @@ def unlink(place: Place) -> None:
         os.rmdir(place.leaf, dir_fd=place.fd)
 
 
+def remove_folder(place: Place) -> None:
+    """Remove a folder that is empty, or has only the empty folder of a journal. It may be gone already."""
+    try:
+        os.rmdir(place.leaf, dir_fd=place.fd)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        journal = os.path.join(place.leaf, JOURNAL)
+        if error.errno not in {errno.ENOTEMPTY, errno.EEXIST} or place.status(journal) is None or _has_others(place):
+            raise
+        os.rmdir(journal, dir_fd=place.fd)
+        os.rmdir(place.leaf, dir_fd=place.fd)
+    if place.fd is not None:
+        forget_name(place.fd, place.leaf)
+
+
+def _has_others(place: Place) -> bool:
+    """Whether anything but the folder of a journal is in the folder at a place."""
+    folder = place.leaf if place.fd is None else open_folder(place.leaf, place.fd)
+    try:
+        with os.scandir(folder) as children:
+            return any(child.name != JOURNAL for child in children)
+    finally:
+        if isinstance(folder, int):
+            close_folder(folder)
+
+
 def close_folder(fd: int) -> None:
-    """Close a folder. Nothing was written through it, so an error says nothing; and it is closed all the same."""
+    """Close a folder. An error means nothing here: nothing was written through it, and it is closed all the same."""
     with suppress(OSError):
         os.close(fd)
 
 
 def open_folder(name: str, folder: int) -> int:
-    """Return the folder of this name in an open one, opened to be read; it must not be a link."""
+    """Open a folder in an open one for reading; the name must not be a link."""
     return os.open(name, os.O_RDONLY | FOLDER | NO_FOLLOW, dir_fd=folder)
 
 
 def version_of(status: os.stat_result) -> str:
-    """Return a version that changes with every publication and every change in place."""
+    """Return the version of a file: it changes with every publication and every change in place."""
     return f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"
 
 
@@ -137,22 +191,8 @@ def is_file(status: os.stat_result | None) -> bool:
     return status is not None and stat.S_ISREG(status.st_mode)
 
 
-FOLDER = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
-PASS = getattr(os, "O_PATH", os.O_RDONLY) | FOLDER
-"""To walk through a folder takes less than to read it: one of mode 0711 lets others pass."""
-_EMPTY_PATH, _BIRTH = 0x1000, 0x800
-_ANSWER = struct.Struct("=I76xqI")
-"""In what statx(2) fills: which fields are set, and the time of birth in seconds and nanoseconds."""
-MOST = 10_000
-"""So many names are remembered."""
-_CANNOT = {errno.EINVAL, errno.ENOTSUP, errno.EROFS}
-
-_synced: dict[tuple[int, int, str], tuple[int, int]] = {}
-"""What is on the disk: for a folder and a name in it, which file or folder."""
-
-
 def readable(folder: int) -> int:
-    """Return the folder that is open to be walked through, opened to be read as well."""
+    """Open for reading a folder that is open only to be walked through."""
     return os.open(".", os.O_RDONLY | FOLDER, dir_fd=folder)
 
 
@@ -161,7 +201,8 @@ def sync_folder(folder: int) -> None:
     try:
         opened = readable(folder)
     except PermissionError:
-        os.sync()  # a folder that may be written but not read is synced with everything else
+        # Only an open folder can be synced by itself, so one that we may write and not read is synced with all disks.
+        os.sync()
         return
     try:
         os.fsync(opened)
@@ -170,14 +211,17 @@ def sync_folder(folder: int) -> None:
 
 
 def sync_name(folder: int, name: str, file: int) -> None:
-    """Bring the name of an open file to the disk, once."""
+    """Bring the name of the open file or folder `file` to the disk, once."""
     if not _is_synced(folder, name, file):
         sync_folder(folder)
         _remember(folder, name, file)
 
 
 def sync_way(folder: int, names: Sequence[str]) -> None:
-    """Bring the names of an open folder, and of all above it, to the disk: `names` are those from the root down."""
+    """Bring the names of an open folder and of all folders above it to the disk.
+
+    `names` are those from the root down to it.
+    """
     left = list(names)
     here = os.dup(folder)
     try:
@@ -187,7 +231,7 @@ def sync_way(folder: int, names: Sequence[str]) -> None:
             except PermissionError:
                 if left:
                     raise
-                return  # what this user may not walk through holds no names of theirs
+                return  # this user cannot have made anything there
             try:
                 done = _is_end(here, above) or _sync_name_of_folder(above, left.pop() if left else None, here)
             except BaseException:
@@ -202,15 +246,16 @@ def sync_way(folder: int, names: Sequence[str]) -> None:
 
 
 def forget_name(folder: int, name: str) -> None:
-    """Forget a name that was removed: what has it next is something else."""
+    """Forget a name that was removed: the next file with this name is another one."""
     _synced.pop(_key(folder, name), None)
 
 
 def _sync_name_of_folder(above: int, name: str | None, here: int) -> bool:
-    """Bring the name of an open folder to the disk. Return whether all names above it are there, too.
+    """Bring the name of an open folder to the disk. Return whether all names above it are known to be there.
 
-    The name of one above the root is not known. One that this user can neither read nor write holds no names of theirs,
-    and a file system that syncs no folders is not ours to refuse up there.
+    Above the root, the name is not known (`None`), and the folder's number stands for it. There, a folder that this
+    user can neither read nor write is passed over, as this user made nothing in it, and so is a file system that
+    cannot sync folders.
     """
     if name is not None:
         sync_name(above, name, here)
@@ -222,14 +267,14 @@ def _sync_name_of_folder(above: int, name: str | None, here: int) -> bool:
         if os.access(".", os.R_OK, dir_fd=above) or os.access(".", os.W_OK, dir_fd=above):
             sync_folder(above)
     except OSError as error:
-        if error.errno not in _CANNOT:
+        if error.errno not in _NOT_SUPPORTED:
             raise
     _remember(above, name, here)
     return False
 
 
 def _is_end(here: int, above: int) -> bool:
-    """Whether the disk ends here: there is nothing above, or that is another disk."""
+    """Whether the disk ends here: nothing is above, or another disk."""
     ours, theirs = os.fstat(here), os.fstat(above)
     return ours.st_dev != theirs.st_dev or ours.st_ino == theirs.st_ino
 
@@ -239,7 +284,7 @@ def _is_synced(folder: int, name: str, file: int) -> bool:
 
 
 def _remember(folder: int, name: str, file: int) -> None:
-    if len(_synced) >= MOST:
+    if len(_synced) >= MOST_NAMES:
         _synced.clear()
     _synced[_key(folder, name)] = _mark(file)
 
@@ -261,8 +306,8 @@ def birth_of(descriptor: int) -> int:
     buffer = create_string_buffer(256)
     if statx(descriptor, b"", _EMPTY_PATH, _BIRTH, byref(buffer)) != 0:
         return 0
-    told, seconds, nanoseconds = _ANSWER.unpack_from(buffer)
-    return int(seconds * 10**9 + nanoseconds) if told & _BIRTH else 0
+    fields, seconds, nanoseconds = _ANSWER.unpack_from(buffer)
+    return int(seconds * 10**9 + nanoseconds) if fields & _BIRTH else 0
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Reading: the open files of the driver, and copying from one open file to another."""
+"""Reading: open files as streams."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ FIRST_READ = 1 << 16
 
 
 class OSStream(ReadStream):
-    """An open descriptor: its version stays, whatever takes its name."""
+    """An open file: its bytes stay, whatever is published under its name."""
 
     def __init__(self, entry: Entry, fd: int, start: int, stop: int | None, *, first: bytes, local: bool) -> None:
         self.entry = entry
         self.fd: int = fd
         self._start = start
         self._stop = stop
-        self._first = first  # read with opening, in the same hop
-        self._local = local  # closing waits for nobody
+        self._first = first  # they were read in the same hop as opening
+        self._local = local  # closing it needs no network
 
     async def chunk(self, want: int) -> bytes:
         """Return the next bytes."""
@@ -36,7 +36,7 @@ class OSStream(ReadStream):
         first, self._first = self._first, b""
         if first and (want <= len(first) or len(first) == self.entry.size):
             data = first
-        else:  # reading a little again costs less than joining it to a lot
+        else:  # reading some bytes again costs less than joining two pieces
             try:
                 data = await pread(self.fd, max(want, 0), self._start)
             except OSError:
@@ -50,7 +50,7 @@ class OSStream(ReadStream):
         self._start, self._stop, self._first = start, stop, b""
 
     async def aclose(self) -> None:
-        """Close the descriptor; in a worker where that may take its time: closing a removed file frees its room."""
+        """Close the file; in a worker if that may take long, as closing a removed file frees its room on the disk."""
         fd, self.fd = self.fd, -1
         if fd < 0:
             return
@@ -61,7 +61,7 @@ class OSStream(ReadStream):
                 await hop(os.close, fd)
 
     def abandon(self) -> None:
-        """Close the descriptor."""
+        """Close the file."""
         fd, self.fd = self.fd, -1
         if fd >= 0:
             with errors_about(self.entry.path):
@@ -77,7 +77,7 @@ def open_stream(
     *,
     read: Callable[[int, int, int], bytes | None],
 ) -> OSStream:
-    """Make a stream of an open descriptor, which is closed if that fails."""
+    """Return the stream of an open file, and close the file if that fails."""
     try:
         status = os.fstat(fd)
         check_regular(path, status)
@@ -97,4 +97,4 @@ def _has_name(fd: int) -> bool:
     try:
         return bool(os.fstat(fd).st_nlink)
     except OSError:
-        return False  # closing it will tell
+        return False  # closing it raises what is wrong

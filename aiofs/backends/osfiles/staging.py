@@ -1,352 +1,373 @@
-"""Staging: where a file's new bytes grow, beside the file, and how they take its name.
+"""Staging: makes staging files and takes over those of others, and keeps what transactions need beside a file.
 
-In a folder that one user writes alone, the staging file is the lock: its `flock` dies with its process. Where users
-share a folder, the lock is an empty file that all of them may open, and the bytes are in a second file, of the
-writer's own (`locking` says why). A prepared write changes to another name, `ready`, which no writer takes over: it
-waits for a decision. All of this blocks and runs in worker threads.
+Transactions need before-images, locks that can be parked, and journals that grow. A before-image lies beside its file.
+Both are on the same disk, whose own order of changes holds for both: if the file was changed, its before-image is
+there. All functions here block and run in worker threads.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
-import secrets
-import stat
-import time
-from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 from aiofs.backends.osfiles import locks
-from aiofs.backends.osfiles.attributes import belong, give_permissions, keep_attributes, permissions_of
-from aiofs.backends.osfiles.errors import errors_about
+from aiofs.backends.osfiles.attributes import belong, keep_attributes, owner_of
+from aiofs.backends.osfiles.errors import check_regular
 from aiofs.backends.osfiles.locks import holder_of, try_lock
-from aiofs.backends.osfiles.names import PART, READY, READY_SHARED, STAGE, digest_of, parents_of
-from aiofs.backends.osfiles.places import close_folder, entry_of, open_folder, version_of
-from aiofs.driver import ABSENT, Entry, Lease, Part
-from aiofs.errors import AlreadyExists, Conflict
+from aiofs.backends.osfiles.names import (
+    BEFORE,
+    LEASED,
+    PART,
+    READY,
+    READY_SHARED,
+    STAGE,
+    check_token,
+    digest_of,
+    parents_of,
+)
+from aiofs.backends.osfiles.places import EXISTING, NO_LINK, entry_of, is_file, version_of
+from aiofs.backends.osfiles.writing import CLOSED, MARKS, STAMPS, Stage, copy_bytes, prune_folders
+from aiofs.errors import AccessDenied, Conflict, NotAFolder, NotFound, StoreMissing
 from aiofs.locks import locked
-from aiofs.threads import hop
 
 if TYPE_CHECKING:
-    from aiofs.backends.osfiles.attributes import Ownership, Permissions
+    from collections.abc import Callable, Mapping
+
     from aiofs.backends.osfiles.names import Root
     from aiofs.backends.osfiles.places import Place
+    from aiofs.driver import Entry
 
-STAMPS = os.utime in os.supports_fd
-MARKS = 1_000_000
-"""The nanoseconds of a millisecond: a staging file is stamped with one of them, which tells it from others."""
-CLOSED = -1
-COPY_STEP = 1 << 24
+T = TypeVar("T")
+_TRIES = 100
 
 
-class Stage(Lease):
-    """A locked staging file, open, beside its file."""
+def new_stage(root: Root, path: str) -> Stage:
+    """Make the staging file of `path`, and its folders, in the place of one that a dead writer left.
 
-    def __init__(
-        self,
-        root: Root,
-        place: Place,
-        fd: int,
-        name: str,
-        *,
-        lock: int | None,
-        ready: bool = False,
-        leased: bool = False,
-    ) -> None:
-        self.path: str = place.path
-        self.place = place
-        self.fd: int = fd
-        """The new bytes; `CLOSED` for those of another user, which need only be renamed."""
-        self.name: str = name
-        self.ready: bool = ready
-        self._root = root
-        self._lock = lock  # the lock, where that is another file
-        self._leased = leased  # the lock is kept elsewhere, and may be lost at any moment
-        self._published = False
-        self._dropped = False
-        status = place.status(name) if fd == CLOSED else os.fstat(fd)
-        if status is None:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), place.path)
-        self._status = status
-        self._mark = status.st_mtime_ns % MARKS if ready else secrets.randbelow(MARKS)
-        self.fence: str = self._fence()
-        self._like: Permissions | None = None  # of the file that this is a copy of
-        self._owner: int | None = None  # who prepared this write, where a journal says it
+    :raises Locked: if another writer has it, or an unfinished transaction will write the file.
+    :raises AccessDenied: if what has its name is not of aiofs, or may not be removed.
+    """
+    return _new_stage(root, path, _stage_with_lock)
 
-    def is_current(self) -> bool:
-        """Whether staging file and lock still have their names: if not, somebody removed or published them."""
-        if self._lock is not None and not locks.is_named(self.place, locks.lock_name(self.place), os.fstat(self._lock)):
-            return False
-        return locks.is_named(self.place, self.name, self._status)
 
-    def empty(self) -> None:
-        """Begin anew, with no bytes, and in a file of our own alone where the file to be is no new one any more."""
-        with errors_about(self.path):
-            if self._status.st_mode & locks.OTHERS and self.place.status() is not None:
-                self.close_to_others()
-            os.ftruncate(self.fd, 0)
-            self._like = None
+def new_leased_stage(root: Root, path: str) -> Stage:
+    """Make the staging file of a path whose lock another file system keeps."""
+    return _new_stage(root, path, _stage_under_lease)
 
-    def liken(self, source: int) -> None:
-        """Have the file to be let in those whom the open file `source` lets in, and nobody else until then either."""
-        with errors_about(self.path):
-            self._like = permissions_of(source)
-            self.close_to_others(but_for=self._like.mode)
 
-    def set_ownership(self, ownership: Ownership) -> None:
-        """Give the file this owner and these permissions when it is published, and its new folders this owner."""
-        with errors_about(self.path):
-            self._like, self._owner = ownership.permissions, ownership.owner
-            self.close_to_others(but_for=ownership.permissions.mode)
-            for folder in self.place.made:
-                with self._root.place(folder, follow=False) as made:
-                    give_folder(made, ownership.owner)
-
-    def close_to_others(self, *, but_for: int = 0) -> None:
-        """Go on in a file that nobody else can have opened, if more may than the mode `but_for` lets.
-
-        It has another fence.
-        """
-        if not stat.S_IMODE(self._status.st_mode) & locks.OTHERS & ~but_for:
-            return
-        place = self.place
-        if self._lock is not None:
-            os.unlink(self.name, dir_fd=place.fd)
-        fd, name = locks.make_part(place, locks.OURSELVES)
+def _new_stage(root: Root, path: str, make: Callable[[Root, Place], Stage | None]) -> Stage:
+    def attempt() -> Stage | None:
+        place = root.find(path, create=True)
         try:
-            if self._lock is None:
-                if not self._leased and not try_lock(fd):
-                    raise locked(place.path, holder_of(fd))
-                os.replace(name, self.name, src_dir_fd=place.fd, dst_dir_fd=place.fd)
-        except BaseException:
-            os.close(fd)
+            stage = make(root, place)
+        except FileNotFoundError:
+            place.close()
             raise
-        old, self.fd, self._status = self.fd, fd, os.fstat(fd)
-        self.fence = self._fence()
-        os.close(old)
+        except BaseException:
+            prune_folders(root, place)
+            raise
+        if stage is None:
+            place.close()
+        return stage
 
-    def seal(self, *, durable: bool) -> None:
-        """Give the bytes the time, owner, permissions and attributes of the file to be; to the disk, if `durable`.
+    return _in_folder_that_lasts(path, attempt)
 
-        They are those of the file that is replaced; the permissions of a copy are its source's.
-        """
-        self.stamp()
-        replaced = self.place.status()
-        if self._like is None:
-            keep_attributes(self.fd, self.place, replaced)
-        else:
-            folder = locks.folder_status(self.place)
-            # A journal may be forged, so its owner counts only where the folder belongs to the same user.
-            if replaced is None and self._owner == folder.st_uid:
-                belong(self.fd, folder, locks.OURSELVES)
-            give_permissions(self.fd, self._like, self.place, replaced)
-        if durable:
-            os.fsync(self.fd)
 
-    def stamp(self) -> None:
-        """Set the time: finer than the kernel's clock, so that versions differ; its end is what tells this stage."""
-        if STAMPS:
-            now = time.time_ns() // MARKS * MARKS + self._mark
-            os.utime(self.fd, ns=(now, now))
+def _in_folder_that_lasts(path: str, attempt: Callable[[], T | None]) -> T:
+    """Return what an attempt to make a file returns. Try again after `None`, and after a folder was removed meanwhile.
 
-    def make_ready(self, *, durable: bool) -> None:
-        """Change to the name that waits for a decision."""
-        kind = READY if self._lock is None else READY_SHARED
-        if durable:
-            self.place.sync_way()
-        self._rename(self.place.beside(kind + digest_of(self.place.leaf)))
-        self.ready = True
-        if durable:
-            self.place.sync()
-
-    def make_growing(self) -> None:
-        """Change back to the name of a staging file that is not ready."""
-        kind = STAGE if self._lock is None else PART
-        self._rename(self.place.beside(kind + digest_of(self.place.leaf)))
-        self.ready = False
-
-    def publish(self, match: str | None, *, durable: bool) -> Entry:
-        """Take the file's name in one step.
-
-        :raises Conflict: if the staging file, and so the lock, was lost, or `match` is not the file's version.
-        :raises AlreadyExists: if there was to be no such file and there is.
-        """
-        if not self.is_current():
-            raise Conflict.of(self.path, "the lock on this file was removed; nothing was overwritten")
-        place = self.place
-        status = self._now()
-        if status.st_nlink > 1 and locks.is_named(place, place.leaf, status):
-            os.unlink(self.name, dir_fd=place.fd)  # killed between the two steps of publishing a new file
-            self._published = True
-            if durable:
-                place.sync_way()
-                place.sync()
-            return entry_of(self.path, status)
-        place.check_match(match)
-        if durable:
-            place.sync_way()
-        if self._leased:
-            self._claim()
-        if match == ABSENT and self._link():
-            with suppress(FileNotFoundError):
-                os.unlink(self.name, dir_fd=place.fd)
-        else:
-            if os.name == "nt":
-                os.close(self.fd)
-                self.fd = CLOSED
-            os.replace(self.name, place.leaf, src_dir_fd=place.fd, dst_dir_fd=place.fd)
-        self._published = True
-        if durable:
-            place.sync()
-        return entry_of(self.path, status)
-
-    def remove_file(self, match: str | None, *, durable: bool) -> Entry:
-        """Remove the file, unless it is gone already, and the staging file with it.
-
-        :raises Conflict: if the staging file, and so the lock, was lost, or `match` is not the file's version.
-        """
-        if not self.is_current():
-            raise Conflict.of(self.path, "the lock on this file was removed; nothing was removed")
-        place = self.place
-        place.made = parents_of(self.path)
-        status = place.status()
-        if status is not None:
-            place.check_match(match)
-            os.unlink(place.leaf, dir_fd=place.fd)
-        self.discard(durable=durable)
-        return Entry(self.path) if status is None else entry_of(self.path, status)
-
-    def discard(self, *, durable: bool) -> None:
-        """Remove the staging file, whatever waits in it: for good if `durable`. Harmless when done twice."""
-        with errors_about(self.path):
-            if not self._published and not self._dropped and self.is_current():
-                os.unlink(self.name, dir_fd=self.place.fd)
-                self._published = True
-                if durable:
-                    self.place.sync()
-
-    def release_now(self) -> None:
-        """Unlock, and remove the staging file unless it was published or waits. Harmless when done twice."""
-        if self._dropped:
-            return
-        self._dropped = True
-        with errors_about(self.path), ExitStack() as after:
-            after.callback(prune_folders, self._root, self.place)
-            after.callback(self._close)
-            if not self._published and not self.ready and self.is_current():
-                os.unlink(self.name, dir_fd=self.place.fd)
-
-    def leave(self) -> None:
-        """Unlock, and let the staging file wait for whoever comes next. Harmless when done twice."""
-        if not self._dropped:
-            self._dropped = True
-            with errors_about(self.path), ExitStack() as after:
-                after.callback(self.place.close)
-                self._close()
-
-    async def release(self) -> None:
-        """Unlock, and remove the staging file unless it was published."""
-        if not self._dropped:
-            await hop(self.release_now)
-
-    def abandon(self) -> None:
-        """Unlock and remove the staging file."""
-        self.release_now()
-
-    def token(self) -> dict[str, Any]:
-        """Return by what a prepared write is told from others."""
-        return {"path": self.path, "stage": version_of(self._now())}
-
-    def _fence(self) -> str:
-        return f"{self._status.st_ino:x}-{self._mark:x}"
-
-    def _now(self) -> os.stat_result:
-        return self._status if self.fd == CLOSED else os.fstat(self.fd)
-
-    def _close(self) -> None:
-        """Close the bytes, and give the lock back where that is another file."""
-        fd, self.fd = self.fd, CLOSED
-        lock, self._lock = self._lock, None
-        with ExitStack() as after:
-            if lock is not None:
-                after.callback(locks.release, self.place, locks.lock_name(self.place), lock)
-            if fd != CLOSED:
-                os.close(fd)
-
-    def _link(self) -> bool:
-        """Give the file a second name, which fails where there is one already; return whether the system can."""
+    :raises OSError: if the folder was removed each time.
+    """
+    for _ in range(_TRIES):
         try:
-            os.link(
-                self.name, self.place.leaf, src_dir_fd=self.place.fd, dst_dir_fd=self.place.fd, follow_symlinks=False
-            )
-        except FileExistsError:
-            raise AlreadyExists.of(self.path) from None
-        except (OSError, NotImplementedError):
-            return False  # no hard links here: the check before, under the lock, has to do
-        return True
-
-    def _claim(self) -> None:
-        """Give the bytes a name that nobody else knows, so that what is published next is them, whoever has the lease.
-
-        :raises Conflict: if they were somebody else's, who got the lease meanwhile.
-        """
-        name = self.name
-        self._rename(f"{name}-{secrets.token_hex(8)}")
-        if not self.is_current():
-            self._rename(name)
-            raise Conflict.of(self.path, "the lock on this file was lost; nothing was overwritten")
-
-    def _rename(self, name: str) -> None:
-        os.replace(self.name, name, src_dir_fd=self.place.fd, dst_dir_fd=self.place.fd)
-        self.name = name
+            done = attempt()
+        except StoreMissing:
+            raise
+        except FileNotFoundError:
+            continue
+        if done is not None:
+            return done
+    raise OSError(errno.EAGAIN, "its folder keeps being removed", path)
 
 
-def give_folder(made: Place, owner: int) -> None:
-    """Give a new folder to the owner of the folder above it, if that is `owner`."""
-    if made.fd is None or (above := os.fstat(made.fd)).st_uid != owner:
-        return
-    fd = open_folder(made.leaf, made.fd)
+def take_over(root: Root, token: Mapping[str, Any], *, growing: bool = False) -> Stage | None:
+    """Take over the prepared write of a token; with `growing`, also a staging file that a killed writer left.
+
+    Returns `None` if there is none any more. Its folders are removed with it if they are empty then.
+
+    :raises Locked: if the writer is alive.
+    :raises Unsupported: if the token has a format that this version does not know.
+    """
+    check_token(token)
+    path = token["path"]
     try:
-        belong(fd, above, stat.S_IMODE(os.fstat(fd).st_mode))
+        place = root.find(path)
+    except (NotFound, NotAFolder):
+        root.prune(parents_of(path))
+        return None
+    place.made = parents_of(path)
+    try:
+        stage = _take_ready(root, place, token) or _take_ready_shared(root, place, token)
+        if stage is None and growing:
+            stage = _take_growing(root, place)
+    except BaseException:
+        place.close()
+        raise
+    if stage is None:
+        prune_folders(root, place)
+    return stage
+
+
+def _stage_with_lock(root: Root, place: Place) -> Stage | None:
+    """Lock the path, and make its staging file; `None` if the caller has to try again."""
+    target = _target(place)
+    folder = locks.folder_status(place)
+    shared = locks.is_shared(folder)
+    mode = locks.staging_mode(place.path, target, folder)
+    lock = locks.make_lock(place, locks.lock_name(place), mode, shared=shared)
+    if lock is None:
+        return None
+    fd, name, second = lock, locks.lock_name(place), None
+    try:
+        locks.check_not_prepared(place)
+        if shared:
+            second = lock
+            fd, name = locks.make_part(place, mode)
+        return Stage(root, place, fd, name, lock=second)
+    except BaseException:
+        if fd != lock:
+            os.close(fd)
+        locks.release(place, locks.lock_name(place), lock)
+        raise
+
+
+def _stage_under_lease(root: Root, place: Place) -> Stage:
+    mode = locks.staging_mode(place.path, _target(place), locks.folder_status(place))
+    fd, name = locks.make_part(place, mode, LEASED)
+    try:
+        return Stage(root, place, fd, name, lock=None, leased=True)
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def _take_ready(root: Root, place: Place, token: Mapping[str, Any]) -> Stage | None:
+    """Take over a prepared write that its process has locked while it lives."""
+    name = place.beside(READY + digest_of(place.leaf))
+    status = place.status(name)
+    if not _is_meant(status, token):
+        return None
+    fd = locks.open_found(place, name, status)
+    if fd is None:
+        return None
+    taken = False
+    try:
+        if not _is_meant(os.fstat(fd), token):
+            return None
+        if not try_lock(fd):
+            raise locked(place.path, holder_of(fd))
+        stage = Stage(root, place, fd, name, lock=None, ready=True)
+        taken = stage.is_current()
+        return stage if taken else None
     finally:
-        close_folder(fd)
+        if not taken:
+            os.close(fd)
 
 
-def prune_folders(root: Root, place: Place) -> None:
-    """Close the place; take the folders that were made for it away again if nothing is in them."""
-    place.close()
-    root.prune(place.made)
-
-
-def copy_bytes(source: int, target: int, start: int, stop: int, offset: int) -> None:
-    """Copy `start` to `stop` of one descriptor to `offset` of another, within the kernel where it can."""
-    while start < stop:
-        step = min(COPY_STEP, stop - start)
-        copied = _copy_in_kernel(source, target, step, start, offset)
-        if not copied:
-            data = os.pread(source, step, start)
-            if not data:
-                raise Conflict.of(None, "the file was cut meanwhile")
-            write_at(target, data, offset)
-            copied = len(data)
-        start += copied
-        offset += copied
-
-
-def _copy_in_kernel(source: int, target: int, size: int, start: int, offset: int) -> int:
-    """Return how many bytes the kernel copied; none where it does not do that."""
-    if not hasattr(os, "copy_file_range"):
-        return 0
+def _take_ready_shared(root: Root, place: Place, token: Mapping[str, Any]) -> Stage | None:
+    """Take over a prepared write whose process has the lock of the file, another file, while it lives."""
+    name = place.beside(READY_SHARED + digest_of(place.leaf))
+    status = place.status(name)
+    if not _is_meant(status, token):
+        return None
+    lock = locks.take(place, locks.lock_name(place))
+    fd = CLOSED
     try:
-        return os.copy_file_range(source, target, size, start, offset)
-    except OSError:
-        return 0
+        with suppress(PermissionError):
+            found = locks.open_existing(place, name)
+            if found is None:
+                locks.release(place, locks.lock_name(place), lock)
+                return None
+            fd = found
+        return Stage(root, place, fd, name, lock=lock, ready=True)
+    except BaseException:
+        if fd != CLOSED:
+            os.close(fd)
+        locks.release(place, locks.lock_name(place), lock)
+        raise
 
 
-def write_at(fd: int, data: Part, offset: int) -> None:
-    """Write all of the data."""
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(fd, view, offset)
-        offset += written
-        view = view[written:]
+def _take_growing(root: Root, place: Place) -> Stage | None:
+    """Take over the lock of a killed writer that had prepared nothing, with an empty staging file."""
+    digest = digest_of(place.leaf)
+    if all(place.status(place.beside(kind + digest)) is None for kind in (STAGE, PART)):
+        return None
+    lock = locks.take(place, locks.lock_name(place))
+    try:
+        fd, name = locks.make_part(place, locks.OURSELVES)
+    except BaseException:
+        locks.release(place, locks.lock_name(place), lock)
+        raise
+    return Stage(root, place, fd, name, lock=lock)
+
+
+def _target(place: Place) -> os.stat_result | None:
+    """Return the status of the file that is to be replaced, if there is one.
+
+    :raises IsAFolder: if it is not a regular file.
+    """
+    target = place.status()
+    if target is not None:
+        check_regular(place.path, target)
+    return target
+
+
+def check_not_locked(root: Root, place: Place, held: set[str]) -> None:
+    """Raise `Locked` if somebody else than the holder of `held` writes the file; remove what a dead writer left."""
+    if place.path in held:
+        return
+    locks.check_free(place)
+    if place.status(place.beside(PART + digest_of(place.leaf))) is not None:
+        new_stage(root, place.path).release_now()
+
+
+def _is_meant(status: os.stat_result | None, token: Mapping[str, Any]) -> TypeGuard[os.stat_result]:
+    """Whether the file with this status is the prepared write of a token."""
+    if status is None or not is_file(status):
+        return False
+    if "stage" in token:
+        return bool(version_of(status) == token["stage"])
+    return not STAMPS or token.get("fence") == f"{status.st_ino:x}-{status.st_mtime_ns % MARKS:x}"
+
+
+def keep_image(root: Root, path: str, tag: str, *, durable: bool) -> None:
+    """Keep the file as a before-image: as a second name, or as a copy where the system has no hard links."""
+    try:
+        with root.place(path) as place:
+            if not is_file(place.status()):
+                return
+            image = _image_of(place, tag)
+            try:
+                os.link(place.leaf, image, src_dir_fd=place.fd, dst_dir_fd=place.fd, follow_symlinks=False)
+            except FileExistsError:
+                _check_kept(place, image)  # it may not be on the disk yet: its writer may have been killed
+            except FileNotFoundError:
+                return  # somebody removed the file in this moment
+            except (OSError, NotImplementedError):
+                _copy_image(place, image, durable=durable)
+            if durable:
+                place.sync()
+    except (NotFound, NotAFolder):
+        return
+
+
+def restore_image(stage: Stage, tag: str, match: str, *, durable: bool) -> Entry:
+    """Give the before-image the file's name back.
+
+    :raises Conflict: if the lock was lost, or the file is not at version `match`.
+    :raises NotFound: if there is no before-image.
+    """
+    place = stage.place
+    if not stage.is_current():
+        raise Conflict.of(stage.path, "the lock on this file was removed; nothing was overwritten")
+    image = _image_of(place, tag)
+    status = place.status(image)
+    if status is None:
+        raise NotFound.of(stage.path, "what the file was before is not kept")
+    place.check_match(match)
+    os.replace(image, place.leaf, src_dir_fd=place.fd, dst_dir_fd=place.fd)
+    if durable:
+        place.sync_way()
+        place.sync()
+    return entry_of(stage.path, status)
+
+
+def drop_image(root: Root, path: str, tag: str) -> None:
+    """Remove the before-image, and folders that have no file left."""
+    with suppress(NotFound, NotAFolder):
+        with root.place(path) as place, suppress(FileNotFoundError):
+            os.unlink(_image_of(place, tag), dir_fd=place.fd)
+        root.prune(parents_of(path))
+
+
+def park(stage: Stage) -> None:
+    """Leave a staging file under the name of a prepared write, which keeps writers out when nobody holds it."""
+    stage.stamp()
+    stage.make_ready(durable=False)
+    stage.leave()
+
+
+def unpark(root: Root, path: str, fence: str) -> Stage | None:
+    """Take a parked staging file back: it is locked before it gets its old name, so no writer comes between."""
+    stage = take_over(root, {"path": path, "fence": fence})
+    if stage is not None:
+        stage.make_growing()
+    return stage
+
+
+def append(root: Root, path: str, data: bytes, *, durable: bool) -> None:
+    """Write the data at the end of the file, which is made if it is missing."""
+
+    def attempt() -> int:
+        with root.place(path, create=True, follow=False) as place:
+            return _append(place, data, durable=durable)
+
+    _in_folder_that_lasts(path, attempt)
+
+
+def _append(place: Place, data: bytes, *, durable: bool) -> int:
+    folder = locks.folder_status(place)
+    mode = locks.mode_for_folder_writers(folder)  # a journal may have the bytes of files that others may not read
+    fd = os.open(place.leaf, os.O_WRONLY | os.O_APPEND | os.O_CREAT | NO_LINK, mode, dir_fd=place.fd)
+    try:
+        if not os.fstat(fd).st_size:
+            belong(fd, folder, mode)
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+        if durable:
+            os.fsync(fd)
+            place.sync_name(fd)
+    finally:
+        os.close(fd)
+    return len(data)
+
+
+def _image_of(place: Place, tag: str) -> str:
+    digest = hashlib.blake2b(f"{tag}\0{os.path.basename(place.leaf)}".encode(), digest_size=16).hexdigest()
+    return place.beside(BEFORE + digest)
+
+
+def _check_kept(place: Place, image: str) -> None:
+    """Raise `AccessDenied` if the before-image that exists belongs neither to the file's owner nor to us."""
+    kept, status = place.status(image), place.status()
+    if kept is None or status is None or not hasattr(os, "geteuid"):
+        return
+    if not is_file(kept) or kept.st_uid not in {status.st_uid, os.geteuid()}:
+        leaf = os.path.basename(image)
+        raise AccessDenied.of(
+            place.path, f"{leaf!r} beside this file is of {owner_of(kept)}, and not a before-image of aiofs: remove it"
+        )
+
+
+def _copy_image(place: Place, image: str, *, durable: bool) -> None:
+    growing = f"{image}-growing"
+    source = os.open(place.leaf, os.O_RDONLY | EXISTING, dir_fd=place.fd)
+    try:
+        with suppress(FileNotFoundError):
+            os.unlink(growing, dir_fd=place.fd)  # a process was killed while it copied
+        target = os.open(growing, locks.NEW, locks.OURSELVES, dir_fd=place.fd)
+        try:
+            status = os.fstat(source)
+            copy_bytes(source, target, 0, status.st_size, 0)
+            keep_attributes(target, place, status)
+            if durable:
+                os.fsync(target)
+        finally:
+            os.close(target)
+    finally:
+        os.close(source)
+    os.replace(growing, image, src_dir_fd=place.fd, dst_dir_fd=place.fd)

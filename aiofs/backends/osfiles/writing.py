@@ -1,43 +1,307 @@
-"""Writing."""
+"""Writing: the staging file in which new bytes grow, how it takes the file's name, and the sessions that fill it.
+
+In a folder that one user writes alone, the staging file is the lock too. Where users share a folder, the lock is an
+empty file that all of them may open, and the bytes are in a second file of the writer's own (`locks` says why). A
+prepared write has another name, with `ready`. No writer takes that over: it waits for the decision of its transaction.
+All functions here that are not asynchronous block, and run in worker threads.
+"""
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
-from contextlib import suppress
+import secrets
+import stat
+import time
+from contextlib import ExitStack, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any
 
 from aiofs.backends.osfiles import locks
-from aiofs.backends.osfiles.attributes import belong, keep_attributes, owner_of
-from aiofs.backends.osfiles.errors import check_regular, errors_about
+from aiofs.backends.osfiles.attributes import belong, give_permissions, keep_attributes, permissions_of
+from aiofs.backends.osfiles.errors import errors_about
 from aiofs.backends.osfiles.locks import holder_of, try_lock
-from aiofs.backends.osfiles.names import (
-    BEFORE,
-    FORMAT,
-    LEASED,
-    PART,
-    READY,
-    READY_SHARED,
-    STAGE,
-    check_token,
-    digest_of,
-    parents_of,
-)
-from aiofs.backends.osfiles.places import EXISTING, NO_LINK, entry_of, is_file, version_of
-from aiofs.backends.osfiles.staging import CLOSED, MARKS, STAMPS, Stage, copy_bytes, prune_folders, write_at
-from aiofs.driver import ABSENT, Entry, Part, WriteSession
-from aiofs.errors import AccessDenied, Conflict, NotAFolder, NotFound, StoreMissing
+from aiofs.backends.osfiles.names import FORMAT, PART, READY, READY_SHARED, STAGE, digest_of, parents_of
+from aiofs.backends.osfiles.places import EXISTING, close_folder, entry_of, open_folder, version_of
+from aiofs.driver import ABSENT, Entry, Lease, Part, WriteSession
+from aiofs.errors import AlreadyExists, Conflict
+from aiofs.kit import check_match
 from aiofs.locks import locked
 from aiofs.threads import hop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
+    from aiofs.backends.osfiles.attributes import Ownership, Permissions
     from aiofs.backends.osfiles.names import Root
     from aiofs.backends.osfiles.places import Place
-    from aiofs.driver import Entry
+
+STAMPS = os.utime in os.supports_fd
+MARKS = 1_000_000
+"""The nanoseconds in a millisecond: each staging file has one of them in its time, which tells it from others."""
+CLOSED = -1
+COPY_STEP = 1 << 24
+
+
+class Stage(Lease):
+    """An open staging file, and the right to write its file."""
+
+    def __init__(
+        self,
+        root: Root,
+        place: Place,
+        fd: int,
+        name: str,
+        *,
+        lock: int | None,
+        ready: bool = False,
+        leased: bool = False,
+    ) -> None:
+        self.path: str = place.path
+        self.place = place
+        self.fd: int = fd
+        """The new bytes; `CLOSED` if they are of another user, as they only need to be renamed."""
+        self.name: str = name
+        self.ready: bool = ready
+        self._root = root
+        self._lock = lock  # the lock, if that is another file
+        self._leased = leased  # another file system keeps the lock, which may be lost at any moment
+        self._published = False
+        self._dropped = False
+        status = place.status(name) if fd == CLOSED else os.fstat(fd)
+        if status is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), place.path)
+        self._status = status
+        self._mark = status.st_mtime_ns % MARKS if ready else secrets.randbelow(MARKS)
+        self.fence: str = self._fence()
+        self._like: Permissions | None = None  # those of the file of which this is a copy
+        self._owner: int | None = None  # the user who prepared this write, if a journal says it
+
+    def is_current(self) -> bool:
+        """Whether the staging file and the lock still have their names: else somebody removed or published them."""
+        if self._lock is not None and not locks.is_named(self.place, locks.lock_name(self.place), os.fstat(self._lock)):
+            return False
+        return locks.is_named(self.place, self.name, self._status)
+
+    def empty(self) -> None:
+        """Remove all bytes. If the file to replace exists by now, go on in one that only this user can open."""
+        with errors_about(self.path):
+            if self._status.st_mode & locks.OTHERS and self.place.status() is not None:
+                self.close_to_others()
+            os.ftruncate(self.fd, 0)
+            self._like = None
+
+    def liken(self, source: int) -> None:
+        """Give the published file, and the staging file until then, the permissions of the open file `source`."""
+        with errors_about(self.path):
+            self._like = permissions_of(source)
+            self.close_to_others(but_for=self._like.mode)
+
+    def set_ownership(self, ownership: Ownership) -> None:
+        """Give the published file this owner and these permissions, and the folders made for it this owner."""
+        with errors_about(self.path):
+            self._like, self._owner = ownership.permissions, ownership.owner
+            self.close_to_others(but_for=ownership.permissions.mode)
+            for folder in self.place.made:
+                with self._root.place(folder, follow=False) as made:
+                    give_folder(made, ownership.owner)
+
+    def close_to_others(self, *, but_for: int = 0) -> None:
+        """If users whom the mode `but_for` does not let in may have opened the file, go on in a new one.
+
+        The new one has another fence.
+        """
+        if not stat.S_IMODE(self._status.st_mode) & locks.OTHERS & ~but_for:
+            return
+        place = self.place
+        if self._lock is not None:
+            os.unlink(self.name, dir_fd=place.fd)
+        fd, name = locks.make_part(place, locks.OURSELVES)
+        try:
+            if self._lock is None:
+                if not self._leased and not try_lock(fd):
+                    raise locked(place.path, holder_of(fd))
+                os.replace(name, self.name, src_dir_fd=place.fd, dst_dir_fd=place.fd)
+        except BaseException:
+            os.close(fd)
+            raise
+        old, self.fd, self._status = self.fd, fd, os.fstat(fd)
+        self.fence = self._fence()
+        os.close(old)
+
+    def seal(self, *, durable: bool) -> None:
+        """Give the staging file the time, owner, permissions and attributes to publish; sync it if `durable`.
+
+        Owner and attributes are those of the replaced file, and so are the permissions, except for a copy, which has
+        those of its source.
+        """
+        self.stamp()
+        replaced = self.place.status()
+        if self._like is None:
+            keep_attributes(self.fd, self.place, replaced)
+        else:
+            folder = locks.folder_status(self.place)
+            # A journal may be forged, so its owner counts only where the folder belongs to the same user.
+            if replaced is None and self._owner == folder.st_uid:
+                belong(self.fd, folder, locks.OURSELVES)
+            give_permissions(self.fd, self._like, self.place, replaced)
+        if durable:
+            os.fsync(self.fd)
+
+    def stamp(self) -> None:
+        """Set the time, more finely than the kernel's clock so that versions differ. Its last digits are the mark."""
+        if STAMPS:
+            now = time.time_ns() // MARKS * MARKS + self._mark
+            os.utime(self.fd, ns=(now, now))
+
+    def make_ready(self, *, durable: bool) -> None:
+        """Change to the name of a prepared write."""
+        kind = READY if self._lock is None else READY_SHARED
+        if durable:
+            self.place.sync_way()
+        self._rename(self.place.beside(kind + digest_of(self.place.leaf)))
+        self.ready = True
+        if durable:
+            self.place.sync()
+
+    def make_growing(self) -> None:
+        """Change back to the name of a staging file that is not prepared."""
+        kind = STAGE if self._lock is None else PART
+        self._rename(self.place.beside(kind + digest_of(self.place.leaf)))
+        self.ready = False
+
+    def publish(self, match: str | None, *, durable: bool) -> Entry:
+        """Give the staging file the file's name in one step.
+
+        :raises Conflict: if the staging file, and so the lock, was lost, or `match` is not the file's version.
+        :raises AlreadyExists: if there must be no such file and there is one.
+        """
+        if not self.is_current():
+            raise Conflict.of(self.path, "the lock on this file was removed; nothing was overwritten")
+        place = self.place
+        status = self._now()
+        if status.st_nlink > 1 and locks.is_named(place, place.leaf, status):
+            os.unlink(self.name, dir_fd=place.fd)  # its writer was killed between linking and unlinking
+            self._published = True
+            if durable:
+                place.sync_way()
+                place.sync()
+            return entry_of(self.path, status)
+        place.check_match(match)
+        if durable:
+            place.sync_way()
+        if self._leased:
+            self._claim()
+        if match == ABSENT and self._link():
+            with suppress(FileNotFoundError):
+                os.unlink(self.name, dir_fd=place.fd)
+        else:
+            if os.name == "nt":
+                os.close(self.fd)
+                self.fd = CLOSED
+            os.replace(self.name, place.leaf, src_dir_fd=place.fd, dst_dir_fd=place.fd)
+        self._published = True
+        if durable:
+            place.sync()
+        return entry_of(self.path, status)
+
+    def remove_file(self, match: str | None, *, durable: bool) -> Entry:
+        """Remove the file, unless it is gone already, and the staging file with it.
+
+        :raises Conflict: if the staging file, and so the lock, was lost, or `match` is not the file's version.
+        """
+        if not self.is_current():
+            raise Conflict.of(self.path, "the lock on this file was removed; nothing was removed")
+        place = self.place
+        place.made = parents_of(self.path)
+        status = place.status()
+        if status is not None:
+            place.check_match(match)
+            os.unlink(place.leaf, dir_fd=place.fd)
+        self.discard(durable=durable)
+        return Entry(self.path) if status is None else entry_of(self.path, status)
+
+    def discard(self, *, durable: bool) -> None:
+        """Remove the staging file, also a prepared one; sync that if `durable`. Harmless when done twice."""
+        with errors_about(self.path):
+            if not self._published and not self._dropped and self.is_current():
+                os.unlink(self.name, dir_fd=self.place.fd)
+                self._published = True
+                if durable:
+                    self.place.sync()
+
+    def release_now(self) -> None:
+        """Unlock, and remove the staging file unless it was published or prepared. Harmless when done twice."""
+        if self._dropped:
+            return
+        self._dropped = True
+        with errors_about(self.path), ExitStack() as after:
+            after.callback(prune_folders, self._root, self.place)
+            after.callback(self._close)
+            if not self._published and not self.ready and self.is_current():
+                os.unlink(self.name, dir_fd=self.place.fd)
+
+    def leave(self) -> None:
+        """Unlock, and leave the staging file where it is. Harmless when done twice."""
+        if not self._dropped:
+            self._dropped = True
+            with errors_about(self.path), ExitStack() as after:
+                after.callback(self.place.close)
+                self._close()
+
+    async def release(self) -> None:
+        """Unlock, and remove the staging file unless it was published or prepared."""
+        if not self._dropped:
+            await hop(self.release_now)
+
+    def abandon(self) -> None:
+        """Unlock and remove the staging file."""
+        self.release_now()
+
+    def token(self) -> dict[str, Any]:
+        """Return what tells a prepared write from others."""
+        return {"path": self.path, "stage": version_of(self._now())}
+
+    def _fence(self) -> str:
+        return f"{self._status.st_ino:x}-{self._mark:x}"
+
+    def _now(self) -> os.stat_result:
+        return self._status if self.fd == CLOSED else os.fstat(self.fd)
+
+    def _close(self) -> None:
+        """Close the bytes, and release the lock if that is another file."""
+        fd, self.fd = self.fd, CLOSED
+        lock, self._lock = self._lock, None
+        with ExitStack() as after:
+            if lock is not None:
+                after.callback(locks.release, self.place, locks.lock_name(self.place), lock)
+            if fd != CLOSED:
+                os.close(fd)
+
+    def _link(self) -> bool:
+        """Link the file to its name, which must not exist yet; return False if the system has no hard links."""
+        try:
+            os.link(
+                self.name, self.place.leaf, src_dir_fd=self.place.fd, dst_dir_fd=self.place.fd, follow_symlinks=False
+            )
+        except FileExistsError:
+            raise AlreadyExists.of(self.path) from None
+        except (OSError, NotImplementedError):
+            return False  # `publish` checked the name under the lock, which must do
+        return True
+
+    def _claim(self) -> None:
+        """Give the staging file a name that nobody else knows, so that nothing else can be published in its place.
+
+        :raises Conflict: if it is not this stage's file: another writer got the lease meanwhile.
+        """
+        name = self.name
+        self._rename(f"{name}-{secrets.token_hex(8)}")
+        if not self.is_current():
+            self._rename(name)
+            raise Conflict.of(self.path, "the lock on this file was lost; nothing was overwritten")
+
+    def _rename(self, name: str) -> None:
+        os.replace(self.name, name, src_dir_fd=self.place.fd, dst_dir_fd=self.place.fd)
+        self.name = name
 
 
 class OSSession(WriteSession):
@@ -56,21 +320,21 @@ class OSSession(WriteSession):
         self._size += len(part)
 
     async def rewrite(self, offset: int, data: Part) -> None:
-        """Overwrite bytes that were handed over."""
+        """Overwrite bytes that were written."""
         await hop(self._write, data, offset)
 
     async def resize(self, size: int) -> None:
-        """Forget what was handed over from `size` on."""
+        """Cut off what was written from `size` on."""
         await hop(self._resize, size)
         self._size = size
 
     async def copy_range(self, start: int, stop: int) -> None:
-        """Take bytes of the version that is replaced, within the kernel."""
+        """Append bytes of the version that is to be replaced, copied within the kernel."""
         await hop(self._copy_range, start, stop)
         self._size += stop - start
 
     async def prepare(self) -> dict[str, Any]:
-        """Bring the bytes to the disk under a name that waits for a decision."""
+        """Bring the bytes to the disk under the name of a prepared write."""
         token = await hop(self._prepare)
         return {**token, "version": token["stage"], "match": self._match, "format": FORMAT}
 
@@ -82,7 +346,7 @@ class OSSession(WriteSession):
         return entry
 
     async def abort(self) -> None:
-        """Leave no trace; a staging file that does not wait goes with the lease."""
+        """Remove a prepared write. Releasing the lease removes what is not prepared."""
         try:
             if self._stage.ready:
                 await hop(partial(self._stage.discard, durable=self._durable))
@@ -91,7 +355,7 @@ class OSSession(WriteSession):
                 await self._stage.release()
 
     async def leave(self) -> None:
-        """Unlock the staging file if this session took it over, and let it wait."""
+        """Unlock the staging file if this session took it over, and leave it where it is."""
         if self._owns_stage:
             await hop(self._stage.leave)
 
@@ -116,25 +380,21 @@ class OSSession(WriteSession):
             return self._stage.publish(self._match, durable=self._durable)
 
     def _copy_range(self, start: int, stop: int) -> None:
-        with errors_about(self._stage.path):
-            self._copy_base(start, stop)
-
-    def _copy_base(self, start: int, stop: int) -> None:
         place = self._stage.place
-        base = os.open(place.leaf, os.O_RDONLY | EXISTING, dir_fd=place.fd)
-        try:
-            if self._match is not None and version_of(os.fstat(base)) != self._match:
-                raise Conflict.of(place.path, "the file was changed meanwhile")
-            copy_bytes(base, self._stage.fd, start, stop, self._size)
-        finally:
-            os.close(base)
+        with errors_about(place.path):
+            base = os.open(place.leaf, os.O_RDONLY | EXISTING, dir_fd=place.fd)
+            try:
+                check_match(place.path, self._match, version_of(os.fstat(base)))
+                copy_bytes(base, self._stage.fd, start, stop, self._size)
+            finally:
+                os.close(base)
 
 
 class OSRemoval(OSSession):
-    """A removal: its staging file is empty, and only keeps other writers out until the decision."""
+    """A removal. Its staging file is empty and only keeps other writers out until the decision."""
 
     async def prepare(self) -> dict[str, Any]:
-        """Bring the empty staging file to the disk under the name that waits for a decision."""
+        """Bring the empty staging file to the disk under the name of a prepared write."""
         return {**await super().prepare(), "version": ABSENT, "removal": True}
 
     def _commit(self) -> Entry:
@@ -142,321 +402,52 @@ class OSRemoval(OSSession):
             return self._stage.remove_file(self._match, durable=self._durable)
 
 
-_TRIES = 100
-
-
-def new_stage(root: Root, path: str) -> Stage:
-    """Make the staging file of `path`, and its folders, in place of one that somebody dead left.
-
-    :raises Locked: if another writer has it, or an unfinished transaction is about to write the file.
-    :raises AccessDenied: if what lies there is none of ours, or may not be removed.
-    """
-    return _new_stage(root, path, _stage_with_lock)
-
-
-def new_leased_stage(root: Root, path: str) -> Stage:
-    """Make the staging file of a path whose lock another file system keeps."""
-    return _new_stage(root, path, _stage_under_lease)
-
-
-def _new_stage(root: Root, path: str, make: Callable[[Root, Place], Stage | None]) -> Stage:
-    for _ in range(_TRIES):
-        place = None
-        try:
-            place = root.find(path, create=True)
-            stage = make(root, place)
-        except StoreMissing:
-            raise
-        except FileNotFoundError:  # the folder was pruned between making and using it: make it again
-            stage = None
-        except BaseException:
-            if place is not None:
-                prune_folders(root, place)
-            raise
-        if stage is not None:
-            return stage
-        if place is not None:
-            place.close()
-    raise OSError(errno.EAGAIN, "its folder keeps being removed", path)
-
-
-def take_over(root: Root, token: Mapping[str, Any], *, growing: bool = False) -> Stage | None:
-    """Take over the prepared staging file that `token` tells of, or a `growing` one that a killed writer left.
-
-    Returns `None` if there is none any more. Folders that are empty at its end go with it.
-
-    :raises Locked: if whoever made it is alive.
-    :raises Unsupported: if the token has a format that this version does not know.
-    """
-    check_token(token)
-    path = token["path"]
+def give_folder(made: Place, owner: int) -> None:
+    """Give a new folder to the owner of the folder above it, if that owner is `owner`."""
+    if made.fd is None or (above := os.fstat(made.fd)).st_uid != owner:
+        return
+    fd = open_folder(made.leaf, made.fd)
     try:
-        place = root.find(path)
-    except (NotFound, NotAFolder):
-        root.prune(parents_of(path))
-        return None
-    place.made = parents_of(path)
-    try:
-        stage = _take_ready(root, place, token) or _take_ready_shared(root, place, token)
-        if stage is None and growing:
-            stage = _take_growing(root, place)
-    except BaseException:
-        place.close()
-        raise
-    if stage is None:
-        prune_folders(root, place)
-    return stage
-
-
-def _stage_with_lock(root: Root, place: Place) -> Stage | None:
-    """Lock the staging file; `None` if its name passed to another file meanwhile."""
-    target = _target(place)
-    folder = locks.folder_status(place)
-    shared = locks.is_shared(folder)
-    mode = locks.staging_mode(place.path, target, folder)
-    lock = locks.make_lock(place, locks.lock_name(place), mode, shared=shared)
-    if lock is None:
-        return None
-    fd, name, second = lock, locks.lock_name(place), None
-    try:
-        locks.check_not_prepared(place)
-        if shared:
-            second = lock
-            fd, name = locks.make_part(place, mode)
-        return Stage(root, place, fd, name, lock=second)
-    except BaseException:
-        if fd != lock:
-            os.close(fd)
-        locks.release(place, locks.lock_name(place), lock)
-        raise
-
-
-def _stage_under_lease(root: Root, place: Place) -> Stage:
-    mode = locks.staging_mode(place.path, _target(place), locks.folder_status(place))
-    fd, name = locks.make_part(place, mode, LEASED)
-    try:
-        return Stage(root, place, fd, name, lock=None, leased=True)
-    except BaseException:
-        os.close(fd)
-        raise
-
-
-def _take_ready(root: Root, place: Place, token: Mapping[str, Any]) -> Stage | None:
-    """Take over a prepared write whose process has it locked while it lives."""
-    name = place.beside(READY + digest_of(place.leaf))
-    status = place.status(name)
-    if not _is_meant(status, token):
-        return None
-    fd = locks.open_found(place, name, status)
-    if fd is None:
-        return None
-    taken = False
-    try:
-        if not _is_meant(os.fstat(fd), token):
-            return None
-        if not try_lock(fd):
-            raise locked(place.path, holder_of(fd))
-        stage = Stage(root, place, fd, name, lock=None, ready=True)
-        taken = stage.is_current()
-        return stage if taken else None
+        belong(fd, above, stat.S_IMODE(os.fstat(fd).st_mode))
     finally:
-        if not taken:
-            os.close(fd)
+        close_folder(fd)
 
 
-def _take_ready_shared(root: Root, place: Place, token: Mapping[str, Any]) -> Stage | None:
-    """Take over a prepared write whose process has the lock of the file while it lives."""
-    name = place.beside(READY_SHARED + digest_of(place.leaf))
-    status = place.status(name)
-    if not _is_meant(status, token):
-        return None
-    lock = locks.take(place, locks.lock_name(place))
-    fd = CLOSED
+def prune_folders(root: Root, place: Place) -> None:
+    """Close the place, and remove the folders that were made for it if nothing is in them."""
+    place.close()
+    root.prune(place.made)
+
+
+def copy_bytes(source: int, target: int, start: int, stop: int, offset: int) -> None:
+    """Copy the bytes `start` to `stop` of one open file to `offset` of another, within the kernel where it can."""
+    while start < stop:
+        step = min(COPY_STEP, stop - start)
+        copied = _copy_in_kernel(source, target, step, start, offset)
+        if not copied:
+            data = os.pread(source, step, start)
+            if not data:
+                raise Conflict.of(None, "the file was cut meanwhile")
+            write_at(target, data, offset)
+            copied = len(data)
+        start += copied
+        offset += copied
+
+
+def _copy_in_kernel(source: int, target: int, size: int, start: int, offset: int) -> int:
+    """Return how many bytes the kernel copied; 0 if it cannot."""
+    if not hasattr(os, "copy_file_range"):
+        return 0
     try:
-        with suppress(PermissionError):
-            found = locks.open_existing(place, name)
-            if found is None:
-                locks.release(place, locks.lock_name(place), lock)
-                return None
-            fd = found
-        return Stage(root, place, fd, name, lock=lock, ready=True)
-    except BaseException:
-        if fd != CLOSED:
-            os.close(fd)
-        locks.release(place, locks.lock_name(place), lock)
-        raise
+        return os.copy_file_range(source, target, size, start, offset)
+    except OSError:
+        return 0
 
 
-def _take_growing(root: Root, place: Place) -> Stage | None:
-    """Take over what a killed writer left that had prepared nothing."""
-    digest = digest_of(place.leaf)
-    if all(place.status(place.beside(kind + digest)) is None for kind in (STAGE, PART)):
-        return None
-    lock = locks.take(place, locks.lock_name(place))
-    try:
-        fd, name = locks.make_part(place, locks.OURSELVES)
-    except BaseException:
-        locks.release(place, locks.lock_name(place), lock)
-        raise
-    return Stage(root, place, fd, name, lock=lock)
-
-
-def _target(place: Place) -> os.stat_result | None:
-    """Return the status of the file that is to be replaced, if there is one.
-
-    :raises IsAFolder: if there is something else.
-    """
-    target = place.status()
-    if target is not None:
-        check_regular(place.path, target)
-    return target
-
-
-def check_not_locked(root: Root, place: Place, held: set[str]) -> None:
-    """Raise `Locked` if somebody not among `held` writes the file at `place`; sweep what a killed writer left."""
-    if place.path in held:
-        return
-    locks.check_free(place)
-    if place.status(place.beside(PART + digest_of(place.leaf))) is not None:
-        new_stage(root, place.path).release_now()
-
-
-def _is_meant(status: os.stat_result | None, token: Mapping[str, Any]) -> TypeGuard[os.stat_result]:
-    """Whether the prepared staging file with this status is the one that a token tells of."""
-    if status is None or not is_file(status):
-        return False
-    if "stage" in token:
-        return bool(version_of(status) == token["stage"])
-    return not STAMPS or token.get("fence") == f"{status.st_ino:x}-{status.st_mtime_ns % MARKS:x}"
-
-
-def keep_image(root: Root, path: str, tag: str, *, durable: bool) -> None:
-    """Give the file a second name, or copy it where the system has no hard links."""
-    try:
-        with root.place(path) as place:
-            if not is_file(place.status()):
-                return
-            image = _image_of(place, tag)
-            try:
-                os.link(place.leaf, image, src_dir_fd=place.fd, dst_dir_fd=place.fd, follow_symlinks=False)
-            except FileExistsError:
-                _check_kept(place, image)  # perhaps by somebody who was killed before it was on the disk
-            except FileNotFoundError:
-                return  # removed in this moment
-            except (OSError, NotImplementedError):
-                _copy_image(place, image, durable=durable)
-            if durable:
-                place.sync()
-    except (NotFound, NotAFolder):
-        return
-
-
-def restore_image(stage: Stage, tag: str, match: str, *, durable: bool) -> Entry:
-    """Rename the before-image to the file's name.
-
-    :raises Conflict: if the lock was lost, or the file is not at version `match`.
-    :raises NotFound: if there is no before-image.
-    """
-    place = stage.place
-    if not stage.is_current():
-        raise Conflict.of(stage.path, "the lock on this file was removed; nothing was overwritten")
-    image = _image_of(place, tag)
-    status = place.status(image)
-    if status is None:
-        raise NotFound.of(stage.path, "what the file was before is not kept")
-    place.check_match(match)
-    os.replace(image, place.leaf, src_dir_fd=place.fd, dst_dir_fd=place.fd)
-    if durable:
-        place.sync_way()
-        place.sync()
-    return entry_of(stage.path, status)
-
-
-def drop_image(root: Root, path: str, tag: str) -> None:
-    """Remove the before-image, and the folders that have no file left."""
-    with suppress(NotFound, NotAFolder):
-        with root.place(path) as place, suppress(FileNotFoundError):
-            os.unlink(_image_of(place, tag), dir_fd=place.fd)
-        root.prune(parents_of(path))
-
-
-def park(stage: Stage) -> None:
-    """Leave a staging file under the name that keeps writers out without anybody holding it."""
-    stage.stamp()
-    stage.make_ready(durable=False)
-    stage.leave()
-
-
-def unpark(root: Root, path: str, fence: str) -> Stage | None:
-    """Take it back; nobody else can have it in between, as it is locked before it has its old name."""
-    stage = take_over(root, {"path": path, "fence": fence})
-    if stage is not None:
-        stage.make_growing()
-    return stage
-
-
-def append(root: Root, path: str, data: bytes, *, durable: bool) -> None:
-    """Add to the end of a file that is made where it is missing."""
-    for _ in range(_TRIES):
-        try:
-            return _append(root, path, data, durable=durable)
-        except StoreMissing:
-            raise
-        except FileNotFoundError:
-            continue  # the folder was pruned between making and using it: make it again
-    raise OSError(errno.EAGAIN, "its folder keeps being removed", path)
-
-
-def _append(root: Root, path: str, data: bytes, *, durable: bool) -> None:
-    with root.place(path, create=True, follow=False) as place:
-        folder = locks.folder_status(place)
-        mode = locks.mode_for_folder_writers(folder)  # it may have the bytes of files that others may not see
-        fd = os.open(place.leaf, os.O_WRONLY | os.O_APPEND | os.O_CREAT | NO_LINK, mode, dir_fd=place.fd)
-        try:
-            if not os.fstat(fd).st_size:
-                belong(fd, folder, mode)
-            view = memoryview(data)
-            while view:
-                view = view[os.write(fd, view) :]
-            if durable:
-                os.fsync(fd)
-                place.sync_name(fd)
-        finally:
-            os.close(fd)
-
-
-def _image_of(place: Place, tag: str) -> str:
-    digest = hashlib.blake2b(f"{tag}\0{os.path.basename(place.leaf)}".encode(), digest_size=16).hexdigest()
-    return place.beside(BEFORE + digest)
-
-
-def _check_kept(place: Place, image: str) -> None:
-    """Raise `AccessDenied` if the before-image that is there is neither of the file's owner nor of ours."""
-    kept, status = place.status(image), place.status()
-    if kept is None or status is None or not hasattr(os, "geteuid"):
-        return
-    if not is_file(kept) or kept.st_uid not in {status.st_uid, os.geteuid()}:
-        leaf = os.path.basename(image)
-        raise AccessDenied.of(
-            place.path, f"{leaf!r} beside this file is of {owner_of(kept)}, and no before-image of ours: remove it"
-        )
-
-
-def _copy_image(place: Place, image: str, *, durable: bool) -> None:
-    growing = f"{image}-growing"
-    source = os.open(place.leaf, os.O_RDONLY | EXISTING, dir_fd=place.fd)
-    try:
-        with suppress(FileNotFoundError):
-            os.unlink(growing, dir_fd=place.fd)  # of a process that was killed at this
-        target = os.open(growing, locks.NEW, locks.OURSELVES, dir_fd=place.fd)
-        try:
-            status = os.fstat(source)
-            copy_bytes(source, target, 0, status.st_size, 0)
-            keep_attributes(target, place, status)
-            if durable:
-                os.fsync(target)
-        finally:
-            os.close(target)
-    finally:
-        os.close(source)
-    os.replace(growing, image, src_dir_fd=place.fd, dst_dir_fd=place.fd)
+def write_at(fd: int, data: Part, offset: int) -> None:
+    """Write all of the data at this offset."""
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(fd, view, offset)
+        offset += written
+        view = view[written:]
