@@ -99,12 +99,12 @@ class OSDriver(Driver):
 
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:
         """Take over a prepared write; one that was published or aborted meanwhile does nothing more."""
-        told = Token(token)
-        match = told.text_or_none("match")
-        kind = OSRemoval if told.truth("removal") else OSSession
-        stage = await made_in_worker(_leave_stage, self._take_over, told.path, token)
+        fields = Token(token)
+        match = fields.text_or_none("match")
+        kind = OSRemoval if fields.truth("removal") else OSSession
+        stage = await made_in_worker(_leave_stage, self._take_over, fields.path, token)
         if stage is None:
-            return EndedSession(self, told.path)
+            return EndedSession(self, fields.path)
         return kind(stage, match, durable=self._durable, owns_stage=True)
 
     async def begin_removal(self, path: str, lease: Lease, *, match: str) -> WriteSession:

@@ -22,6 +22,7 @@ from aiofs.backends.osfiles.staging import new_leased_stage
 from aiofs.backends.osfiles.writing import OSSession, Stage
 from aiofs.driver import Driver, WriteSession
 from aiofs.errors import AccessDenied, Conflict, Damaged, Locked, NotAFolder, NotFound
+from aiofs.kit import check_lease
 from aiofs.lifetimes import finish
 from aiofs.locks import LeaseElsewhere
 from aiofs.powers import Likens, Parks, Removes
@@ -210,7 +211,7 @@ class LeasedSession(OSSession):
 
     async def commit(self) -> Entry:
         """Publish."""
-        _check_held([self._lease])
+        check_lease(self._lease, self._stage.path)
         return await super().commit()
 
     def abandon(self) -> None:

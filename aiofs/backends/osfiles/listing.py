@@ -1,4 +1,7 @@
-"""Listing."""
+"""Listing: all files in the order of UTF-8 bytes, and folder by folder from the top down.
+
+Both move one `Position` through the tree, so that the time grows with the size of the tree and not with its depth.
+"""
 
 from __future__ import annotations
 
@@ -24,23 +27,23 @@ if TYPE_CHECKING:
     from aiofs.driver import Level
 
 _KEPT = 32
-"""How many folders on the way stay open at most; those further up are opened again through `..`."""
+"""How many folders on the way stay open; those further up are closed, and opened again through `..`."""
 
 
 class Position:
-    """An open folder below a root, and the names of the folders that led there.
+    """An open folder below a root, from which a walk goes down to a folder in it, or up again.
 
     Folders are entered by name and never through a link. A step takes the same time at every depth. Without `dir_fd`
-    the folder is not open, and its path stands for it.
+    the folder is not open, and its whole path stands for it.
     """
 
     def __init__(self, root: Root, path: str, top: int | str) -> None:
         self.root = root
         self.names: list[str] = []
-        """The folders from the top down."""
+        """The names of the folders from the top down to here."""
         self._top = path
         self._open: list[int | str | None] = [top]
-        self._marks: list[tuple[int, int] | None] = [None]  # which folders the closed ones were
+        self._marks: list[tuple[int, int] | None] = [None]  # device and number of those that were closed
 
     @classmethod
     def at(cls, root: Root, path: str) -> Self | None:
@@ -55,7 +58,7 @@ class Position:
 
     @property
     def here(self) -> int | str | None:
-        """The folder, open; `None` if it is gone."""
+        """The open folder; `None` if it is gone."""
         return self._open[-1]
 
     def scan(self) -> Sequence[os.DirEntry[str]]:
@@ -78,14 +81,14 @@ class Position:
         return os.stat(name, dir_fd=here, follow_symlinks=False)
 
     def down(self, name: str) -> bool:
-        """Enter a folder in this one; return False if it is gone, or is no folder."""
+        """Enter a folder in this one; return False if it is gone or not a folder."""
         deeper = self._enter(name)
         if deeper is not None:
             self._add(name, deeper)
         return deeper is not None
 
     def up(self) -> None:
-        """Go back to the folder above, which is opened again if it was closed."""
+        """Go back to the folder above, and open it again if it was closed."""
         below = self._open.pop()
         self._marks.pop()
         self.names.pop()
@@ -98,7 +101,7 @@ class Position:
                 close_folder(below)
 
     def go(self, names: Sequence[str]) -> None:
-        """Go to the folder that these names lead to from the top; `here` is `None` if it is gone."""
+        """Go to the folder with these names from the top down; `here` is `None` if it is gone."""
         same = sum(1 for _ in itertools.takewhile(bool, map(eq, names, self.names)))
         self.rise(same)
         for name in names[same:]:
@@ -135,7 +138,7 @@ class Position:
             raise
 
     def _above(self, below: int | str | None) -> int | str | None:
-        """Return the folder above: through `..` if that is still the same folder, else by its path from the root."""
+        """Open the folder above: through `..` if that is still the same folder, else by its path from the root."""
         if isinstance(below, int):
             try:
                 above = os.open("..", os.O_RDONLY | FOLDER, dir_fd=below)
@@ -160,27 +163,27 @@ def _mark(folder: int) -> tuple[int, int]:
 
 
 Kind = Literal["folder", "link", "file", "other", "planted"]
-"""What has a name; "planted" is anything that has one of aiofs's own names and cannot be what aiofs calls so."""
+"""What has a name. "planted": it has one of aiofs's own names, and cannot be what aiofs gives that name."""
 
 
 def list_files(root: Root, prefix: str, after: str, *, one_level: bool, ours: bool = False) -> Generator[Entry]:
-    """Yield what begins with `prefix` and comes behind `after`.
+    """Yield the files that begin with `prefix` and come after `after`; folders too with `one_level`.
 
     Code points and UTF-8 bytes sort alike; a folder sorts as its name with a `/`, which is where its files come. Names
     that are not UTF-8 have no path and are passed over; folders behind links are not entered, files behind links are
     listed if they lie below the root. With `ours`, anything that has one of aiofs's own names is yielded too, even if
-    it is no file; it has no size then. Things in the folder of a journal are always yielded so.
+    it is not a file; it has no size then. Things in the folder of a journal are always yielded so.
     """
     folder, _, head = prefix.rpartition("/")
-    place = Position.at(root, folder)
-    if place is not None:
-        with closing(place):
-            yield from _below(place, head, after, one_level=one_level, ours=ours)
+    position = Position.at(root, folder)
+    if position is not None:
+        with closing(position):
+            yield from _below(position, head, after, one_level=one_level, ours=ours)
 
 
-def _below(place: Position, head: str, after: str, *, one_level: bool, ours: bool = False) -> Generator[Entry]:
-    """Walk without recursion: there may be thousands of levels."""
-    levels = [(under(place.path), _names(place, head, ours=ours))]
+def _below(position: Position, head: str, after: str, *, one_level: bool, ours: bool = False) -> Generator[Entry]:
+    """List without recursion, as there may be thousands of levels."""
+    levels = [(under(position.path), _names(position, head, ours=ours))]
     while levels:
         above, names = levels[-1]
         name, kind = next(names, ("", "other"))
@@ -188,37 +191,37 @@ def _below(place: Position, head: str, after: str, *, one_level: bool, ours: boo
         if not name:
             levels.pop()
             if levels:
-                place.up()
+                position.up()
         elif kind != "folder":
-            if path > after and (entry := described(place, path, kind)) is not None:
+            if path > after and (entry := described(position, path, kind)) is not None:
                 yield entry
         elif path <= after and not after.startswith(path):
-            continue  # all that is below comes before `after`
+            continue  # all files below come before `after`
         elif one_level:
-            if path > after and _has_files(place, name[:-1]):
+            if path > after and _has_files(position, name[:-1]):
                 yield Entry(path)
-        elif _enter(place, name[:-1], ours=ours):
-            levels.append((path, _names(place, "", ours=ours)))
+        elif _enter(position, name[:-1], ours=ours):
+            levels.append((path, _names(position, "", ours=ours)))
 
 
-def _enter(place: Position, folder: str, *, ours: bool) -> bool:
-    """Enter a folder on the way; return False if it is gone, or if it is one of aiofs's own that we may not read.
+def _enter(position: Position, folder: str, *, ours: bool) -> bool:
+    """Enter a folder; return False if it is gone, or if it is one of aiofs's own and we may not read it.
 
     :raises AccessDenied: if we may not read another folder, as its files would be left out in silence.
     """
     try:
-        return place.down(folder)
+        return position.down(folder)
     except AccessDenied:
         if ours or not folder.startswith(RESERVED):
             raise
         return False
 
 
-def _names(place: Position, head: str, *, ours: bool) -> Iterator[tuple[str, Kind]]:
-    """Return the sorted names in the folder that begin with `head`, those of folders with a `/`."""
+def _names(position: Position, head: str, *, ours: bool) -> Iterator[tuple[str, Kind]]:
+    """Return the names in the folder that begin with `head`, sorted; those of folders end with `/`."""
     names: list[tuple[str, Kind]] = []
-    in_journal = is_in_journal(under(place.path))  # anything that has the name of a log stops transactions
-    for child in place.scan():
+    in_journal = is_in_journal(under(position.path))  # there, whatever has the name of a log stops transactions
+    for child in position.scan():
         if child.name.startswith(head):
             with suppress(UnicodeEncodeError):
                 child.name.encode()
@@ -233,14 +236,14 @@ def _names(place: Position, head: str, *, ours: bool) -> Iterator[tuple[str, Kin
 
 
 def _is_planted(name: str, kind: Kind) -> bool:
-    """Whether something has one of aiofs's own names and cannot be what aiofs calls so."""
+    """Whether something has one of aiofs's own names, and cannot be what aiofs gives that name."""
     if name == JOURNAL:
         return kind in {"file", "other"}
     return kind != "file" and kind_of(name) is not None
 
 
 def kind_of_child(child: os.DirEntry[str]) -> Kind:
-    """Return what kind of thing a scan found."""
+    """Return the kind of what a scan found."""
     if child.is_dir(follow_symlinks=False):
         return "folder"
     if child.is_symlink():
@@ -248,20 +251,20 @@ def kind_of_child(child: os.DirEntry[str]) -> Kind:
     return "file" if child.is_file(follow_symlinks=False) else "other"
 
 
-def described(place: Position, path: str, kind: Kind) -> Entry | None:
+def described(position: Position, path: str, kind: Kind) -> Entry | None:
     """Describe a file; `None` if it vanished or is not a regular file below the root.
 
-    :raises OSError: if that cannot be told: a file that is there is never left out in silence.
+    :raises OSError: if we cannot find out: a file that exists is never left out silently.
     """
     if kind in {"other", "planted"}:
         return Entry(path) if kind == "planted" else None
     try:
         with errors_about(path):
             if kind == "link":
-                with place.root.place(path) as target:
+                with position.root.place(path) as target:
                     status = target.status()
             else:
-                status = place.status(path.rpartition("/")[2])
+                status = position.status(path.rpartition("/")[2])
     except OSError as error:
         if error.errno in NOWHERE or (kind == "link" and isinstance(error, AccessDenied)):
             return None
@@ -269,43 +272,47 @@ def described(place: Position, path: str, kind: Kind) -> Entry | None:
     return entry_of(path, status) if status is not None and is_file(status) else None
 
 
-def _has_files(place: Position, folder: str) -> bool:
-    """Whether there is a file at any level below: a folder without files is no folder to the portable side."""
-    depth = len(place.names)
-    if not _enter(place, folder, ours=False):
+def _has_files(position: Position, folder: str) -> bool:
+    """Whether there is a file at any level below. Without one, a folder does not exist for users of a file system."""
+    depth = len(position.names)
+    if not _enter(position, folder, ours=False):
         return False
     try:
-        with closing(_below(place, "", "", one_level=False)) as entries:
+        with closing(_below(position, "", "", one_level=False)) as entries:
             return any(f"/{RESERVED}" not in entry.path for entry in entries)
     finally:
-        place.rise(depth)
+        position.rise(depth)
 
 
 @dataclass(slots=True)
 class _Folder:
-    """The names in a folder, and what is known of the folders among them."""
+    """The names in a folder, and what was read of the folders among them."""
 
     names: list[str]
-    """The folders on the way to this one, from the top down."""
+    """The names of the folders from the top down to this one."""
     files: list[str] = field(default_factory=list)
     folders: dict[str, _Folder | None] = field(default_factory=dict)
-    """What is in each folder; `None` where it was not read yet."""
+    """The folders in it, by name; `None` for one that was not read yet."""
     has_files: bool = False
     """Whether there is a file in it, or at any level below."""
 
 
 def levels_below(root: Root, top: str) -> Generator[Level]:
-    """Yield `(folder, folders in it, files in it)`; folders that the caller removes from the list are not entered."""
-    place = Position.at(root, top)
-    if place is None:
+    """Yield `(folder, folders in it, files in it)` from the top down.
+
+    Folders that the caller removes from the list are not entered. A folder without any file below it is left out, so
+    the walk looks ahead to the first file. It remembers what it read there, and reads no folder twice.
+    """
+    position = Position.at(root, top)
+    if position is None:
         return
-    with closing(place):
-        folder = _read_folder(place)
-        if top and not _finds_files(place, folder):
+    with closing(position):
+        folder = _read_folder(position)
+        if top and not _finds_files(position, folder):
             return
         levels: list[tuple[_Folder, Iterator[str]]] = []
         while True:
-            folders = [name for name in folder.folders if _has_files_below(place, folder, name)]
+            folders = [name for name in folder.folders if _has_files_below(position, folder, name)]
             yield under(top) + "/".join(folder.names) if folder.names else top, folders, folder.files
             levels.append((folder, iter(folders)))
             below = None
@@ -321,11 +328,11 @@ def levels_below(root: Root, top: str) -> Generator[Level]:
             folder = below
 
 
-def _read_folder(place: Position) -> _Folder:
-    """Read the folder where the walk is, without the names that aiofs keeps for itself."""
-    folder = _Folder([*place.names])
-    above = under(place.path)
-    for child in place.scan():
+def _read_folder(position: Position) -> _Folder:
+    """Read the folder where the walk is, without aiofs's own names."""
+    folder = _Folder([*position.names])
+    above = under(position.path)
+    for child in position.scan():
         name = child.name
         with suppress(UnicodeEncodeError):
             name.encode()
@@ -334,27 +341,27 @@ def _read_folder(place: Position) -> _Folder:
             kind = kind_of_child(child)
             if kind == "folder":
                 folder.folders[name] = None
-            elif kind == "file" or (kind == "link" and described(place, above + name, kind) is not None):
+            elif kind == "file" or (kind == "link" and described(position, above + name, kind) is not None):
                 folder.files.append(name)
     folder.files.sort()
     folder.folders = dict.fromkeys(sorted(folder.folders))
     return folder
 
 
-def _has_files_below(place: Position, folder: _Folder, name: str) -> bool:
+def _has_files_below(position: Position, folder: _Folder, name: str) -> bool:
     """Whether there is a file at any level below `name`, which is a folder in `folder`."""
     known = folder.folders[name]
     if known is None:
-        place.go(folder.names)
-        if not place.down(name):
+        position.go(folder.names)
+        if not position.down(name):
             return False
-        known = folder.folders[name] = _read_folder(place)
-        return _finds_files(place, known)
+        known = folder.folders[name] = _read_folder(position)
+        return _finds_files(position, known)
     return known.has_files
 
 
-def _finds_files(place: Position, folder: _Folder) -> bool:
-    """Whether there is a file in the folder where the walk is, or below; each folder on the way remembers it."""
+def _finds_files(position: Position, folder: _Folder) -> bool:
+    """Whether there is a file in the folder where the walk is, or below; each folder on the way remembers that."""
     way = [(folder, iter([*folder.folders]))]
     while way:
         last, names = way[-1]
@@ -366,8 +373,8 @@ def _finds_files(place: Position, folder: _Folder) -> bool:
         if name is None:
             way.pop()
             if way:
-                place.up()
-        elif place.down(name):
-            below = last.folders[name] = _read_folder(place)
+                position.up()
+        elif position.down(name):
+            below = last.folders[name] = _read_folder(position)
             way.append((below, iter([*below.folders])))
     return False

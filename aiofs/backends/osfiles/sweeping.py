@@ -1,4 +1,4 @@
-"""What killed writers and unfinished transactions left in a folder, found by its reserved names."""
+"""Sweeping: finds and removes what killed writers and unfinished transactions left, by its reserved names."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ _NOWHERE = (NotFound, NotAFolder, FileNotFoundError)
 
 
 def leftovers(root: Root, prefix: str) -> Iterator[Leftover]:
-    """Yield all staging files, prepared writes and before-images in the folder that the prefix names, and below.
+    """Yield all staging files, prepared writes and before-images in the folder of the prefix, and below.
 
-    Something else that has the name of one is yielded too, because it keeps writers out.
+    Anything else with such a name is yielded too, because it keeps writers out.
     """
     for entry in list_files(root, prefix[: prefix.rfind("/") + 1], "", one_level=False, ours=True):
         kind = "journal" if entry.path.rpartition("/")[2] == JOURNAL else kind_of(entry.path)
@@ -54,7 +54,7 @@ def leftovers(root: Root, prefix: str) -> Iterator[Leftover]:
 
 
 def sweep(root: Root, path: str) -> bool:
-    """Remove a leftover unless somebody holds it, or may hold it; return whether it is gone."""
+    """Remove a leftover unless somebody holds it or may hold it; return whether it is gone."""
     if is_of_unknown_format(path) or is_leased(path):
         return False
     try:
@@ -65,7 +65,7 @@ def sweep(root: Root, path: str) -> bool:
 
 
 def sweep_leased(root: Root, path: str) -> bool:
-    """Remove a staging file whose lock, kept elsewhere, the caller has; return whether it is gone."""
+    """Remove a staging file; the caller has its lock, which is kept elsewhere. Return whether it is gone."""
     with suppress(*_NOWHERE), errors_about(path), root.place(path, follow=False) as place:
         os.unlink(place.leaf, dir_fd=place.fd)
     root.prune(parents_of(path))
@@ -73,7 +73,7 @@ def sweep_leased(root: Root, path: str) -> bool:
 
 
 def is_leased(path: str) -> bool:
-    """Whether this is a staging file whose lock is kept elsewhere: nobody can tell here whether it is held."""
+    """Whether this is a staging file whose lock is kept elsewhere, so that nobody here can find out who holds it."""
     return path.rpartition("/")[2].startswith(LEASED)
 
 
@@ -91,7 +91,7 @@ def _sweep_at(root: Root, place: Place) -> bool:
 
 
 def _planted(root: Root, path: str, kind: str) -> Leftover | None:
-    """Return the finding on something that cannot be ours, which only a person can remove; `None` if it can be ours."""
+    """Return the finding about something that aiofs cannot have made, which only a person can remove; else `None`."""
     try:
         with errors_about(path), root.place(path, follow=False) as place:
             status = place.status()
@@ -120,7 +120,7 @@ def _look(root: Root, path: str) -> tuple[bool, str | None]:
                 return False, None
             try:
                 fd = _open(place)
-            except PermissionError:  # nobody can tell us
+            except PermissionError:  # we cannot find out whether it is held
                 return True, owner_of(status)
             if fd is None:
                 return False, None
@@ -135,9 +135,9 @@ def _look(root: Root, path: str) -> tuple[bool, str | None]:
 
 @contextmanager
 def _held(place: Place) -> Iterator[bool]:
-    """Keep others from the leftover while the block lasts; the block is told whether nobody has it, or may have it.
+    """Hold the leftover until the block ends; the block gets whether that worked.
 
-    :raises Locked: if somebody has it.
+    :raises Locked: if somebody else holds it.
     """
     name = _lock_beside(place)
     if name is not None:
@@ -161,11 +161,11 @@ def _held(place: Place) -> Iterator[bool]:
 
 
 def _open(place: Place) -> int | None:
-    """Open the file whose lock tells whether the leftover is held; `None` if that is gone."""
+    """Open the file that the holder of the leftover has locked; `None` if that is gone."""
     return locks.open_existing(place, _lock_beside(place) or place.leaf)
 
 
 def _lock_beside(place: Place) -> str | None:
-    """Return the name of the lock of a file that has none itself."""
+    """Return the name of the lock beside a leftover, if the leftover is not locked itself."""
     leaf = os.path.basename(place.leaf)
     return place.beside(STAGE + leaf.rpartition("-")[2]) if leaf.startswith((PART, READY_SHARED)) else None
