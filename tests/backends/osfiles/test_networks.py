@@ -260,7 +260,7 @@ async def test_a_journal_that_says_nonsense_about_permissions(tmp_path: Path) ->
     fs = aiofs.OSFileSystem(tmp_path, locks=aiofs.MemoryFileSystem())
     lease = await fs.driver.lock("file")
     for text in ("", "0", "x 644 ", "0 999 ", "0 644 zz", "0 644  "):
-        with pytest.raises(aiofs.Damaged, match="does not say what permissions"):
+        with pytest.raises(aiofs.Damaged, match="in the place of the file's owner and permissions"):
             await fs.driver.begin("file", lease, metadata={PERMISSIONS: text})
     session = await fs.driver.begin("file", lease, metadata={PERMISSIONS: "54321 7777 "})
     await session.commit()
