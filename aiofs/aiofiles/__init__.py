@@ -1,8 +1,13 @@
 """aiofiles' API, an order of magnitude faster: `from aiofs import aiofiles` is all that an existing program changes."""
 
 from importlib import import_module
+from sys import modules as _modules
 
-from aiofs.aiofiles import tempfile
+from aiofiles.tempfile import temptypes as _temptypes
+from aiofiles.threadpool import utils as _utils
+
+from aiofiles import ospath as ospath
+from aiofs.aiofiles import tempfile, threadpool
 from aiofs.aiofiles.threadpool import open, stderr, stderr_bytes, stdin, stdin_bytes, stdout, stdout_bytes
 
 __all__ = [
@@ -16,11 +21,20 @@ __all__ = [
     "tempfile",
 ]
 
-_SUBMODULES = frozenset({"base", "os", "ospath", "shutil"})
+# These modules of aiofiles are as good here as there, so they are importable by a name of this package, too
+tempfile.temptypes = _temptypes  # type: ignore[attr-defined] # type checkers find it in aiofiles
+threadpool.utils = _utils  # type: ignore[attr-defined] # the same
+_modules |= {
+    f"{__name__}.ospath": ospath,
+    f"{__name__}.tempfile.temptypes": _temptypes,
+    f"{__name__}.threadpool.utils": _utils,
+}
+
+_SUBMODULES = frozenset({"base", "os", "shutil"})
 
 
 def __getattr__(name: str) -> object:
-    """Load a submodule that is used as `aiofiles.os`: the `import aiofiles.os` of old is gone with its name."""
+    """Load a submodule when it is first used, as in `aiofiles.os`, without an import of its own."""
     if name in _SUBMODULES:
         return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -25,7 +25,7 @@ from aiofiles.os import (
     unlink,
 )
 
-from aiofs.aiofiles import ospath as path
+from aiofiles import ospath as path
 from aiofs.aiofiles.base import wrap
 
 if TYPE_CHECKING:

@@ -1,9 +1,7 @@
-"""The one engine for local files: on the loop where memory has the bytes, in a worker thread elsewhere."""
+"""The one engine for local files: on the loop if memory has the bytes, in a worker thread otherwise."""
 
-from aiofs.localio.cached import open_below
-from aiofs.localio.devices import device_of
-from aiofs.localio.networks import network_of
-from aiofs.localio.reading import pread, pread_now
-from aiofs.localio.turns import turn_of
+from aiofs.localio.devices import device_of, network_of
+from aiofs.localio.reading import budget_of, pread, pread_now
+from aiofs.localio.unbuffered import open_below
 
-__all__ = ["device_of", "network_of", "open_below", "pread", "pread_now", "turn_of"]
+__all__ = ["budget_of", "device_of", "network_of", "open_below", "pread", "pread_now"]

@@ -1,154 +1,203 @@
-"""Opening as the builtin `open` does, with this engine's files at the bottom."""
+"""Opening in a worker thread as the builtin `open` does, with this engine's files at the bottom.
+
+Opening a FIFO waits for the other end, in a thread that cannot be called back. So a FIFO is opened without waiting, and
+the loop waits. For reading, that succeeds at once: the loop says when there is something to read, and a thread asks now
+and then whether there is a writer that has written nothing yet. For writing, it fails until there is a reader, and is
+tried again. On other systems than Linux a thread waits, as with the builtin.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import builtins
-import io
+import errno
 import os
+import select
 import stat
 import sys
-from dataclasses import dataclass, replace
-from types import NoneType
+from contextlib import suppress
+from dataclasses import replace
 from typing import IO, TYPE_CHECKING, Any
 
+from aiofs.localio import linux
 from aiofs.localio.devices import device_of
-from aiofs.localio.fifos import Fifo
-from aiofs.localio.files import LocalFile, UpdateFile
-from aiofs.localio.unclosed import remember
-from aiofs.threads import aside
+from aiofs.localio.files import (
+    READ_MODES,
+    LocalFile,
+    OpenArguments,
+    UpdateFile,
+    are_usual,
+    buffers_over,
+    flush_at_exit,
+)
+from aiofs.threads import aside, hop, hop_or_discard
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aiofs.localio.turns import Turn
+    from aiofs.localio.reading import LoopBudget
 
-LARGEST_BUFFER = 8 * 1024 * 1024
-
-
-@dataclass(slots=True)
-class Request:
-    """The arguments of one `open`."""
-
-    file: Any
-    mode: str = "r"
-    buffering: int = -1
-    encoding: str | None = None
-    errors: str | None = None
-    newline: str | None = None
-    closefd: bool = True
-    opener: Callable[[str, int], int] | None = None
-
-
+FIRST_PAUSE, LONGEST_PAUSE = 0.001, 0.1
+"""Seconds between two looks for the other end of a FIFO."""
 _open_unusual: Callable[..., IO[Any]] = builtins.open
 
 
-def open_stream(request: Request, turn: Turn) -> IO[Any] | Fifo:
-    """Open as the builtin does, in a worker thread; a regular file gets one of this engine's at the bottom.
+def open_stream(arguments: OpenArguments, budget: LoopBudget) -> IO[Any] | Fifo:
+    """Open as the builtin does, in a worker thread. A regular file gets one of this engine's files at the bottom.
 
-    A FIFO whose other end is not open is returned as it is, for the loop to wait.
+    Return a FIFO whose other end is not open as a `Fifo`, for the loop to wait.
     """
-    if may_wait(request):
-        fifo = Fifo.of(request)
+    if may_wait(arguments):
+        fifo = Fifo.of(arguments.file, arguments.mode) if arguments.opener is None else None
         if fifo is not None:
-            return open_joined(fifo, request, turn) if fifo.is_joined() else fifo
+            return open_joined(fifo, arguments, budget) if fifo.is_joined() else fifo
         with aside():
-            return _open_stack(request, turn)
-    return _open_stack(request, turn)
+            return _open_stream(arguments, budget)
+    return _open_stream(arguments, budget)
 
 
-def open_joined(fifo: Fifo, request: Request, turn: Turn) -> IO[Any]:
-    """Put what was asked for over a FIFO whose other end is open, which is closed if that fails."""
-    return _open_stack(replace(request, opener=lambda _path, _flags: fifo.take()), turn)
+def open_joined(fifo: Fifo, arguments: OpenArguments, budget: LoopBudget) -> IO[Any]:
+    """Return the stream over a FIFO whose other end is open. The FIFO is closed if that fails."""
+    return _open_stream(replace(arguments, opener=lambda _path, _flags: fifo.take()), budget)
 
 
-def _open_stack(request: Request, turn: Turn) -> IO[Any]:
-    if not is_usual(request):
-        return _open_unusual(**{name: getattr(request, name) for name in Request.__slots__})
-    make = LocalFile if request.mode in READ_MODES else UpdateFile
-    path = request.file if type(request.file) is int else os.fspath(request.file)
-    raw = make(path, request.mode.replace("t", ""), request.closefd, request.opener)
+def _open_stream(arguments: OpenArguments, budget: LoopBudget) -> IO[Any]:
+    if not are_usual(arguments):
+        return _open_unusual(**{name: getattr(arguments, name) for name in OpenArguments.__slots__})
+    make = LocalFile if arguments.mode in READ_MODES else UpdateFile
+    path = arguments.file if type(arguments.file) is int else os.fspath(arguments.file)
+    raw = make(path, arguments.mode.replace("t", ""), arguments.closefd, arguments.opener)
     try:
         status = os.fstat(raw.fileno())
         regular = stat.S_ISREG(status.st_mode)
-        stream = stack(raw, request, terminal=not regular and raw.isatty())
+        stream = buffers_over(raw, arguments, terminal=not regular and raw.isatty())
         if regular:
             device = device_of(raw.fileno(), status.st_dev)
-            raw.settle_in(device, turn, status.st_size)
+            raw.join_loop(device, budget, status.st_size)
             if isinstance(raw, UpdateFile):
-                remember(stream, raw)
+                flush_at_exit(stream, raw)
     except BaseException:
         raw.close()
         raise
     return stream
 
 
-def may_wait(request: Request) -> bool:
-    """Whether opening may wait for somebody: a FIFO, a terminal, the user's own opener."""
-    if request.opener is not None:
+def may_wait(arguments: OpenArguments) -> bool:
+    """Whether opening may wait for something else than a disk: a FIFO, a terminal, the program's own opener."""
+    if arguments.opener is not None:
         return True
     try:
-        kind = os.stat(request.file).st_mode
+        kind = os.stat(arguments.file).st_mode
     except (OSError, ValueError, TypeError):
         return False
     return not (stat.S_ISREG(kind) or stat.S_ISDIR(kind))
 
 
-def stack(raw: LocalFile, request: Request, *, terminal: bool = False) -> IO[Any]:
-    """Put Python's own buffers over `raw`, of the sizes that the builtin gives them."""
-    buffering, line_buffering = request.buffering, False
-    if buffering == 1 or (buffering < 0 and terminal):
-        buffering, line_buffering = -1, True
-    if buffering < 0:
-        buffering = default_buffer(raw)
-    raw.buffered = buffering
-    if "+" in request.mode:
-        buffered: Any = io.BufferedRandom(raw, buffering)
-    else:
-        buffered = (io.BufferedReader if request.mode in READ_MODES else io.BufferedWriter)(raw, buffering)
-    if "b" in request.mode:
-        return buffered  # type: ignore[no-any-return]
-    raw.newline = request.newline
-    text: Any = io.TextIOWrapper(buffered, request.encoding, request.errors, request.newline, line_buffering)
-    text.mode = request.mode
-    return text  # type: ignore[no-any-return]
+_WAYS = {"r": os.O_RDONLY, "w": os.O_WRONLY, "a": os.O_WRONLY | os.O_APPEND}
+_FLAGS = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOCTTY", 0)
+_CLOSED = -1
 
 
-def default_buffer(raw: LocalFile) -> int:
-    """Return the size of the buffer that this version of Python would give to `raw`."""
-    block: int = raw._blksize  # type: ignore[attr-defined]  # noqa: SLF001 - where `open` finds it, too
-    if sys.version_info >= (3, 14):
-        return max(min(block, LARGEST_BUFFER), io.DEFAULT_BUFFER_SIZE)
-    return block
+class Fifo:
+    """A FIFO whose other end may not be open yet."""
+
+    def __init__(self, path: str | bytes, way: int) -> None:
+        self._path = path
+        self._way = way
+        self._descriptor = _CLOSED
+
+    @classmethod
+    def of(cls, file: Any, mode: str) -> Fifo | None:
+        """Open `file`, in a worker thread, if it is a FIFO and opening it may wait; else return `None`."""
+        if sys.platform != "linux" or type(file) is int or "+" in mode:
+            return None
+        way = _WAYS.get(mode.strip("bt"))
+        if way is None:
+            return None
+        fifo = cls(os.fspath(file), way)
+        with suppress(ValueError, OSError):  # the builtin `open` raises it in its own words
+            if stat.S_ISFIFO(os.stat(fifo._path).st_mode) and fifo._open():
+                return fifo
+        return None
+
+    def is_joined(self) -> bool:
+        """Whether the other end is open, or was since this end was opened."""
+        if self._descriptor == _CLOSED:
+            return False
+        if self._way != os.O_RDONLY:
+            return True
+        looked = select.poll()
+        looked.register(self._descriptor, select.POLLIN)
+        return bool(looked.poll(0)) or _has_writer(self._descriptor)
+
+    def take(self) -> int:
+        """Return the descriptor, which waits like any other from now on. The caller has to close it."""
+        descriptor, self._descriptor = self._descriptor, _CLOSED
+        os.set_blocking(descriptor, True)
+        return descriptor
+
+    async def join(self) -> bool:
+        """Wait until the other end is open; return whether this still is a FIFO. If it is cancelled, it is closed."""
+        try:
+            return await (self._join_writer() if self._way == os.O_RDONLY else self._join_reader())
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the descriptor, if there is one. Closing twice is harmless."""
+        descriptor, self._descriptor = self._descriptor, _CLOSED
+        if descriptor != _CLOSED:
+            os.close(descriptor)
+
+    async def _join_writer(self) -> bool:
+        loop = asyncio.get_running_loop()
+        written = asyncio.Event()
+        loop.add_reader(self._descriptor, written.set)
+        try:
+            pause = FIRST_PAUSE
+            while not (written.is_set() or await hop(self.is_joined)):
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await written.wait()
+                pause = min(2 * pause, LONGEST_PAUSE)
+        finally:
+            loop.remove_reader(self._descriptor)
+        return True
+
+    async def _join_reader(self) -> bool:
+        pause = FIRST_PAUSE
+        while self._descriptor == _CLOSED:
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+            if not await hop_or_discard(lambda _: self.close(), self._open):
+                return False
+        return True
+
+    def _open(self) -> bool:
+        """Open it if that is possible now; return whether it is a FIFO."""
+        try:
+            descriptor = os.open(self._path, self._way | _FLAGS)
+        except OSError as error:
+            if error.errno == errno.ENXIO and self._way != os.O_RDONLY:
+                return True  # no reader yet
+            raise
+        if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            return False
+        self._descriptor = descriptor
+        return True
 
 
-POSIX = os.name == "posix"
-PATHS = (str, bytes, os.PathLike)
-TEXTS = (str, NoneType)
-BINARY_ODDITIES = {0, 1}
-NEWLINES = ("", "\n", "\r", "\r\n")
-READ_MODES = frozenset({"r", "rb", "br", "rt", "tr"})
-USUAL_MODES = READ_MODES | {
-    "".join(letters)
-    for way in "rwxa"
-    for letters in [
-        *((way,), (way, "b"), ("b", way), (way, "t"), ("t", way), (way, "+"), (way, "b", "+"), (way, "+", "b")),
-        *(("b", way, "+"), (way, "t", "+"), (way, "+", "t"), ("t", way, "+"), ("+", way), ("+", way, "b")),
-    ]
-}
-
-
-def is_usual(request: Request) -> bool:
-    """Whether the arguments go together. Where they don't, the builtin complains best; where it doesn't, it opens."""
-    mode, buffering = request.mode, request.buffering
-    if type(mode) is not str or mode not in USUAL_MODES or type(buffering) is not int or not POSIX:
-        return False
-    if type(request.file) is not int and not isinstance(request.file, PATHS):
-        return False
-    if "b" in mode:
-        return buffering not in BINARY_ODDITIES and request.encoding is request.errors is request.newline is None
-    return (
-        buffering != 0
-        and isinstance(request.encoding, TEXTS)
-        and isinstance(request.errors, TEXTS)
-        and (request.newline is None or request.newline in NEWLINES)
-    )
+def _has_writer(descriptor: int) -> bool:
+    """Whether a process has a FIFO open for writing, which we read and which is empty; `False` if that is unknown."""
+    with suppress(OSError, AttributeError):
+        reads, writes = os.pipe2(os.O_CLOEXEC)
+        try:
+            linux.tee(descriptor, writes)
+        except BlockingIOError:  # it would wait for a writer; without one it would be at the end
+            return True
+        finally:
+            os.close(reads)
+            os.close(writes)
+    return False

@@ -17,7 +17,7 @@ import aiofs
 from aiofs import aiofiles, threads
 from aiofs.aiofiles.threadpool import binary, text, wrap
 from aiofs.localio.files import UpdateFile
-from aiofs.localio.turns import turn_of
+from aiofs.localio.reading import budget_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,7 +50,7 @@ async def test_a_cancelled_open_is_over_at_once_and_leaks_nothing(
         stream.close()
         discarded.set()
 
-    monkeypatch.setattr("aiofs.aiofiles.opening._close", discard)
+    monkeypatch.setattr("aiofs.aiofiles.threadpool._close", discard)
     executor = ThreadPoolExecutor(1) if own_executor else None
     opening = asyncio.ensure_future(aiofiles.open(path, executor=executor).__aenter__())
     await asyncio.sleep(0)
@@ -92,15 +92,15 @@ async def test_what_is_cancelled_while_the_loop_has_its_turn_is_closed(tmp_path:
         await warm.read()
     file = await aiofiles.open(path, "r+")
     await file.read()
-    turn = turn_of(asyncio.get_running_loop())
+    budget = budget_of(asyncio.get_running_loop())
     for call in (file.close(), aiofiles.open(path, "rb").__aenter__()):
-        turn.over = True
+        budget.over = True
         task = asyncio.ensure_future(call)
         await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        turn.over = False
+        budget.over = False
     assert file.closed
     assert str(path) not in descriptors()
 

@@ -1,90 +1,136 @@
 """Handles of text.
 
-Python's text layer cannot be told that bytes are late: what it finds none of, it takes for the end. So it is called on
-the loop only when the bytes that it can ask for have been brought before it (`LocalFile.ahead`).
+Python's text layer cannot be told that bytes are late: if it gets none, it takes that for the end of the file. So it is
+called on the loop only when the bytes that it can ask for are in memory (`LocalFile.ahead`).
+
+Of lines, the text layer reads the first of a piece, and the others are split off beside it. They are in the layer all
+the same, decoded. So the layer follows by a read of as many characters as were given out, for which it asks for no
+bytes, and stands as it would if each line had been read from it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
-from typing import TYPE_CHECKING, Any, cast
+from operator import length_hint
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from aiofiles.threadpool.text import AsyncTextIndirectIOWrapper
 
-from aiofs.aiofiles import theirs
-from aiofs.aiofiles.handle import SMALL
-from aiofs.aiofiles.textlines import PIECE, TextLines
+from aiofs.aiofiles.base import AiofilesTextIOWrapper
+from aiofs.aiofiles.handle import LINES, SMALL, LocalHandle
+from aiofs.aiofiles.lineends import (
+    LONGEST_UNDECIDED,
+    MAYBE_CRLF,
+    decode_lines,
+    has_line_end,
+    line_encoding,
+    lines_after_first,
+    split_lines,
+    undecided_bytes,
+)
 from aiofs.localio.files import LocalFile, UpdateFile
-from aiofs.localio.turns import INLINE
+from aiofs.localio.reading import INLINE
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from concurrent.futures import Executor
 
 __all__ = ["AsyncTextIOWrapper", "AsyncTextIndirectIOWrapper"]
 
+Result = TypeVar("Result")
+P = ParamSpec("P")
 
+PIECE = 8192
+"""Bytes that the text layer asks for at a time."""
 BYTES_PER_CHARACTER = 4
-MARK = 3
+BYTE_ORDER_MARK = 3
 """Bytes of the mark that utf-8-sig begins with."""
 EMPTYING = {"flush", "seek", "tell", "truncate"}
-"""Methods of the text layer that write all it holds. Others may fill the buffer below until it writes a part."""
+"""Methods of the text layer that write all that it holds. Others may fill the buffer below until it writes a part."""
 PLAIN_COOKIE = 1 << 63
-"""From here on a position says more than an offset, and going there may read."""
+"""Positions from here on say more than an offset, and seeking there may read."""
 
 
-class AsyncTextIOWrapper(TextLines, theirs.TextIOWrapper):
-    """A file of text, as `open` gives it without `b` in the mode; or any `io.TextIOBase` that is wrapped."""
+class AsyncTextIOWrapper(LocalHandle[str], AiofilesTextIOWrapper):
+    """A file of text: what `open` gives without `b` in the mode, or what `wrap` makes of any `io.TextIOBase`."""
+
+    _lines: Iterator[str]
+    _count = _characters = 0
+    """How many lines the stream stands before, and their characters, including the lines that were given out."""
+    _piece = PIECE
+    """Bytes that are read at once: more each time, as long as only lines are asked for."""
+    _last: bytes | None = b""
+    r"""The last bytes that the text layer got: it may still wait with a b"\r", which is half of an end of line.
+
+    None if they are unknown.
+    """
 
     def __init__(
         self, file: Any, loop: asyncio.AbstractEventLoop | None = None, executor: Executor | None = None
     ) -> None:
         super().__init__(file, loop, executor)
 
-    def _begin(self, file: Any) -> None:
-        super()._begin(file)
-        self._write: Any = getattr(file, "write", None)
+    def _attach(self, local: LocalFile) -> None:
+        stream = self._known_stream
+        self._readline: Any = stream.readline
+        self._newline = local.newline
+        self._encoding = line_encoding(stream.encoding, stream.errors)
+        self._skips_bytes = stream.errors == "ignore" and local.newline in {None, "", "\r\n"}
+        super()._attach(local)
+
+    def _take(self) -> None:
+        super()._take()
+        self._piece = PIECE
+        if self._local is not None:
+            self._local.ahead = b""
+
+    def _may_read_now(self) -> bool:
+        return self._encoding is not None and super()._may_read_now()
 
     def _empties(self, function: Callable[..., object]) -> bool:
         return function.__name__ in EMPTYING
 
+    async def _drained(self, function: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result:
+        self._last = None
+        return await super()._drained(function, *args, **kwargs)
+
     async def read(self, size: int | None = -1, /) -> str:
         """Return up to `size` characters, by default all that are left; "" at the end."""
-        if self._fresh is not None and size == -1:
-            text = self._fresh.read_text()
+        if self._unbuffered is not None and size == -1:
+            text = self._unbuffered.read_text()
             if text is not None:
                 return text
         if self._local is None:
             return await self._call(self._stream.read, size)
-        if self._busy or self._turn.over:
-            await self._enter()
+        if self._busy or self._budget.over:
+            await self._acquire()
         else:
             self._take()
         try:
-            if self._may_try():
+            if self._may_read_now():
                 if size is None or size < 0:
                     if self._take_rest(self._local):
                         self._last = b""
                         return self._stream.read()  # type: ignore[no-any-return]
                 elif self._bring(self._local, size):
-                    return self._sealed(self._local, self._under.read, size)[0]
-            return await self._finish(self._stream.read, size)
+                    return self._read_ahead(self._local, self._known_stream.read, size)[0]
+            return await self._drained(self._stream.read, size)
         finally:
-            self._exit()
+            self._release()
 
     def _take_rest(self, local: LocalFile) -> bool:
-        """Take what is left, for the text layer to ask for; False where that is much or not at hand.
+        """Read what is left for the text layer to ask for; False where that is much or not at hand.
 
-        Only where nothing is written: else the buffer moves the file before it asks.
+        This is only for files that are not written: else the buffer moves in the file before it asks.
         """
         if not isinstance(local, UpdateFile):
             local.rest = local.take_rest()
         return local.rest is not None
 
     def _bring(self, local: LocalFile, size: int) -> bool:
-        """Bring what reading `size` characters can ask for; False where that is much or not at hand."""
-        wanted = size * BYTES_PER_CHARACTER + MARK
+        """Read all bytes that `size` characters can need; False where those are many or not at hand."""
+        wanted = size * BYTES_PER_CHARACTER + BYTE_ORDER_MARK
         if wanted > INLINE or self._stream.errors == "ignore":
             return False
         local.ahead = b""
@@ -94,6 +140,25 @@ class AsyncTextIOWrapper(TextLines, theirs.TextIOWrapper):
                 return piece is not None
         return True
 
+    def _read_ahead(self, local: LocalFile, read: Callable[[int], str], size: int = -1) -> tuple[str, bytes]:
+        """Call a method of the text layer, which gets only bytes that are in memory. Return also those that it got."""
+        ahead = local.ahead
+        last, self._last = self._last, None
+        local.sealed, local.ended = True, False
+        try:
+            text = read(size)
+        finally:
+            local.sealed = False
+            left, local.ahead = local.ahead, b""
+        taken = ahead[: len(ahead) - len(left)] if left else ahead
+        if local.ended:
+            self._last = b""
+        elif last is not None or len(taken) >= LONGEST_UNDECIDED:
+            self._last = ((last or b"") + taken[-LONGEST_UNDECIDED:])[-LONGEST_UNDECIDED:]
+        return text, taken
+
+    # Lines
+
     async def readline(self, size: int = -1, /) -> str:
         """Return the next line with its end, or `size` characters of it; "" at the end of the file."""
         if size == -1:
@@ -102,7 +167,7 @@ class AsyncTextIOWrapper(TextLines, theirs.TextIOWrapper):
         return await self._next_line(size)
 
     async def readlines(self, hint: int | None = -1, /) -> list[str]:
-        """Return the lines that are left, or the next ones that make up about `hint` characters."""
+        """Return the lines that are left, or the next lines of together about `hint` characters."""
         return await super().readlines(hint)
 
     async def __anext__(self) -> str:
@@ -112,8 +177,105 @@ class AsyncTextIOWrapper(TextLines, theirs.TextIOWrapper):
             return line
         raise StopAsyncIteration
 
+    async def _next_line(self, size: int) -> str:
+        """Return a line where none is in memory."""
+        if self._local is None:
+            return await self._call(self._stream.readline, size)
+        if self._budget.over:
+            await asyncio.sleep(0)
+        if size == -1:
+            for line in self._lines:  # another task has brought more meanwhile
+                return line
+            first = self._line_now(self._local)
+            if first is not None:
+                return first
+        await self._acquire()
+        try:
+            if size != -1 or not self._may_read_now() or not await self._bring_line(self._local):
+                return await self._drained(self._stream.readline, size)
+            return self._line(self._local)
+        finally:
+            self._release()
+
+    def _line_now(self, local: LocalFile) -> str | None:
+        """Return a line if its end, or that of the file, is within the next piece and at hand."""
+        if self._busy:
+            return None
+        self._sync_stream()
+        if not self._may_read_now():
+            return None
+        self._budget.spend()
+        piece = local.ahead or local.load(self._piece)
+        if piece is None or (piece and not self._has_line_end(piece)):
+            return None
+        line = self._line_of_many(local, piece) if len(piece) > PIECE else self._line(local)
+        self._allow_inline()
+        return line
+
+    def _line_of_many(self, local: LocalFile, piece: bytes) -> str:
+        """Return a line. The text layer decodes many pieces at once if that makes no difference."""
+        many = len(piece) // PIECE * PIECE
+        if not piece.isascii() or b"\r" in piece or piece.find(b"\n", 0, many) < 0:
+            line = self._line(local)  # else it would meet what cannot be decoded, or a "\r", too early
+            self._piece = PIECE
+            return line
+        local.ahead = piece[:many]
+        self._known_stream._CHUNK_SIZE = many  # noqa: SLF001 - there is no other way to say it
+        try:
+            return self._line(local)
+        finally:
+            self._known_stream._CHUNK_SIZE = PIECE  # noqa: SLF001 - the same
+
+    async def _bring_line(self, local: LocalFile) -> bool:
+        """Read the rest of a line, or of the file, in a thread if need be; False where that is long."""
+        while len(local.ahead) < INLINE:
+            piece = local.load(PIECE)
+            if piece is None:
+                piece = await self._in_thread(local.load, INLINE)
+            if not piece or self._has_line_end(piece):
+                return True
+        local.ahead = b""
+        return False
+
+    def _line(self, local: LocalFile) -> str:
+        """Return a line that is in memory, and keep the whole lines that came with it for the next calls."""
+        last, ahead = self._last, local.ahead
+        line, taken = self._read_ahead(local, self._readline)
+        only_read = not isinstance(local, UpdateFile)  # else text is written where the layer has read to
+        if only_read and not local.device.answers_at_once:
+            local.ahead = ahead[len(taken) :]
+        if last is not None and (rest := self._lines_after_first(last, taken)):
+            text = decode_lines(rest, cast("str", self._encoding), self._known_stream.errors, self._newline)
+            lines = split_lines(text, self._newline)
+            if only_read:
+                fitting = len(taken) * LINES // len(lines) // PIECE * PIECE
+                self._piece = max(min(self._piece * 2, fitting, INLINE), PIECE)
+            self._count, self._characters = len(lines), len(text)
+            self._keep_lines(lines)
+        return line
+
+    def _has_line_end(self, piece: bytes) -> bool:
+        return has_line_end(piece, self._newline) and not (self._skips_bytes and MAYBE_CRLF.search(piece))
+
+    def _lines_after_first(self, before: bytes, taken: bytes) -> bytes:
+        if undecided_bytes(before) > 1 or (self._skips_bytes and MAYBE_CRLF.search(before + taken)):
+            return b""
+        return lines_after_first(before, taken, self._newline)
+
+    def _move_stream(self, left: int) -> None:
+        self._known_stream.read(self._characters - left)
+
+    def _skip_given_lines(self) -> None:
+        """Move the stream after the lines that were given out, and keep the others in memory."""
+        left = length_hint(self._lines)
+        for _ in range(self._count - left):
+            self._characters -= len(self._readline())
+        self._count = left
+
+    # Writing and positions
+
     async def write(self, data: str, /) -> int:
-        """Take `data`, all of it; return its length. What could not be written before is raised here, or by `flush`."""
+        """Write all of `data`; return its length. An error may come later: from the next write, `flush` or `close`."""
         if self._writes and type(data) is str and len(data) <= SMALL:
             self._writes -= 1
             return self._write(data)  # type: ignore[no-any-return]
@@ -121,7 +283,7 @@ class AsyncTextIOWrapper(TextLines, theirs.TextIOWrapper):
 
     async def seek(self, cookie: int, whence: int = os.SEEK_SET, /) -> int:
         """Go to what `tell` returned, to the start (0) or to the end (0, 2); return the position."""
-        self._settle_if_free()
+        self._sync_if_free()
         if (
             self._reads
             and type(cookie) is int
@@ -130,17 +292,17 @@ class AsyncTextIOWrapper(TextLines, theirs.TextIOWrapper):
             self._reads -= 1
             self._piece, self._last = PIECE, None
             cast("LocalFile", self._local).ahead = b""
-            place: int = self._under.seek(cookie, whence)
-            self._last = b""  # not where that failed, and all is as it was
+            place: int = self._known_stream.seek(cookie, whence)
+            self._last = b""  # unless that failed and everything is as before
             return place
         return await self._alone(self._stream.seek, cookie, whence)
 
     async def tell(self) -> int:
         """Return the position, as an opaque number for `seek`."""
-        if self._may_tell():
-            if self._beside:
-                self._catch_up()
-            return self._under.tell()  # type: ignore[no-any-return]
+        if self._may_tell_now():
+            if self._lines_ahead:
+                self._skip_given_lines()
+            return self._known_stream.tell()  # type: ignore[no-any-return]
         return await self._alone(self._stream.tell)
 
     async def readable(self) -> bool:
@@ -148,7 +310,7 @@ class AsyncTextIOWrapper(TextLines, theirs.TextIOWrapper):
         return await self._ask(self._stream.readable)
 
     def detach(self) -> Any:
-        """Give away the buffer below, and be of no use any more."""
+        """Return the buffer below the text. The handle cannot be used any more."""
         return self._file.detach()
 
     @property
@@ -163,7 +325,7 @@ class AsyncTextIOWrapper(TextLines, theirs.TextIOWrapper):
 
     @property
     def errors(self) -> str | None:
-        """What is done about what cannot be encoded or decoded."""
+        """What is done about text that cannot be encoded, and bytes that cannot be decoded."""
         return self._stream.errors  # type: ignore[no-any-return]
 
     @property

@@ -25,7 +25,7 @@ from aiofs.driver import Capabilities, Driver, Entry, Lease, Leftover, ReadStrea
 from aiofs.errors import NotAFolder, NotFound, Unsupported
 from aiofs.kit import EndedSession
 from aiofs.lifetimes import finish
-from aiofs.localio import network_of, open_below, pread_now, turn_of
+from aiofs.localio import budget_of, network_of, open_below, pread_now
 from aiofs.names import is_in_journal
 from aiofs.threads import hop
 from aiofs.tokens import Token
@@ -80,10 +80,10 @@ class OSDriver(Driver):
         found = open_below(root.known, root.parts_of(path)) if root.known and follow else None
         if found is None:
             return await made_in_worker(OSStream.abandon, self._open, path, start, stop, match)
-        turn = turn_of(asyncio.get_running_loop())
-        stream = open_stream(path, found[0], start, stop, match, read=partial(pread_now, scratch=turn.scratch))
+        budget = budget_of(asyncio.get_running_loop())
+        stream = open_stream(path, found[0], start, stop, match, read=partial(pread_now, scratch=budget.scratch))
         try:
-            await turn.take()
+            await budget.spend_and_pause()
         except BaseException:
             stream.abandon()
             raise

@@ -15,7 +15,7 @@ import aiofs
 from aiofs.backends.osfiles import driver as os_driver
 from aiofs.backends.osfiles import locks, staging, writing
 from aiofs.backends.osfiles.names import LEASED, digest_of
-from aiofs.localio import linux, network_of, networks
+from aiofs.localio import devices, linux, network_of
 from aiofs.properties import PERMISSIONS
 from aiofs.transactions.publish import Publication
 from backends.osfiles.users import ALICE, BOB, as_user, folder_of, needs_root
@@ -71,8 +71,8 @@ async def test_what_is_this_machines_own_warns_of_nothing(tmp_path: Path, monkey
 def test_fuse_is_told_by_what_is_mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     number = tmp_path.stat().st_dev
     mounts = tmp_path / "mountinfo"
-    monkeypatch.setattr(networks, "_MOUNTS", str(mounts))
-    monkeypatch.setattr(linux, "type_at", lambda _path: networks.FUSE)
+    monkeypatch.setattr(devices, "_MOUNTS", str(mounts))
+    monkeypatch.setattr(linux, "type_at", lambda _path: devices.FUSE)
     line = "36 35 {}:{} / /mnt rw,noatime master:1 - {} source rw\n"
     for kind, said in (("fuse.sshfs", "fuse.sshfs"), ("virtiofs", "virtiofs"), ("fuseblk", None)):
         mounts.write_text(line.format(0, 99999, "ext4") + line.format(os.major(number), os.minor(number), kind))
