@@ -250,7 +250,7 @@ def test_a_limit_is_a_number_of_bytes(layer: Any, error: type[Exception]) -> Non
 
 def test_a_handler_can_be_called() -> None:
     handler: Any = None
-    with pytest.raises(TypeError, match="a handler is a function to be awaited"):
+    with pytest.raises(TypeError, match="handler must be an async function"):
         Notify(handler)
 
 

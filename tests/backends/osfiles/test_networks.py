@@ -285,5 +285,5 @@ async def test_a_url_can_name_the_keeper(tmp_path: Path) -> None:
         keeper = fs.driver._keeper  # type: ignore[attr-defined]
         assert pickle.loads(pickle.dumps(fs.driver)).capabilities == fs.driver.capabilities
         assert keeper.capabilities.locks == fs.driver.capabilities.locks == "shared"
-    with pytest.raises(ValueError, match="locks='nowhere' is no URL"):
+    with pytest.raises(ValueError, match="locks='nowhere' is not a URL"):
         aiofs.connect("file:///tmp?locks=nowhere")
