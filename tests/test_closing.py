@@ -116,6 +116,8 @@ def _azure(request: pytest.FixtureRequest) -> Store:
 
 
 PLACES = {"redis": _redis, "s3": _s3, "azure": _azure}
+REDIS, S3, AZURE = (pytest.param(name, marks=pytest.mark.asks(name)) for name in PLACES)
+STORES = (REDIS, S3, AZURE)
 
 
 @pytest.fixture
@@ -144,7 +146,7 @@ async def nothing_held(store: Store, proxy: FaultProxy) -> None:
             await fs.write_bytes(name, b"by another")
 
 
-@pytest.mark.parametrize("store", PLACES, indirect=True)
+@pytest.mark.parametrize("store", STORES, indirect=True)
 @pytest.mark.parametrize("use", USES.values(), ids=USES)
 async def test_calls_under_way_end_before_the_store_is_closed(store: Store, proxy: FaultProxy, use: Use) -> None:
     await filled(store)
@@ -168,7 +170,7 @@ async def test_calls_under_way_end_before_the_store_is_closed(store: Store, prox
     await nothing_held(store, proxy)
 
 
-@pytest.mark.parametrize("store", PLACES, indirect=True)
+@pytest.mark.parametrize("store", STORES, indirect=True)
 @pytest.mark.parametrize("use", USES.values(), ids=USES)
 async def test_closing_that_is_cancelled_waits_all_the_same(store: Store, proxy: FaultProxy, use: Use) -> None:
     await filled(store)
@@ -192,7 +194,7 @@ async def test_closing_that_is_cancelled_waits_all_the_same(store: Store, proxy:
     await nothing_held(store, proxy)
 
 
-@pytest.mark.parametrize("store", PLACES, indirect=True)
+@pytest.mark.parametrize("store", STORES, indirect=True)
 async def test_what_other_loops_opened_is_closed_there(store: Store, proxy: FaultProxy) -> None:
     await filled(store)
     fs = store.connect(proxy.port)
@@ -216,7 +218,7 @@ async def test_what_other_loops_opened_is_closed_there(store: Store, proxy: Faul
     await nothing_held(store, proxy)
 
 
-@pytest.mark.parametrize("store", ["redis", "azure"], indirect=True)  # the tests' S3 closes each after its answer
+@pytest.mark.parametrize("store", [REDIS, AZURE], indirect=True)  # the tests' S3 closes each after its answer
 async def test_loops_that_take_turns_keep_their_own_connections(store: Store, proxy: FaultProxy) -> None:
     await filled(store)
     fs = store.connect(proxy.port)
@@ -232,7 +234,7 @@ async def test_loops_that_take_turns_keep_their_own_connections(store: Store, pr
         await proxy.idle.wait()
 
 
-@pytest.mark.parametrize("store", PLACES, indirect=True)
+@pytest.mark.parametrize("store", STORES, indirect=True)
 async def test_connections_are_closed_with_their_loop(store: Store, proxy: FaultProxy) -> None:
     await filled(store)
     fs = store.connect(proxy.port)

@@ -57,7 +57,7 @@ WITH_EXAMPLES = [page for page in PAGES if blocks(page)]
 
 def stand_ready(text: str, request: pytest.FixtureRequest) -> str:
     """Start what `text` names, and return it with the places where that is instead of the usual ones."""
-    for usual, place in PLACES.items():
+    for usual, (_, place) in PLACES.items():
         if usual in text:
             text = text.replace(usual, place(request))
     return text
@@ -83,16 +83,24 @@ def azure(request: pytest.FixtureRequest) -> AzureAccount:
     return account
 
 
-PLACES: dict[str, Callable[[pytest.FixtureRequest], str]] = {
-    "redis://localhost:6379": valkey,
-    "http://localhost:9000": lambda request: s3(request).endpoint_url,
-    "my-bucket": lambda request: s3(request).bucket,
-    "UseDevelopmentStorage=true": lambda request: azure(request).connection_string,
-    "my-container": lambda request: azure(request).container,
+PLACES: dict[str, tuple[str, Callable[[pytest.FixtureRequest], str]]] = {
+    "redis://localhost:6379": ("redis", valkey),
+    "http://localhost:9000": ("s3", lambda request: s3(request).endpoint_url),
+    "my-bucket": ("s3", lambda request: s3(request).bucket),
+    "UseDevelopmentStorage=true": ("azure", lambda request: azure(request).connection_string),
+    "my-container": ("azure", lambda request: azure(request).container),
 }
+"""What examples name, the server that it means, and where that is in a test."""
 
 
-@pytest.mark.parametrize("page", WITH_EXAMPLES, ids=lambda page: str(page.relative_to(ROOT)))
+def asking(page: Path) -> Any:
+    """A page as a parameter, with the servers that its examples ask."""
+    text = "".join(block.text for block in blocks(page))
+    servers = {server for usual, (server, _) in PLACES.items() if usual in text}
+    return pytest.param(page, id=str(page.relative_to(ROOT)), marks=pytest.mark.asks(*servers))
+
+
+@pytest.mark.parametrize("page", [asking(page) for page in WITH_EXAMPLES])
 def test_examples_run(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:

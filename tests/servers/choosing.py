@@ -26,6 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse servers that nobody knows."""
+    config.addinivalue_line("markers", "asks(*servers): a test that starts these, which its fixtures do not tell")
     unknown = chosen_of(config) - set(FIXTURES)
     if unknown:
         raise pytest.UsageError(f"--servers {','.join(sorted(unknown))}: use some of {', '.join(FIXTURES)}, or none")
@@ -57,7 +58,8 @@ def rooms(path: Path) -> set[str]:
 
 
 def needed(item: pytest.Item) -> set[str]:
-    """Return the servers that a test needs: by its fixtures, and by the room that it tests."""
+    """Return the servers that a test needs: by its fixtures, by the room that it tests, and by what it says."""
     fixtures = getattr(item, "fixturenames", ())
     by_fixture = {server for server, starts in FIXTURES.items() if any(name.startswith(starts) for name in fixtures)}
-    return by_fixture | rooms(item.path)
+    said = {server for marker in item.iter_markers("asks") for server in marker.args}
+    return by_fixture | rooms(item.path) | said

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from servers.tls import Authority
 
 
+@pytest.mark.asks("redis")
 @pytest.mark.parametrize("way", ["valkey_url", "valkey_tls_url", "valkey_socket_url"])
 def test_valkey_is_empty_and_keeps_a_value(way: str, request: pytest.FixtureRequest) -> None:
     url = request.getfixturevalue(way)
@@ -60,6 +61,7 @@ def test_azurite_gives_an_empty_container(azurite: AzureAccount) -> None:
         assert client.download_blob("name").readall() == b"bytes"
 
 
+@pytest.mark.asks("s3")
 @pytest.mark.parametrize("kind", ["s3_server", "s3_https_server", "s3_auth_server"])
 def test_s3_gives_an_empty_bucket(kind: str, request: pytest.FixtureRequest) -> None:
     server: S3Server = request.getfixturevalue(kind)
