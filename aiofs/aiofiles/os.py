@@ -1,4 +1,4 @@
-"""`os` for asyncio: aiofiles' own functions, a `scandir` that has read what it gives, and `walk`."""
+"""`os` for asyncio: aiofiles' own functions, a `scandir` that does not block the loop, and `walk`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, AnyStr
 
-import aiofiles.os as theirs
+import aiofiles.os
 from aiofiles.os import (
     access,
     getcwd,
@@ -57,15 +57,15 @@ __all__ = [
     "wrap",
 ]
 
-if hasattr(theirs, "link"):
+if hasattr(aiofiles.os, "link"):
     from aiofiles.os import link
 
     __all__ += ["link"]
-if hasattr(theirs, "sendfile"):
+if hasattr(aiofiles.os, "sendfile"):
     from aiofiles.os import sendfile
 
     __all__ += ["sendfile"]
-if hasattr(theirs, "statvfs"):
+if hasattr(aiofiles.os, "statvfs"):
     from aiofiles.os import statvfs
 
     __all__ += ["statvfs"]
@@ -74,15 +74,15 @@ if hasattr(theirs, "statvfs"):
 async def scandir(
     path: Any = ".", *, loop: AbstractEventLoop | None = None, executor: Executor | None = None
 ) -> Entries[Any]:
-    """Return the entries of a folder, read to the last one in a thread: going through them waits for no disk.
+    """Return the entries of a folder. A thread has read all of them, so iterating does not wait for the disk.
 
-    Raises what `os.scandir` raises.
+    :raises OSError: as `os.scandir`.
     """
     return Entries(await _read_folder(path, loop=loop, executor=executor))
 
 
 class Entries(Iterator[os.DirEntry[AnyStr]]):
-    """What `os.scandir` returns, for `for` and `async for`, `with` and `async with`."""
+    """The entries of a folder, for `for` and `async for`, `with` and `async with`."""
 
     def __init__(self, entries: list[os.DirEntry[AnyStr]]) -> None:
         self._entries: Iterator[os.DirEntry[AnyStr]] = iter(entries)
@@ -102,7 +102,7 @@ class Entries(Iterator[os.DirEntry[AnyStr]]):
         raise StopAsyncIteration
 
     def close(self) -> None:
-        """Forget the entries that are left."""
+        """Give no more entries."""
         self._entries = iter(())
 
     def __enter__(self) -> Self:
@@ -131,7 +131,7 @@ async def walk(
     loop: AbstractEventLoop | None = None,
     executor: Executor | None = None,
 ) -> AsyncIterator[tuple[Any, list[Any], list[Any]]]:
-    """Go through a tree as `os.walk` does, a folder at a time in a thread. `dirnames` may be pruned when `topdown`."""
+    """Walk a tree as `os.walk` does, each folder in a thread. With `topdown` the list of folders may be changed."""
     folders = os.walk(top, topdown, onerror, followlinks)
     while (folder := await _next_folder(folders, loop=loop, executor=executor)) is not None:
         yield folder

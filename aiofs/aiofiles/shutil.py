@@ -1,4 +1,4 @@
-"""`shutil` for asyncio: whole files and trees, copied, moved and removed in a thread."""
+"""`shutil` for asyncio: copies, moves and removes files and trees in a thread."""
 
 from __future__ import annotations
 

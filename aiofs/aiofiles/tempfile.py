@@ -1,4 +1,4 @@
-"""`tempfile` for asyncio: aiofiles' own functions, safe to cancel, and true to the executor they are given."""
+"""`tempfile` for asyncio: aiofiles' own functions, which may be cancelled here, and keep to the given executor."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-import aiofiles.tempfile as theirs
+import aiofiles.tempfile
 
 from aiofs.aiofiles.base import AiofilesContextManager
 from aiofs.lifetimes import finish
@@ -21,10 +21,10 @@ Maker = TypeVar("Maker", bound="Callable[..., Any]")
 
 
 class TemporaryContext(AiofilesContextManager[Any]):
-    """A temporary file as a context, or awaited."""
+    """The result of `TemporaryFile` and the others: `await` gives the file, `async with` also closes it."""
 
     def __init__(self, making: Coroutine[Any, Any, Any]) -> None:
-        super().__init__(_made(making))
+        super().__init__(_finished(making))
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -36,14 +36,14 @@ class TemporaryContext(AiofilesContextManager[Any]):
 
 
 class TemporaryFolderContext(TemporaryContext):
-    """A temporary folder: as a context it gives the name."""
+    """The result of `TemporaryDirectory`: `async with` gives its name."""
 
     async def __aenter__(self) -> Any:
         return (await super().__aenter__()).name
 
 
-async def _made(making: Coroutine[Any, Any, Any]) -> Any:
-    """Wait for the file; cancelled meanwhile, close it, which also removes it."""
+async def _finished(making: Coroutine[Any, Any, Any]) -> Any:
+    """Return the file. If this is cancelled, wait for the file and close it, which also removes it."""
     made: list[Any] = []
 
     async def make() -> None:
@@ -58,19 +58,19 @@ async def _made(making: Coroutine[Any, Any, Any]) -> Any:
     return made[0]
 
 
-def _safe(make: Maker, context: type[TemporaryContext] = TemporaryContext) -> Maker:
+def _cancellable(make: Maker, context: type[TemporaryContext] = TemporaryContext) -> Maker:
     @wraps(make)
-    def make_safely(*args: Any, **kwargs: Any) -> Any:
+    def make_cancellable(*args: Any, **kwargs: Any) -> Any:
         return context(make(*args, **kwargs)._coro)  # noqa: SLF001
 
-    return cast("Maker", make_safely)
+    return cast("Maker", make_cancellable)
 
 
-wrap: Callable[..., Any] = theirs.wrap  # type: ignore[attr-defined] # its stubs leave it out
+wrap: Callable[..., Any] = aiofiles.tempfile.wrap  # type: ignore[attr-defined] # its stubs leave it out
 if TYPE_CHECKING:
     from aiofiles.tempfile import NamedTemporaryFile, SpooledTemporaryFile, TemporaryDirectory, TemporaryFile
 else:
-    NamedTemporaryFile = _safe(theirs.NamedTemporaryFile)
-    SpooledTemporaryFile = _safe(theirs.SpooledTemporaryFile)
-    TemporaryDirectory = _safe(theirs.TemporaryDirectory, TemporaryFolderContext)
-    TemporaryFile = _safe(theirs.TemporaryFile)
+    NamedTemporaryFile = _cancellable(aiofiles.tempfile.NamedTemporaryFile)
+    SpooledTemporaryFile = _cancellable(aiofiles.tempfile.SpooledTemporaryFile)
+    TemporaryDirectory = _cancellable(aiofiles.tempfile.TemporaryDirectory, TemporaryFolderContext)
+    TemporaryFile = _cancellable(aiofiles.tempfile.TemporaryFile)

@@ -330,6 +330,17 @@ async def test_the_synchronous_file_has_what_was_gathered(tmp_path: Path) -> Non
     assert path.read_text() == "x" * 100 + "yz"
 
 
+@pytest.mark.parametrize(("mode", "other"), [("r", io.StringIO("other\n")), ("rb", io.BytesIO(b"other\n"))])
+async def test_another_file_may_be_put_below(tmp_path: Path, mode: str, other: Any) -> None:
+    path = tmp_path / "file"
+    path.write_text("1\n2\n3\n")
+    async with aiofiles.open(path, mode) as file:
+        await file.readline()
+        with file._file:
+            file._file = other
+        assert await file.readline() == other.getvalue()
+
+
 async def test_layers_below_and_detaching(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"0123456789")

@@ -85,6 +85,19 @@ def test_classes(module: str, name: str) -> None:
         assert callable(our_own) == callable(their_own), attribute
 
 
+async def test_a_class_of_a_program_s_own() -> None:
+    from aiofs.aiofiles.threadpool.utils import delegate_to_executor  # noqa: PLC0415
+
+    from aiofs.aiofiles.base import AsyncBase  # noqa: PLC0415 - as such a program has it
+
+    @delegate_to_executor("readline")
+    class Own(AsyncBase[str]):
+        pass
+
+    own = Own(io.StringIO("1\n2\n"), loop=None, executor=None)
+    assert [line async for line in own] == ["1\n", "2\n"]
+
+
 @pytest.mark.parametrize("name", ["stdin", "stdout", "stderr", "stdin_bytes", "stdout_bytes", "stderr_bytes"])
 def test_standard_streams(name: str) -> None:
     assert getattr(ours, name) is getattr(theirs, name)

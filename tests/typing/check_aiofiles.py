@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import assert_type
 
 from aiofs import aiofiles
+from aiofs.aiofiles.base import AsyncBase
 from aiofs.aiofiles.threadpool.binary import AsyncBufferedIOBase, AsyncBufferedReader, AsyncFileIO
 from aiofs.aiofiles.threadpool.text import AsyncTextIOWrapper
 
@@ -34,3 +35,21 @@ async def bytes_by_mode_and_buffering() -> None:
 async def awaited_it_is_the_same() -> None:
     assert_type(await aiofiles.open("a"), AsyncTextIOWrapper)
     assert_type(await aiofiles.open("a", "rb"), AsyncBufferedReader)
+
+
+class Upper(AsyncBase[str]):
+    """A class of a program's own, as it is written with aiofiles' stubs."""
+
+    async def readline(self) -> str:
+        return "LINE\n"
+
+
+async def the_base_is_generic(own: Upper, base: AsyncBase[str]) -> None:
+    assert_type([line async for line in own], list[str])
+    assert_type(await anext(base), str)
+    text: AsyncBase[str] = await aiofiles.open("a")
+    reading: AsyncBase[bytes] = await aiofiles.open("a", "rb")
+    wrong: AsyncBase[bytes] = await aiofiles.open("a")  # type: ignore[assignment]
+    assert_type([line async for line in text], list[str])
+    assert_type([line async for line in reading], list[bytes])
+    await wrong.__anext__()

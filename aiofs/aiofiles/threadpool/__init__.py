@@ -1,4 +1,4 @@
-"""`open`, `wrap`, and what aiofiles keeps beside them."""
+"""`open` and `wrap`, in the module where aiofiles has them."""
 
 from __future__ import annotations
 
@@ -173,17 +173,20 @@ def open(
     atomic: bool = False,
     lock: bool = False,
 ) -> Any:
-    """Open a file as the builtin does, in `async with`, or with `await` and to be closed by the caller.
+    """Open a file as the builtin `open` does, with `async with`; or with `await`, and the caller closes it.
 
-    A path or descriptor is a local file in place, text unless the mode has a `b`. `executor` is where those of its
-    calls that need a thread take place, if not in this package's own workers.
+    A path or a descriptor opens a local file in place, as text unless the mode has a `b`. Calls that need a thread take
+    place in `executor`, or in this package's own workers.
 
-    A URL (`s3://bucket/key`) is a file of that store, with its meaning: what is written is published when the file
-    is closed, whole or not at all. `atomic=True` or `lock=True` ask for the same of a local file, which is also locked
-    against other writers.
+        async with open("notes.txt") as file:
+            async for line in file: ...
 
-    :raises OSError: on entering, what the builtin raises.
-    :raises ValueError: on entering, for arguments that do not go together.
+    A URL (`s3://bucket/key`) opens a file of that store, as its file system does: what is written is published when the
+    file is closed, whole or not at all. With `atomic=True` or `lock=True` the same holds for a local file, which is
+    also locked against other writers.
+
+    :raises OSError: what the builtin raises, on entering.
+    :raises ValueError: for arguments that do not go together, on entering or, with a URL, `atomic` or `lock`, at once.
     """
     arguments = OpenArguments(file, mode, buffering, encoding, errors, newline, closefd, opener)
     if sync_open is not _BUILTIN_OPEN:
