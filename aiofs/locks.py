@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import time
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from aiofs import clock
 from aiofs.driver import Lease
 from aiofs.errors import Conflict, Locked
 from aiofs.lifetimes import finish
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from datetime import datetime
 
 AnyLease = TypeVar("AnyLease", bound=Lease)
 _fences = itertools.count(1)
@@ -62,7 +62,7 @@ class TableLease(Lease):
 
     def __init__(self, path: str, held: dict[str, TableLease]) -> None:
         self.path = path
-        self.since: datetime = datetime.now(UTC)
+        self.since: datetime = clock.now()
         self.holder: str | None = _current_task()
         self.fence: str = str(next(_fences))
         self._held = held
@@ -100,7 +100,7 @@ class RenewedLease(Lease):
         self._renew = renew
         self._give_back = release
         # The store counts from when it got the request, so count from before it was sent.
-        self._expires = (time.monotonic() if granted is None else granted) + ttl
+        self._expires = (clock.monotonic() if granted is None else granted) + ttl
         self._gone = False
         self._loop = asyncio.get_running_loop()
         self._keeper: asyncio.Task[None] | None = self._loop.create_task(self._keep(), name=f"lease of {path}")
@@ -108,7 +108,7 @@ class RenewedLease(Lease):
     @property
     def lost(self) -> bool:
         """Whether somebody else may hold the lock by now."""
-        return self._gone or time.monotonic() >= self._expires
+        return self._gone or clock.monotonic() >= self._expires
 
     async def release(self) -> None:
         """Stop renewing and give the lock back, if it still is ours."""
@@ -133,7 +133,7 @@ class RenewedLease(Lease):
     async def _keep(self) -> None:
         while not self.lost:
             await asyncio.sleep(self._ttl / 3)
-            asked = time.monotonic()
+            asked = clock.monotonic()
             try:
                 if await self._renew():
                     self._expires = asked + self._ttl

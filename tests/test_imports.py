@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parents[1] / "aiofs"
 EDGES = frozenset({"__main__", "cli"})
 
 # What a room may know, as docs/design.md has it. A room that is not named here may know only the standard library.
-BASIC = frozenset({"errors", "modes", "names", "properties"})
+BASIC = frozenset({"clock", "errors", "modes", "names", "properties"})
 WAIST = BASIC | {"driver", "powers"}
 SHARED = WAIST | {"kit", "lifetimes", "locks", "threads", "tokens"}
 SYSTEMS = frozenset({"bare", "filesystem", "listing", "system"})
@@ -25,7 +25,7 @@ OVER_SYSTEMS = frozenset({"stores", "transactions", "urls", "work"})
 ALL = SHARED | SYSTEMS | OVER_SYSTEMS | {"backends", "files", "layers"}
 
 KNOWS: dict[str, frozenset[str]] = {
-    **dict.fromkeys(("errors", "lifetimes", "modes", "names", "threads"), frozenset()),
+    **dict.fromkeys(("clock", "errors", "lifetimes", "modes", "names", "threads"), frozenset()),
     "properties": frozenset({"errors"}),
     "driver": BASIC,
     "powers": frozenset({"driver"}),

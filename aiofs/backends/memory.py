@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import secrets
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from aiofs import clock
 from aiofs.driver import ABSENT, Capabilities, Driver, Entry, Lease, Leftover, Part, ReadStream, WriteSession
 from aiofs.errors import NotFound
 from aiofs.kit import BytesStream, EndedSession, check_match, folded
@@ -159,7 +158,7 @@ class MemoryDriver(Driver):
     ) -> Entry:
         """Make `data` the newest version of the path."""
         self._check(path, lease, match)
-        new = Entry(path, len(data), datetime.now(UTC), version or self.next_version())
+        new = Entry(path, len(data), clock.now(), version or self.next_version())
         entry = new.described(metadata or {})
         self._files[path] = Stored(entry, data)
         return entry
@@ -173,7 +172,7 @@ class MemoryDriver(Driver):
 
     def next_version(self) -> str:
         """Return a version that none had before, here or where a pickled copy goes on."""
-        return secrets.token_hex(8)
+        return clock.token(8)
 
     def wait(self, path: str, session: MemorySession) -> None:
         """Let a session wait for its decision; until then nobody else writes the file."""

@@ -1,7 +1,8 @@
-"""What a transaction keeps of a file before it is published: bytes of its own, and ranges of versions in the store.
+"""The contents of files that a transaction wrote and did not publish yet.
 
-A content never changes; who writes makes a new one. So a savepoint is a copy of a table, a copied file is a reference,
-and a large file that changes a little is the old one with a few bytes over it.
+A content is a list of ranges: of bytes that the transaction wrote, and of versions of files in the store. It never
+changes: a write makes a new content. So a savepoint is a copy of a table, a copied file is a reference to its source,
+and a large file of which a little changed is the old version with a few new bytes.
 """
 
 from __future__ import annotations
@@ -21,56 +22,56 @@ if TYPE_CHECKING:
     from aiofs.driver import Driver, Part, WriteSession
 
 UNKNOWN = -1
-"""Where a stream is of which that cannot be told."""
+"""The position of a stream after a read that was cancelled."""
 
 
-class Vault:
+class StagedBytes:
     """The bytes of all files that one transaction writes: a few MiB in memory, beyond that in a temporary file."""
 
     def __init__(self) -> None:
         self._spool = Spool()
         self._turn = asyncio.Lock()
 
-    async def keep(self, data: Part) -> Own:
-        """Keep `data`.
+    async def keep(self, data: Part) -> StagedRange:
+        """Keep `data`, and return where it is.
 
         :raises OSError: if the disk that holds temporary files is full.
         """
         async with self._turn:
             start = self._spool.size
             await self._spool.append(data)
-            return Own(start, len(data))
+            return StagedRange(start, len(data))
 
     async def read(self, start: int, size: int) -> bytes:
-        """Return what was kept there."""
+        """Return bytes that were kept."""
         async with self._turn:
             return await self._spool.read(start, size)
 
     def close(self) -> None:
-        """Give memory and disk space back. Harmless when done twice."""
+        """Release the memory and the disk space. Harmless when done twice."""
         self._spool.close()
 
 
 @dataclass(frozen=True, slots=True)
-class Own:
-    """Bytes in the vault."""
+class StagedRange:
+    """Bytes that the transaction wrote."""
 
     start: int
     size: int
 
-    def cut(self, start: int, stop: int) -> Own:
-        """Return `start` to `stop` of it."""
-        return Own(self.start + start, stop - start)
+    def cut(self, start: int, stop: int) -> StagedRange:
+        """Return the bytes from `start` to `stop`."""
+        return StagedRange(self.start + start, stop - start)
 
     def joined(self, other: Segment) -> Segment | None:
-        """Return both as one, if `other` follows in the vault."""
-        if isinstance(other, Own) and other.start == self.start + self.size:
-            return Own(self.start, self.size + other.size)
+        """Return both as one range if `other` was written right after this; else `None`."""
+        if isinstance(other, StagedRange) and other.start == self.start + self.size:
+            return StagedRange(self.start, self.size + other.size)
         return None
 
 
 @dataclass(frozen=True, slots=True)
-class Borrowed:
+class StoredRange:
     """Bytes of a version of a file in the store."""
 
     path: str
@@ -78,29 +79,29 @@ class Borrowed:
     start: int
     size: int
 
-    def cut(self, start: int, stop: int) -> Borrowed:
-        """Return `start` to `stop` of it."""
+    def cut(self, start: int, stop: int) -> StoredRange:
+        """Return the bytes from `start` to `stop`."""
         return replace(self, start=self.start + start, size=stop - start)
 
     def joined(self, other: Segment) -> Segment | None:
-        """Return both as one, if `other` follows in the same version."""
-        if isinstance(other, Borrowed) and other == replace(self, start=self.start + self.size, size=other.size):
+        """Return both as one range if `other` follows in the same version; else `None`."""
+        if isinstance(other, StoredRange) and other == replace(self, start=self.start + self.size, size=other.size):
             return replace(self, size=self.size + other.size)
         return None
 
 
-Segment = Own | Borrowed
+Segment = StagedRange | StoredRange
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
-    """All bytes of a file, as segments."""
+class StagedContent:
+    """All bytes of a file, as segments: ranges that follow each other."""
 
     segments: tuple[Segment, ...] = ()
     size: int = 0
 
-    def range(self, start: int, stop: int) -> Content:
-        """Return `start` to `stop` of it."""
+    def range(self, start: int, stop: int) -> StagedContent:
+        """Return the bytes from `start` to `stop`."""
         found: list[Segment] = []
         at = 0
         for segment in self.segments:
@@ -108,10 +109,10 @@ class Content:
             if low < high:
                 found.append(segment.cut(low, high))
             at += segment.size
-        return Content(tuple(found), sum(segment.size for segment in found))
+        return StagedContent(tuple(found), sum(segment.size for segment in found))
 
-    def plus(self, more: Iterable[Segment]) -> Content:
-        """Return it with `more` behind it."""
+    def plus(self, more: Iterable[Segment]) -> StagedContent:
+        """Return this content with `more` at its end."""
         segments = list(self.segments)
         for segment in more:
             joined = segments[-1].joined(segment) if segments else None
@@ -119,37 +120,37 @@ class Content:
                 segments[-1] = joined
             elif segment.size:
                 segments.append(segment)
-        return Content(tuple(segments), sum(segment.size for segment in segments))
+        return StagedContent(tuple(segments), sum(segment.size for segment in segments))
 
-    def over(self, offset: int, patch: Segment) -> Content:
-        """Return it with `patch` in place of what is at `offset`."""
+    def over(self, offset: int, patch: Segment) -> StagedContent:
+        """Return this content with `patch` in place of the bytes from `offset` on."""
         tail = self.range(offset + patch.size, self.size)
         return self.range(0, offset).plus([patch, *tail.segments])
 
 
-class ContentReader:
-    """Reads a content, keeping the store's stream open between reads that follow each other."""
+class StagedReader:
+    """Reads a content. The store's stream stays open between reads that follow each other."""
 
-    def __init__(self, content: Content, vault: Vault, store: Driver) -> None:
+    def __init__(self, content: StagedContent, written: StagedBytes, store: Driver) -> None:
         self._content = content
-        self._vault = vault
+        self._written = written
         self._store = store
         self._stream: ReadStream | None = None
         self._source: tuple[str, str | None] | None = None
-        self._position = UNKNOWN  # of what is taken from the stream next, or is in `_ahead`
+        self._position = UNKNOWN  # of the next byte, which is in `_ahead` or comes from the stream next
         self._ahead = b""
 
     async def read(self, offset: int, size: int) -> bytes:
         """Return `size` bytes from `offset`, fewer only at the end.
 
-        :raises Conflict: if a version that bytes were borrowed from is gone.
+        :raises Conflict: if a version of the store that it refers to is gone.
         """
         pieces = []
         for segment in self._content.range(offset, offset + size).segments:
-            if isinstance(segment, Own):
-                pieces.append(await self._vault.read(segment.start, segment.size))
+            if isinstance(segment, StagedRange):
+                pieces.append(await self._written.read(segment.start, segment.size))
             else:
-                pieces += await self._borrow(segment)
+                pieces += await self._read_stored(segment)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def chunks(self, size: int, step: int) -> AsyncIterator[bytes]:
@@ -164,12 +165,12 @@ class ContentReader:
             await finish(stream.aclose())
 
     def abandon(self) -> None:
-        """Let go of the store's stream without awaiting."""
+        """Close the store's stream without awaiting."""
         stream, self._stream = self._stream, None
         if stream is not None:
             stream.abandon()
 
-    async def _borrow(self, segment: Borrowed) -> list[bytes]:
+    async def _read_stored(self, segment: StoredRange) -> list[bytes]:
         source = (segment.path, segment.version)
         if self._stream is None or self._source != source:
             await self.aclose()
@@ -193,10 +194,10 @@ class ContentReader:
         return pieces
 
 
-class ContentStream(ReadStream):
-    """A content, read as any file."""
+class StagedStream(ReadStream):
+    """A stream of a content."""
 
-    def __init__(self, entry: Entry, reader: ContentReader, start: int, stop: int | None) -> None:
+    def __init__(self, entry: Entry, reader: StagedReader, start: int, stop: int | None) -> None:
         self.entry = entry
         self._reader = reader
         self._at = start
@@ -211,7 +212,7 @@ class ContentStream(ReadStream):
         return data
 
     async def seek(self, start: int, stop: int | None = None) -> None:
-        """Go on at `start`."""
+        """Continue at `start`."""
         self._at, self._stop = start, stop
 
     async def aclose(self) -> None:
@@ -219,12 +220,14 @@ class ContentStream(ReadStream):
         await self._reader.aclose()
 
     def abandon(self) -> None:
-        """Let go of what the reader holds."""
+        """Close what the reader holds, without awaiting."""
         self._reader.abandon()
 
 
-async def feed(content: Content, session: WriteSession, reader: ContentReader, part_size: int, base: Borrowed) -> None:
-    """Hand a content to a session that replaces `base`, letting the store take what it has from there."""
+async def write_content(
+    content: StagedContent, session: WriteSession, reader: StagedReader, part_size: int, base: StoredRange
+) -> None:
+    """Write a content to a session that replaces the version `base`; the store copies what it has of that by itself."""
     copier = session if isinstance(session, CopiesRanges) and base.version else None
     offset = 0
     while offset < content.size:
@@ -238,11 +241,11 @@ async def feed(content: Content, session: WriteSession, reader: ContentReader, p
             offset += len(part)
 
 
-def _unchanged(content: Content, offset: int, part_size: int, base: Borrowed) -> Borrowed | None:
-    """Return what is whole parts of the replaced version (or its end) from `offset` on."""
+def _unchanged(content: StagedContent, offset: int, part_size: int, base: StoredRange) -> StoredRange | None:
+    """Return the range of whole parts of the replaced version (or up to its end) that is at `offset`; else `None`."""
     rest = content.range(offset, content.size)
     first = rest.segments[0]
-    if not isinstance(first, Borrowed) or (first.path, first.version) != (base.path, base.version):
+    if not isinstance(first, StoredRange) or (first.path, first.version) != (base.path, base.version):
         return None
     size = first.size if first.size == rest.size else first.size // part_size * part_size
     return first.cut(0, size) if size else None

@@ -18,8 +18,8 @@ from aiofs.errors import AccessDenied, AlreadyExists, IsAFolder, Locked
 from aiofs.kit import together
 from aiofs.lifetimes import finish
 from aiofs.transactions.errors import name_journal
-from aiofs.transactions.journal import Journal, last, put_stream
-from aiofs.transactions.records import FOLDER
+from aiofs.transactions.journal import Journal, put_stream
+from aiofs.transactions.records import FOLDER, last
 from aiofs.transactions.recovery import UNUSABLE, recover_units, unusable
 from aiofs.transactions.steps import BEFORE, chunks_of
 from aiofs.transactions.transaction import at_work, hosts_of, parties

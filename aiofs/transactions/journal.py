@@ -1,75 +1,86 @@
 """The journal: what each transaction under way is about to do, in files of any store.
 
-A transaction has one log, below `.aiofs-journal/`, named by its number and removed when it ended. A log is lines:
+A transaction has one log, below `.aiofs-journal/`. Its name has the number of the transaction, and it is removed when
+the transaction ended. It consists of lines (`records` has their format), in this order:
 
-    aiofs-journal/2 CHECKSUM {"do": ...}
+    open     who began, when, and over which stores                nothing was done yet
+    touch    a path that is locked, and may have staged bytes      not decided: recovery undoes
+    held     the fence of a path's lock that stays in the store when this process ends
+    plan     the locks that are held; what comes next may leave staged bytes      not decided: undo
+    commit   the decision, with everything that finishing takes    decided: recovery finishes
+    undo     the store refused to publish a file; what was published until then   recovery undoes
+    abort    another process took over the undecided transaction   recovery undoes
+    end      2.0.0a1 wrote it before it removed the log             recovery removes the log
 
-`2` is the number of the format; a number, or a kind of line, that is not known is refused. 2.0.0a1 wrote `1`, which is
-read in the same way: it knew no properties of files, and what stores had prepared bore no number of its own.
-CHECKSUM is a BLAKE2b of 8 bytes, in hexadecimal digits, of the JSON that follows.
-What the lines say, in the order in which they may come:
-
-    open     who began, when, and over which stores                     nothing was done yet
-    touch    a path that is locked, perhaps staged                      nothing was decided: undo
-    held     which lock of a path it is that is left, but not given back
-    plan     which locks are held; what follows may leave traces         undo
-    commit   the decision, with all that is needed to finish             decided: finish
-    undo     a publication was refused; what was published till then    compensate
-    abort    somebody else took the transaction over, undecided          undo
-    end      all is done, and only the log itself is left                remove it
-
-Where the store can append, the log is one file that grows; elsewhere each line that must last is a file of its own,
-created only if it is not there, so that of two who decide the first wins. A line that a crash cut short is told by its
-checksum; only the last line of a log that grows can be one, and whoever writes behind it says so (`mends`). Anything
-else that does not fit its checksum is damage, and is reported instead of being guessed at.
+Where the store can append, the log is one file that grows. Elsewhere each line that must not be lost is a file of its
+own, which is created only if it does not exist: if two processes decide, the first one wins. The checksum finds a line
+that a crash cut short. In a log that grows, only the last line can be one, and the next line then says so (`mends`).
+Any other line that does not fit its checksum is damage, and is reported.
 
 A decision that is damaged looks like one that a crash cut short. So before the first file is published, a log that
 grows gets a second file, `NUMBER.begun`, beside it. If this file is there and no decision can be read, the decision is
 damaged. It is removed before the log is.
 
-A log holds names, versions, what stores need to resume a write, and the bytes of small files that are being written,
-until the transaction ends; never credentials, which drivers keep to themselves.
+A log has names, versions, what stores need to resume a write, and the bytes of small files that are being written,
+until the transaction ends. It never has credentials: drivers keep those.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import re
 from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from aiofs.driver import ABSENT
-from aiofs.errors import AccessDenied, Conflict, Damaged, IsAFolder, NotFound, Unsupported
+from aiofs.errors import AccessDenied, Conflict, Damaged, IsAFolder, NotFound
 from aiofs.files.writing import Parts
 from aiofs.lifetimes import finish
 from aiofs.powers import Appends, Notes
 from aiofs.transactions.errors import Unreadable, name_journal, one_of
-from aiofs.transactions.records import FOLDER, Lines
+from aiofs.transactions.records import FOLDER, LineChecker, Step, decode, encode, last
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 
     from aiofs.driver import Driver, Entry, Lease, WriteSession
     from aiofs.transactions.records import Record
 
-VERSION = 2
-STEP = 1 << 18
-_MARK = f"aiofs-journal/{VERSION}"
-_KNOWN = frozenset({_MARK, "aiofs-journal/1"})
+READ_SIZE = 1 << 18
 _UNIT = re.compile(rf"{re.escape(FOLDER)}/([0-9a-f]{{32}})\.")
 _NUMBER = re.compile(r"[0-9]{6,9}")
-_NAMED = 5
+_MOST_NAMES = 5
 """How many files the error about a damaged log names."""
 _BEGUN = b"The files of the transaction with this number are being published.\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A transaction in a journal: one that is decided and not ended yet, or one that is not decided."""
+
+    unit: str
+    """The number of the transaction."""
+    by: str
+    """The process that began it, and its machine."""
+    since: datetime | None
+    """When it began; `None` if its log does not say so."""
+    stores: Mapping[str, str]
+    """What its stores are, by the names that it has for them."""
+    files: tuple[tuple[str, str], ...]
+    """The files that it changes, or may change while it is not decided: the name of the store, and the path."""
+    committed: bool
+    """Whether it is decided, and its files are being published; `False` also if they are being put back."""
+    steps: tuple[Step, ...] = ()
+    """What happens to each file, once it is decided. `steps.read_before` reads what a file was before."""
 
 
 class Journal:
     """The logs of all transactions, kept by one driver."""
 
     def __init__(self, driver: Driver) -> None:
-        self.driver = driver
+        self.driver: Driver = driver
 
     @property
     def grows(self) -> bool:
@@ -77,7 +88,7 @@ class Journal:
         return self.driver.offers(Appends) is not None
 
     async def units(self) -> list[str]:
-        """Return the numbers of all transactions that have a log, ended ones excepted."""
+        """Return the numbers of all transactions that have a log."""
         found: dict[str, None] = {}
         try:
             async with aclosing(self.driver.list(f"{FOLDER}/")) as entries:
@@ -89,21 +100,47 @@ class Journal:
             raise
         return list(found)
 
-    def log(self, unit: str) -> Log:
+    async def decisions(self) -> AsyncGenerator[Decision]:
+        """Yield the transactions that have a log and did not end, as they are when their logs are read.
+
+        No lock is taken and nothing is changed: a transaction may end, or be decided, right after that. Where each line
+        of a log is a file, a transaction that is not decided may not be in the store yet.
+
+        :raises Damaged: as well as `Unreadable` and `Unsupported`, for a log that cannot be read.
+        """
+        for unit in await self.units():
+            records = await self.log(unit).read()
+            opened, decided = last(records, "open"), last(records, "commit")
+            if opened is None or last(records, "end") is not None:
+                continue
+            steps = tuple(Step(**step) for step in decided["steps"]) if decided else ()
+            changed = [(step.store, step.path) for step in steps]
+            touched = [(record["store"], record["path"]) for record in records if record["do"] == "touch"]
+            yield Decision(
+                unit,
+                opened.get("by", ""),
+                _time(opened.get("at", "")),
+                opened["stores"],
+                tuple(dict.fromkeys(changed or touched)),
+                decided is not None and last(records, "undo") is None,
+                steps,
+            )
+
+    def log(self, unit: str) -> JournalLog:
         """Return the log of a transaction, whether or not there is one yet."""
-        return Log(self.driver, unit)
+        return JournalLog(self.driver, unit)
 
 
-class Log:
-    """What one transaction wrote down."""
+class JournalLog:
+    """The log of one transaction."""
 
     def __init__(self, driver: Driver, unit: str) -> None:
-        self.unit = unit
+        self.unit: str = unit
         self._driver = driver
         self._appends = driver.offers(Appends)
         self._notes = driver.offers(Notes)
         self._files: list[str] = []
-        self._alone = True  # whether nobody else can have written files of this transaction
+        self._alone = True  # whether no other process can have written files of this transaction
         self._pending = b""
         self._number = 0
         self._torn = False
@@ -113,61 +150,64 @@ class Log:
         self.ended: bool = False
 
     def name(self, what: str) -> str:
-        """Return the name of a file that goes with the transaction."""
+        """Return the name of a file of the transaction."""
         return f"{FOLDER}/{self.unit}.{what}"
 
     @property
     def grows(self) -> bool:
-        """Whether writing down what need not last costs nothing."""
+        """Whether the log is one file, so that a line that need not be durable costs no request."""
         return self._appends is not None
 
     @property
     def certain(self) -> bool:
-        """Whether a line that could not be written is known to have failed, and not just to be without an answer."""
+        """Whether a line was not written if writing it raised; elsewhere only the answer may be lost."""
         return self._driver.capabilities.certain
 
     async def lock(self) -> None:
-        """Get the right to write this log, until its end.
+        """Lock the log until the transaction ends.
 
-        :raises Locked: if the transaction is alive, or somebody else recovers it.
+        :raises Locked: if the transaction is alive, or another process recovers it.
         """
         self._lease = await self._driver.lock(f"{FOLDER}/{self.unit}")
 
     async def release(self) -> None:
-        """Give that right back. Harmless when done twice."""
+        """Release the lock. Harmless when done twice."""
         lease, self._lease = self._lease, None
         if lease is not None:
             await lease.release()
 
     def check_held(self) -> None:
-        """Raise `Conflict` if the right to write this log was lost: then somebody else ends the transaction, or did."""
+        """Raise `Conflict` if the lock was lost: then another process ends the transaction, or did."""
         if self._lease is not None and self._lease.lost:
-            raise Conflict.of(self.name("log"), "the lock on this transaction was lost; whoever recovers it ends it")
+            raise Conflict.of(
+                self.name("log"), "the lock on this transaction was lost; the process that has it ends it"
+            )
 
     async def is_there(self) -> bool:
-        """Whether there is anything of this transaction."""
+        """Whether there is a file of this transaction."""
         return bool(await self.names())
 
-    async def write(self, record: Record, *, durable: bool = True) -> None:
-        """Add a line: on the disk before this returns if `durable`, else perhaps with the next that is.
+    async def write(self, *records: Record, durable: bool = True) -> None:
+        """Add lines. If `durable`, they are on the disk when this returns, else perhaps only with the next such line.
 
-        :raises AlreadyExists: if somebody else wrote a line in the meantime.
+        :raises AlreadyExists: if another process wrote a line in the meantime.
         """
         async with self._turn:
-            await self._write(record, durable=durable)
+            await self._write(records, durable=durable)
 
-    async def _write(self, record: Record, *, durable: bool) -> None:
-        line = encode({**record, "mends": True} if self._torn else record)
+    async def _write(self, records: Sequence[Record], *, durable: bool) -> None:
+        first, *others = records
+        lines = b"".join(map(encode, [{**first, "mends": True} if self._torn else first, *others]))
         name = self.name("log" if self._appends else f"{self._number + 1:06}")
-        if record["do"] == "commit":
+        if last(records, "commit"):
             self._decision = name
         if self._appends is not None:
             self.own(name)
             self._torn = True  # until it is known to be whole
-            await self._appends.append(name, line, durable=durable)
+            await self._appends.append(name, lines, durable=durable)
             self._torn = False
             return
-        self._pending += line
+        self._pending += lines
         if durable:
             self.own(name)
             if self._notes is not None:
@@ -179,17 +219,17 @@ class Log:
             self._pending = b""
 
     async def begin_publishing(self) -> None:
-        """Write down, if the log grows, that publishing begins. This need not survive a power cut."""
+        """If the log grows, write down that publishing begins. A power cut may lose that."""
         if self._appends is not None:
             name = self.name("begun")
             self.own(name)
             await self._appends.append(name, _BEGUN, durable=False)
 
     async def confirm(self, *records: Record | None) -> None:
-        """Write lines that were read once more, before anybody acts on them, where they may be in memory alone.
+        """Write lines that were read once more, before they are acted on, if they may be only in memory.
 
-        Whoever wrote them may have died before they were on the disk, or may have been told that they did not get
-        there; then the system forgets them in the end, though it still shows them.
+        The process that wrote them may have died before they were on the disk, or an error may have said that they did
+        not get there. The system still shows such lines, and may lose them later.
         """
         if self.certain:
             for record in records:
@@ -198,21 +238,21 @@ class Log:
                     await self.write(record)
 
     def own(self, name: str) -> None:
-        """Remember a file that goes when the transaction ends."""
+        """Remember a file that is removed when the transaction ends."""
         if name not in self._files:
             self._files.append(name)
 
     async def read(self) -> list[Record]:
-        """Return what was written, without a last line that was cut short.
+        """Return all lines, without a last one that was cut short.
 
-        :raises Damaged: if a line was changed, or cut short where no crash could have done it, or says what no
-            transaction writes; if the decision is gone after publishing began; or if something there is no file.
-        :raises Unreadable: if the user may not read it.
+        :raises Damaged: if a line was changed, or cut short where no crash can do that, or no transaction writes such
+            a line; if the decision is gone after publishing began; or if something in place of a file is not one.
+        :raises Unreadable: if this user may not read the log.
         :raises Unsupported: if a newer version of this package wrote it.
         """
         self._alone = self._torn = False
         records: list[Record] = []
-        lines = Lines(self.unit)
+        checker = LineChecker(self.unit)
         names = await self.names()
         for name in names:
             suffix = name.removeprefix(self.name(""))
@@ -222,7 +262,7 @@ class Log:
             if data is None or suffix == "begun":
                 continue  # a file is gone if the transaction ended in the meantime
             found, torn = decode(data, name)
-            lines.check(found, name)
+            checker.check(found, name)
             if suffix == "log":
                 self._torn = torn
             else:
@@ -240,16 +280,17 @@ class Log:
         try:
             return await fetch(self._driver, name)
         except IsAFolder as error:
-            reason = "this is no file of a journal, but a link, a folder or something else that no transaction makes"
+            reason = "this is not a file of a journal, but a link, a folder or something else that no transaction makes"
             raise Damaged.of(name, reason) from error
         except AccessDenied as error:
-            raise Unreadable.of(name, f"there is no right to read this file of a journal ({error.strerror})") from error
+            reason = f"this user has no right to read this file of a journal ({error.strerror})"
+            raise Unreadable.of(name, reason) from error
 
     async def _check_ended(self, records: Sequence[Record]) -> None:
-        """Raise `Damaged` unless the log is gone: publishing began, and no decision could be read in it."""
+        """Raise `Damaged` unless the log is gone: publishing began, and no decision could be read."""
         if self.name("log") in await self.names():
             paths = [repr(record["path"]) for record in records if record["do"] == "touch"]
-            files = ", ".join([*paths[:_NAMED], *(["..."] if len(paths) > _NAMED else [])]) or "its files"
+            files = ", ".join([*paths[:_MOST_NAMES], *(["..."] if len(paths) > _MOST_NAMES else [])]) or "its files"
             raise Damaged.of(
                 self.name("log"),
                 f"the decision of this transaction is damaged or gone after publishing began: of {files}, some may be "
@@ -257,22 +298,18 @@ class Log:
             )
 
     async def end(self) -> None:
-        """Remove all that goes with the transaction, and release the log. Harmless when done twice.
+        """Remove all files of the transaction, and release the log, also if removing fails. Harmless when done twice.
 
-        Without its decision nothing is done again, so that goes first. A log that grows is released before it is gone,
-        lest a crash leave a lock that no log tells of. Whatever fails, it is released.
+        Without its decision nothing is done again, so where each line is a file that file is removed first.
         """
         failures: list[Exception] = []
-        for do in (self._say_the_end, self.release, self._erase) if self.grows else (self._erase, self.release):
+        for do in (self._erase, self.release):
             try:
                 await do()
             except Exception as error:
                 failures.append(error)
         if failures:
             raise one_of(failures)
-
-    async def _say_the_end(self) -> None:
-        await self.write({"do": "end"}, durable=False)
 
     async def _erase(self) -> None:
         if self._decision is not None and not self.grows:
@@ -282,68 +319,29 @@ class Log:
         self.ended = True
 
     async def remove(self, names: Sequence[str]) -> None:
-        """Remove files that go with the transaction."""
+        """Remove files of the transaction."""
         if names and self._notes is not None:
             await self._notes.erase(names)
         elif names:
             await self._driver.delete(names, missing_ok=True)
 
     async def names(self) -> list[str]:
-        """Return the files that go with the transaction."""
+        """Return the names of the files of the transaction."""
         async with aclosing(self._driver.list(self.name(""))) as entries:
             return [entry.path async for entry in entries]
 
 
-def encode(record: Record) -> bytes:
-    """Return a line, after a line break that ends whatever a crash left before it."""
-    body = json.dumps(record, separators=(",", ":"), ensure_ascii=True).encode()
-    return b"\n%s %s %s\n" % (_MARK.encode(), _checksum(body), body)
-
-
-def decode(data: bytes, name: str) -> tuple[list[Record], bool]:
-    """Return what the lines say, and whether the last one was cut short."""
-    records: list[Record] = []
-    torn = False
-    for line in data.split(b"\n"):
-        if not line:
-            continue
-        record = _decode_line(line, name)
-        if record is None:
-            torn = True
-        elif torn and not record.get("mends"):
-            raise Damaged.of(name, "a line of this journal does not fit its checksum")
-        else:
-            torn = False
-            records.append(record)
-    return records, torn
-
-
-def _decode_line(line: bytes, name: str) -> Record | None:
-    mark, _, rest = line.partition(b" ")
-    checksum, _, body = rest.partition(b" ")
-    if _checksum(body) != checksum:
-        return None
-    told = mark.decode(errors="replace")
-    if told not in _KNOWN:
-        reason = f"this journal has the format {told!r}, and this version of aiofs knows {_MARK!r}: use the newer one"
-        raise Unsupported.of(name, reason)
+def _time(text: str) -> datetime | None:
     try:
-        record: object = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise Damaged.of(name, "a line of this journal is no JSON that a transaction writes") from error
-    if not isinstance(record, dict):
-        raise Damaged.of(name, "a line of this journal is no JSON object")
-    return record
-
-
-def _checksum(body: bytes) -> bytes:
-    return hashlib.blake2b(body, digest_size=8).hexdigest().encode()
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None
 
 
 async def put(driver: Driver, path: str, data: bytes) -> None:
-    """Create a file that nobody else writes.
+    """Create a file.
 
-    :raises AlreadyExists: if it is there.
+    :raises AlreadyExists: if there is one.
     """
 
     async def chunks() -> AsyncIterator[bytes]:
@@ -353,9 +351,9 @@ async def put(driver: Driver, path: str, data: bytes) -> None:
 
 
 async def put_stream(driver: Driver, path: str, chunks: AsyncIterator[bytes]) -> None:
-    """Create a file that nobody else writes, from chunks.
+    """Create a file from chunks.
 
-    :raises AlreadyExists: if it is there.
+    :raises AlreadyExists: if there is one.
     """
     lease = await driver.lock(path)
     try:
@@ -365,7 +363,7 @@ async def put_stream(driver: Driver, path: str, chunks: AsyncIterator[bytes]) ->
 
 
 async def publish(session: WriteSession, chunks: AsyncIterator[bytes], part_size: int) -> Entry:
-    """Hand chunks to a session, and commit it; abort it if that fails."""
+    """Write chunks to a session and commit it; abort it if that fails."""
     try:
         parts = Parts(session, part_size)
         async for chunk in chunks:
@@ -378,20 +376,15 @@ async def publish(session: WriteSession, chunks: AsyncIterator[bytes], part_size
 
 
 async def fetch(driver: Driver, path: str) -> bytes | None:
-    """Return the bytes of a file; `None` if it is gone."""
+    """Return the bytes of a file; `None` if there is none."""
     try:
         stream = await driver.read(path)
     except NotFound:
         return None
     try:
         pieces = []
-        while data := await stream.chunk(STEP):  # as far as it goes now: a log may grow while it is read
+        while data := await stream.chunk(READ_SIZE):  # to the end as it is now: a log may grow while it is read
             pieces.append(data)
         return b"".join(pieces)
     finally:
         await finish(stream.aclose())
-
-
-def last(records: Sequence[Record], *kinds: str) -> Record | None:
-    """Return the last line of one of these kinds."""
-    return next((record for record in reversed(records) if record.get("do") in kinds), None)

@@ -1,4 +1,4 @@
-"""Preparing: everything that a transaction staged is made ready, so that after the decision nothing new is needed."""
+"""Preparing: what a transaction staged is written to the stores, still invisible, before the transaction decides."""
 
 from __future__ import annotations
 
@@ -10,42 +10,51 @@ from aiofs.errors import Conflict, NotFound
 from aiofs.files.reading import whole_chunks
 from aiofs.lifetimes import finish
 from aiofs.powers import Likens, Permits, Removes
-from aiofs.transactions.content import Borrowed, feed
+from aiofs.transactions.content import StoredRange, write_content
 from aiofs.transactions.errors import name_file, named, with_others
 from aiofs.transactions.journal import put_stream
 from aiofs.transactions.publish import Work, each, unfinished
 from aiofs.transactions.records import Step
-from aiofs.transactions.staging import Parked
-from aiofs.transactions.steps import SMALL, FileSource, OwnSession, Removal, Rewrite, Source, Waiting, images_of
+from aiofs.transactions.staging import ParkedLock
+from aiofs.transactions.steps import (
+    SMALL,
+    JournaledBytes,
+    JournaledFile,
+    PreparedStep,
+    RemovalStep,
+    RewriteStep,
+    StepSession,
+    images_for,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from aiofs.driver import Driver, Entry, WriteSession
-    from aiofs.transactions.content import Content, ContentReader
-    from aiofs.transactions.journal import Log
+    from aiofs.transactions.content import StagedContent, StagedReader
+    from aiofs.transactions.journal import JournalLog
     from aiofs.transactions.records import Record
-    from aiofs.transactions.staging import Staged, UnitDriver
+    from aiofs.transactions.staging import StagedFile, UnitDriver
 
-Todo = tuple[int, "UnitDriver", str, "Staged"]
+Todo = tuple[int, "UnitDriver", str, "StagedFile"]
 
 
 class Preparation:
-    """Turns what is staged into works that wait for the decision."""
+    """Turns what is staged into steps that wait for the decision."""
 
-    def __init__(self, drivers: Iterable[UnitDriver], log: Log, journal: Driver) -> None:
+    def __init__(self, drivers: Iterable[UnitDriver], log: JournalLog, journal: Driver) -> None:
         self._drivers = list(drivers)
         self._log = log
         self._journal = journal
-        self._images = {driver.name: images_of(driver.base, journal) for driver in self._drivers}
+        self._images = {driver.name: images_for(driver.base, journal) for driver in self._drivers}
         self._works: dict[int, Work] = {}
         self.failures: list[Exception] = []
         """What could not be undone after `run` had raised."""
 
     async def run(self) -> list[Work]:
-        """Return the works, in the order in which their paths were first changed.
+        """Return the steps, in the order in which their paths were first changed.
 
-        :raises Conflict: if a file is not any more what the transaction read.
+        :raises Conflict: if a file was changed after the transaction had read it.
         """
         staged = [(driver, path, item) for driver in self._drivers for path, item in driver.staged.items()]
         todo: list[Todo] = [(number, *item) for number, item in enumerate(staged)]
@@ -59,7 +68,7 @@ class Preparation:
             self.failures = await finish(abort_all(list(self._works.values())))
             if not self.failures:
                 raise
-            reason = "what was prepared could not wholly be undone; its journal stays, and recover() will go on"
+            reason = "not all that was prepared could be undone; its journal stays, and recover() will go on"
             if isinstance(error, Exception):
                 raise unfinished(self._log, error, self.failures, reason) from error
             with_others(error, self.failures, reason)
@@ -70,7 +79,7 @@ class Preparation:
         with named(todo[2]):
             await self._prepare_file(*todo)
 
-    async def _prepare_file(self, number: int, driver: UnitDriver, path: str, staged: Staged) -> None:
+    async def _prepare_file(self, number: int, driver: UnitDriver, path: str, staged: StagedFile) -> None:
         base, before = await self._look(driver.base, path, staged)
         if staged.base is not None and base != staged.base:
             raise Conflict.of(path, "the file was changed after the transaction had read it")
@@ -78,18 +87,18 @@ class Preparation:
             return
         step = Step(driver.name, path, base, f"{self._log.unit}-{number}", before)
         lease = driver.leases[path]
-        if isinstance(lease, Parked):
+        if isinstance(lease, ParkedLock):
             driver.leases[path] = await lease.back()
         session = await self._session(driver, step, staged)
         work = Work(step, driver.base, self._images[driver.name], session, driver.leases[path], fresh=True)
         self._works[number] = work
         step.token = await _token(session)
-        if isinstance(lease, Parked):
-            work.session, work.lease = Waiting(driver.base, step.token["token"]), None
+        if isinstance(lease, ParkedLock):
+            work.session, work.lease = PreparedStep(driver.base, step.token["token"]), None
             await driver.leases.pop(path).release()
 
-    async def _look(self, driver: Driver, path: str, staged: Staged) -> tuple[str, Record | None]:
-        """Return the version that is to be replaced, and what it holds if that is to go into the decision."""
+    async def _look(self, driver: Driver, path: str, staged: StagedFile) -> tuple[str, Record | None]:
+        """Return the version that is replaced, and its bytes if they are to be part of the decision."""
         if driver.capabilities.holds:
             return await version_of(driver, path), None
         try:
@@ -107,31 +116,31 @@ class Preparation:
             return _known(driver, entry), None
         permissions_change = staged.content is None or staged.like is not None
         permissions = await _permissions(driver, path, path) if permissions_change else None
-        return _known(driver, entry), Source(data, entry.kept(driver.capabilities), permissions).token()
+        return _known(driver, entry), JournaledBytes(data, entry.kept(driver.capabilities), permissions).token()
 
-    async def _session(self, driver: UnitDriver, step: Step, staged: Staged) -> WriteSession:
-        """Return a session that has all that is to be written."""
+    async def _session(self, driver: UnitDriver, step: Step, staged: StagedFile) -> WriteSession:
+        """Return a session to which everything is written."""
         base, path, lease = driver.base, step.path, driver.leases[step.path]
         if staged.content is None:
             removes = base.offers(Removes) if base.capabilities.holds else None
             if removes is not None:
                 return await removes.begin_removal(path, lease, match=step.base)
-            return Removal(base, path, lease, step.base)
+            return RemovalStep(base, path, lease, step.base)
         metadata = staged.entry.kept(base.capabilities)
         reader = driver.reader(staged.content)
         try:
             permissions = await _permissions(base, path, staged.like)
             if staged.content.size <= SMALL and not base.capabilities.holds:
-                source = Source(await reader.read(0, staged.content.size), metadata, permissions)
-                return Rewrite(base, path, lease, step.base, source)
+                source = JournaledBytes(await reader.read(0, staged.content.size), metadata, permissions)
+                return RewriteStep(base, path, lease, step.base, source)
             if not base.capabilities.resume:
                 name = await self._beside_journal(step, reader, staged.content)
-                source = FileSource(self._journal, name, metadata, permissions)
-                return Rewrite(base, path, lease, step.base, source)
+                source = JournaledFile(self._journal, name, metadata, permissions)
+                return RewriteStep(base, path, lease, step.base, source)
             session = await base.begin(path, lease, match=step.base, metadata=metadata)
             try:
                 await self._liken(driver, path, staged.like)
-                await feed(staged.content, session, reader, base.part_size, Borrowed(path, step.base, 0, 0))
+                await write_content(staged.content, session, reader, base.part_size, StoredRange(path, step.base, 0, 0))
             except BaseException:
                 await finish(session.abort())
                 raise
@@ -140,45 +149,45 @@ class Preparation:
             await reader.aclose()
 
     async def _liken(self, driver: UnitDriver, path: str, source: str | None) -> None:
-        """Let a copy grant no more than its source; write down its lock, if that is told by another fence now."""
+        """Give a copy no more rights than its source has; write its fence to the log, if that is another one now."""
         likens = driver.base.offers(Likens)
         if likens is None or source is None:
             return
         lease = driver.leases[path]
         before = lease.fence
-        with suppress(NotFound):  # it is one of the transaction's own; or it was removed, and reading it will tell
+        with suppress(NotFound):  # the transaction made it; or it was removed, and reading it raises that
             await likens.liken(path, lease, source)
         if lease.fence != before:
             await self._log.write({"do": "held", "store": driver.name, "path": path, "fence": lease.fence})
 
-    async def _beside_journal(self, step: Step, reader: ContentReader, content: Content) -> str:
-        """Write a large file that its store cannot hold back to a file that goes with the log, and return its name."""
+    async def _beside_journal(self, step: Step, reader: StagedReader, content: StagedContent) -> str:
+        """Write a large file, which its store cannot prepare, to a file beside the log, and return the name of that."""
         name = self._log.name(f"data-{step.tag.rpartition('-')[2]}")
         self._log.own(name)
         await put_stream(self._journal, name, reader.chunks(content.size, self._journal.part_size))
         return name
 
 
-def _leaves_traces(driver: UnitDriver, staged: Staged) -> bool:
-    """Whether preparing leaves something in the store, or beside the journal, that only the plan tells of."""
+def _leaves_traces(driver: UnitDriver, staged: StagedFile) -> bool:
+    """Whether preparing leaves something in the store, or beside the journal, that only the plan can find."""
     return driver.base.capabilities.holds or (staged.content is not None and staged.content.size > SMALL)
 
 
 async def _permissions(driver: Driver, path: str, like: str | None) -> str | None:
-    """Return the owner and permissions that the file is to have, if its store has the power `Permits`."""
+    """Return the owner and permissions that the file will have, if its store has the power `Permits`."""
     permits = driver.offers(Permits)
     return None if permits is None else await permits.permissions(path, like)
 
 
 async def _token(session: WriteSession) -> dict[str, Any]:
     token = await session.prepare()
-    if isinstance(session, OwnSession):
+    if isinstance(session, StepSession):
         return token
     return {"by": "store", "token": token, "version": token.get("version"), "removal": bool(token.get("removal"))}
 
 
 async def abort_all(works: Sequence[Work]) -> list[Exception]:
-    """Abort what was prepared, the last first, and return what failed."""
+    """Abort what was prepared, from the last to the first, and return what failed."""
     failures: list[Exception] = []
     for work in reversed(works):
         try:
@@ -202,5 +211,5 @@ async def version_of(driver: Driver, path: str) -> str:
 
 def _known(driver: Driver, entry: Entry) -> str:
     if entry.version is None:
-        raise Conflict.of(entry.path, f"{driver} tells no versions of its files, and a transaction needs them")
+        raise Conflict.of(entry.path, f"{driver} knows no versions of its files, and a transaction needs them")
     return entry.version

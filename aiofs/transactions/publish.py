@@ -1,4 +1,4 @@
-"""Publishing a decided transaction, or undoing it where that is refused: the same for its owner and for `recover`."""
+"""Publishing a decided transaction, or undoing it where a store refuses: for its own process and for `recover`."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from aiofs.errors import AiofsError, NotFound
 from aiofs.kit import EndedSession
 from aiofs.lifetimes import finish
 from aiofs.transactions.errors import LeftBehind, Overtaken, Unfinished, name_file, one_of, with_others
-from aiofs.transactions.steps import Rewrite, Source, Waiting
+from aiofs.transactions.steps import JournaledBytes, PreparedStep, RewriteStep
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from aiofs.powers import Snapshots
-    from aiofs.transactions.journal import Log
+    from aiofs.transactions.journal import JournalLog
     from aiofs.transactions.records import Step
 
 WIDTH = 8
-"""How many steps are under way at the same time."""
+"""How many steps are done at the same time."""
 Item = TypeVar("Item")
 
 
 @dataclass(slots=True, eq=False)
 class Work:
-    """One step, with all that it takes to do or undo it."""
+    """One step, with everything that doing or undoing it takes."""
 
     step: Step
     driver: Driver
@@ -35,31 +35,31 @@ class Work:
     session: WriteSession
     lease: Lease | None = None
     published: str | None = None
-    """The version that was published, once that is known."""
+    """The version that was published; `None` if that is not known."""
     fresh: bool = False
     """Whether nothing can have been published yet."""
 
     @property
     def has_image(self) -> bool:
-        """Whether the file as it was is kept outside of the decision."""
+        """Whether the before-image is kept outside of the decision."""
         return self.step.base != ABSENT and self.step.before is None
 
     async def keep_image(self) -> None:
-        """Keep the file as it is, if it still is what the step replaces."""
+        """Keep the before-image, if the file still is what the step replaces."""
         if self.has_image and (self.fresh or await self.present() == self.step.base):
             await self.images.keep(self.step.path, self.step.tag)
 
     async def publish(self) -> None:
-        """Do the step. If a store whose answers can be lost says that it failed, look whether only that was lost.
+        """Do the step. If that fails in a store whose answers can be lost, look whether only the answer was lost.
 
-        Elsewhere a failure is one, though the file be there: it may not have got to the disk.
+        In other stores a failure is a failure even if the file is there: it may not be on the disk.
         """
         try:
             entry = await self.session.commit()
         except OSError:
             if self.driver.capabilities.certain or not await self._was_done():
                 raise
-            await self.session.abort()  # what it still holds is of no use any more
+            await self.session.abort()  # it needs nothing that the session still has
         else:
             self.published = ABSENT if self.step.removes else entry.version
 
@@ -69,18 +69,18 @@ class Work:
         return ABSENT if entry is None else entry.version
 
     async def is_done(self) -> bool:
-        """Whether what is there is what this step published."""
+        """Whether the file is what this step published."""
         entry = await self._entry()
         version = ABSENT if entry is None else entry.version
         if version is not None and version in {self.published, self.step.version}:
             return True
-        return entry is not None and isinstance(self.session, Rewrite) and await self.session.is_done(entry)
+        return entry is not None and isinstance(self.session, RewriteStep) and await self.session.is_done(entry)
 
     async def waits(self) -> bool:
-        """Whether the step may still have to be done: nobody did it, or nobody can tell."""
+        """Whether the step may still have to be done: it was not done, or that is not known."""
         if isinstance(self.session, EndedSession) or await self.is_done():
             return False
-        if isinstance(self.session, Waiting) and not await self.session.is_there():
+        if isinstance(self.session, PreparedStep) and not await self.session.is_there():
             return False
         return await self.present() in {self.step.base, None}
 
@@ -96,12 +96,12 @@ class Work:
             return False
 
     async def undo(self) -> None:
-        """Put back what was there before, unless it is.
+        """Put back what was there before, unless it is there.
 
         :raises Overtaken: if somebody else changed the file since.
         """
         path, base = self.step.path, self.step.base
-        await self.let_go()
+        await self.abort()
         lease = await self.driver.lock(path)
         try:
             version = await self.present()
@@ -112,15 +112,15 @@ class Work:
             if base == ABSENT:
                 await self.driver.delete([path], leases=[lease], match=version)
             elif self.step.before is not None:
-                source = Source.of(self.step.before)
-                await Rewrite(self.driver, path, lease, version, source).commit()
+                source = JournaledBytes.of(self.step.before)
+                await RewriteStep(self.driver, path, lease, version, source).commit()
             else:
                 await self.images.restore(path, self.step.tag, lease, match=version)
         finally:
             await finish(lease.release())
 
     async def cannot_be_undone(self) -> bool:
-        """Whether the step is done, or may be, and what the file was before is not kept."""
+        """Whether the step is done, or may be, and there is no before-image."""
         if self.step.base == ABSENT or self.step.before is not None:
             return False
         try:
@@ -128,8 +128,8 @@ class Work:
         except OSError:
             return True
 
-    async def let_go(self) -> None:
-        """Let go of what is staged, and of the lock."""
+    async def abort(self) -> None:
+        """Remove what is staged, and release the lock."""
         try:
             await self.session.abort()
         finally:
@@ -137,7 +137,7 @@ class Work:
                 await self.lease.release()
 
     async def leave(self) -> None:
-        """Let the step wait for whoever recovers it."""
+        """Release the lock, and leave the step to a recovery."""
         try:
             await self.session.leave()
         finally:
@@ -152,35 +152,36 @@ class Work:
 
 
 class Publication:
-    """The works of one decided transaction, and its log."""
+    """The steps of one decided transaction, and its log."""
 
-    def __init__(self, works: Sequence[Work], log: Log) -> None:
+    def __init__(self, works: Sequence[Work], log: JournalLog) -> None:
         self._works = works
         self._log = log
         self.overtaken: list[Overtaken] = []
-        """What somebody else changed since, and is as they left it."""
+        """The files that somebody else changed since; they stay as they are."""
 
     async def run(self) -> None:
         """Publish everything.
 
-        If a step is refused, everything is as it was before when this raises the refusal; if that cannot be reached,
-        the error says so, and the journal stays.
+        If a store refuses a step, this undoes everything and then raises the refusal.
 
-        :raises LeftBehind: if everything is published and only traces are left.
+        :raises Unfinished: if that cannot be undone now; the journal stays.
+        :raises LeftBehind: if everything is published, and only traces are left.
         """
         try:
             await self._log.begin_publishing()
             await self._publish(self._works)
         except Exception as cause:
-            await self._give_up(cause)
+            await self._undo_because(cause)
         await self.clear()
 
     async def resume(self) -> None:
-        """Publish what a process that is gone had decided.
+        """Publish what a dead process had decided.
 
-        It may have published everything, and said so, before others went on from there. So this is undone only if
-        something still waits to be published; and a store that is away is a reason to wait. Nothing of that is
-        published before it is known what became of the rest: afterwards nobody could tell that it had waited.
+        That process may have published everything and reported it, and others may have changed the files since. So this
+        undoes only if a step still waits to be published and a store refuses another; if a store is unreachable, it
+        waits. It publishes what waits last, when the state of all other steps is known: afterwards it could not be
+        known that these had waited.
         """
         try:
             await self._log.begin_publishing()
@@ -191,20 +192,20 @@ class Publication:
         refused = await self._refused(settled)
         was_published = len(refused) < len(settled) and all(work.may_have_gone for work in waiting)
         if waiting and refused and not was_published:
-            await self._give_up(one_of([*refused.values()]))
+            await self._undo_because(one_of([*refused.values()]))
         try:
             await self._publish(waiting)
         except Exception as cause:
             if _may_pass(cause):
                 raise await self._unfinished(cause, []) from None
-            await self._give_up(cause)
-        await self._pass_over([*refused])
+            await self._undo_because(cause)
+        await self._leave_overtaken([*refused])
         await self.clear()
 
     async def undo(self, cause: Exception | None = None) -> None:
-        """Put everything back, but for what somebody else changed since: `overtaken` then has it.
+        """Put everything back, except what somebody else changed since: that is in `overtaken` then.
 
-        :raises Unfinished: if that cannot be done for now, because of `cause` if there is one.
+        :raises Unfinished: if that cannot be done now, because of `cause` if there is one.
         :raises LeftBehind: if everything is put back, and only traces are left.
         """
         failures: list[Exception] = []
@@ -214,7 +215,7 @@ class Publication:
             except Overtaken as error:
                 self.overtaken.append(error)
             except Exception as error:
-                failures.append(_told(error, work))
+                failures.append(_named(error, work))
         if failures:
             raise await self._unfinished(cause or failures[0], failures)
         await self.clear()
@@ -234,15 +235,15 @@ class Publication:
             ) from error
 
     async def _publish(self, works: Sequence[Work]) -> None:
-        if len(self._works) > 1:  # of a single step there is nothing to put back
+        if len(self._works) > 1:  # a single step is done or not: nothing is ever put back
             await each(works, Work.keep_image)
         await each([work for work in works if not work.step.removes], Work.publish)
         await each([work for work in works if work.step.removes], Work.publish)
 
     async def _refused(self, settled: Sequence[Work]) -> dict[Work, Exception]:
-        """Return which of the steps that do not wait were not done, or were and have been changed since; and why.
+        """Return which of the steps that do not wait were not done, or were done and changed since, with the reasons.
 
-        Asking the store to publish them tells, and changes nothing: none of them finds the version that it replaces.
+        It asks the store to publish them, which changes nothing: none of them finds the version that it replaces.
         """
         refused: dict[Work, Exception] = {}
 
@@ -250,7 +251,7 @@ class Publication:
             try:
                 await work.publish()
             except OSError as error:
-                refused[work] = _told(error, work)
+                refused[work] = _named(error, work)
 
         try:
             await each(settled, ask)
@@ -261,59 +262,62 @@ class Publication:
             raise await self._unfinished(passing[0], passing[1:])
         return {work: refused[work] for work in settled if work in refused}
 
-    async def _pass_over(self, refused: Sequence[Work]) -> None:
-        """Let go of steps that somebody else went on from."""
+    async def _leave_overtaken(self, refused: Sequence[Work]) -> None:
+        """Release the steps whose files somebody else changed since."""
         try:
             for work in refused:
-                await work.let_go()
+                await work.abort()
                 reason = "somebody else changed this file since it was published; it stays as they left it"
                 self.overtaken.append(Overtaken.of(work.step.path, reason))
         except Exception as error:
             raise await self._unfinished(error, []) from None
 
-    async def _give_up(self, cause: Exception) -> NoReturn:
+    async def _undo_because(self, cause: Exception) -> NoReturn:
+        """Undo everything, as a store refused a step, and raise the refusal."""
         if len(self._works) == 1 and await self._works[0].cannot_be_undone():
             raise await self._unfinished(cause, []) from None
         published = {str(number): work.published for number, work in enumerate(self._works)}
         try:
             await self._log.write({"do": "undo", "published": published})
-            self._log.check_held()  # or somebody may have published everything, and others have gone on from there
+            self._log.check_held()  # else another process may have published everything
         except Exception as error:
             raise await self._unfinished(cause, [error]) from None
         try:
             await self.undo(cause)
         except LeftBehind as error:
             raise with_others(cause, [error], "the transaction was undone, but traces of it are left") from None
-        raise with_others(cause, self.overtaken, "the transaction was undone, but for this file") from None
+        raise with_others(cause, self.overtaken, "the transaction was undone, except for this file") from None
 
     async def _unfinished(self, cause: Exception, errors: Sequence[Exception]) -> Unfinished:
-        """Let everything wait for `recover`, and return what says so."""
+        """Leave everything to `recover`, and return the error that says so."""
         return unfinished(self._log, cause, [*errors, *await leave_all(self._works)])
 
 
 _NEITHER = "the transaction is neither published nor undone; its journal stays, and recover() will go on"
 
 
-def unfinished(log: Log, cause: Exception, errors: Sequence[BaseException], reason: str = _NEITHER) -> Unfinished:
-    """Return the error of a transaction that has to wait for `recover`, because of `cause` and then `errors`."""
+def unfinished(
+    log: JournalLog, cause: Exception, errors: Sequence[BaseException], reason: str = _NEITHER
+) -> Unfinished:
+    """Return the error of a transaction that `recover` has to end, because of `cause` and then `errors`."""
     error = with_others(Unfinished.of(log.name("log"), f"{reason} ({cause})"), [cause, *errors])
     error.__cause__ = cause
     return error
 
 
 async def leave_all(works: Sequence[Work]) -> list[Exception]:
-    """Let all works wait for whoever recovers them, and return what failed."""
+    """Leave all steps to a recovery, and return what failed."""
     failures: list[Exception] = []
     for work in works:
         try:
             await work.leave()
         except Exception as error:
-            failures.append(_told(error, work))
+            failures.append(_named(error, work))
     return failures
 
 
 async def each(items: Iterable[Item], do: Callable[[Item], Awaitable[Any]]) -> None:
-    """Do something for all items, several at a time; after a failure no more are begun, but what is begun is ended."""
+    """Do something for all items, several at a time. After a failure no more are begun; those begun are finished."""
     left = enumerate(items)
     failures: dict[int, Exception] = {}
 
@@ -324,25 +328,25 @@ async def each(items: Iterable[Item], do: Callable[[Item], Awaitable[Any]]) -> N
             try:
                 await do(item)
             except Exception as error:
-                failures[number] = _told(error, item)
+                failures[number] = _named(error, item)
 
     try:
         async with asyncio.TaskGroup() as group:
             for _ in range(WIDTH):
                 group.create_task(work())
-    except BaseExceptionGroup as group:  # of what is no Exception and no end of the loop
+    except BaseExceptionGroup as group:  # for a BaseException that is no Exception
         raise with_others(group.exceptions[0], group.exceptions[1:]) from None
     if failures:
         raise one_of([failures[number] for number in sorted(failures)])
 
 
 def _may_pass(error: Exception) -> bool:
-    """Whether the store may not refuse the same at another time."""
+    """Whether the store may accept the same at another time."""
     others = [other for other in vars(error).get("others", ()) if isinstance(other, Exception)]
     return (isinstance(error, AiofsError) and error.retryable) or any(map(_may_pass, others))
 
 
-def _told(error: Exception, item: object) -> Exception:
+def _named(error: Exception, item: object) -> Exception:
     if isinstance(error, OSError) and isinstance(item, Work):
         name_file(error, item.step.path)
     return error

@@ -1,14 +1,24 @@
-"""What the lines of a journal say, read like the input of a user.
+"""Records: the lines of a journal, how they become bytes, and how they are checked like the input of a user.
 
-Whoever may write the folder of a journal may have written any line of it, with a checksum that fits. So every store
-name, path, version and file name in it is checked before anything is done: recovery then reaches no file that a user of
-the same file systems could not have named, and no hidden file but those of the transaction itself.
+A line is the name of the format, a checksum, and JSON with the kind of line as `do`:
+
+    aiofs-journal/2 CHECKSUM {"do": ...}
+
+`2` is the version of the format. A version, or a kind of line, that this aiofs does not know is refused by name.
+2.0.0a1 wrote version `1`, which is read in the same way: it knew no properties of files, and what stores had prepared
+had no number of its own. CHECKSUM is the BLAKE2b (8 bytes, in hexadecimal digits) of the JSON.
+
+Somebody who may write the folder of a journal may have written any line of it, with the right checksum. So every store
+name, path, version and file name in a line is checked before anything is done. Recovery then reaches no file that a
+user of the same file systems could not name, and no hidden files but those of the transaction itself.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
+import json
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -19,11 +29,14 @@ from aiofs.properties import MARK, NAMES
 from aiofs.tokens import is_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
+VERSION = 2
 FOLDER = JOURNAL
 Record = dict[str, Any]
 
+_MARK = f"aiofs-journal/{VERSION}"
+_KNOWN = frozenset({_MARK, "aiofs-journal/1"})
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 _MOST_DIGITS = 9
 
@@ -57,7 +70,64 @@ class Step:
         return self.token.get("version")
 
 
-class Lines:
+def encode(record: Record) -> bytes:
+    """Return the line, with a line break before it that ends what a crash may have left there."""
+    body = json.dumps(record, separators=(",", ":"), ensure_ascii=True).encode()
+    return b"\n%s %s %s\n" % (_MARK.encode(), _checksum(body), body)
+
+
+def decode(data: bytes, name: str) -> tuple[list[Record], bool]:
+    """Return the records of all lines, and whether the last line was cut short.
+
+    :raises Damaged: if another line does not fit its checksum, or a line is no JSON object.
+    :raises Unsupported: if a line has the format of a newer aiofs, which the error names.
+    """
+    records: list[Record] = []
+    torn = False
+    for line in data.split(b"\n"):
+        if not line:
+            continue
+        record = _decode_line(line, name)
+        if record is None:
+            torn = True
+        elif torn and not record.get("mends"):
+            raise Damaged.of(name, "a line of this journal does not fit its checksum")
+        else:
+            torn = False
+            records.append(record)
+    return records, torn
+
+
+def _decode_line(line: bytes, name: str) -> Record | None:
+    mark, _, rest = line.partition(b" ")
+    checksum, _, body = rest.partition(b" ")
+    if _checksum(body) != checksum:
+        return None
+    version = mark.decode(errors="replace")
+    if version not in _KNOWN:
+        reason = (
+            f"this journal has the format {version!r}, and this version of aiofs knows {_MARK!r}: use the newer one"
+        )
+        raise Unsupported.of(name, reason)
+    try:
+        record: object = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise Damaged.of(name, "a line of this journal is not the JSON that a transaction writes") from error
+    if not isinstance(record, dict):
+        raise Damaged.of(name, "a line of this journal is not a JSON object")
+    return record
+
+
+def _checksum(body: bytes) -> bytes:
+    return hashlib.blake2b(body, digest_size=8).hexdigest().encode()
+
+
+def last(records: Sequence[Record], *kinds: str) -> Record | None:
+    """Return the last line of one of these kinds."""
+    return next((record for record in reversed(records) if record.get("do") in kinds), None)
+
+
+class LineChecker:
     """Checks the lines of one log, each by its kind, and then whether they fit together.
 
     :raises Damaged: if a transaction could not have written them.

@@ -1,7 +1,7 @@
-"""Recovery: what dead processes left unfinished is finished or undone. Safe at any time, twice, and at once.
+"""Recovery: finishes or undoes the transactions of dead processes. Safe at any time, twice, and at the same time.
 
-Whoever recovers a transaction holds its log's lock, and has taken over every path that it touched, before anything is
-done; who does not get one of them leaves the transaction to whoever has it.
+A process recovers a transaction only while it holds the lock of its log and of every path that it touched. If another
+process has one of these locks, the transaction is left to that process.
 """
 
 from __future__ import annotations
@@ -15,23 +15,22 @@ from aiofs.driver import Sweeps
 from aiofs.errors import AiofsError, AlreadyExists, Damaged, Locked, Unsupported
 from aiofs.lifetimes import finish
 from aiofs.transactions.errors import LeftBehind, Unreadable, one_of, with_others
-from aiofs.transactions.journal import last
 from aiofs.transactions.publish import Publication, Work, leave_all
-from aiofs.transactions.records import FOLDER, Step
-from aiofs.transactions.steps import Rewrite, images_of, resume
+from aiofs.transactions.records import FOLDER, Step, last
+from aiofs.transactions.steps import RewriteStep, images_for, resume
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from aiofs.driver import Driver
-    from aiofs.transactions.journal import Journal, Log
+    from aiofs.transactions.journal import Journal, JournalLog
     from aiofs.transactions.records import Record
 
 UNUSABLE = (Damaged, Unsupported, Unreadable)
-"""Errors that no other try will mend: such a log must be repaired, or set aside."""
+"""Errors that trying again does not help against: such a log must be repaired, or set aside."""
 _recovered: WeakSet[Driver] = WeakSet()
 _left: WeakKeyDictionary[Driver, set[str]] = WeakKeyDictionary()
-"""What transactions of this process left in their journals, and nobody recovered yet."""
+"""The transactions of this process that left their logs, and were not recovered yet."""
 
 
 @dataclass(slots=True)
@@ -39,30 +38,28 @@ class Recovered:
     """What `recover` found: the numbers of transactions, by what became of them."""
 
     finished: list[str] = field(default_factory=list)
-    """Decided before; all of it is published now, or was before somebody else changed it."""
+    """They were decided; everything is published now, or was published before somebody else changed it."""
     undone: list[str] = field(default_factory=list)
-    """Not decided, or refused by a store; everything is as it was before."""
+    """They were not decided, or a store refused; everything is as it was before."""
     live: list[str] = field(default_factory=list)
-    """Under way, or being recovered by somebody else; or in the way of them is a writer, to be waited for."""
+    """They are under way, or another process recovers them; or a writer holds one of their files."""
     foreign: list[str] = field(default_factory=list)
-    """Of stores that were not given: left alone."""
+    """They are over stores that were not given, and stay as they are."""
     failed: list[Exception] = field(default_factory=list)
-    """What went wrong; what it concerns stays in the journal."""
+    """The errors of those that could not be recovered, and stay in the journal."""
     damaged: dict[str, Exception] = field(default_factory=dict)
-    """Those of `failed` that no other try will mend: their log is damaged, of a newer aiofs, or may not be read.
-
-    `fsck` can set it aside.
-    """
+    """Those of `failed` for which trying again does not help, by number: the log is damaged, is of a newer aiofs, or
+    this user may not read it. `fsck` can set it aside."""
     overtaken: list[Exception] = field(default_factory=list)
-    """Files that somebody else changed since they were published; they are as they left them."""
+    """Files that somebody else changed after they were published; they stay as they are."""
 
     @property
     def ended(self) -> bool:
-        """Whether anything came to its end."""
+        """Whether a transaction was finished or undone."""
         return bool(self.finished or self.undone)
 
     def then(self, later: Recovered) -> Recovered:
-        """Return what was found in the end: what came to its end till then, and what `later` says of the others."""
+        """Return one report for both: what ended in the first, and what `later` says of the others."""
         return replace(
             later,
             finished=self.finished + later.finished,
@@ -72,12 +69,12 @@ class Recovered:
 
 
 async def recover_units(stores: Mapping[str, Driver], journal: Journal) -> Recovered:
-    """Finish or undo all transactions of dead processes that the journal knows."""
+    """Finish or undo all transactions of dead processes in the journal."""
     report = Recovered()
     for unit in await journal.units():
         try:
             await _recover(unit, stores, journal, report)
-        except (Locked, AlreadyExists):  # held by somebody alive, or somebody was quicker to decide on it
+        except (Locked, AlreadyExists):  # a living process has it, or was quicker to decide on it
             report.live.append(unit)
         except UNUSABLE as error:
             report.damaged[unit] = unusable(journal.log(unit), error)
@@ -89,9 +86,9 @@ async def recover_units(stores: Mapping[str, Driver], journal: Journal) -> Recov
 
 
 async def recover_once(stores: Mapping[str, Driver], journal: Journal) -> None:
-    """Recover, if this process did not look at this journal before, or left something in it since.
+    """Recover, if this process did not look at this journal before, or left a log in it since.
 
-    :raises OSError: the first thing that went wrong, with the others in its notes.
+    :raises OSError: the first error, with the others in its notes.
     """
     left = _left.setdefault(journal.driver, set())
     if left or journal.driver not in _recovered:
@@ -104,13 +101,13 @@ async def recover_once(stores: Mapping[str, Driver], journal: Journal) -> None:
 
 
 def not_recovered(report: Recovered) -> Exception:
-    """Return what to raise for transactions that could not be recovered: the first error, that has the others."""
+    """Return the error to raise for transactions that could not be recovered: the first, with the others in it."""
     first, *others = report.failed
     return with_others(first, others, "another unfinished transaction")
 
 
-def unusable(log: Log, error: AiofsError) -> AiofsError:
-    """Return the error that names a log which cannot be read, or not be done, and says what to do about it."""
+def unusable(log: JournalLog, error: AiofsError) -> AiofsError:
+    """Return the error that names a log that cannot be read or carried out, and says what to do about it."""
     path, reason = error.filename, error.strerror
     if not str(path).startswith(f"{FOLDER}/"):
         path, reason = log.name("log" if log.grows else ""), f"{path!r}: {reason}"
@@ -123,37 +120,37 @@ def unusable(log: Log, error: AiofsError) -> AiofsError:
     return told
 
 
-def look_again(journal: Journal, unit: str) -> None:
-    """Have the next transaction of this process recover one that has ended, and left its log."""
+def recover_later(journal: Journal, unit: str) -> None:
+    """Have the next transaction of this process recover one that left its log."""
     _left.setdefault(journal.driver, set()).add(unit)
 
 
 async def _sweep_locks(journal: Journal) -> None:
-    """Remove the locks of logs that ended while others, who died since, were about to look at them.
+    """Remove locks of logs that are gone, or were not written yet when the process that had locked them died.
 
-    Only a store whose locks do not expire keeps those, which is one that can append.
+    Only a store whose locks do not expire keeps such locks, and that is a store that can append.
     """
     sweeps = journal.driver.offers(Sweeps)
     if sweeps is None or not journal.grows:
         return
     async for leftover in sweeps.leftovers(f"{FOLDER}/"):
         if not leftover.live:
-            with suppress(OSError):  # the next who recovers tries again
+            with suppress(OSError):  # the next recovery tries again
                 await sweeps.sweep(leftover)
 
 
 async def _recover(unit: str, stores: Mapping[str, Driver], journal: Journal, report: Recovered) -> None:
     log = journal.log(unit)
     if not await log.is_there():
-        return  # it came to its end in the meantime
+        return  # it ended in the meantime
     try:
         opened = last(await log.read(), "open") or {}
     except UNUSABLE:
-        opened = {}  # if its owner is alive, it is the owner's affair
+        opened = {}  # if its process is alive, that process deals with it
     if opened.get("locked", True):
         await log.lock()
     try:
-        records = await log.read()  # again: it may have come to its end in the meantime
+        records = await log.read()  # again: it may have ended in the meantime
         if last(records, "open") is None or last(records, "end") is not None:
             await log.end()
             return
@@ -173,8 +170,8 @@ async def _recover(unit: str, stores: Mapping[str, Driver], journal: Journal, re
 def _concerns(records: Sequence[Record], stores: Mapping[str, Driver], journal: Journal) -> bool:
     """Whether the stores that were given are those of the transaction.
 
-    Names say which is which. A single store has none, so that it is told by its description, unless the journal lies
-    in it and can be no other's.
+    Stores are compared by their names. A single store has no name and is compared by its description, unless the
+    journal is in that store: then it is the one.
     """
     opened = last(records, "open")
     if opened is None:
@@ -187,7 +184,7 @@ def _concerns(records: Sequence[Record], stores: Mapping[str, Driver], journal: 
     return stores[""] is journal.driver or theirs[""] == str(stores[""])
 
 
-def _check_names(log: Log, records: Sequence[Record], stores: Mapping[str, Driver]) -> None:
+def _check_names(log: JournalLog, records: Sequence[Record], stores: Mapping[str, Driver]) -> None:
     """Raise `Damaged` for a path that its store cannot hold: no transaction can have written it there."""
     steps = [step for record in records for step in record.get("steps", ())]
     for place in [*steps, *(record for record in records if record["do"] in {"touch", "held"})]:
@@ -197,7 +194,7 @@ def _check_names(log: Log, records: Sequence[Record], stores: Mapping[str, Drive
             raise Damaged.of(log.name("log"), f"a line of this journal names no file of the store: {error}") from error
 
 
-async def _undo_undecided(log: Log, records: Sequence[Record], stores: Mapping[str, Driver]) -> None:
+async def _undo_undecided(log: JournalLog, records: Sequence[Record], stores: Mapping[str, Driver]) -> None:
     """Remove what was staged. Nothing was published."""
     touched = {(record["store"], record["path"]): None for record in records if record["do"] == "touch"}
     loose: dict[str, list[str]] = {}
@@ -207,7 +204,7 @@ async def _undo_undecided(log: Log, records: Sequence[Record], stores: Mapping[s
     for store, paths in loose.items():
         await _check_free(stores[store], paths)
     if last(records, "plan") is not None and last(records, "abort") is None:
-        await log.write({"do": "abort"})  # from now on its owner, should it wake up, cannot decide any more
+        await log.write({"do": "abort"})  # from now on its own process, if it wakes up, cannot decide any more
     fences = _fences_of(records)
     for store, path in touched:
         if stores[store].capabilities.holds:
@@ -218,14 +215,14 @@ async def _undo_undecided(log: Log, records: Sequence[Record], stores: Mapping[s
 
 
 async def _check_free(driver: Driver, paths: Sequence[str]) -> None:
-    """Raise `Locked` if one of the paths is locked: its owner may be the transaction's, and alive."""
+    """Raise `Locked` if one of the paths is locked: perhaps by the transaction, which is alive then."""
     for path in paths:
         lease = await driver.lock(path)
         await finish(lease.release())
 
 
 def _fences_of(records: Sequence[Record]) -> dict[tuple[str, str], str]:
-    """Return by what the locks that were held can be told from those of others."""
+    """Return the fences of the locks that the transaction held, by store and path."""
     fences = {}
     for record in records:
         if record["do"] == "held":
@@ -236,7 +233,7 @@ def _fences_of(records: Sequence[Record]) -> dict[tuple[str, str], str]:
 
 
 async def _withdraw(driver: Driver, path: str, fence: str) -> None:
-    """Abort what waits for a decision on this path; what another writer has there is none of ours."""
+    """Abort what waits for a decision on this path; what another writer has there stays."""
     try:
         session = await driver.resume({"path": path, "fence": fence})
     except Locked:
@@ -245,7 +242,7 @@ async def _withdraw(driver: Driver, path: str, fence: str) -> None:
 
 
 async def _sweep(driver: Driver, paths: Sequence[str]) -> None:
-    """Remove what dead writers of these paths left, first of all their locks."""
+    """Remove what dead writers of these paths left, their locks first."""
     await _check_free(driver, paths)
     sweeps = driver.offers(Sweeps)
     if sweeps is None:
@@ -257,13 +254,13 @@ async def _sweep(driver: Driver, paths: Sequence[str]) -> None:
 
 
 async def _end_decided(
-    log: Log, records: Sequence[Record], stores: Mapping[str, Driver], journal: Journal, report: Recovered
+    log: JournalLog, records: Sequence[Record], stores: Mapping[str, Driver], journal: Journal, report: Recovered
 ) -> None:
-    """Publish what was decided, or put it back where that was begun or is refused."""
+    """Publish what was decided; undo it if undoing was begun or a store refuses."""
     decision, undo = last(records, "commit"), last(records, "undo")
     assert decision is not None  # noqa: S101 -- the caller looked
     works = await _take_over([Step(**step) for step in decision["steps"]], stores, journal.driver)
-    if last(await log.read(), "commit") is None:  # it came to its end before all was taken over
+    if last(await log.read(), "commit") is None:  # it ended before everything was taken over
         failures = await leave_all(works)
         if failures:
             raise one_of(failures)
@@ -295,32 +292,31 @@ async def _end_decided(
 
 
 async def _tidy(works: Sequence[Work]) -> None:
-    """Remove what the dead process left when it published a file that was published again since.
+    """Remove what the dead process left when it began to publish a file that this recovery published.
 
-    Only bytes from the journal are published again: a write that the store had prepared is taken over, and a removal
-    leaves nothing. So other paths are not swept: asking for leftovers costs at least one listing, and on FastDFS a
-    look through the whole cluster.
+    That can only be where bytes come from the journal: a write that the store had prepared is taken over, and a removal
+    leaves nothing. No other path is swept: that costs at least one listing, and on FastDFS one of the whole cluster.
     """
     swept: dict[Driver, list[str]] = {}
     for work in works:
-        if isinstance(work.session, Rewrite) and not work.driver.capabilities.holds:
+        if isinstance(work.session, RewriteStep) and not work.driver.capabilities.holds:
             swept.setdefault(work.driver, []).append(work.step.path)
     for driver, paths in swept.items():
-        with suppress(OSError):  # somebody writes there again, or the store is away: sweeping is for later
+        with suppress(OSError):  # a writer is there again, or the store is unreachable: another sweep does it
             await _sweep(driver, paths)
 
 
 async def _take_over(steps: Sequence[Step], stores: Mapping[str, Driver], journal: Driver) -> list[Work]:
     """Take over all sessions and locks, or none.
 
-    :raises Locked: if somebody has one of them.
+    :raises Locked: if another process has one of them.
     """
     works: list[Work] = []
     try:
         for step in steps:
             driver = stores[step.store]
             session = await resume(step, driver, journal)
-            works.append(Work(step, driver, images_of(driver, journal), session))
+            works.append(Work(step, driver, images_for(driver, journal), session))
     except BaseException as error:
         with_others(error, await leave_all(works))
         raise

@@ -1,7 +1,7 @@
-"""UnitDriver: a store as it will be once the transaction is committed. Whoever works over it sees the unit's own work.
+"""UnitDriver: a store as it will be when the transaction is committed.
 
-Nothing is written to the store here. New bytes wait in the transaction's vault, removals in a table; what the store is
-asked for is to read, and to lock each path that is touched until the transaction ends.
+It writes nothing to the store. New bytes wait in a spool of the transaction, removals in a table. The store is only
+read, and each path that the transaction writes or removes is locked in it until the transaction ends.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import itertools
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
+from aiofs import clock
 from aiofs.driver import (
     ABSENT,
     Capabilities,
@@ -30,39 +30,39 @@ from aiofs.lifetimes import finish
 from aiofs.locks import LeaseElsewhere, LockTable
 from aiofs.names import is_reserved
 from aiofs.powers import Parks
-from aiofs.transactions.content import Borrowed, Content, ContentReader, ContentStream, Own
+from aiofs.transactions.content import StagedContent, StagedRange, StagedReader, StagedStream, StoredRange
 from aiofs.transactions.errors import StillOpen
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
 
-    from aiofs.transactions.content import Vault
+    from aiofs.transactions.content import StagedBytes
 
 
 Entries = list[Entry]
 
 
 class Owner(Protocol):
-    """What the overlay needs of the transaction that it is part of."""
+    """What a `UnitDriver` needs of its transaction."""
 
-    vault: Vault
+    written: StagedBytes
 
     def check_open(self) -> None:
-        """Raise `ValueError` once the transaction has ended."""
+        """Raise `ValueError` if the transaction has ended."""
 
     def spoil(self, error: OSError) -> None:
-        """Keep the transaction from being committed, because a part of it could not be done."""
+        """Keep the transaction from being committed, as a part of it failed."""
 
     async def acquire(self, driver: UnitDriver, path: str) -> Lease:
         """Lock a path in the store until the transaction ends."""
         ...
 
-    async def tell_held(self, driver: UnitDriver, path: str, lease: Lease) -> None:
-        """Write down which lock is held, before anything is left in the store that stays without its process."""
+    async def record_lock(self, driver: UnitDriver, path: str, lease: Lease) -> None:
+        """Write the fence of a lock to the log, before the lock is made one that stays when the process ends."""
 
 
-class Parked(Lease):
-    """A lock that was left, and stays."""
+class ParkedLock(Lease):
+    """A lock that stays in the store while no process holds it, so that it takes no descriptor."""
 
     def __init__(self, parks: Parks, path: str, fence: str) -> None:
         self.path = path
@@ -70,9 +70,9 @@ class Parked(Lease):
         self._parks = parks
 
     async def back(self) -> Lease:
-        """Take it back.
+        """Hold the lock again.
 
-        :raises Conflict: if somebody removed it.
+        :raises Conflict: if the lock was removed.
         """
         lease = await self._parks.unpark(self.path, self.fence)
         if lease is None:
@@ -80,25 +80,25 @@ class Parked(Lease):
         return lease
 
     async def release(self) -> None:
-        """Give it back, if it still is there."""
+        """Release the lock, if it is still there."""
         lease = await self._parks.unpark(self.path, self.fence)
         if lease is not None:
             await lease.release()
 
 
 @dataclass(frozen=True, slots=True)
-class Staged:
-    """What a path will be. `base` is the version this is made on; `None` where whatever is there is replaced."""
+class StagedFile:
+    """What a path will be. `base` is the version that it replaces; `None` if it replaces any version."""
 
     entry: Entry
-    content: Content | None
+    content: StagedContent | None
     base: str | None
     like: str | None = None
-    """The file of the store that it is a copy of: it must not let in more than that."""
+    """The file of the store that it is a copy of: it must not grant more rights than that file."""
 
     @property
     def version(self) -> str:
-        """The version as the unit sees it; `ABSENT` if the file is removed."""
+        """The version as the transaction sees it; `ABSENT` if the file is removed."""
         return ABSENT if self.content is None else self.entry.version or ABSENT
 
 
@@ -109,13 +109,13 @@ class UnitDriver(Driver):
         self.owner = owner
         self.name = name
         self.base = base
-        self.staged: dict[str, Staged] = {}
+        self.staged: dict[str, StagedFile] = {}
         self.leases: dict[str, Lease] = {}
         self.table: LockTable = LockTable()
         self.capabilities: Capabilities = replace(base.capabilities, resume=False, holds=False, rewrite=True)
         self.part_size: int = base.part_size
         self.window: int | None = base.window
-        self._seen: dict[str, str | None] = {}  # the versions that were there when it first looked
+        self._seen: dict[str, str | None] = {}  # the versions at the first look
         self._versions = itertools.count(1)
 
     def check_name(self, path: str) -> None:
@@ -148,22 +148,22 @@ class UnitDriver(Driver):
             raise NotFound.of(path)
         if match is not None and match != staged.version:
             raise Conflict.of(path, "the file was changed meanwhile")
-        return ContentStream(staged.entry, self.reader(staged.content), start, stop)
+        return StagedStream(staged.entry, self.reader(staged.content), start, stop)
 
     async def begin(
         self, path: str, lease: Lease, *, match: str | None = None, metadata: Mapping[str, str] | None = None
     ) -> WriteSession:
-        """Begin new bytes for the path."""
+        """Begin a new content of the path."""
         self.owner.check_open()
         return UnitSession(self, path, match, metadata)
 
     async def delete(
         self, paths: Sequence[str], *, leases: Sequence[Lease] = (), match: str | None = None, missing_ok: bool = False
     ) -> None:
-        """Note that the files are to go. If one is missing or locked, none is."""
+        """Stage the removal of the files. If one is missing or locked, none is removed."""
         self.owner.check_open()
         given = {lease.path for lease in leases}
-        found: list[Staged] = []
+        found: list[StagedFile] = []
         async with AsyncExitStack() as held:
             for path in sorted(set(paths)):
                 if path not in given:
@@ -181,14 +181,14 @@ class UnitDriver(Driver):
                 self.staged[staged.entry.path] = staged
 
     async def check_may_remove(self, path: str) -> None:
-        """Have the store say whether the file may be removed, before anything is noted."""
+        """Raise if the store does not let this user remove the file."""
         self.owner.check_open()
         checks = self.base.offers(ChecksRemoval)
         if checks is not None:
             await checks.check_may_remove(path)
 
     async def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry]:
-        """Yield what will be there."""
+        """Yield the files that there will be."""
         self.owner.check_open()
         own = self._own_entries(prefix, after, delimiter)
         async with aclosing(self.base.list(prefix, after=after, delimiter=delimiter)) as entries:
@@ -203,7 +203,7 @@ class UnitDriver(Driver):
             yield entry
 
     async def lock(self, path: str) -> Lease:
-        """Get the right to write the path: in the transaction while a handle is open, in the store until its end."""
+        """Lock the path: in the transaction while the handle is open, in the store until the transaction ends."""
         self.owner.check_open()
         lease = self._lock_handle(path)
         try:
@@ -224,7 +224,7 @@ class UnitDriver(Driver):
             )
 
     async def copy(self, source: str, target: str, lease: Lease, *, match: str | None = None) -> Entry:
-        """Make `target` refer to what `source` is now; no byte moves before the commit."""
+        """Make `target` refer to what `source` is now; no byte is copied before the commit."""
         self.owner.check_open()
         staged = self.staged.get(source)
         if staged is not None:
@@ -238,21 +238,21 @@ class UnitDriver(Driver):
         await stream.aclose()
         if entry.size is None:
             raise Damaged.of(source, "the store does not know the size of this file")
-        content = Content().plus([Borrowed(source, entry.version, 0, entry.size)])
+        content = StagedContent().plus([StoredRange(source, entry.version, 0, entry.size)])
         return self.stage(target, content, match, entry.kept(self.capabilities), like=source)
 
     def stage(
         self,
         path: str,
-        content: Content,
+        content: StagedContent,
         match: str | None,
         metadata: Mapping[str, str] | None,
         *,
         like: str | None = None,
     ) -> Entry:
-        """Make `content` what the path will be; a copy stays one when it is changed.
+        """Make `content` what the path will be; a copy that is changed keeps the rights of its source.
 
-        :raises Conflict: or `AlreadyExists`, if `match` is not what the path is in this transaction.
+        :raises Conflict: or `AlreadyExists`, if the version of the path in this transaction is not `match`.
         """
         current = self.staged.get(path)
         if current is not None:
@@ -262,20 +262,20 @@ class UnitDriver(Driver):
         else:
             base = self._seen.get(path, match)
         version = f"unit-{next(self._versions)}"
-        entry = Entry(path, content.size, datetime.now(UTC), version).described(metadata)
-        self.staged[path] = Staged(entry, content, base, like)
+        entry = Entry(path, content.size, clock.now(), version).described(metadata)
+        self.staged[path] = StagedFile(entry, content, base, like)
         return entry
 
-    def reader(self, content: Content) -> ContentReader:
-        """Return what reads a content of this store."""
-        return ContentReader(content, self.owner.vault, self.base)
+    def reader(self, content: StagedContent) -> StagedReader:
+        """Return a reader of a content of this store."""
+        return StagedReader(content, self.owner.written, self.base)
 
-    def borrow(self, path: str, version: str | None, start: int, stop: int) -> Content:
-        """Return a range of the version that the unit sees as `version`."""
+    def range_of(self, path: str, version: str | None, start: int, stop: int) -> StagedContent:
+        """Return a range of the version that the transaction sees as `version`."""
         staged = self.staged.get(path)
         if staged is not None and staged.content is not None and staged.version == version:
             return staged.content.range(start, stop)
-        return Content().plus([Borrowed(path, version, start, stop - start)])
+        return StagedContent().plus([StoredRange(path, version, start, stop - start)])
 
     def __str__(self) -> str:
         return f"transaction over {self.base}"
@@ -289,19 +289,19 @@ class UnitDriver(Driver):
         self._seen.setdefault(path, entry.version)
         return entry
 
-    async def _removal(self, path: str) -> Staged | None:
-        """Return the note that a path is to go; `None` if there is no file."""
+    async def _removal(self, path: str) -> StagedFile | None:
+        """Return the removal of a path; `None` if there is no file."""
         staged = self.staged.get(path)
         if staged is not None:
-            return None if staged.content is None else Staged(Entry(path), None, staged.base)
+            return None if staged.content is None else StagedFile(Entry(path), None, staged.base)
         try:
             entry = await self._look(path)
         except NotFound:
             return None
-        return Staged(Entry(path), None, self._seen.get(path, entry.version))
+        return StagedFile(Entry(path), None, self._seen.get(path, entry.version))
 
     def _lock_handle(self, path: str) -> Lease:
-        """Return the lease of one handle of the transaction.
+        """Return the lock of one handle of the transaction.
 
         :raises Locked: if another handle of the transaction is writing the file.
         """
@@ -312,27 +312,27 @@ class UnitDriver(Driver):
             raise Locked.of(path, reason) from error
 
     async def _kept(self, lease: Lease, path: str) -> Lease:
-        """Keep a lock for the transaction, unless that has ended meanwhile; leave it if too many are held already."""
+        """Keep a lock for the transaction, unless that has ended meanwhile; park it if too many are held already."""
         parks = self.base.offers(Parks)
         try:
             self.owner.check_open()
             if parks is None or len(self.leases) < parks.most_locks:
                 return lease
-            await self.owner.tell_held(self, path, lease)
+            await self.owner.record_lock(self, path, lease)
             await parks.park(path, lease)
         except BaseException:
             await finish(lease.release())
             raise
-        return Parked(parks, path, lease.fence)
+        return ParkedLock(parks, path, lease.fence)
 
     def _own_entries(self, prefix: str, after: str, delimiter: str | None) -> Entries:
-        """Return what the unit wrote, as a listing has it."""
+        """Return what the transaction wrote, as a listing shows it."""
         staged = [own for path, own in sorted(self.staged.items()) if path.startswith(prefix)]
         there = (own.entry for own in staged if own.content is not None)
         return list(folded(there, prefix, after, delimiter))
 
     async def _remains(self, entry: Entry) -> bool:
-        """Whether an entry of the store is still there for the unit; a folder is if one of its files is."""
+        """Whether an entry of the store is there in the transaction; a folder is there if one of its files is."""
         if not entry.is_folder:
             return entry.path not in self.staged
         if not any(path.startswith(entry.path) for path in self.staged):
@@ -345,58 +345,58 @@ class UnitDriver(Driver):
 
 
 class HandleLease(LeaseElsewhere):
-    """The right of a handle of a transaction to write a path."""
+    """The lock of one handle of a transaction."""
 
     def __init__(self, lease: Lease, owner: Owner) -> None:
         super().__init__(lease.path, lease)
         self._owner = owner
 
     def abandon(self) -> None:
-        """Give the right back, and keep the transaction from committing without what the handle wrote."""
+        """Release the lock, and keep the transaction from committing without what the handle wrote."""
         super().abandon()
         reason = "a handle of this transaction was dropped without being closed, so what it wrote is lost"
         self._owner.spoil(Spoiled.of(self.path, reason))
 
 
 class UnitSession(WriteSession):
-    """New bytes of a file, kept in the vault."""
+    """A new content of a file, kept in the spool of the transaction."""
 
     def __init__(self, driver: UnitDriver, path: str, match: str | None, metadata: Mapping[str, str] | None) -> None:
         self._driver = driver
         self._path = path
         self._match = match
         self._metadata = metadata
-        self._content = Content()
+        self._content = StagedContent()
 
     async def write(self, part: Part) -> None:
-        """Take the next part."""
+        """Add the next part."""
         self._content = self._content.plus([await self._keep(part)])
 
     async def rewrite(self, offset: int, data: Part) -> None:
-        """Overwrite bytes that were handed over."""
+        """Overwrite bytes that were written."""
         self._content = self._content.over(offset, await self._keep(data))
 
     async def resize(self, size: int) -> None:
-        """Forget what was handed over from `size` on."""
+        """Forget the bytes from `size` on."""
         self._content = self._content.range(0, size)
 
     async def copy_range(self, start: int, stop: int) -> None:
-        """Refer to bytes of the version that is replaced."""
-        self._content = self._content.plus(self._driver.borrow(self._path, self._match, start, stop).segments)
+        """Add a reference to bytes of the version that is replaced."""
+        self._content = self._content.plus(self._driver.range_of(self._path, self._match, start, stop).segments)
 
     async def commit(self) -> Entry:
-        """Make it what the path will be."""
+        """Make the content what the path will be."""
         self._driver.owner.check_open()
         return self._driver.stage(self._path, self._content, self._match, self._metadata)
 
     async def abort(self) -> None:
-        """Forget it."""
-        self._content = Content()
+        """Forget the content."""
+        self._content = StagedContent()
 
-    async def _keep(self, data: Part) -> Own:
+    async def _keep(self, data: Part) -> StagedRange:
         self._driver.owner.check_open()
         try:
-            return await self._driver.owner.vault.keep(data)
+            return await self._driver.owner.written.keep(data)
         except OSError as error:
             error.filename = self._path  # not a temporary file's
             self._driver.owner.spoil(error)

@@ -37,7 +37,7 @@ SMALL = 1 << 16
 """Up to how many bytes go into the decision itself."""
 
 
-class OwnSession(WriteSession):
+class StepSession(WriteSession):
     """A step that the transaction, not the store, keeps until the decision."""
 
     def __init__(self, driver: Driver, path: str, lease: Lease, match: str, *, taken: bool = False) -> None:
@@ -67,7 +67,7 @@ class OwnSession(WriteSession):
             return None
 
 
-class Waiting(WriteSession):
+class PreparedStep(WriteSession):
     """A step that the store keeps, and that nobody holds: it is taken over when it is needed."""
 
     def __init__(self, driver: Driver, token: Mapping[str, Any]) -> None:
@@ -101,7 +101,7 @@ class Waiting(WriteSession):
         await session.abort()
 
 
-class Removal(OwnSession):
+class RemovalStep(StepSession):
     """A removal."""
 
     async def prepare(self) -> dict[str, Any]:
@@ -116,11 +116,11 @@ class Removal(OwnSession):
         return Entry(self._path)
 
 
-class Rewrite(OwnSession):
+class RewriteStep(StepSession):
     """New bytes that are in the journal."""
 
     def __init__(
-        self, driver: Driver, path: str, lease: Lease, match: str, source: Source, *, taken: bool = False
+        self, driver: Driver, path: str, lease: Lease, match: str, source: JournaledBytes, *, taken: bool = False
     ) -> None:
         super().__init__(driver, path, lease, match, taken=taken)
         self._source = source
@@ -151,7 +151,7 @@ class Rewrite(OwnSession):
         return await publish(session, self._source.chunks(), self._driver.part_size)
 
 
-class Source:
+class JournaledBytes:
     """Bytes in the decision itself."""
 
     def __init__(self, data: bytes, metadata: Mapping[str, str] | None, permissions: str | None = None) -> None:
@@ -160,9 +160,9 @@ class Source:
         self.permissions = permissions
 
     @classmethod
-    def of(cls, token: Mapping[str, Any]) -> Source:
+    def of(cls, token: Mapping[str, Any]) -> JournaledBytes:
         """Return what a token says."""
-        return Source(base64.b64decode(token["bytes"]), token["metadata"], token.get("permissions"))
+        return JournaledBytes(base64.b64decode(token["bytes"]), token["metadata"], token.get("permissions"))
 
     def token(self) -> dict[str, Any]:
         """Return what the journal needs to know."""
@@ -181,7 +181,7 @@ class Source:
         return present.size in {None, len(self.data)} and await fetch(driver, present.path) == self.data
 
 
-class FileSource(Source):
+class JournaledFile(JournaledBytes):
     """Bytes in a file beside the journal."""
 
     def __init__(
@@ -238,20 +238,20 @@ async def resume(step: Step, driver: Driver, journal: Driver) -> WriteSession:
         if not driver.capabilities.holds:
             return session
         await session.leave()  # the log is locked, so that nobody else can want it
-        return Waiting(driver, token["token"])
+        return PreparedStep(driver, token["token"])
     if by == "file" and not await _is_there(journal, token["file"]):
         return EndedSession(driver, path)  # the transaction had ended, and its files were being removed
     lease = await driver.lock(path)
     if by == "delete":
-        return Removal(driver, path, lease, step.base, taken=True)
+        return RemovalStep(driver, path, lease, step.base, taken=True)
     if by == "bytes":
-        source = Source.of(token)
+        source = JournaledBytes.of(token)
     elif by == "file":
-        source = FileSource(journal, token["file"], token["metadata"], token.get("permissions"))
+        source = JournaledFile(journal, token["file"], token["metadata"], token.get("permissions"))
     else:
         await lease.release()
         raise Unsupported.of(path, f"a step that is kept by {by!r} is not known")
-    return Rewrite(driver, path, lease, step.base, source, taken=True)
+    return RewriteStep(driver, path, lease, step.base, source, taken=True)
 
 
 async def _is_there(driver: Driver, path: str) -> bool:
@@ -265,16 +265,16 @@ async def _is_there(driver: Driver, path: str) -> bool:
 BEFORE = f"{RESERVED}-before-"
 
 
-def images_of(driver: Driver, journal: Driver) -> Snapshots:
+def images_for(driver: Driver, journal: Driver) -> Snapshots:
     """Return what keeps the before-images of a store."""
     snapshots = driver.offers(Snapshots)
     if snapshots is not None:
         return snapshots
     copies = driver.offers(Copies)
-    return Copied(driver, copies) if copies is not None else Journaled(driver, journal)
+    return CopiedImages(driver, copies) if copies is not None else JournaledImages(driver, journal)
 
 
-class Copied:
+class CopiedImages:
     """Before-images that the store copies."""
 
     def __init__(self, driver: Driver, copies: Copies) -> None:
@@ -301,7 +301,7 @@ class Copied:
         await self._driver.delete([_beside(path, tag)], missing_ok=True)
 
 
-class Journaled:
+class JournaledImages:
     """Before-images beside the journal, for stores that copy nothing by themselves."""
 
     def __init__(self, driver: Driver, journal: Driver) -> None:

@@ -1,15 +1,15 @@
-"""What users hold: a transaction over one store or several, and a file system with transactions."""
+"""Transactions as users have them: over one store or several, and a file system with transactions."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Self, overload
 from weakref import WeakKeyDictionary
 
+from aiofs import clock
 from aiofs.driver import Driver
 from aiofs.filesystem import FileSystem
 from aiofs.lifetimes import Call
@@ -30,18 +30,18 @@ if TYPE_CHECKING:
 
 Hosts = Mapping[str | None, FileSystem]
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
-"""How many seconds pass between two looks at whether a process is dead."""
+"""How many seconds `recover` waits between two looks at whether a process is dead."""
 
 
 class Savepoint:
-    """A moment within a transaction to go back to: by `rollback`, or by an exception out of its `async with` block."""
+    """A moment in a transaction. `rollback`, or an exception that leaves its `async with` block, goes back to it."""
 
     def __init__(self, unit: Unit) -> None:
         self._unit = unit
         self._mark: Mark = unit.mark()
 
     def rollback(self) -> None:
-        """Forget what was done since, later savepoints included. Locks are kept.
+        """Forget what was done since, and later savepoints. Locks stay.
 
         :raises ValueError: if the transaction ended, or went back to an earlier savepoint.
         """
@@ -58,35 +58,38 @@ class Savepoint:
 
 
 class Control:
-    """How a transaction begins and ends: committed on leaving its `async with` block, rolled back by an exception.
+    """How a transaction begins and ends: leaving its `async with` block commits it, an exception rolls it back.
 
-    When a file system that takes part is closed before, it is rolled back; leaving the block then is a ValueError.
+    If one of its file systems is closed before that, it is rolled back, and leaving the block raises `ValueError`.
     """
 
     _unit: Unit
     _hosts: Hosts
     _commits: bool
 
+    def __repr__(self) -> str:
+        return repr(self._unit)
+
     @property
     def state(self) -> State:
-        """What became of the transaction: new, open, committing, committed, rolled back or unfinished."""
+        """The state of the transaction: new, open, committing, committed, rolled back or unfinished."""
         return self._unit.state
 
     async def commit(self) -> None:
-        """Publish everything, or nothing. Harmless when it was done.
+        """Publish everything, or nothing. Harmless when done twice.
 
-        :raises OSError: why nothing was published: everything is as it was before. If there is more than one reason,
-            it is a `BlockingIOError` if one of them is, and has the others in its notes and in `others`.
-        :raises Unfinished: if the transaction is neither published nor undone, and waits for `recover`.
+        :raises OSError: the reason why nothing was published; everything is as it was before. If there are several
+            reasons and one of them is a `BlockingIOError`, that one is raised; `others` and the notes have the others.
+        :raises Unfinished: if the transaction is neither published nor undone yet, so that `recover` has to end it.
         """
         await self._unit.commit()
 
     async def rollback(self) -> None:
-        """Forget everything. Harmless when it was done."""
+        """Forget everything. Harmless when done twice."""
         await self._unit.roll_back()
 
     def savepoint(self) -> Savepoint:
-        """Return this moment, to go back to."""
+        """Return a savepoint: this moment, to which the transaction can go back."""
         return Savepoint(self._unit)
 
     async def diff(self) -> list[Change]:
@@ -95,7 +98,7 @@ class Control:
 
     async def __aenter__(self) -> Self:
         for host in self._hosts.values():
-            host._remember(self._unit)  # noqa: SLF001 -- which ends when the first of them is closed
+            host._remember(self._unit)  # noqa: SLF001 -- closing one of them ends the transaction
         await self._unit.begin()
         return self
 
@@ -110,7 +113,7 @@ class Control:
             except Exception as failure:
                 if error is None:
                     raise
-                with_others(error, [failure], "and the transaction could not wholly be rolled back")
+                with_others(error, [failure], "and not everything of the transaction could be rolled back")
 
 
 class FileTransaction(Control, FileSystem):
@@ -171,14 +174,14 @@ def transaction(
 async def recover(
     stores: FileLikeSystem | Mapping[str, FileLikeSystem], *, journal: FileLikeSystem | None = None, wait: float = 0
 ) -> Recovered:
-    """Finish or undo what transactions of dead processes left, and return what was found.
+    """Finish or undo the transactions of dead processes, and return what was found.
 
-    The stores and the journal are given as they were to `transaction`. It may be called at any time, from any process
-    or machine that reaches them, twice and at once; living transactions are left alone. Where locks run out, a
-    transaction is `live` until those of its dead process have: `wait` is how many seconds to wait for that.
+    Give the same stores and journal as to `transaction`. It may be called at any time, from any process or machine that
+    reaches the stores, also twice and at the same time; it does not touch living transactions. Where locks run out, a
+    transaction is `live` until the locks of its dead process have: `wait` is how many seconds to wait for that.
 
-    :raises OSError: if some could not be recovered, the error of the first, with the others in its notes. They stay in
-        the journal. All others are recovered.
+    :raises OSError: if some transactions could not be recovered: the error of the first, with the others in its notes.
+        They stay in the journal. All others are recovered.
     """
     if not isinstance(wait, int | float):
         raise TypeError(f"wait={wait!r}: give a number of seconds, or 0")
@@ -186,9 +189,9 @@ async def recover(
         raise ValueError(f"wait={wait!r}: give a number of seconds, or 0")
     drivers, kept_by = parties(stores, journal)
     with at_work(hosts_of(stores, journal)):
-        deadline, pause = time.monotonic() + wait, SHORTEST_PAUSE
+        deadline, pause = clock.monotonic() + wait, SHORTEST_PAUSE
         report = await recover_units(drivers, Journal(kept_by))
-        while report.live and (left := deadline - time.monotonic()) > 0:
+        while report.live and (left := deadline - clock.monotonic()) > 0:
             await asyncio.sleep(min(pause, left))
             pause = min(2 * pause, LONGEST_PAUSE)
             report = report.then(await recover_units(drivers, Journal(kept_by)))
@@ -200,9 +203,9 @@ async def recover(
 class TransactionalFileSystem(FileSystem):
     """A file system with transactions: `async with tfs.transaction() as tx`.
 
-    Within the block, whatever works with `tfs` itself in the same task (or in tasks started there) takes part in the
-    transaction, so that code which was written for a plain file system runs in one unchanged. Outside it is the plain
-    file system.
+    Within the block, all that the same task (or a task that it starts there) does with `tfs` is part of the
+    transaction. So code that was written for a plain file system runs in a transaction unchanged. Outside of the block
+    `tfs` is the plain file system.
     """
 
     def __init__(self, system: FileLikeSystem, journal: FileLikeSystem | None = None) -> None:
@@ -220,12 +223,12 @@ class TransactionalFileSystem(FileSystem):
         return AmbientTransaction(self._ambient, unit, hosts_of(self, self._journal), commits=auto_commit)
 
     async def recover(self, *, wait: float = 0) -> Recovered:
-        """Finish or undo what transactions of dead processes left. See `aiofs.recover`."""
+        """Finish or undo the transactions of dead processes. See `aiofs.recover`."""
         return await recover(self._system, journal=self._journal, wait=wait)
 
 
 class AmbientTransaction(FileTransaction):
-    """A transaction that the file system it began with takes part in."""
+    """A transaction in which a `TransactionalFileSystem` takes part."""
 
     def __init__(self, ambient: AmbientDriver, unit: Unit, hosts: Hosts, *, commits: bool) -> None:
         super().__init__(unit, hosts, commits=commits)
@@ -244,13 +247,13 @@ class AmbientTransaction(FileTransaction):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._before is not None:
-            with suppress(ValueError):  # a task that did not enter it has nothing to reset
+            with suppress(ValueError):  # another task entered it
                 self._ambient.current.reset(self._before)
         await super().__aexit__(kind, error, trace)
 
 
 class AmbientDriver(Driver):
-    """A driver that is the transaction's within one, and the store's outside."""
+    """Within a transaction this is the driver of the transaction, outside the driver of the store."""
 
     def __init__(self, base: Driver) -> None:
         self.current: ContextVar[UnitDriver | None] = ContextVar("transaction", default=None)
@@ -260,12 +263,12 @@ class AmbientDriver(Driver):
         self.window: int | None = base.window
 
     def __reduce__(self) -> tuple[type[AmbientDriver], tuple[Driver]]:
-        """Pickle as outside of a transaction: one that is under way goes on where it is."""
+        """Pickle as outside of a transaction: a transaction stays in its process."""
         return AmbientDriver, (self._base,)
 
     @property
     def capabilities(self) -> Capabilities:  # type: ignore[override]
-        """Of the one that works now."""
+        """The capabilities of the driver that is used now."""
         return self._now.capabilities
 
     @property
@@ -273,50 +276,50 @@ class AmbientDriver(Driver):
         return self.current.get() or self._base
 
     def check_name(self, path: str) -> None:
-        """As the store."""
+        """Call the driver of the store."""
         self._base.check_name(path)
 
     async def stat(self, path: str) -> Entry:
-        """As the one that works now."""
+        """Call the driver that is used now."""
         return await self._now.stat(path)
 
     async def read(self, path: str, start: int = 0, stop: int | None = None, *, match: str | None = None) -> ReadStream:
-        """As the one that works now."""
+        """Call the driver that is used now."""
         return await self._now.read(path, start, stop, match=match)
 
     async def begin(
         self, path: str, lease: Lease, *, match: str | None = None, metadata: Mapping[str, str] | None = None
     ) -> WriteSession:
-        """As the one that gave the lease: a file stays in the transaction that it was opened in, or outside."""
+        """Call the driver that gave the lease: a file stays in the transaction in which it was opened, or outside."""
         return await self._givers.get(lease, self._now).begin(path, lease, match=match, metadata=metadata)
 
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:
-        """As the store."""
+        """Call the driver of the store."""
         return await self._base.resume(token)
 
     async def delete(
         self, paths: Sequence[str], *, leases: Sequence[Lease] = (), match: str | None = None, missing_ok: bool = False
     ) -> None:
-        """As the one that works now."""
+        """Call the driver that is used now."""
         await self._now.delete(paths, leases=leases, match=match, missing_ok=missing_ok)
 
     def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry]:
-        """As the one that works now."""
+        """Call the driver that is used now."""
         return self._now.list(prefix, after=after, delimiter=delimiter)
 
     async def lock(self, path: str) -> Lease:
-        """As the one that works now."""
+        """Call the driver that is used now."""
         now = self._now
         lease = await now.lock(path)
         self._givers[lease] = now
         return lease
 
     async def aclose(self) -> None:
-        """As the store."""
+        """Call the driver of the store."""
         await self._base.aclose()
 
     def offers(self, power: type[Power]) -> Power | None:
-        """Return the powers of the one that works now."""
+        """Return the powers of the driver that is used now."""
         return self._now.offers(power)
 
     def __str__(self) -> str:
@@ -324,7 +327,7 @@ class AmbientDriver(Driver):
 
 
 def driver_of(system: FileLikeSystem) -> Driver:
-    """Return the driver of a system: the same one each time, so that its locks are shared."""
+    """Return the driver of a file system: the same one each time, so that its locks are shared."""
     if not isinstance(system, FileLikeSystem):
         raise TypeError(f"a transaction is over file systems, not over {system!r}: give an aiofs.FileLikeSystem")
     if isinstance(system, FileSystem):
@@ -337,7 +340,7 @@ def driver_of(system: FileLikeSystem) -> Driver:
 def parties(
     stores: FileLikeSystem | Mapping[str, FileLikeSystem], journal: FileLikeSystem | None
 ) -> tuple[dict[str, Driver], Driver]:
-    """Return the drivers of the stores by name, and the one that keeps the journal."""
+    """Return the drivers of the stores by name, and the driver of the journal."""
     systems = stores if isinstance(stores, Mapping) else {"": stores}
     if not systems or ("" in systems and isinstance(stores, Mapping)):
         raise ValueError("a transaction needs one file system, or several, each with a name")
@@ -349,14 +352,14 @@ def parties(
 
 
 def hosts_of(stores: FileLikeSystem | Mapping[str, FileLikeSystem], journal: FileLikeSystem | None) -> Hosts:
-    """Return the file systems that take part and may be closed meanwhile, by name; by `None` that of the journal."""
+    """Return the file systems that may be closed meanwhile, by name; the name of the journal's is `None`."""
     systems: dict[str | None, FileLikeSystem | None] = {None: journal}
     systems.update(stores if isinstance(stores, Mapping) else {"": stores})
     return {name: system for name, system in systems.items() if isinstance(system, FileSystem)}
 
 
 def at_work(hosts: Hosts) -> ExitStack:
-    """Return a block that is a call on each of the file systems: closing one of them waits for its end."""
+    """Return a block that counts as a call of each file system: closing one of them waits until it ends."""
     block = ExitStack()
     for host in hosts.values():
         block.enter_context(Call(host._calls))  # noqa: SLF001 -- as its own methods do

@@ -1,21 +1,21 @@
-"""Unit: one transaction, from its first lock to its last trace."""
+"""Unit: one transaction, from its first lock until nothing is left of it."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import socket
-import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import count
 from typing import TYPE_CHECKING, Literal, NoReturn, TypeVar
+from weakref import WeakSet
 
+from aiofs import clock
 from aiofs.driver import ABSENT
 from aiofs.errors import Conflict, Locked, Spoiled, Unsupported
 from aiofs.lifetimes import finish
 from aiofs.powers import Notes
-from aiofs.transactions.content import Vault
+from aiofs.transactions.content import StagedBytes
 from aiofs.transactions.errors import (
     LeftBehind,
     Unfinished,
@@ -25,38 +25,42 @@ from aiofs.transactions.errors import (
     one_of,
     with_others,
 )
-from aiofs.transactions.journal import Journal, Log, last
+from aiofs.transactions.journal import Journal, JournalLog
 from aiofs.transactions.prepare import Preparation, abort_all, version_of
 from aiofs.transactions.publish import Publication, Work, each, leave_all, unfinished
-from aiofs.transactions.recovery import UNUSABLE, look_again, not_recovered, recover_once, recover_units
+from aiofs.transactions.records import last
+from aiofs.transactions.recovery import UNUSABLE, not_recovered, recover_later, recover_once, recover_units
 from aiofs.transactions.staging import UnitDriver
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping, Sequence
 
     from aiofs.driver import Driver, Lease
-    from aiofs.transactions.staging import Staged
+    from aiofs.transactions.records import Record
+    from aiofs.transactions.staging import StagedFile
 
 State = Literal["new", "open", "committing", "committed", "rolled back", "unfinished"]
 T = TypeVar("T")
 
 _NOT_WHOLLY = "and not everything of the transaction could be undone"
-_NOBODY_KNOWS = "nobody can tell for now whether the transaction is committed; its journal stays, and recover() ends it"
+_UNKNOWN = "it is not known yet whether the transaction is committed; its journal stays, and recover() ends it"
 TRIES = 10
-"""As often a log that was just begun may be taken for that of a dead process, and removed."""
+"""How many numbers are tried for a log while another process happens to look at its new lock."""
+_findable: WeakSet[Driver] = WeakSet()
+"""The drivers of journals in which this process found a log that it had written."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What was staged at a moment; numbers tell moments apart."""
+    """What was staged when the mark with this number was made."""
 
     number: int
-    staged: dict[str, dict[str, Staged]]
+    staged: dict[str, dict[str, StagedFile]]
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What committing would do to one file."""
+    """What a commit would do to one file."""
 
     store: str
     path: str
@@ -66,33 +70,40 @@ class Change:
 
 
 class Unit:
-    """The stores of a transaction as it sees them, and what becomes of them."""
+    """A transaction over one store or several."""
 
     def __init__(self, stores: Mapping[str, Driver], journal: Driver) -> None:
         self.state: State = "new"
         self.ended_early: bool = False
-        self.vault: Vault = Vault()
+        self.written: StagedBytes = StagedBytes()
         self.drivers: dict[str, UnitDriver] = {name: UnitDriver(self, name, driver) for name, driver in stores.items()}
         self._stores = dict(stores)
         self._journal = Journal(journal)
-        self._log: Log | None = None
+        self._log: JournalLog | None = None
         self._opening = asyncio.Lock()
         self._ending = asyncio.Lock()
         self._ended = False
         self._failure: OSError | None = None
         self._first: str | None = None
-        """The file that was locked first: errors that concern no single file name it."""
+        """The file that was locked first. Errors that are about no single file name it."""
         self._numbers = count()
-        self._marks: list[int] = []  # what can be gone back to, in order
-        # Where its paths stay locked to the end, they tell well enough that the transaction is alive.
+        self._marks: list[int] = []  # the numbers of marks that `back_to` can take, in order
+        # With `Notes`, the locks of the paths stay until the end, and show that the transaction is alive.
         self._locks_log = not all(driver.offers(Notes) for driver in (journal, *stores.values()))
+
+    def __repr__(self) -> str:
+        """Show the stores, the state and how many files are staged; no name or content of a file."""
+        stores = ", ".join(f"{name!r}: {driver}" if name else str(driver) for name, driver in self._stores.items())
+        files = sum(len(driver.staged) for driver in self.drivers.values())
+        number = "" if self._log is None else f" {self._log.unit}"
+        return f"<transaction{number} over {stores}, {self.state}, {files} file{'' if files == 1 else 's'}>"
 
     def __reduce__(self) -> NoReturn:
         """Refuse to be copied or pickled: its locks are here."""
         raise TypeError("a transaction cannot be copied or pickled: begin one where the work is done")
 
     async def begin(self) -> None:
-        """Recover what was left unfinished, once per journal and process."""
+        """Recover unfinished transactions, once per journal and process, and open this one."""
         async with self._ending:
             if self.state != "new":
                 raise ValueError("a transaction is used once: begin another one")
@@ -103,47 +114,45 @@ class Unit:
                 if not isinstance(error, UNUSABLE):
                     name_journal(error, where)
                 error.add_note(
-                    f"no transaction was begun: what others may have left in the journal ({where}) comes first"
+                    f"no transaction was begun: unfinished ones in the journal ({where}) must be recovered first"
                 )
                 raise
             self.state = "open"
 
     def check_open(self) -> None:
-        """Raise `ValueError` unless the transaction is under way."""
+        """Raise `ValueError` unless the transaction is open."""
         if self.state != "open":
             why = ": it begins with its 'async with' block" if self.state == "new" else ""
             why = ": one of its file systems was closed before it ended" if self.ended_early else why
             raise ValueError(f"this transaction is {self.state}{why}")
 
     def spoil(self, error: OSError) -> None:
-        """Keep the transaction from being committed."""
+        """Keep the transaction from being committed, because of `error`."""
         self._failure = self._failure or error
 
     async def acquire(self, driver: UnitDriver, path: str) -> Lease:
-        """Lock a path in its store, after writing down that this is done.
+        """Lock a path in its store, and write that to the log.
 
-        An unfinished transaction that is in the way is recovered first.
+        If an unfinished transaction holds the path, it is recovered first.
         """
         self._first = self._first or path
         with named(path):
             return await self._acquire(driver, path)
 
     async def _acquire(self, driver: UnitDriver, path: str) -> Lease:
-        log = await self._opened()
         touched = {"do": "touch", "store": driver.name, "path": path}
-        if log.grows:
-            await log.write(touched, durable=False)
+        if self._journal.grows:
+            await self._write(touched)
             return await self._lock(driver, path)
-        # What is not in the store before the next line that lasts may tell what is so, not what may be.
+        await self._write()
         lease = await self._lock(driver, path)
-        await log.write(touched, durable=False)
+        await self._write(touched)  # it stays in memory until the next durable line: it may only say what is true now
         return lease
 
-    async def tell_held(self, driver: UnitDriver, path: str, lease: Lease) -> None:
-        """Write down which lock is held, before anything is left in the store that stays without this process."""
+    async def record_lock(self, driver: UnitDriver, path: str, lease: Lease) -> None:
+        """Write the fence of a lock to the log, before the lock is made one that stays when this process ends."""
         with named(path):
-            log = await self._opened()
-            await log.write({"do": "held", "store": driver.name, "path": path, "fence": lease.fence})
+            await self._write({"do": "held", "store": driver.name, "path": path, "fence": lease.fence}, durable=True)
 
     async def _lock(self, driver: UnitDriver, path: str) -> Lease:
         try:
@@ -157,7 +166,7 @@ class Unit:
             return await driver.base.lock(path)
 
     async def diff(self) -> list[Change]:
-        """Return what committing would do."""
+        """Return what a commit would do."""
         async with self._ending:
             self.check_open()
             return await self._changes()
@@ -175,13 +184,13 @@ class Unit:
         return changes
 
     def mark(self) -> Mark:
-        """Return what is staged, for `back_to`."""
+        """Return a mark of what is staged now, for `back_to`."""
         self.check_open()
         self._marks.append(next(self._numbers))
         return Mark(self._marks[-1], {name: dict(driver.staged) for name, driver in self.drivers.items()})
 
     def back_to(self, mark: Mark) -> None:
-        """Forget what was staged after `mark`, and later marks. Locks are kept."""
+        """Forget what was staged after `mark`, and later marks. Locks stay."""
         self.check_open()
         if mark.number not in self._marks:
             raise ValueError("this savepoint is gone: the transaction went back to an earlier one")
@@ -193,15 +202,15 @@ class Unit:
     async def commit(self) -> None:
         """Publish everything, or nothing. Harmless when it was done.
 
-        :raises OSError: the reason why everything is as it was before, with other reasons in its notes.
-        :raises Unfinished: if it is neither published nor undone, and waits for `recover`.
-        :raises LeftBehind: if everything is published, and only traces could not be removed.
+        :raises OSError: if nothing was published: the reason, with other reasons in its notes.
+        :raises Unfinished: if it is neither published nor undone yet, so that `recover` has to end it.
+        :raises LeftBehind: if everything is published, and only its traces could not be removed.
         """
         async with self._ending:
             if self.state != "committed":
                 self.check_open()
                 with named(self._first):
-                    await self._to_its_end(self._commit())
+                    await self._ended_by(self._commit())
 
     async def _commit(self) -> None:
         self.state = "committing"
@@ -218,7 +227,7 @@ class Unit:
     async def roll_back(self) -> None:
         """Forget everything. Harmless when it was done.
 
-        :raises OSError: if locks could not be given back, or traces not be removed.
+        :raises OSError: if locks could not be released, or traces could not be removed.
         """
         async with self._ending:
             if self.state == "committed":
@@ -226,7 +235,7 @@ class Unit:
             await self._roll_back()
 
     async def end_early(self) -> None:
-        """Roll back, as a file system that takes part is being closed; what is being committed then is committed."""
+        """Roll back, because one of the file systems is being closed. A commit that is under way is finished."""
         async with self._ending:
             self.ended_early = self.state == "open"
             await self._roll_back()
@@ -234,13 +243,13 @@ class Unit:
     async def _roll_back(self) -> None:
         if self.state in {"new", "open"}:
             self.state = "rolled back"
-            failures = await self._to_its_end(finish(self._end(erase=True)))
+            failures = await self._ended_by(finish(self._end(erase=True)))
             if failures:
                 with named(self._first):
                     raise one_of(failures)
 
     def _check_whole(self) -> None:
-        """Raise what speaks against publishing at all."""
+        """Raise if the transaction must not be published."""
         for driver in self.drivers.values():
             for path, lease in driver.leases.items():
                 driver.check_closed(path)
@@ -251,10 +260,10 @@ class Unit:
             raise Spoiled.of(path, reason) from self._failure
 
     async def _decide(self, works: Sequence[Work]) -> None:
-        """Write the decision, publish, and let go of everything."""
+        """Write the decision, publish, and release everything."""
         trouble: list[Exception] = []
         if works:
-            assert self._log is not None  # noqa: S101 -- whoever staged something began the log
+            assert self._log is not None  # noqa: S101 -- staging something began the log
             try:
                 trouble += await self._write_decision(self._log, works)
                 await Publication(works, self._log).run()
@@ -272,10 +281,10 @@ class Unit:
                 LeftBehind.of(works[0].step.path if works else self._first, reason), trouble
             ) from trouble[0]
 
-    async def _write_decision(self, log: Log, works: Sequence[Work]) -> list[Exception]:
-        """Make the transaction one that will be finished, or undo what was prepared and raise.
+    async def _write_decision(self, log: JournalLog, works: Sequence[Work]) -> list[Exception]:
+        """Write the decision, or undo what was prepared and raise.
 
-        Returns what went wrong although the decision is there.
+        Returns the failures in spite of which the decision is there.
         """
         try:
             self._check_whole()
@@ -284,9 +293,9 @@ class Unit:
             try:
                 decided = last(await self._journal.log(log.unit).read(), "commit") is not None
             except Exception as failure:
-                raise unfinished(log, error, [failure, *await leave_all(works)], _NOBODY_KNOWS) from error
+                raise unfinished(log, error, [failure, *await leave_all(works)], _UNKNOWN) from error
             if decided and log.certain:
-                raise unfinished(log, error, await leave_all(works), _NOBODY_KNOWS) from error
+                raise unfinished(log, error, await leave_all(works), _UNKNOWN) from error
             if decided:
                 return [error]
             with_others(error, await abort_all(works) or await _collect(log.end()), _NOT_WHOLLY)
@@ -294,13 +303,13 @@ class Unit:
         return []
 
     async def _refuse(self, cause: BaseException, failures: Sequence[Exception]) -> None:
-        """End before the decision. What could not be undone, for `failures`, waits for `recover`, as the log stays."""
+        """End before the decision, because of `cause`. If there are `failures`, the log stays, and `recover` undoes."""
         self.state = "unfinished" if failures else "rolled back"
         with_others(cause, [*failures, *await self._end(erase=not failures)], _NOT_WHOLLY)
 
     async def _end(self, *, erase: bool = False) -> list[Exception]:
-        """Let go of everything, and return what failed."""
-        self.vault.close()
+        """Release everything, and return what failed; remove the log too with `erase`."""
+        self.written.close()
         leases = [lease for driver in self.drivers.values() for lease in driver.leases.values()]
         for driver in self.drivers.values():
             driver.staged.clear()  # narrowed drivers share it
@@ -311,16 +320,16 @@ class Unit:
             log = self._log
         if log is not None and not log.ended:
             failures += await _collect(log.end() if erase else log.release())
-            if not log.ended:  # others may come first, but not this process
-                look_again(self._journal, log.unit)
+            if not log.ended:  # the next transaction of this process ends it
+                recover_later(self._journal, log.unit)
         self._log = None
         self._ended = True
         return failures
 
-    async def _to_its_end(self, ending: Awaitable[T]) -> T:
-        """Await an end. One that is cut off still lets go of everything, and leaves the rest to `recover`.
+    async def _ended_by(self, ending: Awaitable[T]) -> T:
+        """Await what ends the transaction. If that is cut off, release everything and leave the rest to `recover`.
 
-        A loop that ends cancels all its tasks, those too that nobody else can cancel.
+        A loop that ends cancels all its tasks, also those that are shielded from other cancellations.
         """
         try:
             return await ending
@@ -332,47 +341,58 @@ class Unit:
             with_others(error, await finish(self._end(erase=self.state == "rolled back")), _NOT_WHOLLY)
             raise
 
-    async def _opened(self) -> Log:
-        """Return the log, begun and locked."""
+    async def _write(self, *records: Record, durable: bool = False) -> None:
+        """Add lines to the log, which the first call begins."""
         async with self._opening:
             self.check_open()
-            tries = 0
-            while self._log is None:
-                log = self._journal.log(uuid.uuid4().hex)
-                tries += 1
-                if tries > TRIES:
-                    raise Unsupported.of(log.name(""), "no log that is written there can be found again")
-                who = f"process {os.getpid()} on {socket.gethostname()}"
-                stores = {name: str(driver) for name, driver in self._stores.items()}
-                begun = datetime.now(UTC).isoformat()
-                opened = {"do": "open", "by": who, "at": begun, "stores": stores, "locked": self._locks_log}
-                try:
-                    await log.write(opened, durable=False)
-                    if not self._locks_log or await _lock(log):
-                        self._log = log
-                except BaseException as error:
-                    for failure in await finish(_collect(log.end())):  # no bytes are at stake: a log of nothing
-                        error.add_note(f"what was begun of its journal could not be removed either: {failure}")
-                    if not log.ended:
-                        look_again(self._journal, log.unit)
+            if self._log is None:
+                self._log = await self._begin_log(records)
+                return
+            log = self._log
+        if records:
+            await log.write(*records, durable=durable)
+
+    async def _begin_log(self, records: Sequence[Record]) -> JournalLog:
+        """Begin the log with these lines. It is locked before anything is written, so that nobody recovers it."""
+        begun = {
+            "do": "open",
+            "by": f"process {os.getpid()} on {socket.gethostname()}",
+            "at": clock.now().isoformat(),
+            "stores": {name: str(driver) for name, driver in self._stores.items()},
+            "locked": self._locks_log,
+        }
+        log = await self._locked_log()
+        try:
+            await log.write(begun, *records, durable=False)
+            if self._journal.driver not in _findable:
+                if log.grows and not await log.is_there():
+                    raise Unsupported.of(log.name(""), "the log was written there, and no listing shows it")
+                _findable.add(self._journal.driver)
+        except BaseException as error:
+            for failure in await finish(_collect(log.end())):  # no file was changed yet
+                error.add_note(f"the log that was begun could not be removed either: {failure}")
+            if not log.ended:
+                recover_later(self._journal, log.unit)
+            raise
+        return log
+
+    async def _locked_log(self) -> JournalLog:
+        """Return a log with a new number, locked unless the locks of paths say that the transaction is alive."""
+        for tries_left in reversed(range(TRIES)):
+            log = self._journal.log(clock.token())
+            try:
+                if self._locks_log:
+                    await log.lock()
+            except Locked:  # another process recovers, and looked whether this new lock is that of a dead one
+                if not tries_left:
                     raise
-        return self._log
-
-
-async def _lock(log: Log) -> bool:
-    """Lock a log that was just begun; `False` if somebody who recovers took it for that of a dead process."""
-    try:
-        await log.lock()
-    except Locked:
-        return False
-    if not log.grows or await log.is_there():
-        return True
-    await log.release()
-    return False
+            else:
+                break
+        return log
 
 
 async def _release_all(leases: Sequence[Lease]) -> list[Exception]:
-    """Give all locks back, and return what failed."""
+    """Release all locks, and return what failed."""
     failures: list[Exception] = []
 
     async def release(lease: Lease) -> None:
@@ -386,7 +406,7 @@ async def _release_all(leases: Sequence[Lease]) -> list[Exception]:
 
 
 async def _collect(work: Awaitable[None]) -> list[Exception]:
-    """Await something, and return how it failed."""
+    """Await something, and return its failure in a list; an empty list if it did not fail."""
     try:
         await work
     except Exception as error:

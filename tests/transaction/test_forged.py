@@ -21,8 +21,8 @@ from aiofs.filesystem import FileSystem
 from aiofs.layers import HashPrefix, Percent, Prefix
 from aiofs.testing import Stepped, Steps
 from aiofs.transactions import prepare
-from aiofs.transactions.journal import Journal, decode, fetch
-from aiofs.transactions.records import FOLDER
+from aiofs.transactions.journal import Journal, fetch
+from aiofs.transactions.records import FOLDER, decode
 from transaction.test_journal import crashed
 from transaction.test_troubles import Plain
 
