@@ -13,7 +13,7 @@ from aiofs.driver import amounts_to
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from aiofs.driver import Entry, Lease, WriteSession
+    from aiofs.driver import Entry, Lease, ReadStream, WriteSession
 
 
 @amounts_to("delete")
@@ -40,6 +40,13 @@ class Snapshots(Protocol):
 
     async def keep(self, path: str, tag: str) -> None:
         """Keep the file as it is now. What is kept under this tag already stays; a missing file is not kept."""
+        ...
+
+    async def read_image(self, path: str, tag: str) -> ReadStream:
+        """Open what was kept for reading.
+
+        :raises NotFound: if nothing is kept.
+        """
         ...
 
     async def restore(self, path: str, tag: str, lease: Lease, *, match: str) -> Entry:

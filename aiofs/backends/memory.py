@@ -114,6 +114,13 @@ class MemoryDriver(Driver):
         if path in self._files:
             self._kept.setdefault((path, tag), self._files[path])
 
+    async def read_image(self, path: str, tag: str) -> ReadStream:
+        """Open what was remembered for reading."""
+        if (path, tag) not in self._kept:
+            raise NotFound.of(path, "what the file was before is not kept")
+        stored = self._kept[path, tag]
+        return BytesStream(stored.entry, stored.data)
+
     async def restore(self, path: str, tag: str, lease: Lease, *, match: str) -> Entry:
         """Make the file what was remembered, its version included."""
         self._locks.require(lease)

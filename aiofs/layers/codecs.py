@@ -98,6 +98,11 @@ class Codec(Mapped, ABC):
         await stream.seek(start, stop)
         return stream
 
+    async def read_image(self, path: str, tag: str) -> ReadStream:
+        stream = await self._decoded(await power_of(self.base, Snapshots).read_image(path, tag))
+        await stream.seek(0)
+        return stream
+
     async def _open(self, path: str, match: str | None) -> ReadStream:
         return await self._decoded(await self.base.read(path, 0, self.base.window, match=match))
 

@@ -117,6 +117,10 @@ class Mapped(Layer):
         with self.named():
             await power_of(self.base, Snapshots).keep(self.within(path), tag)
 
+    async def read_image(self, path: str, tag: str) -> ReadStream:
+        with self.named():
+            return MappedStream(self, await power_of(self.base, Snapshots).read_image(self.within(path), tag))
+
     async def restore(self, path: str, tag: str, lease: Lease, *, match: str) -> Entry:
         with self.named():
             return self.own(await power_of(self.base, Snapshots).restore(self.within(path), tag, lease, match=match))

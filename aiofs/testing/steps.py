@@ -172,6 +172,11 @@ class Stepped(Layer):
         """As the base, in a step."""
         await self.steps.take("keep", path, self._power(Snapshots).keep(path, tag))
 
+    async def read_image(self, path: str, tag: str) -> ReadStream:
+        """As the base, in a step."""
+        reading = self._power(Snapshots).read_image(path, tag)
+        return await self.steps.take("read_image", path, reading, lambda stream: stream.aclose())
+
     async def restore(self, path: str, tag: str, lease: Lease, *, match: str) -> Entry:
         """As the base, in a step."""
         restoring = self._power(Snapshots).restore(path, tag, inner(lease), match=match)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from aiofs.driver import ABSENT, Copies, Driver, Entry, WriteSession
 from aiofs.errors import AlreadyExists, Conflict, NotFound, Unsupported
 from aiofs.files.reading import whole_chunks
-from aiofs.kit import EndedSession
+from aiofs.kit import BytesStream, EndedSession
 from aiofs.lifetimes import finish
 from aiofs.names import RESERVED, under
 from aiofs.powers import Permits, Snapshots
@@ -30,7 +30,7 @@ from aiofs.transactions.records import FOLDER
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from aiofs.driver import Lease, Part
+    from aiofs.driver import Lease, Part, ReadStream
     from aiofs.transactions.records import Step
 
 SMALL = 1 << 16
@@ -274,6 +274,22 @@ def images_for(driver: Driver, journal: Driver) -> Snapshots:
     return CopiedImages(driver, copies) if copies is not None else JournaledImages(driver, journal)
 
 
+async def read_before(step: Step, driver: Driver, journal: Driver) -> ReadStream:
+    """Open what the file of a decided step was before: the file itself, as long as it is not published over.
+
+    :raises NotFound: if there was no file, or there is no before-image: a transaction of one file makes none.
+    """
+    if step.base == ABSENT:
+        raise NotFound.of(step.path, "there was no file before the transaction")
+    if step.before is not None:
+        source = JournaledBytes.of(step.before)
+        return BytesStream(Entry(step.path, len(source.data), version=step.base), source.data)
+    try:
+        return await driver.read(step.path, match=step.base)
+    except (NotFound, Conflict):
+        return await images_for(driver, journal).read_image(step.path, step.tag)
+
+
 class CopiedImages:
     """Before-images that the store copies."""
 
@@ -291,6 +307,10 @@ class CopiedImages:
             return
         finally:
             await finish(lease.release())
+
+    async def read_image(self, path: str, tag: str) -> ReadStream:
+        """Open the copy for reading."""
+        return await self._driver.read(_beside(path, tag))
 
     async def restore(self, path: str, tag: str, lease: Lease, *, match: str) -> Entry:
         """Copy it back."""
@@ -318,6 +338,10 @@ class JournaledImages:
             return
         finally:
             await finish(lease.release())
+
+    async def read_image(self, path: str, tag: str) -> ReadStream:
+        """Open the copy for reading."""
+        return await self._journal.read(_journaled(tag))
 
     async def restore(self, path: str, tag: str, lease: Lease, *, match: str) -> Entry:
         """Copy it back."""

@@ -193,6 +193,14 @@ class FastDFSDriver(Driver):
         """Let the file stay when it is replaced or removed."""
         await self.images.keep(path, tag)
 
+    async def read_image(self, path: str, tag: str) -> ReadStream:
+        """Open the file that stayed for reading."""
+        record = await self.images.find(path, tag)
+        stream = FileStream(self.client, str(record.file), record.entry(path))
+        with about(path):
+            await stream.open(0, None)
+        return stream
+
     async def restore(self, path: str, tag: str, lease: Lease, *, match: str) -> Entry:
         """Let the path lead to the file that stayed."""
         return await self.images.restore(path, tag, lease, match)

@@ -60,13 +60,19 @@ class Images:
             # Under the lock of the image: whoever drops it now would leave a mark that nobody removes.
             await self._mark(str((kept or record).file), image, path)
 
-    async def restore(self, path: str, tag: str, lease: Lease, match: str) -> Entry:
-        """Put the file that was kept behind the path again, and remove the one that is there."""
-        index = self._driver.index
+    async def find(self, path: str, tag: str) -> Record:
+        """Return the record of the file that is kept.
+
+        :raises NotFound: if nothing is kept.
+        """
         try:
-            kept = await index.find(_image(path, tag))
+            return await self._driver.index.find(_image(path, tag))
         except NotFound as error:
             raise NotFound.of(path, "what the file was before is not kept") from error
+
+    async def restore(self, path: str, tag: str, lease: Lease, match: str) -> Entry:
+        """Put the file that was kept behind the path again, and remove the one that is there."""
+        index, kept = self._driver.index, await self.find(path, tag)
         there = await index.get(path)
         check_match(path, there, match)
         if there is None or there.file != kept.file:

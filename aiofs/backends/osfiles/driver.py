@@ -163,6 +163,10 @@ class OSDriver(Driver):
         """Keep the file under a second name."""
         await hop(self._about, path, partial(staging.keep_image, self._root, path, tag, durable=self._durable))
 
+    async def read_image(self, path: str, tag: str) -> ReadStream:
+        """Open the second name for reading."""
+        return await made_in_worker(OSStream.abandon, self._open_image, path, tag)
+
     async def restore(self, path: str, tag: str, lease: Lease, *, match: str) -> Entry:
         """Rename the before-image to the file's name."""
         work = partial(staging.restore_image, self._stage_of(lease), tag, match, durable=self._durable)
@@ -249,6 +253,10 @@ class OSDriver(Driver):
     def _prune_with(self, lease: Lease) -> None:
         """Have releasing the lock of a removed file remove its folders too, if they are empty then."""
         self._stage_of(lease).place.made = parents_of(lease.path)
+
+    def _open_image(self, path: str, tag: str) -> OSStream:
+        with errors_about(path):
+            return open_stream(path, staging.open_image(self._root, path, tag), 0, None, None, read=os.pread)
 
     def _about(self, path: str, work: Callable[[], T]) -> T:
         with errors_about(path):

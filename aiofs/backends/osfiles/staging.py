@@ -264,6 +264,18 @@ def keep_image(root: Root, path: str, tag: str, *, durable: bool) -> None:
         return
 
 
+def open_image(root: Root, path: str, tag: str) -> int:
+    """Return a descriptor of the before-image, open for reading.
+
+    :raises NotFound: if there is no before-image.
+    """
+    with root.place(path) as place:
+        try:
+            return os.open(_image_of(place, tag), os.O_RDONLY | EXISTING, dir_fd=place.fd)
+        except FileNotFoundError as error:
+            raise NotFound.of(path, "what the file was before is not kept") from error
+
+
 def restore_image(stage: Stage, tag: str, match: str, *, durable: bool) -> Entry:
     """Give the before-image the file's name back.
 
