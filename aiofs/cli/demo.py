@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aiofs.stores import MemoryFileSystem, OSFileSystem
-from aiofs.testing.kills import Nursery, seed
+from aiofs.testing.kills import ChildProcesses, seed
 from aiofs.threads import hop
 from aiofs.transactions.transaction import recover, transaction
 
@@ -103,9 +103,9 @@ async def _show_transactions(folder: str) -> None:
     _say("A process that is killed in the middle of a transaction")
     place = DemoFolder(os.path.join(folder, "crashed"))
     await seed(place())
-    nursery = Nursery()
+    children = ChildProcesses()
     for death in (30, 60):
-        await hop(nursery.run, place, "commit", death)
+        await hop(children.run, place, "commit", death)
         fs = place()[""]
         found = await recover(fs)
         became = "undone" if found.undone else "finished"

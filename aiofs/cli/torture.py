@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from aiofs.layers.names import Prefix
-from aiofs.testing.kills import Nursery, orphans_of, seed, state_of
+from aiofs.testing.kills import ChildProcesses, orphans_of, seed, state_of
 from aiofs.transactions.transaction import recover
 from aiofs.urls import connect
 
@@ -108,8 +108,8 @@ def _seconds(word: str) -> float:
 
 
 def _torture(place: TortureFolder, before: State, kills: int | None, patience: float) -> int:
-    nursery = Nursery()
-    whole = nursery.run(place, "body")
+    children = ChildProcesses()
+    whole = children.run(place, "body")
     after = asyncio.run(_state(place))
     steps = _spread(whole.steps, kills or whole.steps)
     _say(f"A transaction of {whole.steps} steps; it is killed at {len(steps)} of them.\n")
@@ -117,7 +117,7 @@ def _torture(place: TortureFolder, before: State, kills: int | None, patience: f
     count: Counter[Verdict] = Counter()
     for number in steps:
         asyncio.run(_begin_anew(place, patience))
-        killed = nursery.run(place, "body", number).killed
+        killed = children.run(place, "body", number).killed
         verdict = asyncio.run(_recovered(place, before, after, patience))
         count[verdict] += 1
         _say(f"{number:4}  {'yes' if killed else 'no ':6}  {verdict}")

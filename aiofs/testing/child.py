@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from aiofs.system import FileLikeSystem
     from aiofs.testing.chaos import Verb
     from aiofs.testing.harness import Harness
-    from aiofs.testing.kills import Nursery
+    from aiofs.testing.kills import ChildProcesses
 
 Dress = tuple[Any, ...]
 KINDS = (BlockingIOError, FileExistsError, FileNotFoundError)
@@ -30,13 +30,13 @@ KINDS = (BlockingIOError, FileExistsError, FileNotFoundError)
 class Child:
     """A process with its own connection to the store under test."""
 
-    def __init__(self, nursery: Nursery, connect: Callable[[], FileLikeSystem], layers: Dress = ()) -> None:
+    def __init__(self, nursery: ChildProcesses, connect: Callable[[], FileLikeSystem], layers: Dress = ()) -> None:
         self._nursery = nursery
         self._recipe = (connect, layers)
         self._process: Any = None
 
     @classmethod
-    def of(cls, store: Harness, nursery: Nursery) -> Self:
+    def of(cls, store: Harness, nursery: ChildProcesses) -> Self:
         """Return a child over the data of `store`, whose `spawn` or `connect` must be picklable."""
         return cls(nursery, store.spawn or store.connect, tuple(store.layers))
 

@@ -1,8 +1,8 @@
-"""Kills: the same transaction in child processes, each of which dies at another step of it.
+"""Kills: the same transaction in child processes, each of which is killed at another step of it.
 
-A step is anything that changes something for others: on local files each call into the system that does (and the
-middle of each write), elsewhere each call of the driver. The n-th step ends the process as `kill -9` does; counting
-goes on over everything the process does, whoever asks for it.
+A step is whatever changes something for others: on local files each call into the system that changes something, and
+the middle of each write; elsewhere each call of the driver. The n-th step kills the process as `kill -9` does. All
+steps of the process are counted, also those of code that it did not call itself.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ STANDARD_ERROR = 2
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
-class Bomb:
-    """Counts the steps of this process, and ends it at the `nth`; never if that is 0."""
+class KillSwitch:
+    """Counts the steps of this process, and kills it at the `nth`; never if that is 0."""
 
     def __init__(self, nth: int) -> None:
         self.nth = nth
@@ -46,21 +46,21 @@ class Bomb:
         self.armed: bool = False
 
     def arm(self) -> None:
-        """Begin to count the calls into the system."""
+        """Begin to count."""
         self.armed = True
         sys.addaudithook(self._hear)
         for name in ("write", "pwrite"):
             setattr(os, name, self._halved(getattr(os, name)))
 
     def tick(self) -> bool:
-        """Count a step; return whether it is the last."""
+        """Count a step, and return whether it is the last one."""
         if not self.armed:
             return False
         self.count += 1
         return self.count == self.nth
 
     def step(self) -> None:
-        """Count a step, and die if it is the last."""
+        """Count a step, and kill the process if it is the last one."""
         if self.tick():
             die()
 
@@ -81,7 +81,7 @@ class Bomb:
 
 
 def die() -> None:
-    """End this process at once."""
+    """Kill this process."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -91,7 +91,7 @@ class Outcome:
 
     killed: bool
     steps: int
-    """How many steps it took, if it was not killed."""
+    """How many steps it made, if it was not killed."""
 
 
 OLD: dict[str, bytes] = {
@@ -105,7 +105,7 @@ OLD: dict[str, bytes] = {
 
 
 async def seed(stores: Mapping[str, FileLikeSystem]) -> None:
-    """Write what is there before the transaction."""
+    """Write the files that there are before the transaction."""
     for name, system in stores.items():
         for path, data in OLD.items():
             await system.write_bytes(path, data + name.encode())
@@ -139,50 +139,50 @@ async def orphans_of(stores: Mapping[str, FileLikeSystem]) -> list[str]:
     return found
 
 
-async def perform(stores: Mapping[str, FileLikeSystem], part: Part, bomb: Bomb) -> None:
-    """Do the transaction, or recover from it, counting the steps of one part."""
-    watched = {name: _watched(system, bomb) for name, system in stores.items()}
+async def perform(stores: Mapping[str, FileLikeSystem], part: Part, switch: KillSwitch) -> None:
+    """Do the transaction, or recover it, and count the steps of one part."""
+    watched = {name: _watched(system, switch) for name, system in stores.items()}
     subject = watched.get("", watched)
     if part == "recover":
-        bomb.arm()
+        switch.arm()
         await recover(subject)
         return
     async with transaction(subject, auto_commit=False) as tx:
         if part == "body":
-            bomb.arm()
+            switch.arm()
         await change(tx, list(stores))
         if part == "commit":
-            bomb.arm()
+            switch.arm()
         await tx.commit()
 
 
-def _watched(system: FileLikeSystem, bomb: Bomb) -> FileSystem:
-    """Return the system, its calls counted where its work is not done by calls into the operating system."""
+def _watched(system: FileLikeSystem, switch: KillSwitch) -> FileSystem:
+    """Return the system, with its calls counted unless it makes calls into the operating system."""
     driver = driver_of(system)
     while isinstance(driver, Layer):
         driver = driver.base
     is_local = type(driver).__module__.startswith("aiofs.backends.osfiles")
-    return system.over() if is_local else system.over(Stepped(Steps(bomb.step)))
+    return system.over() if is_local else system.over(Stepped(Steps(switch.step)))
 
 
 def _child(connect: Connect, part: Part, nth: int, answer: Connection) -> None:
-    bomb = Bomb(nth)
+    switch = KillSwitch(nth)
 
     async def work() -> None:
         stores = connect()
-        await perform(stores, part, bomb)
-        bomb.armed = False
+        await perform(stores, part, switch)
+        switch.armed = False
         for system in stores.values():
             await system.aclose()
 
     asyncio.run(work())
-    answer.send(bomb.count)
+    answer.send(switch.count)
 
 
-class Nursery:
+class ChildProcesses:
     """Starts child processes that share their imports, so that each one starts quickly.
 
-    :param shared: names of more modules that every child needs, such as those that its `Connect` uses
+    :param shared: names of more modules that the children need, such as those that their `Connect` uses
     """
 
     def __init__(self, *shared: str) -> None:
@@ -193,7 +193,7 @@ class Nursery:
             self._context.set_forkserver_preload(list(modules))
 
     def warm_up(self) -> None:
-        """Start what children come from, and wait until it is there."""
+        """Start the process from which children are forked, and wait for it."""
         child = self.start(os.getpid)
         child.join()
         child.close()
@@ -210,9 +210,9 @@ class Nursery:
         return reading, writing
 
     def run(self, connect: Connect, part: Part, nth: int = 0) -> Outcome:
-        """Let a child do its part, and die at the n-th step of it.
+        """Let a child do its part, and kill it at the n-th step.
 
-        :raises RuntimeError: if it ends in any other way.
+        :raises RuntimeError: if it ends in another way.
         """
         (outcome,) = self.run_all(connect, part, [nth])
         return outcome
@@ -233,7 +233,7 @@ class Nursery:
             if child.exitcode is None:
                 child.kill()
                 child.join()
-                raise RuntimeError("a child did not come to its end")
+                raise RuntimeError("a child did not end")
             if child.exitcode == -signal.SIGKILL:
                 return Outcome(killed=True, steps=0)
             if child.exitcode:

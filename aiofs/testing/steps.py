@@ -1,4 +1,4 @@
-"""Stepped: a layer that numbers every call to a store, and can have any of them fail, or end the process.
+"""Stepped: a layer that numbers every call of a store, and can let any of them fail, or kill the process at it.
 
     steps = Steps()
     fs = MemoryFileSystem().over(Stepped(steps))
@@ -6,8 +6,8 @@
     steps.fail(7)                           # the seventh call from the beginning fails
     steps.fail(9, after=True)               # the ninth is done, but its answer is lost
 
-Several stores may share their steps. Where `Chaos` makes trouble at the n-th call of a verb, this is for trying all
-calls of something, one after another.
+Several stores may share their steps. `Chaos` lets the n-th call of a verb fail; with this layer a test lets every call
+of something fail, one after another.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ STEPPED = (Appends, Copies, Likens, Notes, Parks, Removes, Snapshots)
 
 
 class Steps:
-    """The calls so far, and what is to happen at which."""
+    """The calls that were made, and the calls that fail."""
 
     def __init__(self, tick: Callable[[], None] | None = None) -> None:
         self.taken: list[str] = []
-        """What was called, with the path."""
+        """The calls, each with its path."""
         self.failed: list[BaseException] = []
-        """What was raised in place of an answer."""
+        """The errors that were raised in place of answers."""
         self._tick = tick
         self._troubles: dict[int, bool] = {}
         self._named: dict[tuple[str, int], bool] = {}
         self._held: list[Lease] = []
 
     def fail(self, number: int, *, after: bool = False) -> None:
-        """Let the call of this number fail, before anything of it is done or after all of it is."""
+        """Let the call of this number fail, before anything of it is done or, with `after`, when all of it is done."""
         self._troubles[number] = after
 
     def fail_at(self, step: str, *, nth: int = 1, after: bool = False) -> None:
@@ -52,7 +52,7 @@ class Steps:
         self._named[step, self.taken.count(step) + nth] = after
 
     async def heal(self) -> None:
-        """Let nothing fail any more, and end the locks that are still held, as the end of the process would."""
+        """Let nothing fail any more, and release the locks that are still held, as the end of a process does."""
         self._troubles.clear()
         self._named.clear()
         for lease in self._held:
@@ -62,7 +62,7 @@ class Steps:
     async def take(
         self, verb: str, path: str, work: Awaitable[T], undo: Callable[[T], Awaitable[None]] | None = None
     ) -> T:
-        """Take the next step; what it made is undone if its answer is lost."""
+        """Do the next call. If its answer is lost, `undo` what it made."""
         step = f"{verb} {path}"
         self.taken.append(step)
         after = self._troubles.pop(len(self.taken), self._named.get((step, self.taken.count(step))))
@@ -85,8 +85,8 @@ class Steps:
         """Remember a lock that is held."""
         self._held.append(lease)
 
-    def let_go(self, lease: Lease) -> None:
-        """Forget a lock that was given back."""
+    def forget(self, lease: Lease) -> None:
+        """Forget a lock that was released."""
         if lease in self._held:
             self._held.remove(lease)
 
@@ -97,7 +97,7 @@ class Steps:
 
 
 class Stepped(Layer):
-    """A layer that takes a step for each call."""
+    """A layer that counts a step for each call."""
 
     forwarded: ClassVar[tuple[type, ...]] = (Sweeps,)
 
@@ -105,39 +105,34 @@ class Stepped(Layer):
         self.steps = steps
 
     def alter(self, capabilities: Capabilities) -> Capabilities:
-        """Return the base's, but that answers can be lost."""
+        """Declare that answers can be lost."""
         return replace(capabilities, certain=False)
 
     def offers(self, power: type[Power]) -> Power | None:
-        """Return the base's powers, with steps where they change something."""
+        """Return the powers of the base, with steps where they change something."""
         offered = self.base.offers(power)
         return self if offered is not None and power in STEPPED else offered  # type: ignore[return-value]
 
     async def stat(self, path: str) -> Entry:
-        """As the base, in a step."""
         return await self.steps.take("stat", path, self.base.stat(path))
 
     async def read(self, path: str, start: int = 0, stop: int | None = None, *, match: str | None = None) -> ReadStream:
-        """As the base, in a step."""
         reading = self.base.read(path, start, stop, match=match)
         return await self.steps.take("read", path, reading, lambda stream: stream.aclose())
 
     async def begin(
         self, path: str, lease: Lease, *, match: str | None = None, metadata: Mapping[str, str] | None = None
     ) -> WriteSession:
-        """As the base, in a step."""
         beginning = self.base.begin(path, inner(lease), match=match, metadata=metadata)
         session = await self.steps.take("begin", path, beginning, lambda made: made.abort())
         return SteppedSession(self.steps, path, session)
 
     async def begin_removal(self, path: str, lease: Lease, *, match: str) -> WriteSession:
-        """As the base, in a step."""
         beginning = self._power(Removes).begin_removal(path, inner(lease), match=match)
         session = await self.steps.take("begin_removal", path, beginning, lambda made: made.abort())
         return SteppedSession(self.steps, path, session)
 
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:
-        """As the base, in a step."""
         path = str(token["path"])
         session = await self.steps.take("resume", path, self.base.resume(token), lambda made: made.leave())
         return SteppedSession(self.steps, path, session)
@@ -145,68 +140,55 @@ class Stepped(Layer):
     async def delete(
         self, paths: Sequence[str], *, leases: Sequence[Lease] = (), match: str | None = None, missing_ok: bool = False
     ) -> None:
-        """As the base, in a step."""
         held = [inner(lease) for lease in leases]
         deleting = self.base.delete(paths, leases=held, match=match, missing_ok=missing_ok)
         await self.steps.take("delete", " ".join(paths), deleting)
 
     async def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry]:
-        """As the base, in a step."""
         await self.steps.take("list", prefix, _nothing())
         async for entry in self.base.list(prefix, after=after, delimiter=delimiter):
             yield entry
 
     async def lock(self, path: str) -> Lease:
-        """As the base, in a step."""
         lease = await self.steps.take("lock", path, self.base.lock(path), lambda made: made.release())
         self.steps.hold(lease)
         return SteppedLease(self.steps, lease)
 
     async def copy(self, source: str, target: str, lease: Lease, *, match: str | None = None) -> Entry:
-        """As the base, in a step."""
         return await self.steps.take(
             "copy", target, self._power(Copies).copy(source, target, inner(lease), match=match)
         )
 
     async def keep(self, path: str, tag: str) -> None:
-        """As the base, in a step."""
         await self.steps.take("keep", path, self._power(Snapshots).keep(path, tag))
 
     async def read_image(self, path: str, tag: str) -> ReadStream:
-        """As the base, in a step."""
         reading = self._power(Snapshots).read_image(path, tag)
         return await self.steps.take("read_image", path, reading, lambda stream: stream.aclose())
 
     async def restore(self, path: str, tag: str, lease: Lease, *, match: str) -> Entry:
-        """As the base, in a step."""
         restoring = self._power(Snapshots).restore(path, tag, inner(lease), match=match)
         return await self.steps.take("restore", path, restoring)
 
     async def drop(self, path: str, tag: str) -> None:
-        """As the base, in a step."""
         await self.steps.take("drop", path, self._power(Snapshots).drop(path, tag))
 
     async def append(self, path: str, data: bytes, *, durable: bool) -> None:
-        """As the base, in a step."""
         await self.steps.take("append", path, self._power(Appends).append(path, data, durable=durable))
 
     async def liken(self, path: str, lease: Lease, source: str) -> None:
-        """As the base, in a step."""
         await self.steps.take("liken", path, self._power(Likens).liken(path, inner(lease), source))
         lease.fence = inner(lease).fence
 
     @property
     def most_locks(self) -> int:
-        """As the base."""
         return self._power(Parks).most_locks
 
     async def park(self, path: str, lease: Lease) -> None:
-        """As the base, in a step."""
         await self.steps.take("park", path, self._power(Parks).park(path, inner(lease)))
-        self.steps.let_go(inner(lease))
+        self.steps.forget(inner(lease))
 
     async def unpark(self, path: str, fence: str) -> Lease | None:
-        """As the base, in a step."""
 
         async def park_again(lease: Lease | None) -> None:
             if lease is not None:
@@ -219,11 +201,9 @@ class Stepped(Layer):
         return SteppedLease(self.steps, lease)
 
     async def note(self, path: str, data: bytes) -> None:
-        """As the base, in a step."""
         await self.steps.take("note", path, self._power(Notes).note(path, data))
 
     async def erase(self, paths: Sequence[str]) -> None:
-        """As the base, in a step."""
         await self.steps.take("erase", " ".join(paths), self._power(Notes).erase(paths))
 
     def _power(self, power: type[Power]) -> Power:
@@ -234,7 +214,7 @@ class Stepped(Layer):
 
 
 class SteppedSession(WriteSession):
-    """A session that takes a step for each call."""
+    """A session that counts a step for each call."""
 
     def __init__(self, steps: Steps, path: str, session: WriteSession) -> None:
         self._steps = steps
@@ -242,32 +222,26 @@ class SteppedSession(WriteSession):
         self._inner = session
 
     async def write(self, part: Part) -> None:
-        """As the base, in a step."""
         await self._steps.take("write", self._path, self._inner.write(part))
 
     async def prepare(self) -> dict[str, Any]:
-        """As the base, in a step."""
         return await self._steps.take("prepare", self._path, self._inner.prepare())
 
     async def commit(self) -> Entry:
-        """As the base, in a step."""
         return await self._steps.take("commit", self._path, self._inner.commit())
 
     async def abort(self) -> None:
-        """As the base, in a step."""
         await self._steps.take("abort", self._path, self._inner.abort())
 
     async def leave(self) -> None:
-        """As the base, in a step."""
         await self._steps.take("leave", self._path, self._inner.leave())
 
     def abandon(self) -> None:
-        """As the base."""
         self._inner.abandon()
 
 
 class SteppedLease(Lease):
-    """A lease that takes a step when it is given back."""
+    """A lease that counts a step when it is released."""
 
     def __init__(self, steps: Steps, lease: Lease) -> None:
         self.path: str = lease.path
@@ -277,17 +251,14 @@ class SteppedLease(Lease):
 
     @property
     def lost(self) -> bool:
-        """As the base."""
         return self.inner.lost
 
     async def release(self) -> None:
-        """As the base, in a step."""
         await self._steps.take("release", self.path, self.inner.release())
-        self._steps.let_go(self.inner)
+        self._steps.forget(self.inner)
 
     def abandon(self) -> None:
-        """As the base."""
-        self._steps.let_go(self.inner)
+        self._steps.forget(self.inner)
         self.inner.abandon()
 
 
@@ -297,4 +268,4 @@ def inner(lease: Lease) -> Lease:
 
 
 async def _nothing() -> None:
-    """Do nothing: of a listing, only the beginning is a step."""
+    """Do nothing: only the beginning of a listing is a step."""

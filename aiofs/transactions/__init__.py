@@ -1,6 +1,9 @@
-"""Transactions: several changes, in one store or more, that happen all or not at all.
+"""Transactions: several changes, in one store or in more, that happen all or not at all.
 
-`content` and `staging` are what a transaction sees and keeps to itself; `preparing`, `journal` and `publishing` how it
-is decided and published; `recovery` and `checking` how what a crash left is put in order; `system`, `uow` and what it
-stands on what users hold.
+- `transaction` has what users hold; `unit` is one transaction from its begin to its end.
+- `staging` is a store as the transaction sees it, `content` what it wrote and did not publish yet.
+- `prepare` writes that to the stores, invisible; `steps` are the changes that wait, and the before-images.
+- `journal` has the logs in which a transaction decides, `records` the lines of a log.
+- `publish` publishes what was decided, or undoes it.
+- `recovery` ends the transactions of dead processes; `fsck` finds and removes what was left.
 """

@@ -1,4 +1,4 @@
-"""What a transaction reports beside the errors of its stores."""
+"""The errors of transactions, and how several errors become one."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ Raised = TypeVar("Raised", bound=BaseException)
 
 
 class Unfinished(AiofsError):
-    """A transaction could neither be finished nor undone for now. Its journal stays; `recover` goes on from there."""
+    """A transaction could be neither finished nor undone now. Its journal stays, and `recover` ends it."""
 
     code: ClassVar[int] = errno.EIO
     retryable = True
 
 
 class LeftBehind(AiofsError):
-    """A transaction is committed, all of it is there; but its traces could not be removed. `recover` will do that."""
+    """A transaction is committed, and all of it is there; but its traces could not be removed. `recover` does that."""
 
     code: ClassVar[int] = errno.EIO
 
 
 class Overtaken(Conflict):
-    """A file could not be put back, because somebody else changed it since. It stays as they left it."""
+    """A file could not be put back, because somebody else changed it since. It stays as it is."""
 
 
 class Unreadable(AccessDenied):
-    """The user may not read a log; it stops all transactions with the same journal."""
+    """This user may not read a log. No transaction with the same journal can begin."""
 
 
 class StillOpen(Locked):
@@ -43,7 +43,7 @@ class StillOpen(Locked):
 
 
 def name_file(error: OSError, path: str) -> OSError:
-    """Give `error` the name `path` where it names no file of the user's, and return it; a note keeps a hidden name."""
+    """Have `error` name `path` if it names no file of the user, and return it; a note keeps a hidden name."""
     hidden = error.filename
     if isinstance(hidden, str) and not is_reserved(hidden):
         return error
@@ -57,7 +57,7 @@ def name_file(error: OSError, path: str) -> OSError:
 
 
 def name_journal(error: OSError, where: object) -> OSError:
-    """Have `error` name the file system of the journal, unless it names a file of the user's; return the error."""
+    """Have `error` name the file system of the journal, unless it names a file of the user, and return it."""
     hidden = error.filename
     if isinstance(hidden, str) and hidden and not is_reserved(hidden):
         return error
@@ -72,7 +72,7 @@ def name_journal(error: OSError, where: object) -> OSError:
 
 @contextmanager
 def named(path: str | None) -> Iterator[None]:
-    """Have errors that leave the block name a file of the user's: `path`, if it is one, where they name none."""
+    """Have errors that leave the block name a file of the user: `path`, where they name none."""
     try:
         yield
     except OSError as error:
@@ -84,15 +84,15 @@ def named(path: str | None) -> Iterator[None]:
 def one_of(errors: Sequence[Exception]) -> Exception:
     """Return one error for several: the first, with the others in its notes.
 
-    The first that says that somebody else was quicker, a `BlockingIOError`, goes before all others: the whole is to be
-    tried again then, and what else is wrong is raised if it still is.
+    If there is a `BlockingIOError`, that is returned instead of the first: somebody else was quicker, so the caller
+    tries again, and then gets the other errors if they still occur.
     """
     first = next((error for error in errors if isinstance(error, BlockingIOError)), errors[0])
     return with_others(first, [error for error in errors if error is not first])
 
 
 def with_others(error: Raised, others: Sequence[BaseException], when: str = "also") -> Raised:
-    """Return `error`, with what else went wrong in its notes and in `others`; never as a group of exceptions."""
+    """Return `error` with the others in its notes and in its `others`; never a group of exceptions."""
     known = [*vars(error).get("others", ())]
     for other in (one for each in others for one in (each, *vars(each).get("others", ()))):
         if other is not error and other not in known:

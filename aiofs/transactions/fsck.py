@@ -35,12 +35,12 @@ DAMAGED = "damaged journal"
 AT_ONCE = 16
 """How many leftovers are removed at the same time."""
 NEEDS_NO_JOURNAL = frozenset({"staging file", "lock", "lock object", "old versions"})
-"""Leftovers that no transaction could still want once their owner is dead."""
+"""Leftovers that no transaction needs when their owner is dead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that no file shows."""
+    """Something in a store or in the journal that belongs to no file."""
 
     store: str
     """The name of the store; "" where there is only one, and "journal" for what is in the journal."""
@@ -64,16 +64,16 @@ async def fsck(
     fix: bool = False,
     damaged: Literal["keep", "set aside", "remove"] = "keep",
 ) -> list[Finding]:
-    """Report what dead writers and unfinished transactions left; with `fix`, end and remove it.
+    """Report what dead writers and unfinished transactions left; with `fix`, end the transactions and remove the rest.
 
-    A log that is damaged, or of a newer aiofs, keeps all transactions from beginning that use the same journal. With
-    `damaged="set aside"` it gets a name that recovery ignores, and what its transaction left in the stores stays, as do
-    its locks; with `"remove"` it goes for good, whether it was set aside before or not, and then what it left.
+    As long as there is a log that is damaged or of a newer aiofs, no transaction with the same journal can begin.
+    `damaged="set aside"` gives such a log a name that recovery ignores; what its transaction left in the stores stays,
+    also its locks. `damaged="remove"` removes the log, also one that was set aside before, and then what it left.
 
-    The stores and the journal are given as they were to `transaction`: a prepared write whose journal is elsewhere
-    cannot be told from one that nobody needs. What is alive is reported, and never touched.
+    Give the same stores and journal as to `transaction`: without the right journal, a prepared write that a transaction
+    needs looks like one that nobody needs. What is alive is reported, and never changed.
 
-    :raises ValueError: for what to do with damaged journals without `fix`.
+    :raises ValueError: if `damaged` says to change something without `fix`.
     """
     if damaged not in {"keep", "set aside", "remove"}:
         raise ValueError(f"damaged={damaged!r}: use 'keep', 'set aside' or 'remove'")
@@ -85,17 +85,17 @@ async def fsck(
 
 async def _check(drivers: Mapping[str, Driver], kept_by: Driver, *, fix: bool, damaged: str) -> list[Finding]:
     findings: list[Finding] = []
-    left = {name: await _leftovers(driver) for name, driver in drivers.items()}  # before the journal is looked at
-    ledger = Journal(kept_by)
+    left = {name: await _leftovers(driver) for name, driver in drivers.items()}  # before the journal is read
+    journal = Journal(kept_by)
     if fix:
-        before = await ledger.units()
-        report = await recover_units(drivers, ledger)
-        units = await ledger.units()
+        before = await journal.units()
+        report = await recover_units(drivers, journal)
+        units = await journal.units()
         findings += [_transaction(unit, fixed=True) for unit in before if unit not in units]
-        findings += await _settle(ledger, report.damaged, damaged)
+        findings += await _settle(journal, report.damaged, damaged)
         left = {name: await _still_there(driver, left[name]) for name, driver in drivers.items()}
-    remaining = [await _look(ledger, unit) for unit in await ledger.units()]
-    remaining += [_put_aside(unit) for unit in await units_aside(ledger)]
+    remaining = [await _look(journal, unit) for unit in await journal.units()]
+    remaining += [_put_aside(unit) for unit in await units_aside(journal)]
     for name, driver in drivers.items():
         for batch in _batches(left[name]):
             findings += await together([_judged(name, driver, each, fix, bool(remaining)) for each in batch])
@@ -103,28 +103,28 @@ async def _check(drivers: Mapping[str, Driver], kept_by: Driver, *, fix: bool, d
 
 
 async def _settle(journal: Journal, damaged: Mapping[str, Exception], what: str) -> list[Finding]:
-    """Do what is to be done with damaged journals; return those that are gone."""
+    """Set damaged logs aside, or remove them; return those that are removed."""
     if what == "keep":
         return []
     for unit, error in damaged.items():
-        with suppress(Locked):  # it is alive, and reported as such
+        with suppress(Locked):  # its process is alive, and it is reported as such
             await set_aside(journal, unit, str(getattr(error, "filename", "")))
     if what == "set aside":
         return []
     gone: list[Finding] = []
     for unit in await units_aside(journal):
-        with suppress(OSError):  # a folder with files in it, for instance: it stays, and is reported
+        with suppress(OSError):  # for example a folder with files in it: it stays, and is reported
             await remove_aside(journal, unit)
             gone.append(replace(_put_aside(unit), fixed=True, why=""))
     return gone
 
 
 async def _leftovers(driver: Driver) -> list[Leftover]:
-    """Return what the store knows to be left, and before-images that it does not know for what they are.
+    """Return what the store knows to be left, and before-images that the store takes for ordinary files.
 
-    The lock of a living transaction is left out: that will be told of the transaction itself.
+    The lock of a living transaction is left out: the finding about the transaction says that it is alive.
 
-    :raises AccessDenied: if we may not look everywhere.
+    :raises AccessDenied: if this user may not look everywhere.
     """
     sweeps = driver.offers(Sweeps)
     try:
@@ -186,7 +186,7 @@ def _finding(store: str, leftover: Leftover) -> Finding:
 
 
 def _batches(found: list[Leftover]) -> Iterator[list[Leftover]]:
-    """Yield groups to remove at the same time: of one kind, as kinds may depend on each other, and each path once."""
+    """Yield groups to remove at the same time: of one kind, as kinds depend on each other, and each path once."""
     batch: list[Leftover] = []
     paths: set[str] = set()
     for leftover in found:
@@ -200,7 +200,7 @@ def _batches(found: list[Leftover]) -> Iterator[list[Leftover]]:
 
 
 async def _judged(store: str, driver: Driver, leftover: Leftover, fix: bool, unfinished: bool) -> Finding:
-    """Return the finding on a leftover, which is removed if `fix` is set and its owner is dead."""
+    """Return the finding about a leftover, and remove it if `fix` is set and its owner is dead."""
     finding = _finding(store, leftover)
     if fix and not leftover.live and not leftover.stays:
         return await _swept(driver, leftover, finding, unfinished=unfinished)
@@ -220,7 +220,7 @@ async def _swept(driver: Driver, leftover: Leftover, finding: Finding, *, unfini
     else:
         await driver.delete([leftover.path], missing_ok=True)
         gone = True
-    if not gone and leftover.advice:  # it has no owner, but there is more of it by now
+    if not gone and leftover.advice:  # it has no owner, but there is more of it now
         return finding
     return replace(finding, fixed=gone, live=not gone, why="" if gone else "its owner is alive")
 
@@ -230,9 +230,9 @@ _ASIDE_NAME = re.compile(rf"{re.escape(ASIDE)}([0-9a-f]{{32}})\.")
 
 
 async def set_aside(journal: Journal, unit: str, unreadable: str) -> None:
-    """Move the files of a log out of recovery's way; `unreadable` is the one that keeps it from being read.
+    """Give the files of a log names that recovery ignores; `unreadable` is the file that cannot be read.
 
-    :raises Locked: if its owner is alive, or somebody recovers it.
+    :raises Locked: if its process is alive, or another process recovers it.
     """
     log = journal.log(unit)
     await log.lock()
@@ -270,7 +270,7 @@ async def units_aside(journal: Journal) -> list[str]:
 
 
 async def remove_aside(journal: Journal, unit: str) -> None:
-    """Remove a log that was set aside, for good."""
+    """Remove a log that was set aside."""
     names = [name for name in await _names_aside(journal) if name.startswith(f"{ASIDE}{unit}.")]
     await journal.driver.delete(names, missing_ok=True)
 

@@ -43,7 +43,7 @@ _MOST_DIGITS = 9
 
 @dataclass(slots=True)
 class Step:
-    """What happens to one path."""
+    """What a transaction does to one path, as its decision says it."""
 
     store: str
     path: str
@@ -52,11 +52,11 @@ class Step:
     tag: str
     """The name of its before-image."""
     before: dict[str, Any] | None = None
-    """The before-image itself, where that is so small that the decision has it."""
+    """The before-image itself, if it is small enough for the decision."""
     token: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Return it in JSON's terms."""
+        """Return the step as JSON has it."""
         return {name: getattr(self, name) for name in self.__slots__}
 
     @property
@@ -66,7 +66,7 @@ class Step:
 
     @property
     def version(self) -> str | None:
-        """What the file's version will be, if that is known before."""
+        """What the version of the file will be, if the store knows that before."""
         return self.token.get("version")
 
 
@@ -128,9 +128,9 @@ def last(records: Sequence[Record], *kinds: str) -> Record | None:
 
 
 class LineChecker:
-    """Checks the lines of one log, each by its kind, and then whether they fit together.
+    """Checks the lines of one log, each by its kind, and whether they fit together.
 
-    :raises Damaged: if a transaction could not have written them.
+    :raises Damaged: if no transaction writes such lines.
     :raises Unsupported: if one is of a kind that only a newer aiofs knows.
     """
 
@@ -158,7 +158,10 @@ class LineChecker:
             if not isinstance(kind, str):
                 raise self._wrong("it has no kind")
             if kind not in {*kinds, "abort", "end"}:
-                raise Unsupported.of(self._name, f"a line of this journal is of a kind that is not known, {kind!r}")
+                raise Unsupported.of(
+                    self._name,
+                    f"a line of this journal is of a kind that this version of aiofs does not know, {kind!r}",
+                )
             if kind in kinds:
                 kinds[kind](record)
 
@@ -223,7 +226,7 @@ class LineChecker:
         self._check_undone()
 
     def _check_undone(self) -> None:
-        """Raise if something is to be undone that was not decided. Both may be said again, in any order."""
+        """Raise if a step is undone that was not decided. Both lines may be repeated, in any order."""
         if self._steps is not None and self._undone > self._steps:
             raise self._wrong("what it undoes is none of its steps")
 
@@ -236,7 +239,7 @@ class LineChecker:
         self._token(step["token"], step["path"])
 
     def _token(self, token: Any, path: str, *, only: str | None = None) -> None:
-        """Check how a step is kept; what a store gave for itself is checked by `Driver.resume`."""
+        """Check how a step is kept. `Driver.resume` checks the part that the store made."""
         if not isinstance(token, dict):
             raise self._wrong("'token' is no mapping")
         by = token.get("by")
@@ -252,7 +255,9 @@ class LineChecker:
         elif by in {"bytes", "file"}:
             self._source(token)
         else:
-            raise Unsupported.of(self._name, f"a step of this journal is kept in a way that is not known, {by!r}")
+            raise Unsupported.of(
+                self._name, f"a step of this journal is kept in a way that this version of aiofs does not know, {by!r}"
+            )
 
     def _prepared(self, token: Record, path: str) -> None:
         theirs = token.get("token")
@@ -283,7 +288,7 @@ class LineChecker:
             raise self._wrong("'bytes' are no bytes") from error
 
     def _place(self, store: Any, path: Any) -> None:
-        """Check a store and a path in it. Where nothing tells of stores, the rest of the log is just being removed."""
+        """Check a store and a path in it. If no line names stores, the rest of the log is being removed."""
         self._begun = True
         if not isinstance(store, str) or (self._stores is not None and store not in self._stores):
             raise self._wrong(f"{store!r} is none of its stores")
@@ -297,7 +302,7 @@ class LineChecker:
             raise self._wrong(f"{name!r} is no text without control characters")
 
     def _own_name(self, name: str, value: Any, begin: str) -> None:
-        """Check a name that the transaction gave by its own number."""
+        """Check a name that follows from the number of the transaction."""
         if not isinstance(value, str) or not value.startswith(begin) or not _is_number(value.removeprefix(begin)):
             raise self._wrong(f"{name!r} is none of this transaction's names")
 

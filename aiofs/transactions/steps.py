@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from aiofs.transactions.records import Step
 
 SMALL = 1 << 16
-"""Up to how many bytes go into the decision itself."""
+"""The largest file whose bytes go into the decision itself."""
 
 
 class StepSession(WriteSession):
@@ -48,15 +48,15 @@ class StepSession(WriteSession):
         self._taken = taken
 
     async def write(self, part: Part) -> None:
-        """Refuse: what is to be written is known from the beginning."""
+        """Refuse: the bytes were known from the beginning."""
         raise Conflict.of(self._path, f"{len(part)} bytes more for a step that was prepared")
 
     async def abort(self) -> None:
-        """Give the lock back, if it came with the session."""
+        """Release the lock, if it came with the session."""
         await self.leave()
 
     async def leave(self) -> None:
-        """Give the lock back, if it came with the session."""
+        """Release the lock, if it came with the session."""
         if self._taken:
             await self._lease.release()
 
@@ -68,7 +68,7 @@ class StepSession(WriteSession):
 
 
 class PreparedStep(WriteSession):
-    """A step that the store keeps, and that nobody holds: it is taken over when it is needed."""
+    """A step that the store keeps while no process holds it. It is taken over when it is needed."""
 
     def __init__(self, driver: Driver, token: Mapping[str, Any]) -> None:
         self._driver = driver
@@ -79,13 +79,13 @@ class PreparedStep(WriteSession):
         raise Conflict.of(self._token["path"], f"{len(part)} bytes more for a step that was prepared")
 
     async def is_there(self) -> bool:
-        """Whether the store still keeps it: it was neither published nor aborted."""
+        """Whether the store still keeps the step, so that it was neither published nor aborted."""
         session = await self._driver.resume(self._token)
         await session.leave()
         return not isinstance(session, EndedSession)
 
     async def commit(self) -> Entry:
-        """Have the store publish it."""
+        """Have the store publish the file."""
         session = await self._driver.resume(self._token)
         if isinstance(session, EndedSession):
             return Entry(self._token["path"], version=self._token.get("version"))
@@ -96,20 +96,20 @@ class PreparedStep(WriteSession):
             raise
 
     async def abort(self) -> None:
-        """Have the store forget it."""
+        """Have the store forget the step."""
         session = await self._driver.resume(self._token)
         await session.abort()
 
 
 class RemovalStep(StepSession):
-    """A removal."""
+    """A removal, which the journal keeps."""
 
     async def prepare(self) -> dict[str, Any]:
-        """Return what has to go."""
+        """Return the version that is removed."""
         return {"by": "delete", "path": self._path, "match": self._match, "removal": True, "version": ABSENT}
 
     async def commit(self) -> Entry:
-        """Remove the file, unless it is gone."""
+        """Remove the file, unless that was done before."""
         with suppress(NotFound):
             await self._driver.delete([self._path], leases=[self._lease], match=self._match)
         await self.leave()
@@ -117,7 +117,7 @@ class RemovalStep(StepSession):
 
 
 class RewriteStep(StepSession):
-    """New bytes that are in the journal."""
+    """New bytes, which the journal keeps."""
 
     def __init__(
         self, driver: Driver, path: str, lease: Lease, match: str, source: JournaledBytes, *, taken: bool = False
@@ -126,7 +126,7 @@ class RewriteStep(StepSession):
         self._source = source
 
     async def prepare(self) -> dict[str, Any]:
-        """Return the bytes, or where they are."""
+        """Return the bytes, or the name of the file that has them."""
         return {"path": self._path, "match": self._match, **self._source.token()}
 
     async def commit(self) -> Entry:
@@ -140,7 +140,7 @@ class RewriteStep(StepSession):
         return entry
 
     async def is_done(self, present: Entry) -> bool:
-        """Whether this is what the file is now."""
+        """Whether the file has these bytes now."""
         return await self._source.is_in(self._driver, present)
 
     async def _write(self) -> Entry:
@@ -161,11 +161,11 @@ class JournaledBytes:
 
     @classmethod
     def of(cls, token: Mapping[str, Any]) -> JournaledBytes:
-        """Return what a token says."""
+        """Return what a token describes."""
         return JournaledBytes(base64.b64decode(token["bytes"]), token["metadata"], token.get("permissions"))
 
     def token(self) -> dict[str, Any]:
-        """Return what the journal needs to know."""
+        """Return the token for the journal."""
         return {"by": "bytes", "bytes": base64.b64encode(self.data).decode(), **self._described()}
 
     def _described(self) -> dict[str, Any]:
@@ -177,7 +177,7 @@ class JournaledBytes:
         yield self.data
 
     async def is_in(self, driver: Driver, present: Entry) -> bool:
-        """Whether the file has just these bytes."""
+        """Whether the file has exactly these bytes."""
         return present.size in {None, len(self.data)} and await fetch(driver, present.path) == self.data
 
 
@@ -192,7 +192,7 @@ class JournaledFile(JournaledBytes):
         self._name = name
 
     def token(self) -> dict[str, Any]:
-        """Return what the journal needs to know."""
+        """Return the token for the journal."""
         return {"by": "file", "file": self._name, **self._described()}
 
     async def chunks(self) -> AsyncIterator[bytes]:
@@ -201,7 +201,7 @@ class JournaledFile(JournaledBytes):
             yield data
 
     async def is_in(self, driver: Driver, present: Entry) -> bool:
-        """Whether the file has just these bytes."""
+        """Whether the file has exactly these bytes."""
         size = (await self._journal.stat(self._name)).size
         if None not in {size, present.size} and size != present.size:
             return False
@@ -227,9 +227,9 @@ async def _digest(chunks: AsyncIterator[bytes]) -> bytes:
 
 
 async def resume(step: Step, driver: Driver, journal: Driver) -> WriteSession:
-    """Take over what a step needs to be finished or undone, the lock included.
+    """Take over what finishing or undoing a step takes, including the lock.
 
-    :raises Locked: if its owner, or somebody else who recovers it, is alive; or if somebody writes the file.
+    :raises Locked: if the process that prepared it, another one that recovers it, or a writer of the file is alive.
     """
     token, path = step.token, step.path
     by = token.get("by")
@@ -237,7 +237,7 @@ async def resume(step: Step, driver: Driver, journal: Driver) -> WriteSession:
         session = await driver.resume(token["token"])
         if not driver.capabilities.holds:
             return session
-        await session.leave()  # the log is locked, so that nobody else can want it
+        await session.leave()  # the log is locked, so no other process takes it
         return PreparedStep(driver, token["token"])
     if by == "file" and not await _is_there(journal, token["file"]):
         return EndedSession(driver, path)  # the transaction had ended, and its files were being removed
@@ -250,7 +250,7 @@ async def resume(step: Step, driver: Driver, journal: Driver) -> WriteSession:
         source = JournaledFile(journal, token["file"], token["metadata"], token.get("permissions"))
     else:
         await lease.release()
-        raise Unsupported.of(path, f"a step that is kept by {by!r} is not known")
+        raise Unsupported.of(path, f"this version of aiofs does not know a step that is kept by {by!r}")
     return RewriteStep(driver, path, lease, step.base, source, taken=True)
 
 
@@ -266,7 +266,7 @@ BEFORE = f"{RESERVED}-before-"
 
 
 def images_for(driver: Driver, journal: Driver) -> Snapshots:
-    """Return what keeps the before-images of a store."""
+    """Return the object that keeps the before-images of a store."""
     snapshots = driver.offers(Snapshots)
     if snapshots is not None:
         return snapshots
@@ -291,7 +291,7 @@ async def read_before(step: Step, driver: Driver, journal: Driver) -> ReadStream
 
 
 class CopiedImages:
-    """Before-images that the store copies."""
+    """Before-images that are copies, made by the store."""
 
     def __init__(self, driver: Driver, copies: Copies) -> None:
         self._driver = driver
@@ -313,7 +313,7 @@ class CopiedImages:
         return await self._driver.read(_beside(path, tag))
 
     async def restore(self, path: str, tag: str, lease: Lease, *, match: str) -> Entry:
-        """Copy it back."""
+        """Copy the before-image back."""
         return await self._copies.copy(_beside(path, tag), path, lease, match=match)
 
     async def drop(self, path: str, tag: str) -> None:
@@ -322,7 +322,7 @@ class CopiedImages:
 
 
 class JournaledImages:
-    """Before-images beside the journal, for stores that copy nothing by themselves."""
+    """Before-images in files beside the journal, for stores that cannot copy by themselves."""
 
     def __init__(self, driver: Driver, journal: Driver) -> None:
         self._driver = driver
@@ -344,7 +344,7 @@ class JournaledImages:
         return await self._journal.read(_journaled(tag))
 
     async def restore(self, path: str, tag: str, lease: Lease, *, match: str) -> Entry:
-        """Copy it back."""
+        """Copy the before-image back."""
         return await transfer(self._journal, _journaled(tag), self._driver, path, lease, match=match)
 
     async def drop(self, path: str, tag: str) -> None:
@@ -353,7 +353,7 @@ class JournaledImages:
 
 
 async def transfer(source: Driver, path: str, target: Driver, name: str, lease: Lease, *, match: str) -> Entry:
-    """Copy a file from one driver to another, in place of version `match`."""
+    """Copy a file from one driver to another, where it replaces version `match`."""
     stream = await source.read(path)
     try:
         metadata = stream.entry.kept(target.capabilities)

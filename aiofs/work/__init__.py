@@ -1,1 +1,5 @@
-"""Units of work: transactions that are declared as classes, with repositories for values of one kind each."""
+"""Units of work: transactions that are declared as classes.
+
+The attributes of a `UnitOfWork` are repositories: folders with values of one kind. `kinds` has the kinds of values,
+`templates` the paths of folders with holes.
+"""

@@ -1,7 +1,6 @@
-"""Kinds of values: what a repository holds, and how it becomes bytes.
+"""Kinds of values: what a repository holds, and how a value becomes bytes.
 
-The name of a file is never changed, and its media type is advice: nothing is guessed from bytes but whether an image
-is one.
+The name of a file is never changed, and its media type is only advice. Bytes are looked at only to check images.
 """
 
 from __future__ import annotations
@@ -17,27 +16,27 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 T = TypeVar("T")
-M = TypeVar("M", bound="Model")
+M = TypeVar("M", bound="ModelClass")
 
 
 class Content(ABC, Generic[T]):
-    """A kind of values. A subclass with two methods is a new one."""
+    """A kind of values. A subclass with the methods `dump` and `load` is a new kind."""
 
     media_type: str = "application/octet-stream"
-    """What such a file is, where its name does not say more."""
+    """The media type of such a file, if its name has no known extension."""
 
     @abstractmethod
     def dump(self, value: T) -> bytes:
         """Return the bytes of a value.
 
-        :raises TypeError: or `ValueError`, if it is none of this kind.
+        :raises TypeError: or `ValueError`, if the value is not of this kind.
         """
 
     @abstractmethod
     def load(self, data: bytes) -> T:
-        """Return the value that the bytes are.
+        """Return the value of the bytes.
 
-        :raises ValueError: if they are none.
+        :raises ValueError: if they are no value of this kind.
         """
 
     def media_type_of(self, name: str) -> str:
@@ -50,18 +49,18 @@ class Binary(Content[bytes]):
     """Bytes as they are."""
 
     def dump(self, value: bytes) -> bytes:
-        """Return the same."""
+        """Return the bytes."""
         if isinstance(value, str):
             raise TypeError("a Binary is bytes, not str: declare the repository with of=Text()")
         return bytes(value)
 
     def load(self, data: bytes) -> bytes:
-        """Return the same."""
+        """Return the bytes."""
         return data
 
 
 class Text(Content[str]):
-    """Text, its line ends as they are."""
+    """Text. Line ends stay as they are."""
 
     media_type = "text/plain"
 
@@ -80,7 +79,7 @@ class Text(Content[str]):
 
 
 class Json(Content[Any]):
-    """Whatever JSON can say."""
+    """Values that JSON can hold."""
 
     media_type = "application/json"
 
@@ -96,8 +95,8 @@ class Json(Content[Any]):
         return json.loads(data)
 
 
-class Model(Protocol):
-    """What is asked of a class of models: pydantic's have it."""
+class ModelClass(Protocol):
+    """The methods that a class of models must have, as those of pydantic do."""
 
     def model_dump_json(self) -> str:
         """Return the model as JSON."""
@@ -105,7 +104,7 @@ class Model(Protocol):
 
     @classmethod
     def model_validate_json(cls, json_data: bytes, /) -> Self:
-        """Return the model that the JSON is."""
+        """Return the model that the JSON describes."""
         ...
 
 
@@ -130,7 +129,7 @@ class ModelJson(Content[M]):
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """An image: its bytes, and what they say of themselves."""
+    """An image: its bytes, its media type and its size in pixels."""
 
     data: bytes
     media_type: str
@@ -139,9 +138,9 @@ class Picture:
 
     @classmethod
     def of(cls, data: bytes) -> Picture:
-        """Read what kind of image it is, and how large.
+        """Return the picture of these bytes, with the type and size that they say.
 
-        :raises ValueError: if it is no PNG, GIF or JPEG.
+        :raises ValueError: if they are no PNG, GIF or JPEG.
         """
         for read in (_png, _gif, _jpeg):
             found = read(data)
@@ -151,16 +150,16 @@ class Picture:
 
 
 class Image(Content[Picture]):
-    """Images: PNG, GIF and JPEG. They may be given as bytes, and are checked to be images."""
+    """Images: PNG, GIF and JPEG, given as a `Picture` or as bytes, which are checked."""
 
     media_type = "image/*"
 
     def dump(self, value: Picture | bytes) -> bytes:
-        """Return its bytes."""
+        """Return the bytes of the image."""
         return value.data if isinstance(value, Picture) else Picture.of(bytes(value)).data
 
     def load(self, data: bytes) -> Picture:
-        """Read what it is."""
+        """Return the image."""
         return Picture.of(data)
 
 
@@ -191,7 +190,7 @@ def _jpeg(data: bytes) -> Found:
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
-    """Yield the marker of each segment, and where its length is."""
+    """Yield the marker of each segment, and the position of its length."""
     at = 2
     while at + 4 <= len(data) and data[at] == 0xFF:  # noqa: PLR2004 -- begins every marker
         yield data[at + 1], at + 2

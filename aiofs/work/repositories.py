@@ -1,4 +1,4 @@
-"""Repositories: named places for values of one kind, as a unit of work declares them."""
+"""Repositories: folders with values of one kind, as a unit of work declares them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class Repository(Generic[T]):
-    """A folder of values of one kind, within a unit of work."""
+    """A folder with values of one kind, in a unit of work."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Repository(Generic[T]):
         self._values = values
 
     def __call__(self, **values: str | int) -> Self:
-        """Return the repository with holes of its template filled."""
+        """Return the repository with these values in the holes of its template."""
         filled = {**self._values, **values}
         if set(filled) >= set(self._template.names):
             self._template.render(**filled)
@@ -51,20 +51,20 @@ class Repository(Generic[T]):
 
     @property
     def folder(self) -> str:
-        """The folder that the values are in.
+        """The folder with the values.
 
         :raises ValueError: if the template still has a hole.
         """
         return self._template.render(**self._values)
 
     async def put(self, name: str, value: T | AsyncIterable[bytes]) -> None:
-        """Write a value, or a stream of its bytes, in place of what is there."""
+        """Write a value, or a stream of its bytes. It replaces an older value."""
         await self._write("put", name, "w", value)
 
     async def create(self, name: str, value: T | AsyncIterable[bytes]) -> None:
-        """Write a value, or a stream of its bytes, where there is none yet.
+        """Write a value, or a stream of its bytes, if there is none yet.
 
-        :raises AlreadyExists: if there is one; if another process is quicker, when the unit is committed.
+        :raises AlreadyExists: if there is one. If another process is quicker, the commit of the unit raises it.
         """
         await self._write("create", name, "x", value)
 
@@ -85,14 +85,14 @@ class Repository(Generic[T]):
         await self._system.rm(*map(self._path, names), missing_ok=missing_ok)
 
     async def list(self, prefix: str = "", *, after: str = "") -> list[str]:
-        """Return the names that begin with `prefix` and come behind `after`, in the order of UTF-8 bytes."""
+        """Return the names that begin with `prefix` and come after `after`, in the order of their UTF-8 bytes."""
         self._check("list")
         cut = len(under(self.folder))
         behind = under(self.folder) + after if after else ""
         return [path[cut:] async for path in self._system.ls(self.folder, prefix=prefix, after=behind)]
 
     async def url(self, name: str, method: Literal["GET", "PUT"] = "GET", *, expires: float = 3600) -> str:
-        """Return a URL that lets its bearer read or write what is committed under the name.
+        """Return a URL with which anybody can read or write the committed file of this name, for `expires` seconds.
 
         :raises Unsupported: if the store has no such URLs.
         """
@@ -107,11 +107,11 @@ class Repository(Generic[T]):
         return self._system.open(self._path(name), mode)
 
     def media_type(self, name: str) -> str:
-        """Return what a file of this name is, as far as the name and the kind of content say."""
+        """Return the media type of a file of this name, by its extension or else by the kind of content."""
         return self._content.media_type_of(name)
 
     def parse(self, path: str) -> dict[str, str | int] | None:
-        """Return what fills the holes of a folder like this one's; `None` if it is none."""
+        """Return the values in the holes of a folder like this one; `None` if the path is no such folder."""
         return self._template.match(path)
 
     async def _write(self, action: Action, name: str, mode: BinaryMode, value: T | AsyncIterable[bytes]) -> None:
@@ -133,7 +133,7 @@ class Repository(Generic[T]):
 
 
 class Systems(Protocol):
-    """A unit of work, as its repositories know it."""
+    """What a repository needs of its unit of work."""
 
     def system_of(self, field: RepositoryField[Any]) -> FileSystem:
         """Return the file system of a repository, as the unit sees it."""
@@ -141,7 +141,7 @@ class Systems(Protocol):
 
 
 class RepositoryField(Generic[T]):
-    """What `repository` declares: as an attribute of a unit of work it is the `Repository`."""
+    """What `repository` declares. As an attribute of an instance of a unit of work it is a `Repository`."""
 
     def __init__(
         self, system: FileLikeSystem, template: PathTemplate, content: Content[T], allowed: frozenset[Action]
@@ -182,8 +182,9 @@ def repository(
 ) -> RepositoryField[Any]:
     """Declare a repository of a unit of work: a folder `at` of a file system, with values `of` one kind.
 
-    `at` may have holes, `"avatars/{user}"`, that calling the repository fills. `of` is `Binary()` (the default),
-    `Text()`, `Json()`, `Image()`, a `Content` of your own or a class of pydantic models. `allow` is what may be done.
+    `at` may have holes, `"avatars/{user}"`: calling the repository fills them. `of` is `Binary()` (the default),
+    `Text()`, `Json()`, `Image()`, a `Content` of your own or a class of pydantic models. `allow` is what may be done
+    with the values.
 
     :raises ValueError: if the template or one of the actions is wrong.
     """

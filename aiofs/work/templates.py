@@ -1,4 +1,4 @@
-"""PathTemplate: paths with typed holes, to be filled and to be read back."""
+"""PathTemplate: paths with holes that hold a text or an integer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _INTEGER = re.compile(r"0?\d*d")
 
 
 class PathTemplate:
-    """`PathTemplate("{user}/{year:d}/{month:02d}")`: a hole holds a text without `/`, or with `d` an integer."""
+    """`PathTemplate("{user}/{year:d}/{month:02d}")`: a hole holds a text without `/`, or an integer if it has `d`."""
 
     def __init__(self, template: str) -> None:
         self.template = template
@@ -33,9 +33,9 @@ class PathTemplate:
         self._pattern = re.compile(pattern, re.DOTALL)
 
     def render(self, **values: str | int) -> str:
-        """Fill the holes.
+        """Return the path with these values in its holes.
 
-        :raises ValueError: if one has no value, or a value for no hole; or if a text would lead to another folder.
+        :raises ValueError: if a hole has no value, or a value no hole; or if a text would lead to another folder.
         """
         missing, unknown = set(self.names) - set(values), set(values) - set(self.names)
         if missing or unknown:
@@ -50,7 +50,7 @@ class PathTemplate:
         return check_folder(self.template.format(**values))
 
     def match(self, path: str) -> dict[str, str | int] | None:
-        """Return what fills the holes of `path`, or `None` if it is no path of this kind."""
+        """Return the values in the holes of `path`; `None` if it does not match the template."""
         found = self._pattern.fullmatch(path)
         if found is None:
             return None

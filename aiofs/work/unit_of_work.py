@@ -1,4 +1,4 @@
-"""UnitOfWork: a transaction declared as a class, its attributes the places that it works on."""
+"""UnitOfWork: a transaction that is declared as a class, with repositories as its attributes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class UnitOfWork(Control):
-    """Several changes that happen all or not at all: committed on leaving its block, forgotten by an exception.
+    """Several changes that happen all or not at all: leaving its block commits them, an exception forgets them.
 
     >>> class Files(UnitOfWork):
     ...     journal = disk
@@ -42,7 +42,7 @@ class UnitOfWork(Control):
 
     @classmethod
     async def recover(cls, *, wait: float = 0) -> Recovered:
-        """Finish or undo what units of this class left when their processes died. See `aiofs.recover`."""
+        """Finish or undo the units of this class whose processes died. See `aiofs.recover`."""
         return await recover(cls._stores(), journal=cls.journal, wait=wait)
 
     def system_of(self, field: RepositoryField[Any]) -> FileSystem:
@@ -51,7 +51,7 @@ class UnitOfWork(Control):
 
     @classmethod
     def _stores(cls) -> dict[str, FileLikeSystem]:
-        """Return the file systems, each once, by the name of the first repository over it."""
+        """Return the file systems, each once, under the name of the first repository over it."""
         stores: dict[Driver, tuple[str, FileLikeSystem]] = {}
         for owner in reversed(cls.__mro__):
             for name, field in vars(owner).items():

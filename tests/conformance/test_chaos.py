@@ -17,7 +17,7 @@ from aiofs.testing.child import Child
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from aiofs.testing.kills import Nursery
+    from aiofs.testing.kills import ChildProcesses
 
 BROKEN = OSError(errno.EIO, "the store broke off")
 
@@ -91,7 +91,7 @@ async def test_acts_before_a_call() -> None:
     assert seen == [False, True]
 
 
-async def test_kills_the_process(tmp_path: Path, nursery: Nursery) -> None:
+async def test_kills_the_process(tmp_path: Path, nursery: ChildProcesses) -> None:
     connect = partial(OSFileSystem, tmp_path / "root")
     async with connect() as fs:
         await fs.write_bytes("a", b"old")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from aiofs.testing.kills import Nursery
+    from aiofs.testing.kills import ChildProcesses
 
 
 def kinds(findings: list[aiofs.Finding]) -> list[tuple[str, bool, bool]]:
@@ -67,7 +67,7 @@ async def test_a_prepared_write_of_a_living_owner_stays(tmp_path: Path) -> None:
         assert await aiofs.fsck(fs) == []
 
 
-def test_an_unfinished_transaction_is_ended(tmp_path: Path, nursery: Nursery) -> None:
+def test_an_unfinished_transaction_is_ended(tmp_path: Path, nursery: ChildProcesses) -> None:
     from transaction.test_kills import Folders  # noqa: PLC0415
 
     folders = Folders(tmp_path, ("",))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from aiofs.testing.kills import Nursery
+    from aiofs.testing.kills import ChildProcesses
     from aiofs.transactions.recovery import Recovered
 
 FULL = bool(os.environ.get("AIOFS_TEST_FULL"))
@@ -72,7 +72,7 @@ class Expected:
         return "before" if found == self.before else "after"
 
 
-def expected(fresh: Iterator[Folders], nursery: Nursery, part: Part) -> Expected:
+def expected(fresh: Iterator[Folders], nursery: ChildProcesses, part: Part) -> Expected:
     folders = next(fresh)
     folders.seed()
     before = (folders.state(), folders.tree())
@@ -93,7 +93,7 @@ def some(steps: int, *, at_most: int) -> range:
 
 
 @pytest.mark.parametrize("part", ["body", "commit"])
-def test_killed_at_every_step(fresh: Iterator[Folders], nursery: Nursery, part: Part) -> None:
+def test_killed_at_every_step(fresh: Iterator[Folders], nursery: ChildProcesses, part: Part) -> None:
     outcomes = set()
     whole = expected(fresh, nursery, part)
     for number in some(whole.steps, at_most=16):
@@ -106,7 +106,7 @@ def test_killed_at_every_step(fresh: Iterator[Folders], nursery: Nursery, part: 
     assert outcomes == {"before", "after"}
 
 
-def test_recoverer_killed_at_every_step(fresh: Iterator[Folders], nursery: Nursery) -> None:
+def test_recoverer_killed_at_every_step(fresh: Iterator[Folders], nursery: ChildProcesses) -> None:
     outcomes = set()
     whole = expected(fresh, nursery, "commit")
     for number in some(whole.steps, at_most=5):
@@ -122,7 +122,7 @@ def test_recoverer_killed_at_every_step(fresh: Iterator[Folders], nursery: Nurse
     assert outcomes == {"before", "after"}
 
 
-def test_recoverers_at_once_some_of_them_killed(fresh: Iterator[Folders], nursery: Nursery) -> None:
+def test_recoverers_at_once_some_of_them_killed(fresh: Iterator[Folders], nursery: ChildProcesses) -> None:
     whole = expected(fresh, nursery, "commit")
     for number in some(whole.steps, at_most=4):
         folders = next(fresh)

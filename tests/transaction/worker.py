@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import aiofs
-from aiofs.testing.kills import Bomb
+from aiofs.testing.kills import KillSwitch
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -39,11 +39,11 @@ async def begin(fs: aiofs.FileSystem) -> None:
 
 def work(job: Job, answer: Connection) -> None:
     """Do the job, and answer which transactions were committed, each as soon as it is."""
-    bomb = Bomb(job.death)
+    switch = KillSwitch(job.death)
     if job.death:
-        bomb.arm()
+        switch.arm()
     asyncio.run(_work(job, answer))
-    bomb.armed = False
+    switch.armed = False
     answer.send(None)
 
 

@@ -13,7 +13,7 @@ from aiofs.testing.needs import needs
 
 if TYPE_CHECKING:
     from aiofs.testing.harness import Harness
-    from aiofs.testing.kills import Nursery
+    from aiofs.testing.kills import ChildProcesses
 
 PATIENCE = 10.0
 
@@ -22,7 +22,7 @@ PATIENCE = 10.0
 class Processes:
     """Writers in other processes."""
 
-    async def test_53_shared_lock(self, store: Harness, nursery: Nursery) -> None:
+    async def test_53_shared_lock(self, store: Harness, nursery: ChildProcesses) -> None:
         """Two processes exclude each other, and one sees what the other committed."""
         async with Child.of(store, nursery) as child:
             await child.call("open", "file", "w")
@@ -43,7 +43,7 @@ class Processes:
                 assert answer["filename"] == "file"
             assert await child.call("read", "file") == "from the parent"
 
-    async def test_53_rm_excluded(self, store: Harness, nursery: Nursery) -> None:
+    async def test_53_rm_excluded(self, store: Harness, nursery: ChildProcesses) -> None:
         """A file that another process writes cannot be removed."""
         await store.put("file", b"old")
         async with Child.of(store, nursery) as child:
@@ -53,7 +53,7 @@ class Processes:
             await child.call("close")
             await store.fs.rm("file")
 
-    async def test_54_dead_holder(self, store: Harness, nursery: Nursery) -> None:
+    async def test_54_dead_holder(self, store: Harness, nursery: ChildProcesses) -> None:
         """The lock of a killed writer is free within its lease, and nothing of its file is left."""
         await store.put("file", b"old")
         async with Child.of(store, nursery) as child:
@@ -65,7 +65,7 @@ class Processes:
         await _written_within(store, "file", store.lease + PATIENCE)
         assert await store.leftovers() == []
 
-    async def test_54_late_commit(self, store: Harness, nursery: Nursery) -> None:
+    async def test_54_late_commit(self, store: Harness, nursery: ChildProcesses) -> None:
         """A writer that slept beyond its lease cannot publish over its successor, if there can be one."""
         await store.put("file", b"old")
         async with Child.of(store, nursery) as child:
@@ -86,7 +86,7 @@ class Processes:
                 assert await store.get("file") == b"the sleeper's"
         await store.write_at_once("file")
 
-    async def test_131_killed_at_every_step(self, store: Harness, nursery: Nursery) -> None:
+    async def test_131_killed_at_every_step(self, store: Harness, nursery: ChildProcesses) -> None:
         """Killed at any step, a writer leaves the old bytes or, once it published, the new; and nobody in the way."""
         old, new = b"old" * 1000, "new" * store.part_size
         steps = (("lock", "after"), ("write", "after"), ("commit", "before"), ("commit", "after"))

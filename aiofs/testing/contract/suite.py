@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from aiofs.driver import Capabilities
-from aiofs.testing.kills import Nursery
+from aiofs.testing.kills import ChildProcesses
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -42,12 +42,12 @@ class Suite:
 
 
 @pytest.fixture(scope="session")
-def nursery() -> Nursery:
+def nursery() -> ChildProcesses:
     """Return what starts child processes. It is made before the tests, as it has a process itself.
 
     Children share the imports of pytest, which the modules of tests need, and of the SDKs of all stores in use.
     """
     backends = [name for name in sys.modules if name.startswith("aiofs.backends.")]
-    made = Nursery("pytest", "aiofs.testing.child", *backends)
+    made = ChildProcesses("pytest", "aiofs.testing.child", *backends)
     made.warm_up()
     return made

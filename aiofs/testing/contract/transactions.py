@@ -28,7 +28,7 @@ from aiofs.testing.contract.units import (
     stepped,
     unfinished,
 )
-from aiofs.testing.kills import Nursery, state_of
+from aiofs.testing.kills import ChildProcesses, state_of
 from aiofs.testing.needs import needs
 from aiofs.transactions.errors import Unfinished
 from aiofs.transactions.transaction import recover, transaction
@@ -144,7 +144,7 @@ class Crashes(Suite):
     """Processes that are killed."""
 
     @pytest.mark.timeout(300)
-    async def test_88_kill_9_then_recover(self, store: Harness, nursery: Nursery) -> None:
+    async def test_88_kill_9_then_recover(self, store: Harness, nursery: ChildProcesses) -> None:
         """Killed at any step, the transaction is recovered to all or nothing by another process, with no orphan."""
         connect = Single(store.spawn or store.connect)
         await seed_for_kills(store)
