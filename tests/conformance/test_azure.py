@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from servers.azurite.server import AzureAccount
 
 SHORT = 15  # the shortest that the service grants
+FULL = bool(os.environ.get("AIOFS_TEST_FULL"))
 WRONG = base64.b64encode(b"a key that opens nothing").decode()
 
 
@@ -72,4 +74,5 @@ class TestAzure(Contract):
             secrets=[azurite.key, WRONG],
             meddle=meddle,
             model_examples=3,  # each operation is several requests
+            every_moment=FULL,
         )

@@ -71,7 +71,8 @@ def harness_of(server: S3Server, lease: int, **settings: object) -> Harness:
         secrets=[server.secret_key],
         meddle=meddle,
         versions_differ=False,
-        model_examples=8,
+        model_examples=8 if FULL else 4,
+        every_moment=FULL,
     )
 
 

@@ -119,7 +119,7 @@ class Isolation(Suite):
             await store.fs.rm(*await store.names())
             await seed_old(store)
 
-        await cancelled_everywhere(work, check, tries=16)
+        await cancelled_everywhere(work, check, tries=16, every=store.every_moment)
 
     async def test_84_rm_and_rewrite_same_path(self, store: Harness) -> None:
         """A path may be removed and written again, as often as one likes; the last word counts."""
