@@ -60,13 +60,25 @@ os.environ["NODE_USE_SYSTEM_CA"] = "1"
 os.environ["PYRIGHT_PYTHON_CACHE_DIR"] = str(HERE / ".cache" / "pyright")
 os.environ["PYRIGHT_PYTHON_IGNORE_WARNINGS"] = "1"
 
-# Much of a test's time is waiting, for servers and for leases that end: more workers than processors are no waste.
-PYTEST = ("pytest", "--numprocesses", str(max(4, os.cpu_count() or 1)), "--dist", "worksteal", "--durations", "10")
+FULL = bool(os.environ.get("AIOFS_TEST_FULL"))
+
+
+def pytest(least: int) -> tuple[str, ...]:
+    """Return the command that runs tests in so many processes or more; each of them imports and collects everything."""
+    return ("pytest", "-n", str(max(least, os.cpu_count() or 1)), "--dist", "worksteal", "--durations", "10")
+
+
+# With servers much of a test's time is waiting, for them and for leases that end; without, there is little to wait for.
+PYTEST, PYTEST_QUICK = pytest(4), pytest(3)
 
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_venv = "yes"
-nox.options.sessions = ["lint", "types", "docs", *(f"tests-{version}" for version in dict.fromkeys((OLDEST, NEWEST)))]
+nox.options.sessions = [
+    *("lint", "types", "docs"),
+    *(f"tests-{version}" for version in dict.fromkeys((OLDEST, NEWEST))),
+    *(["floors"] if FULL else []),
+]
 
 
 def install(session: nox.Session, *groups: str) -> None:
@@ -76,7 +88,7 @@ def install(session: nox.Session, *groups: str) -> None:
 
 def sample(session: nox.Session) -> list[str]:
     """Return what a run that is not full asks the newest Python for: what needs no server, or Redis."""
-    second = session.python == NEWEST != OLDEST and "AIOFS_TEST_FULL" not in os.environ
+    second = session.python == NEWEST != OLDEST and not FULL
     return ["--servers", "redis"] if second else []
 
 
@@ -123,15 +135,18 @@ def tests(session: nox.Session) -> None:
 def quick(session: nox.Session) -> None:
     """Run the tests that need no server, to be waited for while one works."""
     install(session, "test")
-    session.run(*PYTEST, "--servers", "none", *session.posargs)
+    session.run(*PYTEST_QUICK, "--servers", "none", *session.posargs)
 
 
 @nox.session(python=OLDEST, venv_backend="uv")
 def floors(session: nox.Session) -> None:
-    """Run all tests with the oldest versions that pyproject.toml allows of what aiofs depends on."""
+    """Run all tests with the oldest versions that pyproject.toml allows of what aiofs depends on.
+
+    A full run has this in it, without all examples of the long tests: those were tried with the newest versions.
+    """
     groups = nox.project.dependency_groups(PROJECT, "test")
     session.install("--resolution", "lowest-direct", "-e", ".[all]", *groups)
-    session.run(*PYTEST, *session.posargs)
+    session.run(*PYTEST, *session.posargs, env={"AIOFS_TEST_FULL": ""})
 
 
 @nox.session(python=NEWEST)

@@ -25,7 +25,7 @@ async def lose_all_locks(url: str) -> None:
 
 async def test_what_others_finished_is_not_undone(valkey_url: str) -> None:
     chaos = Chaos()
-    async with RedisFileSystem(valkey_url, lease=3) as sleeper, RedisFileSystem(valkey_url) as other:
+    async with RedisFileSystem(valkey_url, lease=9) as sleeper, RedisFileSystem(valkey_url) as other:
 
         async def sleep() -> None:
             await lose_all_locks(valkey_url)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from aiofs.filesystem import FileSystem
 
-ROUNDS = 400
+ROUNDS = 400 if os.environ.get("AIOFS_TEST_FULL") else 120
 SECRET = b"what nobody may see or change"
 
 

@@ -268,7 +268,7 @@ async def test_what_is_staged_lives_as_long_as_its_lock_is_renewed(valkey_url: s
 
 @pytest.mark.parametrize("size", [0, 10, 3 * MIB])
 async def test_a_prepared_write_is_finished_by_another_process(valkey_url: str, raw: redis.Redis, size: int) -> None:
-    async with RedisFileSystem(valkey_url, lease=5) as dying, RedisFileSystem(valkey_url, lease=5) as other:
+    async with RedisFileSystem(valkey_url, lease=9) as dying, RedisFileSystem(valkey_url, lease=9) as other:
         lease = await dying.driver.lock("file")
         assert isinstance(lease, RedisLease)
         written = await dying.driver.begin("file", lease)
@@ -294,7 +294,7 @@ async def test_a_prepared_write_is_finished_by_another_process(valkey_url: str, 
 
 
 async def test_sweeping_removes_what_is_dead_and_nothing_else(valkey_url: str, raw: redis.Redis) -> None:
-    connect = partial(RedisFileSystem, valkey_url, lease=5, chunked=True, chunk_size=MIB)
+    connect = partial(RedisFileSystem, valkey_url, lease=9, chunked=True, chunk_size=MIB)
     async with connect() as dying, connect() as other:
         await other.write_bytes("published", NEW)
         parts = len(raw.keys("*"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING
 
@@ -56,7 +57,7 @@ async def test_a_prepared_write_does_not_overwrite_what_came_between(connect: Co
 
 
 async def test_what_a_dead_writer_left_is_found_and_swept(connect: Connect, s3_server: S3Server) -> None:
-    fs = connect(s3_server, lease=5)
+    fs = connect(s3_server, lease=9)
     sweeper = connect(s3_server).driver
     session = await fed(fs, b"x")
     await session.write(bytes(6 << 20))
@@ -67,8 +68,8 @@ async def test_what_a_dead_writer_left_is_found_and_swept(connect: Connect, s3_s
     assert not any([await sweeper.sweep(left) for left in found.values()])
     session.abandon()
     session._publication._lease.abandon()
-    while any([left.live async for left in sweeper.leftovers()]):  # looking takes its time: no need to wait besides
-        pass
+    while any([left.live async for left in sweeper.leftovers()]):  # noqa: ASYNC110 -- the server tells nobody
+        await asyncio.sleep(0.1)
     assert all([await sweeper.sweep(left) async for left in sweeper.leftovers()])
     assert [left async for left in sweeper.leftovers()] == []
 
