@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from aiofs.backends.osfiles.places import Place
 
 _NOWHERE = (NotFound, NotAFolder, FileNotFoundError)
+_turn = threading.Lock()
+"""Held while a leftover is removed. A lock and its bytes may be two leftovers, and removing either needs the lock."""
 
 
 def leftovers(root: Root, prefix: str) -> Iterator[Leftover]:
@@ -58,7 +61,7 @@ def sweep(root: Root, path: str) -> bool:
     if is_of_unknown_format(path) or is_leased(path):
         return False
     try:
-        with errors_about(path), root.place(path, follow=False) as place:
+        with _turn, errors_about(path), root.place(path, follow=False) as place:
             return _sweep_at(root, place)
     except _NOWHERE:
         return True
@@ -169,3 +172,12 @@ def _lock_beside(place: Place) -> str | None:
     """Return the name of the lock beside a leftover, if the leftover is not locked itself."""
     leaf = os.path.basename(place.leaf)
     return place.beside(STAGE + leaf.rpartition("-")[2]) if leaf.startswith((PART, READY_SHARED)) else None
+
+
+def _renew_turn() -> None:
+    global _turn  # noqa: PLW0603 -- in a forked child, no thread is left that would release the old one
+    _turn = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_turn)
