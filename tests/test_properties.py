@@ -81,7 +81,7 @@ class Digesting(MemoryDriver):
     def publish(self, path: str, data: bytes, *rest: Any, **more: Any) -> Entry:
         entry = super().publish(path, data, *rest, **more)
         known = aiofs.Entry(path, entry.size, entry.modified, entry.version, digest="md5:00", version_id=entry.version)
-        self._files[path] = self.old[path, entry.version or ""] = Stored(known, data)
+        self.files.stored[path] = self.old[path, entry.version or ""] = Stored(known, data)
         return known
 
     async def history(self, path: str) -> AsyncGenerator[Entry]:

@@ -1,4 +1,4 @@
-"""Files in memory: the reference. Small and exact, one set of files per driver."""
+"""Files in memory: the smallest store that keeps every promise, and so the reference for the others."""
 
 from __future__ import annotations
 
@@ -23,8 +23,33 @@ class Stored(NamedTuple):
     data: bytes
 
 
+class Prepared(NamedTuple):
+    """A prepared write or removal, which waits for the decision of its transaction."""
+
+    version: str
+    fence: str
+    match: str | None
+    metadata: Mapping[str, str] | None
+    data: bytes
+    removal: bool
+
+
+class MemoryFiles:
+    """What a store in memory keeps, as a disk would: files, prepared writes and before-images, but no locks.
+
+    After a crash of all processes a disk has its files and nobody has a lock. A new driver with the same files is in
+    that state: `MemoryDriver(driver.files)`.
+    """
+
+    def __init__(self) -> None:
+        self.stored: dict[str, Stored] = {}
+        self.prepared: dict[str, Prepared] = {}
+        self.images: dict[tuple[str, str], Stored] = {}
+        """The before-images, by path and tag."""
+
+
 class MemoryDriver(Driver):
-    """A dictionary with the manners of a store."""
+    """Files in memory: those of `files`, locked in the table `locks`; new ones by default."""
 
     capabilities: Capabilities = Capabilities(
         resume=True,
@@ -36,11 +61,9 @@ class MemoryDriver(Driver):
         properties=NAMES - {"storage_class"},
     )
 
-    def __init__(self) -> None:
-        self._files: dict[str, Stored] = {}
-        self._locks = LockTable()
-        self._prepared: dict[str, MemorySession] = {}
-        self._kept: dict[tuple[str, str], Stored] = {}
+    def __init__(self, files: MemoryFiles | None = None, locks: LockTable | None = None) -> None:
+        self.files: MemoryFiles = MemoryFiles() if files is None else files
+        self.locks: LockTable = LockTable() if locks is None else locks
 
     async def stat(self, path: str) -> Entry:
         """Describe the file."""
@@ -64,39 +87,40 @@ class MemoryDriver(Driver):
         return MemoryRemoval(self, path, lease, match, None)
 
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:
-        """Take over a prepared session of this very driver; one that was ended meanwhile does nothing more."""
+        """Take over a prepared write; one that was published or aborted meanwhile does nothing more."""
         path = Token(token).path
-        session = self._prepared.get(path)
-        name = token.get("removal") or token.get("version")
-        if session is None or (name != session.version if name else token.get("fence") != session.fence):
+        prepared = self.files.prepared.get(path)
+        version = token.get("removal") or token.get("version")
+        if prepared is None or (version != prepared.version if version else token.get("fence") != prepared.fence):
             return EndedSession(self, path)
-        session.adopt(self._locks.acquire(path))
-        return session
+        kind = MemoryRemoval if prepared.removal else MemorySession
+        lease = self.locks.acquire(path)
+        return kind(self, path, lease, prepared.match, prepared.metadata, prepared=prepared)
 
     async def delete(
         self, paths: Sequence[str], *, leases: Sequence[Lease] = (), match: str | None = None, missing_ok: bool = False
     ) -> None:
         """Remove the files."""
         for path in paths:
-            self._locks.refuse(path, leases)
+            self.locks.refuse(path, leases)
             self._refuse_prepared(path, leases)
-            if path not in self._files and not missing_ok:
+            if path not in self.files.stored and not missing_ok:
                 raise NotFound.of(path)
             if match is not None:
                 self._check_match(path, match)
         for path in paths:
-            self._files.pop(path, None)
+            self.files.stored.pop(path, None)
 
     async def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry]:
-        """Yield what there was when the listing began and still is."""
-        paths = [path for path in sorted(self._files) if path.startswith(prefix)]
-        there = (stored.entry for path in paths if (stored := self._files.get(path)) is not None)
+        """Yield the files that there were when the listing began, and still are."""
+        paths = [path for path in sorted(self.files.stored) if path.startswith(prefix)]
+        there = (stored.entry for path in paths if (stored := self.files.stored.get(path)) is not None)
         for entry in folded(there, prefix, after, delimiter):
             yield entry
 
     async def lock(self, path: str) -> Lease:
         """Get the right to write the path."""
-        lease = self._locks.acquire(path)
+        lease = self.locks.acquire(path)
         try:
             self._refuse_prepared(path)
         except BaseException:
@@ -110,47 +134,43 @@ class MemoryDriver(Driver):
         return self.publish(target, stored.data, lease, match, stored.entry.kept(self.capabilities))
 
     async def keep(self, path: str, tag: str) -> None:
-        """Remember the file as it is."""
-        if path in self._files:
-            self._kept.setdefault((path, tag), self._files[path])
+        """Keep the file as a before-image."""
+        if path in self.files.stored:
+            self.files.images.setdefault((path, tag), self.files.stored[path])
 
     async def read_image(self, path: str, tag: str) -> ReadStream:
-        """Open what was remembered for reading."""
-        if (path, tag) not in self._kept:
-            raise NotFound.of(path, "what the file was before is not kept")
-        stored = self._kept[path, tag]
+        """Open the before-image for reading."""
+        stored = self._image(path, tag)
         return BytesStream(stored.entry, stored.data)
 
     async def restore(self, path: str, tag: str, lease: Lease, *, match: str) -> Entry:
-        """Make the file what was remembered, its version included."""
-        self._locks.require(lease)
+        """Make the file what its before-image is, with the same version."""
+        self.locks.require(lease)
         self._check_match(path, match)
-        if (path, tag) not in self._kept:
-            raise NotFound.of(path, "what the file was before is not kept")
-        stored = self._files[path] = self._kept[path, tag]
+        stored = self.files.stored[path] = self._image(path, tag)
         return stored.entry
 
     async def drop(self, path: str, tag: str) -> None:
-        """Forget what was remembered."""
-        self._kept.pop((path, tag), None)
+        """Remove the before-image."""
+        self.files.images.pop((path, tag), None)
 
     async def leftovers(self, prefix: str = "") -> AsyncGenerator[Leftover]:
         """Yield prepared writes and before-images."""
-        for path, session in list(self._prepared.items()):
+        for path, prepared in list(self.files.prepared.items()):
             if path.startswith(prefix):
-                yield Leftover(path, "prepared write", None, None, self._locks.holds(path), session.version)
-        for path, tag in list(self._kept):
+                yield Leftover(path, "prepared write", None, None, self.locks.holds(path), prepared.version)
+        for path, tag in list(self.files.images):
             if path.startswith(prefix):
                 yield Leftover(path, "before-image", None, None, False, tag)
 
     async def sweep(self, leftover: Leftover) -> bool:
-        """Forget one, unless its owner is there."""
+        """Remove one, unless somebody holds its lock."""
         if leftover.kind == "before-image":
             await self.drop(leftover.path, leftover.token)
-        elif self._locks.holds(leftover.path):
+        elif self.locks.holds(leftover.path):
             return False
         else:
-            self._prepared.pop(leftover.path, None)
+            self.files.prepared.pop(leftover.path, None)
         return True
 
     def publish(
@@ -167,87 +187,88 @@ class MemoryDriver(Driver):
         self._check(path, lease, match)
         new = Entry(path, len(data), clock.now(), version or self.next_version())
         entry = new.described(metadata or {})
-        self._files[path] = Stored(entry, data)
+        self.files.stored[path] = Stored(entry, data)
         return entry
 
     def remove(self, path: str, lease: Lease, match: str | None) -> Entry:
         """Remove the file, unless it is gone already."""
-        if path not in self._files:
+        if path not in self.files.stored:
             return Entry(path)
         self._check(path, lease, match)
-        return self._files.pop(path).entry
+        return self.files.stored.pop(path).entry
 
     def next_version(self) -> str:
-        """Return a version that none had before, here or where a pickled copy goes on."""
+        """Return a version that no file had before, in this driver or in a pickled copy of it."""
         return clock.token(8)
 
-    def wait(self, path: str, session: MemorySession) -> None:
-        """Let a session wait for its decision; until then nobody else writes the file."""
-        self._prepared[path] = session
-
-    def forget(self, path: str, session: MemorySession) -> None:
-        """Let a session that ended go."""
-        if self._prepared.get(path) is session:
-            del self._prepared[path]
-
     def _check(self, path: str, lease: Lease, match: str | None) -> None:
-        self._locks.require(lease)
+        self.locks.require(lease)
         if match is not None:
             self._check_match(path, match)
 
     def _refuse_prepared(self, path: str, leases: Sequence[Lease] = ()) -> None:
-        if path in self._prepared and not any(lease.path == path for lease in leases):
+        if path in self.files.prepared and not any(lease.path == path for lease in leases):
             raise locked(path, "an unfinished transaction; recover() ends it")
 
     def _find(self, path: str) -> Stored:
-        stored = self._files.get(path)
+        stored = self.files.stored.get(path)
         if stored is None:
             raise NotFound.of(path)
         return stored
 
+    def _image(self, path: str, tag: str) -> Stored:
+        image = self.files.images.get((path, tag))
+        if image is None:
+            raise NotFound.of(path, "what the file was before is not kept")
+        return image
+
     def _check_match(self, path: str, match: str | None) -> None:
-        stored = self._files.get(path)
+        stored = self.files.stored.get(path)
         check_match(path, match, None if stored is None else stored.entry.version)
 
 
 class MemorySession(WriteSession):
-    """Bytes that nobody sees yet."""
+    """New bytes for a path; with `prepared`, those of a prepared write, whose lease this session releases."""
+
+    removal = False
 
     def __init__(
-        self, driver: MemoryDriver, path: str, lease: Lease, match: str | None, metadata: Mapping[str, str] | None
+        self,
+        driver: MemoryDriver,
+        path: str,
+        lease: Lease,
+        match: str | None,
+        metadata: Mapping[str, str] | None,
+        *,
+        prepared: Prepared | None = None,
     ) -> None:
         self._driver = driver
         self._path = path
         self._lease = lease
-        self.fence: str = lease.fence
-        self._adopted = False
+        self._owns_lease = prepared is not None
         self._match = match
         self._metadata = metadata
-        self._data = bytearray()
-        self.version: str = ""
+        self._prepared = prepared
+        self._data = bytearray(prepared.data if prepared else b"")
 
     async def write(self, part: Part) -> None:
         """Take the next part."""
         self._data += part
 
     async def rewrite(self, offset: int, data: Part) -> None:
-        """Overwrite bytes that were handed over."""
+        """Overwrite bytes that were written."""
         self._data[offset : offset + len(data)] = data
 
     async def resize(self, size: int) -> None:
-        """Forget what was handed over from `size` on."""
+        """Cut off what was written from `size` on."""
         del self._data[size:]
 
     async def prepare(self) -> dict[str, Any]:
-        """Wait for whoever has the token."""
-        self.version = self._driver.next_version()
-        self._driver.wait(self._path, self)
-        return {"path": self._path, "version": self.version}
-
-    def adopt(self, lease: Lease) -> None:
-        """Go on under another lease, which this session gives back at its end."""
-        self._lease = lease
-        self._adopted = True
+        """Keep the bytes beside the files; until the decision nobody else writes the file."""
+        version = self._driver.next_version()
+        prepared = Prepared(version, self._lease.fence, self._match, self._metadata, bytes(self._data), self.removal)
+        self._prepared = self._driver.files.prepared[self._path] = prepared
+        return {"path": self._path, "version": version}
 
     async def commit(self) -> Entry:
         """Publish."""
@@ -256,28 +277,33 @@ class MemorySession(WriteSession):
         return entry
 
     async def abort(self) -> None:
-        """Forget the bytes."""
+        """Remove the bytes."""
         self._data = bytearray()
-        self._driver.forget(self._path, self)
+        waiting = self._driver.files.prepared
+        if self._prepared is not None and waiting.get(self._path) is self._prepared:
+            del waiting[self._path]
         await self.leave()
 
     async def leave(self) -> None:
-        """Give back the lock that came with the session."""
-        if self._adopted:
+        """Release the lease if this session took over a prepared write."""
+        if self._owns_lease:
             await self._lease.release()
 
     def _publish(self) -> Entry:
+        version = self._prepared.version if self._prepared else None
         data = bytes(self._data)
-        return self._driver.publish(self._path, data, self._lease, self._match, self._metadata, version=self.version)
+        return self._driver.publish(self._path, data, self._lease, self._match, self._metadata, version=version)
 
 
 class MemoryRemoval(MemorySession):
-    """A removal that nobody sees yet."""
+    """A removal that is not published yet."""
+
+    removal = True
 
     async def prepare(self) -> dict[str, Any]:
-        """Wait for whoever has the token."""
-        await super().prepare()
-        return {"path": self._path, "version": ABSENT, "removal": self.version}
+        """Keep the removal beside the files until the decision."""
+        token = await super().prepare()
+        return {"path": self._path, "version": ABSENT, "removal": token["version"]}
 
     def _publish(self) -> Entry:
         return self._driver.remove(self._path, self._lease, self._match)

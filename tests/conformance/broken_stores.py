@@ -44,12 +44,12 @@ class Faulty(MemoryDriver):
     def replaced(self, path: str, data: bytes) -> None:
         """Change a file without asking for anything."""
         entry = Entry(path, len(data), version=self.next_version(), metadata={})
-        self._files[path] = Stored(entry, data)
+        self.files.stored[path] = Stored(entry, data)
 
 
 class LeavesATail(Faulty):
     def publish(self, path: str, data: bytes, *rest: Any, **more: Any) -> Entry:
-        old = self._files[path].data if path in self._files else b""
+        old = self.files.stored[path].data if path in self.files.stored else b""
         return super().publish(path, data + old[len(data) :], *rest, **more)
 
 
@@ -100,7 +100,7 @@ class FindsOutAtFirstRead(Faulty):
             raise NotFound.of(self.entry.path)
 
     async def read(self, path: str, start: int = 0, stop: int | None = None, *, match: str | None = None) -> ReadStream:
-        if path not in self._files:
+        if path not in self.files.stored:
             return self.Late(Entry(path, 1), b"", start, stop)
         return await super().read(path, start, stop, match=match)
 
@@ -109,7 +109,7 @@ class DeletesThenWrites(Faulty):
     async def begin(
         self, path: str, lease: Lease, *, match: str | None = None, metadata: Mapping[str, str] | None = None
     ) -> WriteSession:
-        self._files.pop(path, None)
+        self.files.stored.pop(path, None)
         return await super().begin(path, lease, metadata=metadata)
 
 
@@ -134,7 +134,7 @@ class ListsItsStaging(Faulty):
             self._driver.replaced(f"{self._path}.tmp", b"")  # type: ignore[attr-defined]
 
         async def abort(self) -> None:
-            self._driver._files.pop(f"{self._path}.tmp", None)
+            self._driver.files.stored.pop(f"{self._path}.tmp", None)
             await super().abort()
 
 
@@ -164,7 +164,7 @@ class LosesTheLockWhenCancelled(Faulty):
 class LocksTheFolder(Faulty):
     async def lock(self, path: str) -> Lease:
         folder = path.rpartition("/")[0]
-        lease = self._locks.acquire(folder)
+        lease = self.locks.acquire(folder)
         lease.path = folder
         return lease
 
@@ -266,8 +266,8 @@ class CountsItsPages(Faulty):
 
 class ListsWhereItBegan(Faulty):
     async def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry]:
-        if after in self._files and after.startswith(prefix):
-            yield self._files[after].entry
+        if after in self.files.stored and after.startswith(prefix):
+            yield self.files.stored[after].entry
         async for entry in super().list(prefix, after=after, delimiter=delimiter):
             yield entry
 
@@ -280,7 +280,7 @@ class ListsOtherSizes(Faulty):
 
 class RemovesByPattern(Faulty):
     async def delete(self, paths: Sequence[str], **options: Any) -> None:
-        found = [name for name in self._files for path in paths if fnmatchcase(name, path)]
+        found = [name for name in self.files.stored for path in paths if fnmatchcase(name, path)]
         await super().delete(found or paths, **options)
 
 
@@ -299,7 +299,7 @@ class RemovesUnderAWriter(Faulty):
     async def delete(
         self, paths: Sequence[str], *, leases: Sequence[Lease] = (), match: str | None = None, missing_ok: bool = False
     ) -> None:
-        held: list[TableLease] = [self._locks._held[path] for path in paths if path in self._locks._held]
+        held: list[TableLease] = [self.locks._held[path] for path in paths if path in self.locks._held]
         await super().delete(paths, leases=held, match=match, missing_ok=missing_ok)
 
 
@@ -310,14 +310,14 @@ class HasOneVersion(Faulty):
 
 class RaisesAsItsLibrary(Faulty):
     async def stat(self, path: str) -> Entry:
-        if path not in self._files:
+        if path not in self.files.stored:
             raise KeyError(path)
         return await super().stat(path)
 
 
 class NamesNoFile(Faulty):
     def _find(self, path: str) -> Stored:
-        if path not in self._files:
+        if path not in self.files.stored:
             raise FileNotFoundError(2, "NoSuchKey")
         return super()._find(path)
 
@@ -348,7 +348,7 @@ class RewritesElsewhere(Faulty):
 
 class ResumesUnderTheLiving(Faulty):
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:
-        self._locks._held.pop(token["path"], None)
+        self.locks._held.pop(token["path"], None)
         return await super().resume(token)
 
 
@@ -356,7 +356,9 @@ class AbortsWhatWasCommitted(Faulty):
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:
         session = await super().resume(token)
         return (
-            session if token["path"] in self._prepared else self.Undoing(self, token["path"], FreeLease(""), None, None)
+            session
+            if token["path"] in self.files.prepared
+            else self.Undoing(self, token["path"], FreeLease(""), None, None)
         )
 
     class Undoing(MemorySession):
@@ -364,7 +366,7 @@ class AbortsWhatWasCommitted(Faulty):
             return await self._driver.stat(self._path)
 
         async def abort(self) -> None:
-            self._driver._files.pop(self._path, None)
+            self._driver.files.stored.pop(self._path, None)
 
 
 class ForgetsProperties(Faulty):

@@ -87,7 +87,7 @@ def in_memory(fastdfs: FastDFS) -> Harness:
     driver = MemoryDriver()
 
     async def inscribe(path: str, data: bytes) -> None:
-        driver.publish(path, data, next(iter(driver._locks._held.values())), None, None)
+        driver.publish(path, data, next(iter(driver.locks._held.values())), None, None)
 
     return fastdfs.harness(lambda: FileSystem(driver), inscribe, close_index=False)
 

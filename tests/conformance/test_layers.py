@@ -46,7 +46,7 @@ def over_memory(
     driver.window = window
 
     async def meddle(path: str, data: bytes) -> None:
-        driver.publish(inward(path), encode(data), driver._locks._held[inward(path)], None, None)
+        driver.publish(inward(path), encode(data), driver.locks._held[inward(path)], None, None)
 
     return Harness(
         connect=lambda: FileSystem(driver),

@@ -10,6 +10,7 @@ import pytest
 
 from aiofs.backends.memory import MemoryDriver
 from aiofs.driver import Entry, ReadStream
+from aiofs.errors import Locked
 from aiofs.filesystem import FileSystem
 from aiofs.kit import BytesStream
 from aiofs.testing import Contract, Harness
@@ -74,7 +75,7 @@ def memory(driver: MemoryDriver | None = None, *, part_size: int | None = None, 
     driver.window = window
 
     async def meddle(path: str, data: bytes) -> None:
-        driver.publish(path, data, next(iter(driver._locks._held.values())), None, None)
+        driver.publish(path, data, next(iter(driver.locks._held.values())), None, None)
 
     return Harness(connect=lambda: FileSystem(driver), meddle=meddle)
 
@@ -127,3 +128,18 @@ class TestMemoryWithoutSizes(Contract):
     @pytest.fixture
     def harness(self) -> Harness:
         return memory(Sizeless())
+
+
+async def test_files_stay_when_locks_are_gone() -> None:
+    """As on a disk after a crash of all processes."""
+    before = MemoryDriver()
+    session = await before.begin("file", await before.lock("file"))
+    await session.write(b"bytes")
+    token = await session.prepare()
+    with pytest.raises(Locked):
+        await before.resume(token)
+    after = MemoryDriver(before.files)
+    with pytest.raises(Locked, match="unfinished transaction"):
+        await after.lock("file")
+    await (await after.resume(token)).commit()
+    assert await FileSystem(after).read_bytes("file") == b"bytes"

@@ -77,7 +77,7 @@ def stored(files: list[dict[str, Any]]) -> FileSystem:
     for file in files:
         data = file["data"].encode()
         entry = Entry(file["path"], len(data), datetime.now(UTC), file["version"], file["metadata"])
-        driver._files[file["path"]] = Stored(entry, data)
+        driver.files.stored[file["path"]] = Stored(entry, data)
     return FileSystem(driver).over(Plain(resume=False))
 
 
