@@ -1,4 +1,4 @@
-"""BareDriver: any system with `open`, `rm` and `ls` made a driver, so that layers, folders and transactions fit it."""
+"""BareDriver: a driver for any system with `open`, `rm` and `ls`, for layers, folders and transactions over it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 STEP = 1 << 18
 _KEPT = "_aiofs_driver"
-"""The attribute in which a system keeps its driver: it need not be hashable for that, and both go together."""
+"""The attribute of a system that keeps its driver: both are freed together, and the system need not be hashable."""
 
 
 class BareDriver(Driver):
-    """Makes the most of three methods: locks within the process, versions from the bytes, writes kept until closing."""
+    """A driver made of three methods. Locks are within the process, versions are made from the bytes."""
 
     capabilities: Capabilities = Capabilities(conditional=False, listed_sizes=False)
 
@@ -32,13 +32,13 @@ class BareDriver(Driver):
         self._locks = LockTable()
 
     def drives(self, system: FileLikeSystem) -> bool:
-        """Whether it makes a driver of this very system, not of one that this is a copy of."""
+        """Whether this is the driver of `system` itself, and not of one of which `system` is a copy."""
         return self._system is system
 
     async def stat(self, path: str) -> Entry:
         """Describe the file, which takes reading it.
 
-        Names that are kept for the package, those of journals, are no names to the system's own `stat`.
+        The system's own `stat` refuses reserved names, such as those of journals, so they are described here.
         """
         try:
             with self.keeping(path):
@@ -56,7 +56,7 @@ class BareDriver(Driver):
     async def begin(
         self, path: str, lease: Lease, *, match: str | None = None, metadata: Mapping[str, str] | None = None
     ) -> WriteSession:
-        """Begin new bytes for the path. Metadata are refused before, as there is nowhere to put them."""
+        """Begin new bytes for the path. Metadata are refused before, as the system cannot keep them."""
         return BareSession(self, self._system, path, match)
 
     async def delete(
@@ -76,7 +76,7 @@ class BareDriver(Driver):
             await self._system.rm(*there)
 
     async def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry]:
-        """Yield names; sizes and versions would take reading every file."""
+        """Yield names without sizes and versions, as these would take reading every file."""
         last = None
         with self.keeping(prefix):
             async for path in self._system.ls(prefix.rpartition("/")[0]):
@@ -110,9 +110,9 @@ class BareDriver(Driver):
 
     @contextmanager
     def keeping(self, path: str) -> Iterator[None]:
-        """Say what to do where the system refuses names that are kept for the package, as one over one of ours does.
+        """Say what to do if the system refuses reserved names, as a file system of this package does.
 
-        :raises Unsupported: in place of its `ValueError`.
+        :raises Unsupported: in the place of its `ValueError`.
         """
         try:
             yield
@@ -131,7 +131,7 @@ class BareDriver(Driver):
 
 
 def driver_of(system: FileLikeSystem) -> BareDriver:
-    """Return the driver of a system, the same one each time, so that its locks are shared."""
+    """Return the driver of a system: always the same one, so that its locks are shared."""
     kept = vars(system)
     driver: BareDriver = kept.setdefault(_KEPT, BareDriver(system))
     if not driver.drives(system):
@@ -140,7 +140,7 @@ def driver_of(system: FileLikeSystem) -> BareDriver:
 
 
 class BareStream(ReadStream):
-    """One opened file of the system; going back opens it anew."""
+    """An open file of the system. Seeking back opens it again."""
 
     def __init__(self, driver: BareDriver, system: FileLikeSystem, entry: Entry, start: int, stop: int | None) -> None:
         self.entry = entry
@@ -168,7 +168,7 @@ class BareStream(ReadStream):
         return data
 
     async def seek(self, start: int, stop: int | None = None) -> None:
-        """Go on at `start`."""
+        """Continue at `start`."""
         self._start, self._stop = start, stop
 
     async def aclose(self) -> None:
@@ -187,7 +187,7 @@ class BareStream(ReadStream):
 
 
 class BareSession(WriteSession):
-    """Bytes kept in a spool until they are published through the system's own `open`."""
+    """New bytes, kept in a spool until the system's own `open` publishes them."""
 
     def __init__(self, driver: BareDriver, system: FileLikeSystem, path: str, match: str | None) -> None:
         self._driver = driver
@@ -201,7 +201,7 @@ class BareSession(WriteSession):
         await self._spool.append(part)
 
     async def commit(self) -> Entry:
-        """Write the file, in as atomic a step as the system has."""
+        """Write the file. How atomic that is depends on the system."""
         if self._match is not None:
             await self._driver.check_match(self._path, self._match)
         with self._driver.keeping(self._path):
@@ -211,5 +211,5 @@ class BareSession(WriteSession):
         return Entry(self._path, self._spool.size)
 
     async def abort(self) -> None:
-        """Forget the bytes."""
+        """Remove the bytes."""
         self._spool.close()

@@ -1,4 +1,4 @@
-"""Lifetimes: calls under way, what belongs to an event loop, and clean-up that a cancellation cannot cut short."""
+"""Lifetimes: calls that are under way, objects that belong to one event loop, and clean-up despite cancellation."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ if TYPE_CHECKING:
 
 
 class Calls:
-    """Those that have begun and not ended."""
+    """The calls of a file system that have begun and not ended. Closing it waits for them."""
 
     def __init__(self) -> None:
         self.under_way: set[Call] = set()
         self._waiting: set[asyncio.Future[None]] = set()
 
     def __reduce__(self) -> tuple[type[Calls], tuple[()]]:
-        """Pickle as none: what is under way goes on where it is."""
+        """Pickle as none, as a call goes on only in the process where it began."""
         return Calls, ()
 
     def leave_out(self, task: asyncio.Task[object] | None) -> None:
-        """Take out those of a task that closes what it is itself in the middle of."""
+        """Take out the calls of a task that closes the file system in the middle of one of them."""
         self.under_way -= {call for call in self._now() if call.task is task}
 
     async def ended(self) -> None:
-        """Return when there are none in this loop."""
+        """Wait until no call is under way in this loop."""
         loop = asyncio.get_running_loop()
         while any(call.belongs_to(loop) for call in self._now()):
             waiting = loop.create_future()
@@ -40,11 +40,11 @@ class Calls:
                 self._waiting.discard(waiting)
 
     def _now(self) -> set[Call]:
-        """Return those of this moment: other threads have theirs begin and end meanwhile."""
+        """Return the calls that are under way now: those of other threads begin and end meanwhile."""
         return self.under_way.copy()
 
     def end(self, call: Call) -> None:
-        """Take a call out, and tell those who wait for that."""
+        """Take a call out, and wake those who wait for that."""
         self.under_way.discard(call)
         if self._waiting:
             for waiting in list(self._waiting):
@@ -53,7 +53,7 @@ class Calls:
 
 
 class Call:
-    """`with Call(calls):` is one of them."""
+    """One call: it is under way inside of `with Call(calls):`."""
 
     __slots__ = ("_calls", "task")
 
@@ -62,11 +62,11 @@ class Call:
         self.task: asyncio.Task[object] | None = asyncio.current_task()
 
     def belongs_to(self, loop: asyncio.AbstractEventLoop) -> bool:
-        """Whether it is under way there."""
+        """Whether its task runs in that loop."""
         return self.task is not None and self.task.get_loop() is loop
 
     def pause(self) -> None:
-        """Be under way no more until `go_on`, while nothing is asked of the store."""
+        """Not be under way until `go_on`: nothing is asked of the store meanwhile."""
         self._calls.end(self)
 
     def go_on(self) -> None:
@@ -85,41 +85,41 @@ class Call:
 
 T = TypeVar("T")
 
-_homes: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
+_known_loops: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_homes.clear)  # those of the parent look as if they ran on, and never do
+    os.register_at_fork(after_in_child=_known_loops.clear)  # the parent's loops look as if they ran here, and never do
 
 
-def home() -> asyncio.AbstractEventLoop:
-    """Return the running loop, which `at_home` may be asked for."""
+def known_loop() -> asyncio.AbstractEventLoop:
+    """Return the running loop, in which `run_in` can run work from now on."""
     loop = asyncio.get_running_loop()
-    _homes.add(loop)
+    _known_loops.add(loop)
     return loop
 
 
-async def at_home(loop: asyncio.AbstractEventLoop, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
-    """Do `work` in its `home`, if need be in that one's thread; nothing if it has ended or is another process's."""
+async def run_in(loop: asyncio.AbstractEventLoop, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
+    """Run `work` in a loop that `known_loop` returned, also from another thread. Do nothing if the loop has ended."""
     if loop is asyncio.get_running_loop():
         await work()
-    elif loop in _homes and loop.is_running():
+    elif loop in _known_loops and loop.is_running():
         there = asyncio.run_coroutine_threadsafe(work(), loop)
         try:
             await asyncio.wrap_future(there)
         except asyncio.CancelledError:
             if not there.cancelled():
-                raise  # it was us; otherwise that loop ends, and its tasks with it
+                raise  # this task was cancelled; otherwise the other loop ends, and its tasks with it
 
 
-class Held(Generic[T]):
-    """A thing of the running loop, which is closed once: by its owner, or at the end of the loop."""
+class LoopOwned(Generic[T]):
+    """An object of the running loop, which is closed once: by `aclose`, or when the loop ends."""
 
     def __init__(self, thing: T, close: Callable[[T], Awaitable[object]]) -> None:
         self.thing: T = thing
         self._close = close
         self._closing = asyncio.Lock()
         self._closed = False
-        self._end = self._at_the_end()
-        _step(self._end.__anext__())
+        self._generator = self._close_with_loop()
+        _step(self._generator.__anext__())
 
     async def aclose(self) -> None:
         """Close it. Harmless when done twice."""
@@ -127,11 +127,11 @@ class Held(Generic[T]):
             if not self._closed:
                 self._closed = True
                 await self._close(self.thing)
-        if not self._end.ag_running:  # type: ignore[attr-defined]  # it is a generator, not only an iterator
-            _step(self._end.aclose())
+        if not self._generator.ag_running:  # type: ignore[attr-defined]  # it is a generator, not only an iterator
+            _step(self._generator.aclose())
 
-    async def _at_the_end(self) -> AsyncGenerator[None]:
-        """Close it too: a loop ends its asynchronous generators before it closes."""
+    async def _close_with_loop(self) -> AsyncGenerator[None]:
+        """Close the object when the loop ends: a loop closes its asynchronous generators before itself."""
         try:
             yield
         finally:
@@ -139,51 +139,51 @@ class Held(Generic[T]):
 
 
 class PerLoop(Generic[T]):
-    """One thing for each event loop, closed with it or before."""
+    """One object for each event loop, which is closed with its loop or before."""
 
     def __init__(self, owner: object, make: Callable[[], T], close: Callable[[T], Awaitable[object]]) -> None:
         self._owner = owner
         self._make = make
         self._close = close
-        self._held: WeakKeyDictionary[asyncio.AbstractEventLoop, Held[T]] = WeakKeyDictionary()
+        self._owned: WeakKeyDictionary[asyncio.AbstractEventLoop, LoopOwned[T]] = WeakKeyDictionary()
         self._closed = False
 
     def get(self) -> T:
-        """Return the one of the running loop, made if need be.
+        """Return the object of the running loop; it is made at the first call.
 
-        :raises ValueError: once they are closed.
+        :raises ValueError: after `aclose`.
         """
         self.check_open()
-        held = self._held.get(asyncio.get_running_loop())
-        if held is None:
-            held = self._held[home()] = Held(self._make(), self._close)
-        return held.thing
+        owned = self._owned.get(asyncio.get_running_loop())
+        if owned is None:
+            owned = self._owned[known_loop()] = LoopOwned(self._make(), self._close)
+        return owned.thing
 
     def check_open(self, cause: BaseException | None = None) -> None:
-        """Raise `ValueError` once they are closed; that may be why something else failed."""
+        """Raise `ValueError` after `aclose`; `cause` is an error that may come from the closing."""
         if self._closed:
             raise ValueError(f"I/O operation on closed file system {self._owner}") from cause
 
     async def aclose(self) -> None:
-        """Close all of them. Harmless when done twice; those that came with a fork stay, as they are the parent's."""
+        """Close all objects, except those that a fork copied from its parent. Harmless when done twice."""
         self._closed = True
-        references = self._held.keyrefs()  # at once, as other threads may add theirs
-        for loop in [loop for reference in references if (loop := reference()) is not None and loop in _homes]:
-            held = self._held.pop(loop, None)
-            if held is not None:
-                await at_home(loop, held.aclose)
+        references = self._owned.keyrefs()  # a copy, as other threads may add theirs
+        for loop in [loop for reference in references if (loop := reference()) is not None and loop in _known_loops]:
+            owned = self._owned.pop(loop, None)
+            if owned is not None:
+                await run_in(loop, owned.aclose)
 
 
 def _step(work: Awaitable[object]) -> None:
-    """Run what waits for nothing."""
+    """Run work that never waits."""
     with suppress(StopIteration):
         next(work.__await__())
 
 
 async def finish(work: Coroutine[Any, Any, T]) -> T:
-    """Run `work` to its end even when the caller is cancelled meanwhile.
+    """Run `work` to its end, even if the caller is cancelled meanwhile, and return what it returns.
 
-    A cancellation that arrives is kept and raised once the work has ended; an error of the work then is its cause.
+    A cancellation is raised when the work has ended; if the work failed too, its error is the cause.
     """
     begun = False
 
@@ -201,7 +201,7 @@ async def finish(work: Coroutine[Any, Any, T]) -> T:
             except asyncio.CancelledError as error:
                 cancelled = error
         if begun:
-            break  # a loop that ends cancels all its tasks, those too that it was just given
+            break  # else the loop ends, and cancelled the task before it began: run the work in a new one
     if cancelled is None:
         return task.result()
     if task.cancelled():

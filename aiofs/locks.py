@@ -1,4 +1,4 @@
-"""Leases: the table of those within a process, and the keeper of those that a store grants for a while."""
+"""Leases: a table of those within one process, and those that a store grants for a time and that are renewed."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ _fences = itertools.count(1)
 
 
 class LockTable:
-    """Who writes what, among all tasks and threads that share this table."""
+    """The locks of all tasks and threads that share this table."""
 
     def __init__(self) -> None:
         self._held: dict[str, TableLease] = {}
 
     def __reduce__(self) -> tuple[type[LockTable], tuple[()]]:
-        """Pickle as empty: who holds a lock holds it where it is."""
+        """Pickle as empty, as a lock is held only in the process that took it."""
         return LockTable, ()
 
     def acquire(self, path: str) -> TableLease:
         """Return the lease of `path`.
 
-        :raises Locked: if it is taken, naming since when and by whom.
+        :raises Locked: if it is taken; the error says by whom and since when.
         """
         lease = TableLease(path, self._held)
         holder = self._held.setdefault(path, lease)
@@ -46,9 +46,9 @@ class LockTable:
         return path in self._held
 
     def require(self, lease: Lease) -> None:
-        """Raise `Conflict` unless `lease` still has its place."""
+        """Raise `Conflict` unless `lease` is still held."""
         if self._held.get(lease.path) is not lease:
-            raise Conflict.of(lease.path, "the lock on this file was given back before it was published")
+            raise Conflict.of(lease.path, "the lock on this file was released before it was published")
 
     def refuse(self, path: str, leases: Sequence[Lease] = ()) -> None:
         """Raise `Locked` if `path` is taken by a lease that is not among `leases`."""
@@ -58,7 +58,7 @@ class LockTable:
 
 
 class TableLease(Lease):
-    """A place in a `LockTable`."""
+    """A lock in a `LockTable`."""
 
     def __init__(self, path: str, held: dict[str, TableLease]) -> None:
         self.path = path
@@ -68,20 +68,20 @@ class TableLease(Lease):
         self._held = held
 
     async def release(self) -> None:
-        """Give the lock back."""
+        """Release the lock."""
         self.abandon()
 
     def abandon(self) -> None:
-        """Give the lock back."""
+        """Release the lock."""
         if self._held.get(self.path) is self:
             del self._held[self.path]
 
 
 class RenewedLease(Lease):
-    """A lock that a store grants for `ttl` seconds at a time, renewed from a task of its own.
+    """A lock that a store grants for `ttl` seconds at a time, and that a task renews.
 
-    `renew` asks for another `ttl`: it returns whether the lock is still ours, or raises `OSError` where the store gave
-    no answer; then it is asked again, until so much time has passed that the lock must be taken for lost.
+    `renew` asks for another `ttl` seconds. It returns whether the lock is still ours, or raises `OSError` if the store
+    did not answer. Then it is called again, until the lock has run out and must be taken for lost.
     """
 
     def __init__(
@@ -98,8 +98,8 @@ class RenewedLease(Lease):
         self.fence = fence
         self._ttl = ttl
         self._renew = renew
-        self._give_back = release
-        # The store counts from when it got the request, so count from before it was sent.
+        self._release = release
+        # The store counts from the arrival of the request, so this counts from before it was sent.
         self._expires = (clock.monotonic() if granted is None else granted) + ttl
         self._gone = False
         self._loop = asyncio.get_running_loop()
@@ -111,14 +111,14 @@ class RenewedLease(Lease):
         return self._gone or clock.monotonic() >= self._expires
 
     async def release(self) -> None:
-        """Stop renewing and give the lock back, if it still is ours."""
+        """Stop renewing, and release the lock if it is still ours."""
         keeper, self._keeper = self._keeper, None
         if keeper is None:
             return
         await finish(self._stop(keeper))
 
     def abandon(self) -> None:
-        """Stop renewing: the lock is free when its time is up."""
+        """Stop renewing, without awaiting: the lock is free when its time is up."""
         keeper, self._keeper = self._keeper, None
         if keeper is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(keeper.cancel)
@@ -128,7 +128,7 @@ class RenewedLease(Lease):
         await asyncio.wait([keeper])
         if not self._gone:
             self._gone = True
-            await self._give_back()
+            await self._release()
 
     async def _keep(self) -> None:
         while not self.lost:
@@ -146,7 +146,7 @@ class RenewedLease(Lease):
 
 
 class LeaseElsewhere(Lease):
-    """A lock for `path` that stands on another lease: that of another store, for instance, under a name of its own."""
+    """A lock on `path` that another lease keeps: one of another store, for instance, under another name."""
 
     def __init__(self, path: str, lease: Lease) -> None:
         self.path: str = path
@@ -159,35 +159,35 @@ class LeaseElsewhere(Lease):
         return self._lease.lost
 
     async def release(self) -> None:
-        """Give the lock back."""
+        """Release the lock."""
         await self._lease.release()
 
     def abandon(self) -> None:
-        """Let go without awaiting."""
+        """Release the lock without awaiting."""
         self._lease.abandon()
 
 
 async def granted(asking: Coroutine[Any, Any, AnyLease]) -> AnyLease:
-    """Return the lease that a store is asked for; cancelled meanwhile, give back what it may have granted already."""
+    """Return the lease for which `asking` asks a store. If that is cancelled, release what the store granted."""
     answer = asyncio.ensure_future(asking)
     try:
         return await asyncio.shield(answer)
     except asyncio.CancelledError:
-        await finish(_give_back(answer))
+        await finish(_release_granted(answer))
         raise
 
 
 def locked(path: str, holder: str | None = None, since: datetime | None = None) -> Locked:
-    """Return the error that names the path and, where known, who writes it and since when."""
+    """Return the error that names the path and, if known, who writes it and since when."""
     by = f" by {holder}" if holder else ""
     when = f" since {since:%Y-%m-%d %H:%M:%S} UTC" if since else ""
     return Locked.of(path, f"another writer has this file open{by}{when}")
 
 
-async def _give_back(answer: asyncio.Future[AnyLease]) -> None:
+async def _release_granted(answer: asyncio.Future[AnyLease]) -> None:
     await asyncio.wait([answer])
     if not answer.cancelled() and answer.exception() is None:
-        with suppress(OSError):  # it expires by itself
+        with suppress(OSError):  # the lock expires by itself
             await answer.result().release()
 
 

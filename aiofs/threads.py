@@ -1,7 +1,7 @@
-"""The thread hop: blocking calls off the loop, and nothing lost when the caller is cancelled.
+"""Thread hops: blocking calls run in worker threads, and nothing is lost when the caller is cancelled.
 
-The workers are this package's own and leaner than an executor: finished calls go back to their loop in bundles, one
-wake-up for all that are ready. They are daemons, so that a call that never ends cannot keep the interpreter alive.
+The workers cost less than those of an executor: one wake-up of the loop delivers all calls that have ended. They are
+daemons, so that a call that never ends does not keep the interpreter alive.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 LIMIT = 16
-"""Calls at work at once; more only take the processor from each other."""
+"""How many calls run at the same time; more would only take the processor from each other."""
 
 
 async def hop(function: Callable[[*Ts], T], *args: *Ts) -> T:
     """Call `function` in a worker thread and return what it returns.
 
-    Cancelled meanwhile, it waits for the call to end before it raises: nothing in flight outlives the await.
+    If it is cancelled, it waits until the call has ended before it raises: no call outlives the await.
     """
     call = launch(function, *args)
     try:
         return await call.future
     except asyncio.CancelledError as cancelled:
-        await call.landing()
+        await call.wait_ended()
         raise cancelled from call.error
 
 
 async def hop_or_discard(discard: Callable[[T], object], function: Callable[[*Ts], T], *args: *Ts) -> T:
     """Call `function` in a worker thread and return what it makes.
 
-    Cancelled meanwhile, it raises at once, and what the call makes later is given to `discard` in the worker.
+    If it is cancelled, it raises at once, and a worker gives what the call makes later to `discard`.
     """
     call = launch(function, *args)
     made = call.future
@@ -51,22 +51,22 @@ async def hop_or_discard(discard: Callable[[T], object], function: Callable[[*Ts
     except asyncio.CancelledError:
         if made.cancelled():
             call.abandon(discard)
-        elif made.exception() is None:  # it had ended, and the cancellation came before the news
+        elif made.exception() is None:  # it had ended, and the cancellation was faster
             launch(discard, made.result())
         raise
 
 
-def launch(function: Callable[[*Ts], T], *args: *Ts, landed: Callable[[], object] | None = None) -> Call[T]:
-    """Start `function` in a worker thread; `landed` is called on the loop when it has ended, awaited or not."""
+def launch(function: Callable[[*Ts], T], *args: *Ts, ended: Callable[[], object] | None = None) -> ThreadCall[T]:
+    """Start `function` in a worker thread. When it has ended, `ended` is called on the loop, awaited or not."""
     loop = asyncio.get_running_loop()
-    call = Call(loop, _homeward(loop), function, args, landed)
+    call = ThreadCall(loop, _finished_of(loop), function, args, ended)
     _workers.put(call)
     return call
 
 
 @contextmanager
 def aside() -> Iterator[None]:
-    """In a worker: what follows may block for as long as it likes, so another worker may take this one's place."""
+    """In a worker: the block may take very long, so another worker takes the place of this one meanwhile."""
     _workers.grow()
     try:
         yield
@@ -74,12 +74,12 @@ def aside() -> Iterator[None]:
         _workers.shrink()
 
 
-class Call(Generic[T]):
-    """One function on its way through a worker and back to the loop that asked."""
+class ThreadCall(Generic[T]):
+    """One call of a function: in a worker, and then back on the loop."""
 
     __slots__ = (
-        *("_after", "_args", "_discard", "_function", "_home", "_loop", "_made", "_over"),
-        *("error", "future", "landed"),
+        *("_after", "_args", "_discard", "_function", "_finished", "_loop", "_made", "_waiting"),
+        *("error", "future", "ended"),
     )
 
     _made: T
@@ -87,24 +87,24 @@ class Call(Generic[T]):
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        home: Homeward,
+        finished: FinishedCalls,
         function: Callable[..., T],
         args: tuple[Any, ...],
         after: Callable[[], object] | None,
     ) -> None:
         self.future: asyncio.Future[T] = loop.create_future()
-        self.landed: bool = False
+        self.ended: bool = False
         self.error: BaseException | None = None
         self._loop = loop
-        self._home = home
+        self._finished = finished
         self._function = function
         self._args = args
         self._after = after
-        self._over: asyncio.Future[None] | None = None
+        self._waiting: asyncio.Future[None] | None = None
         self._discard: Callable[[T], object] | None = None
 
     def run(self) -> None:
-        """Do the work, in a worker."""
+        """Call the function, in a worker."""
         try:
             self._made = self._function(*self._args)
         except StopIteration as error:
@@ -112,21 +112,21 @@ class Call(Generic[T]):
             self.error.__cause__ = error
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is the caller's
             self.error = error
-        self._throw_away()
+        self._discard_made()
         try:
-            self._home.send(self, self._loop)
+            self._finished.send(self, self._loop)
         except RuntimeError:  # the loop is closed: nobody waits any more
-            self._throw_away()
+            self._discard_made()
 
-    def _throw_away(self) -> None:
-        """Discard what was made, if nobody wants it."""
+    def _discard_made(self) -> None:
+        """Discard what the function made, if nobody awaits it any more."""
         if self._discard is not None and self.error is None:
             self.error = asyncio.CancelledError()
             self._discard(self._made)
 
-    def land(self) -> None:
-        """Tell whoever waits, on the loop, and keep nothing of it."""
-        self.landed = True
+    def deliver(self) -> None:
+        """On the loop: give the result to those who await it, and keep no reference to it."""
+        self.ended = True
         if self._after is not None:
             self._after()
         if self.error is None:
@@ -138,61 +138,64 @@ class Call(Generic[T]):
         elif not self.future.done():
             self.future.set_exception(self.error)
         del self.future
-        if self._over is not None and not self._over.done():
-            self._over.set_result(None)
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
 
     def abandon(self, discard: Callable[[T], object]) -> None:
-        """Have what the call makes, or has made and nobody took, given to `discard`."""
+        """Give what the call makes, or has made, to `discard`, as nobody awaits it any more."""
         self._discard = discard
-        if self.landed and self.error is None:
+        if self.ended and self.error is None:
             launch(discard, self._made)
 
-    async def landing(self) -> None:
-        """Wait until the call has ended, without a word about how, and whatever cancels that."""
-        while not self.landed:
-            self._over = self._loop.create_future()
+    async def wait_ended(self) -> None:
+        """Wait until the call has ended, also through cancellations. Raise nothing."""
+        while not self.ended:
+            self._waiting = self._loop.create_future()
             with suppress(asyncio.CancelledError):
-                await self._over
+                await self._waiting
 
 
-class Homeward:
-    """Finished calls on their way back to one loop."""
+class FinishedCalls:
+    """The calls that have ended and are to be delivered on one loop."""
 
     __slots__ = ("_calls", "_woken")
 
     def __init__(self) -> None:
-        self._calls: deque[Call[Any]] = deque()
+        self._calls: deque[ThreadCall[Any]] = deque()
         self._woken = False
 
-    def send(self, call: Call[Any], loop: asyncio.AbstractEventLoop) -> None:
-        """From a worker: have `call` landed on `loop`, which is woken once for all that wait."""
+    def send(self, call: ThreadCall[Any], loop: asyncio.AbstractEventLoop) -> None:
+        """From a worker: have `call` delivered on `loop`, which is woken once for all that wait."""
         self._calls.append(call)
         if not self._woken:
             self._woken = True
-            loop.call_soon_threadsafe(self._land)
+            loop.call_soon_threadsafe(self._deliver)
 
-    def _land(self) -> None:
-        self._woken = False  # before looking: what is sent from here on wakes the loop again
+    def _deliver(self) -> None:
+        self._woken = False  # before the queue is read: a call that is sent from here on wakes the loop again
         calls = self._calls
         while calls:
-            calls.popleft().land()
+            calls.popleft().deliver()
 
 
 class Workers:
-    """Daemon threads that take calls from one queue, started as they are needed."""
+    """Daemon threads that take calls from one queue, and are started when they are needed."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._queue: SimpleQueue[Call[Any]] = SimpleQueue()
+        self._queue: SimpleQueue[ThreadCall[Any]] = SimpleQueue()
         self._lock = threading.Lock()
         self._threads = 0
         self._spare = 0  # idle threads, less queued calls
-        self._aside = 0  # threads that may block for as long as they like
+        self._aside = 0  # threads that may take very long
         self._all_home = threading.Condition(self._lock)
         self._ending = False
 
-    def put(self, call: Call[Any]) -> None:
-        """Queue `call`, with a new thread where none is free. Raises RuntimeError where no thread can start."""
+    def put(self, call: ThreadCall[Any]) -> None:
+        """Queue `call`, and start a thread if none is free.
+
+        :raises RuntimeError: if no thread can be started.
+        """
         with self._lock:
             if self._spare <= 0 and self._threads < self._limit:
                 self._start()
@@ -200,7 +203,7 @@ class Workers:
         self._queue.put(call)
 
     def grow(self) -> None:
-        """Let one more thread work, and start it where a call waits for it."""
+        """Allow one more thread, and start it if a call waits for one."""
         with self._lock:
             self._limit += 1
             self._aside += 1
@@ -208,13 +211,13 @@ class Workers:
                 self._start()
 
     def shrink(self) -> None:
-        """Take back one `grow`: the next thread to finish ends if it is one too many."""
+        """Allow one thread less: the next one that is free ends if there are too many."""
         with self._lock:
             self._limit -= 1
             self._aside -= 1
 
     def finish(self) -> None:
-        """Wait, at the interpreter's end, until every call has ended but those that may take for ever."""
+        """Wait, when the interpreter ends, until all calls have ended, except those that may take very long."""
         with self._all_home:
             self._ending = True
             self._all_home.wait_for(lambda: self._threads - self._spare <= self._aside)
@@ -241,24 +244,24 @@ class Workers:
 
 
 _workers = Workers(LIMIT)
-_ways: WeakKeyDictionary[asyncio.AbstractEventLoop, Homeward] = WeakKeyDictionary()
+_finished: WeakKeyDictionary[asyncio.AbstractEventLoop, FinishedCalls] = WeakKeyDictionary()
 
 
-def _homeward(loop: asyncio.AbstractEventLoop) -> Homeward:
-    way = _ways.get(loop)
-    return way if way is not None else _ways.setdefault(loop, Homeward())
+def _finished_of(loop: asyncio.AbstractEventLoop) -> FinishedCalls:
+    finished = _finished.get(loop)
+    return finished if finished is not None else _finished.setdefault(loop, FinishedCalls())
 
 
 def _forget_threads() -> None:
-    """In a forked child: no thread of the parent's has come along."""
-    global _workers, _ways  # noqa: PLW0603 - the module's only state
+    """In a forked child: it has none of the parent's threads."""
+    global _workers, _finished  # noqa: PLW0603 - the module's only state
     _workers = Workers(LIMIT)
-    _ways = WeakKeyDictionary()
+    _finished = WeakKeyDictionary()
 
 
 @atexit.register
 def _finish() -> None:
-    """Cut nothing off when the interpreter ends."""
+    """Let calls end before the interpreter does."""
     _workers.finish()
 
 

@@ -1,8 +1,8 @@
-"""Tokens: what prepared sessions gave to a journal, as it comes back from there.
+"""Tokens: what a prepared session gave to a journal, read back from there.
 
-Whoever may write the folder of a journal may have changed a token, so `Driver.resume` reads it like a user's input:
-each field has its type and its form, and a path is checked like every other path. A driver recomputes the names of
-hidden files from the path, or compares them with it; it never believes them.
+Any user who may write the folder of a journal may have changed a token. So `Driver.resume` reads it like input of a
+user: it checks the type and the form of each field, and a path like every other path. A driver makes the names of
+hidden files from the path again, or compares them with it; it does not trust those in a token.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SURROGATES = re.compile(r"[\ud800-\udfff]")
 class Token:
     """A token of `WriteSession.prepare`, read field by field.
 
-    :raises Damaged: from each method, if the field is not what a session could have given.
+    :raises Damaged: from each method, if no session can have given such a field.
     """
 
     def __init__(self, fields: Mapping[str, Any]) -> None:
@@ -47,50 +47,50 @@ class Token:
         """Return a text without control characters, that matches the regular expression `form` as a whole."""
         value = self._fields.get(name)
         if not is_text(value) or _CONTROLS.search(value):
-            raise self.wrong(name, "it is no text without control characters")
+            raise self.wrong(name, "it is not a text without control characters")
         if form is not None and not re.fullmatch(form, value):
             raise self.wrong(name, f"{value!r} does not have the form of one")
         return value
 
     def text_or_none(self, name: str, form: str | None = None) -> str | None:
-        """Return a text, or `None` where there is none."""
+        """Return a text, or `None` if there is none."""
         return self.text(name, form) if self.has(name) else None
 
     def number(self, name: str, least: int = 0, most: int = LARGEST) -> int:
         """Return an integer from `least` to `most`."""
         value = self._fields.get(name)
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-            raise self.wrong(name, f"it is no integer from {least} to {most}")
+            raise self.wrong(name, f"it is not an integer from {least} to {most}")
         return value
 
     def truth(self, name: str) -> bool:
-        """Return `True` or `False`; `False` where there is neither."""
+        """Return `True` or `False`; `False` if there is neither."""
         value = self._fields.get(name, False)
         if not isinstance(value, bool):
             raise self.wrong(name, "it is neither true nor false")
         return value
 
     def texts(self, name: str) -> dict[str, str]:
-        """Return texts by their names; none where there is nothing."""
+        """Return a mapping of texts to texts; an empty one if there is none."""
         value = self._fields.get(name) or {}
         if not isinstance(value, dict) or not all(map(is_text, (*value, *value.values()))):
             raise self.wrong(name, "it does not map texts to texts")
         return value
 
     def rows(self, name: str) -> list[Any]:
-        """Return a list, of which the caller checks what it holds."""
+        """Return a list. The caller checks what is in it."""
         value = self._fields.get(name)
         if not isinstance(value, list):
-            raise self.wrong(name, "it is no list")
+            raise self.wrong(name, "it is not a list")
         return value
 
     def wrong(self, name: str, why: str) -> Damaged:
-        """Return the error that says what is wrong with a field."""
+        """Return the error that says why a field is wrong."""
         path = self._fields.get("path")
-        reason = f"the journal does not tell how this file was prepared: {name!r} is wrong, {why}"
+        reason = f"the journal does not say how this file was prepared: {name!r} is wrong, {why}"
         return Damaged.of(path if isinstance(path, str) else None, reason)
 
 
 def is_text(value: object) -> TypeGuard[str]:
-    """Whether this is a text that UTF-8 can write."""
+    """Whether this is a text that can be written in UTF-8."""
     return isinstance(value, str) and not _SURROGATES.search(value)

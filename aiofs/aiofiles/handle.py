@@ -275,7 +275,7 @@ class LocalHandle(AsyncBase[Line]):
     def _launch(self, local: LocalFile, work: Callable[[], Result]) -> asyncio.Future[Result]:
         local.waits = self._in_flight = True
         if self._executor is None:
-            return launch(work, landed=self._landed).future
+            return launch(work, ended=self._landed).future
         flight = self._loop.run_in_executor(self._executor, work)
         flight.add_done_callback(self._landed)
         return flight

@@ -23,7 +23,7 @@ class Stored(NamedTuple):
     data: bytes
 
 
-class Prepared(NamedTuple):
+class PreparedWrite(NamedTuple):
     """A prepared write or removal, which waits for the decision of its transaction."""
 
     version: str
@@ -43,7 +43,7 @@ class MemoryFiles:
 
     def __init__(self) -> None:
         self.stored: dict[str, Stored] = {}
-        self.prepared: dict[str, Prepared] = {}
+        self.prepared: dict[str, PreparedWrite] = {}
         self.images: dict[tuple[str, str], Stored] = {}
         """The before-images, by path and tag."""
 
@@ -240,7 +240,7 @@ class MemorySession(WriteSession):
         match: str | None,
         metadata: Mapping[str, str] | None,
         *,
-        prepared: Prepared | None = None,
+        prepared: PreparedWrite | None = None,
     ) -> None:
         self._driver = driver
         self._path = path
@@ -266,7 +266,9 @@ class MemorySession(WriteSession):
     async def prepare(self) -> dict[str, Any]:
         """Keep the bytes beside the files; until the decision nobody else writes the file."""
         version = self._driver.next_version()
-        prepared = Prepared(version, self._lease.fence, self._match, self._metadata, bytes(self._data), self.removal)
+        prepared = PreparedWrite(
+            version, self._lease.fence, self._match, self._metadata, bytes(self._data), self.removal
+        )
         self._prepared = self._driver.files.prepared[self._path] = prepared
         return {"path": self._path, "version": version}
 

@@ -12,7 +12,7 @@ from operator import index
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self, TypeVar, cast
 from weakref import WeakKeyDictionary
 
-from aiofs.lifetimes import at_home, home
+from aiofs.lifetimes import known_loop, run_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
@@ -331,13 +331,13 @@ class Dependents:
 
     def add(self, dependent: Dependent) -> None:
         """Remember a dependent for as long as it exists."""
-        self._loops[dependent] = home()
+        self._loops[dependent] = known_loop()
 
     async def end_early(self) -> None:
         """Abort all of them, even if one fails, and raise the first failure at the end."""
         references = self._loops.keyrefs()  # at once, as other threads may add theirs
         dependents = [dependent for reference in references if (dependent := reference()) is not None]
-        ending = [at_home(self._loops[dependent], dependent.end_early) for dependent in dependents]
+        ending = [run_in(self._loops[dependent], dependent.end_early) for dependent in dependents]
         for outcome in await asyncio.gather(*ending, return_exceptions=True):
             if outcome is not None:
                 raise outcome
