@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from aiofs import clock
 from aiofs.backends.osfiles import locks
 from aiofs.backends.osfiles.attributes import owner_of
 from aiofs.backends.osfiles.errors import errors_about, kind_in_words
@@ -53,7 +54,7 @@ def leftovers(root: Root, prefix: str) -> Iterator[Leftover]:
             yield planted
             continue
         live, holder = _look(root, entry.path)
-        yield Leftover(entry.path, kind, entry.modified or datetime.now(UTC), holder, live, entry.path)
+        yield Leftover(entry.path, kind, entry.modified or clock.now(), holder, live, entry.path)
 
 
 def sweep(root: Root, path: str) -> bool:

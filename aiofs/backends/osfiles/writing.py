@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import stat
-import time
 from contextlib import ExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from aiofs import clock
 from aiofs.backends.osfiles import locks
 from aiofs.backends.osfiles.attributes import belong, give_permissions, keep_attributes, permissions_of
 from aiofs.backends.osfiles.errors import errors_about
@@ -70,7 +69,7 @@ class Stage(Lease):
         if status is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), place.path)
         self._status = status
-        self._mark = status.st_mtime_ns % MARKS if ready else secrets.randbelow(MARKS)
+        self._mark = status.st_mtime_ns % MARKS if ready else int(clock.token(8), 16) % MARKS
         self.fence: str = self._fence()
         self._like: Permissions | None = None  # those of the file of which this is a copy
         self._owner: int | None = None  # the user who prepared this write, if a journal says it
@@ -149,7 +148,7 @@ class Stage(Lease):
     def stamp(self) -> None:
         """Set the time, more finely than the kernel's clock so that versions differ. Its last digits are the mark."""
         if STAMPS:
-            now = time.time_ns() // MARKS * MARKS + self._mark
+            now = int(clock.now().timestamp() * 1000) * MARKS + self._mark
             os.utime(self.fd, ns=(now, now))
 
     def make_ready(self, *, durable: bool) -> None:
@@ -294,7 +293,7 @@ class Stage(Lease):
         :raises Conflict: if it is not this stage's file: another writer got the lease meanwhile.
         """
         name = self.name
-        self._rename(f"{name}-{secrets.token_hex(8)}")
+        self._rename(f"{name}-{clock.token(8)}")
         if not self.is_current():
             self._rename(name)
             raise Conflict.of(self.path, "the lock on this file was lost; nothing was overwritten")
