@@ -96,6 +96,12 @@ class Unreachable(AiofsError, ConnectionError):
     http_status: ClassVar[int] = 503
 
 
+class NeverReachable(Unreachable):
+    """The store cannot be reached with these settings (address, certificate ...): trying again does not help."""
+
+    retryable: ClassVar[bool] = False
+
+
 class TimedOut(AiofsError, TimeoutError):
     """The store did not answer in time."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from azure.core import exceptions
 
@@ -16,6 +16,7 @@ from aiofs.errors import (
     Archived,
     Conflict,
     Locked,
+    NeverReachable,
     NotFound,
     StoreMissing,
     TimedOut,
@@ -45,12 +46,6 @@ class BlocksGone(Conflict):
 
 class NotPermitted(AccessDenied):
     """The credentials are good, but do not allow for this."""
-
-
-class NeverReachable(Unreachable):
-    """The store cannot be reached as it is set up: to try again is of no use."""
-
-    retryable: ClassVar[bool] = False
 
 
 _BY_CODE: dict[str, type[AiofsError]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import ssl
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from botocore import exceptions as sdk
@@ -19,6 +19,7 @@ from aiofs.errors import (
     Conflict,
     Damaged,
     IsAFolder,
+    NeverReachable,
     NoSpace,
     NotFound,
     StoreMissing,
@@ -39,12 +40,6 @@ class NoSuchRange(AiofsError):
 
 class NoSuchUpload(AiofsError):
     """The multipart upload was completed or aborted before."""
-
-
-class NeverReachable(Unreachable):
-    """The store cannot be reached with these settings, however often it is tried."""
-
-    retryable: ClassVar[bool] = False
 
 
 FAILURES: tuple[type[BaseException], ...] = (
