@@ -72,8 +72,7 @@ if TYPE_CHECKING:
     )
     from aiofs.urls import connect
     from aiofs.work.kinds import Binary, Content, Image, Json, Picture, Text
-    from aiofs.work.repositories import Repository, repository
-    from aiofs.work.templates import PathTemplate
+    from aiofs.work.repositories import PathTemplate, Repository, repository
     from aiofs.work.unit_of_work import UnitOfWork
 
 __all__ = [
@@ -197,7 +196,7 @@ _ROOMS = {
     "aiofs.transactions.errors": ("LeftBehind", "Overtaken", "StillOpen", "Unfinished"),
     "aiofs.work.kinds": ("Binary", "Content", "Image", "Json", "Picture", "Text"),
     "aiofs.transactions.recovery": ("Recovered",),
-    "aiofs.work.repositories": ("Repository", "repository"),
+    "aiofs.work.repositories": ("PathTemplate", "Repository", "repository"),
     "aiofs.transactions.transaction": (
         "FileTransaction",
         "Transaction",
@@ -205,7 +204,6 @@ _ROOMS = {
         "recover",
         "transaction",
     ),
-    "aiofs.work.templates": ("PathTemplate",),
     "aiofs.work.unit_of_work": ("UnitOfWork",),
     "aiofs.urls": ("connect",),
 }

@@ -24,7 +24,6 @@ from aiofs.transactions.steps import (
     RemovalStep,
     RewriteStep,
     StepSession,
-    images_for,
 )
 
 if TYPE_CHECKING:
@@ -46,7 +45,6 @@ class Preparation:
         self._drivers = list(drivers)
         self._log = log
         self._journal = journal
-        self._images = {driver.name: images_for(driver.base, journal) for driver in self._drivers}
         self._works: dict[int, Work] = {}
         self.failures: list[Exception] = []
         """What could not be undone after `run` had raised."""
@@ -90,7 +88,7 @@ class Preparation:
         if isinstance(lease, ParkedLock):
             driver.leases[path] = await lease.back()
         session = await self._session(driver, step, staged)
-        work = Work(step, driver.base, self._images[driver.name], session, driver.leases[path], fresh=True)
+        work = Work(step, driver.base, self._journal, session, driver.leases[path], fresh=True)
         self._works[number] = work
         step.token = await _token(session)
         if isinstance(lease, ParkedLock):

@@ -11,7 +11,7 @@ from aiofs.errors import AiofsError, NotFound
 from aiofs.kit import EndedSession
 from aiofs.lifetimes import finish
 from aiofs.transactions.errors import LeftBehind, Overtaken, Unfinished, name_file, one_of, with_others
-from aiofs.transactions.steps import JournaledBytes, PreparedStep, RewriteStep
+from aiofs.transactions.steps import JournaledBytes, PreparedStep, RewriteStep, images_for
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -31,13 +31,18 @@ class Work:
 
     step: Step
     driver: Driver
-    images: Snapshots
+    journal: Driver
     session: WriteSession
     lease: Lease | None = None
     published: str | None = None
     """The version that was published; `None` if that is not known."""
     fresh: bool = False
     """Whether nothing can have been published yet."""
+
+    @property
+    def images(self) -> Snapshots:
+        """The object that keeps the before-images of the store."""
+        return images_for(self.driver, self.journal)
 
     @property
     def has_image(self) -> bool:

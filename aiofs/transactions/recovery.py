@@ -17,7 +17,7 @@ from aiofs.lifetimes import finish
 from aiofs.transactions.errors import LeftBehind, Unreadable, one_of, with_others
 from aiofs.transactions.publish import Publication, Work, leave_all
 from aiofs.transactions.records import FOLDER, Step, last
-from aiofs.transactions.steps import RewriteStep, images_for, resume
+from aiofs.transactions.steps import RewriteStep, resume
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -316,7 +316,7 @@ async def _take_over(steps: Sequence[Step], stores: Mapping[str, Driver], journa
         for step in steps:
             driver = stores[step.store]
             session = await resume(step, driver, journal)
-            works.append(Work(step, driver, images_for(driver, journal), session))
+            works.append(Work(step, driver, journal, session))
     except BaseException as error:
         with_others(error, await leave_all(works))
         raise

@@ -1,5 +1,5 @@
 """Units of work: transactions that are declared as classes.
 
-The attributes of a `UnitOfWork` are repositories: folders with values of one kind. `kinds` has the kinds of values,
-`templates` the paths of folders with holes.
+The attributes of a `UnitOfWork` are repositories: folders with values of one kind, whose paths may have holes. `kinds`
+has the kinds of values.
 """
