@@ -23,7 +23,7 @@ LINES = ("", "x", "a line", "é" * 30, "x\x0b\x1c\x85y\u2028z", "long" * 3000, "
 NEWLINES = (None, "", "\n", "\r", "\r\n")
 ENCODINGS = ("utf-8", "utf-8-sig", "latin-1", "shift_jis")
 FULL = bool(os.environ.get("AIOFS_TEST_FULL"))
-ROUNDS = 4 if FULL else 2
+ROUNDS = 4 if FULL else 1
 TIMES = 3000 if FULL else 600
 
 

@@ -68,7 +68,6 @@ async def run(folder: Path, texts: dict[str, str], files: set[str], only: str = 
         *("-o", "asyncio_default_fixture_loop_scope=function", "--timeout", "120"),
         *("--basetemp", "tmp", "-o", "tmp_path_retention_policy=none", "-k", only),
         cwd=folder,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )

@@ -194,7 +194,7 @@ async def test_an_answer_that_is_lost_does_not_take_the_step_twice(
 
 
 async def test_a_stalled_server_is_given_up(proxy: FaultProxy, valkey_url: str) -> None:
-    async with RedisFileSystem(proxy.before(valkey_url), timeout=0.2) as fs:
+    async with RedisFileSystem(proxy.before(valkey_url), timeout=2) as fs:
         await fs.write_bytes("file", b"x")
         proxy.to_client.stalled = True
         with pytest.raises(TimeoutError) as caught:

@@ -148,7 +148,7 @@ async def test_session_tokens_are_signed(front: Fronts, connect: Connect, s3_ser
 
 
 async def test_readers_that_pause_do_not_keep_others_waiting(connect: Connect, s3_server: S3Server) -> None:
-    fs = connect(s3_server, timeout=5.0)
+    fs = connect(s3_server, timeout=20.0)
     await fs.write_bytes("file", bytes(3 << 20))
     async with AsyncExitStack() as stack:
         readers = [await stack.enter_async_context(fs.open("file")) for _ in range(100)]
