@@ -99,7 +99,7 @@ async def test_a_writer_waits_for_a_reader(fifo: Path, mode: str) -> None:
 
 async def test_a_fifo_that_is_removed_while_a_writer_waits(fifo: Path) -> None:
     writing = opening(fifo, "wb")
-    await asyncio.wait([writing], timeout=0.01)
+    await asyncio.wait([writing], timeout=0.3)  # it has looked at the FIFO by then
     fifo.unlink()
     async with asyncio.timeout(10):
         with pytest.raises(FileNotFoundError):
@@ -109,7 +109,7 @@ async def test_a_fifo_that_is_removed_while_a_writer_waits(fifo: Path) -> None:
 @pytest.mark.may_block
 async def test_a_file_that_takes_its_place_while_a_writer_waits(fifo: Path) -> None:
     writing = opening(fifo, "wb")
-    await asyncio.wait([writing], timeout=0.01)
+    await asyncio.wait([writing], timeout=0.3)  # it has looked at the FIFO by then
     (fifo.parent / "file").touch()
     (fifo.parent / "file").replace(fifo)
     async with asyncio.timeout(10):
