@@ -349,7 +349,7 @@ class FastDFSFileSystem(FileSystem):
         """
         self._check_open()
         with Call(self._calls):
-            return await self._fastdfs.recovery.rebuild(identity)
+            return await self._fastdfs.sweeper.rebuild_index(identity)
 
 
 def _below(prefix: str, driver: Driver) -> Driver:

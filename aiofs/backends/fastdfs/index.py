@@ -1,8 +1,12 @@
-"""The index: which file of the storages stands behind which name. It is a small file per name in any other store."""
+"""The index: which file of the storages belongs to which name, and the labels from which a lost index is made again.
+
+The index is a small file for each name, in any other store. A label holds the same facts and is kept with the file.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import time
 import uuid
@@ -13,18 +17,41 @@ from typing import TYPE_CHECKING, Any
 
 from aiofs.backends.fastdfs.client.ids import FileId
 from aiofs.driver import ABSENT, Entry
-from aiofs.errors import AlreadyExists, Conflict, Damaged, Locked, NotFound, Unsupported
+from aiofs.errors import AlreadyExists, Damaged, Locked, NotFound, Unsupported
 from aiofs.lifetimes import finish
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from aiofs.backends.fastdfs.client.client import FastDFSClient
     from aiofs.driver import Driver, Lease
 
 IDENTITY = ".aiofs-fastdfs"
-"""The file in the index that says which index it is."""
+"""The file in the index that holds the identity of the index."""
+FORMAT = "1"
+"""The format of records, labels and prepared sessions, written as `format`.
+
+2.0.0a1 wrote none. Both versions read what the other one wrote.
+"""
+_MARKS = ".aiofs-before/file-"
 _CHUNK = 1 << 16
 _SOON = 0.01
+_LABEL_KEY = "aiofs"
+_LONGEST_VALUE = 256
+
+
+def check_format(path: str | None, what: str, fields: Mapping[str, Any]) -> None:
+    """Raise `Unsupported` for a format that this version of aiofs does not know."""
+    number = fields.get("format", FORMAT)
+    if number != FORMAT:
+        raise Unsupported.of(
+            path, f"{what} has format {number!r}, and this version of aiofs knows {FORMAT!r}: use the newer version"
+        )
+
+
+def entry_of(path: str, file: FileId, metadata: Mapping[str, str] | None = None) -> Entry:
+    """Describe a normal file by its id, which tells size and time and is the version: no two files have the same."""
+    return Entry(path, file.size, datetime.fromtimestamp(file.created, UTC), str(file), metadata)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,22 +61,22 @@ class Record:
     file: FileId
     metadata: Mapping[str, str]
     version: str | None
-    """The version of the index's own small file."""
+    """The version of the small file in the index."""
 
     def entry(self, path: str) -> Entry:
-        """Describe the file. Its id tells size and time, and is its version: no two files ever have the same."""
+        """Describe the file that the name leads to."""
         return entry_of(path, self.file, self.metadata)
 
 
 class Index:
-    """Names to ids, over the driver of the store that keeps them."""
+    """Names and the ids that they lead to, kept by the driver of another store."""
 
     def __init__(self, driver: Driver) -> None:
         self.driver = driver
         self._identity: str | None = None
 
     async def identity(self) -> str:
-        """Return what tells this index from others over the same cluster. It gets one at its first use."""
+        """Return what distinguishes this index from others of the same cluster. It gets one when it is first used."""
         while self._identity is None:
             self._identity = await self.known_identity()
             if self._identity is None:
@@ -57,7 +84,7 @@ class Index:
         return self._identity
 
     async def known_identity(self) -> str | None:
-        """Return what the index is called, `None` while it is not called anything."""
+        """Return the identity of the index, `None` if it has none yet."""
         try:
             text, _version = await self._read(IDENTITY)
         except NotFound:
@@ -65,7 +92,7 @@ class Index:
         return text.decode()
 
     async def identify_as(self, identity: str) -> None:
-        """Give the index an identity, unless it has one or is just getting it."""
+        """Give the index an identity, unless it has one or another process is giving it one."""
         try:
             lease = await self.driver.lock(IDENTITY)
         except Locked:
@@ -78,10 +105,10 @@ class Index:
             await finish(lease.release())
 
     async def find(self, path: str) -> Record:
-        """Look a name up.
+        """Return the record of a name.
 
         :raises NotFound: if there is no such file.
-        :raises Damaged: if what is under the name was not written by an index.
+        :raises Damaged: if the file in the index is not a record.
         :raises Unsupported: if a newer version of aiofs wrote it, in another format.
         """
         text, version = await self._read(path)
@@ -90,20 +117,20 @@ class Index:
             check_format(path, "the record of this file in the index", fields)
             return Record(FileId.parse(str(fields["id"])), dict(fields["metadata"]), version)
         except (ValueError, KeyError, TypeError) as error:
-            raise Damaged.of(path, "this file of the index is not one") from error
+            raise Damaged.of(path, "the file in the index is not a record of the index") from error
 
     async def get(self, path: str) -> Record | None:
-        """Look a name up; `None` if there is no such file."""
+        """Return the record of a name, `None` if there is no such file. Raises as `find`."""
         try:
             return await self.find(path)
         except NotFound:
             return None
 
     async def put(self, path: str, file: str, metadata: Mapping[str, str], lease: Lease, old: Record | None) -> None:
-        """Put a file behind a name, in one atomic step, where `old` is what was there.
+        """Let a name lead to a file, in one atomic step. `old` is the record that is replaced.
 
         :raises Conflict: if that is not there any more.
-        :raises AlreadyExists: if there was nothing and now is.
+        :raises AlreadyExists: if `old` is `None` and there is a record.
         """
         text = json.dumps({"format": FORMAT, "id": file, "metadata": dict(metadata)})
         await self._write(path, text.encode(), lease, ABSENT if old is None else old.version)
@@ -127,40 +154,37 @@ class Index:
             await finish(session.abort())
 
 
-def check_match(path: str, record: Record | None, match: str | None) -> None:
-    """Raise `AlreadyExists` or `Conflict` unless `match` says what is there."""
-    version = ABSENT if record is None else str(record.file)
-    if match is not None and match != version:
-        if match == ABSENT:
-            raise AlreadyExists.of(path)
-        raise Conflict.of(path, "the file was changed meanwhile")
+@dataclass(frozen=True, slots=True)
+class NamedFiles:
+    """Files with names: the cluster that has the bytes, the index that has the names, and the group for new files."""
+
+    client: FastDFSClient
+    index: Index
+    group: str | None
+
+    async def discard(self, file: str) -> None:
+        """Remove a file that no name leads to any more, unless a snapshot keeps it.
+
+        If that fails the file is left over, until it is swept.
+        """
+        with suppress(OSError):
+            if await self.index.get(mark_of(file)) is None:
+                await self.client.delete(file)
 
 
-def entry_of(path: str, file: FileId, metadata: Mapping[str, str] | None = None) -> Entry:
-    """Describe a normal file by what its name tells."""
-    return Entry(path, file.size, datetime.fromtimestamp(file.created, UTC), str(file), metadata)
+def mark_of(file: str) -> str:
+    """Return the name of the record in the index that lists the snapshots of a file."""
+    return _MARKS + digest(file)
 
 
-FORMAT = "1"
-"""Written as `format`. What has no number is of 2.0.0a1, and is read in the same way, as 2.0.0a1 reads what has it."""
-
-
-def check_format(path: str | None, what: str, fields: Mapping[str, Any]) -> None:
-    """Raise `Unsupported` for a format that this version of aiofs does not know."""
-    number = fields.get("format", FORMAT)
-    if number != FORMAT:
-        raise Unsupported.of(
-            path, f"{what} has format {number!r}, and this version of aiofs knows {FORMAT!r}: use the newer version"
-        )
-
-
-_KEY = "aiofs"
-_ROOM = 256
+def digest(text: str) -> str:
+    """Return a short text without slashes that is different for each `text`."""
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What is written on a file."""
+    """What the metadata of a file tell about it."""
 
     index: str
     """The identity of the index that knows the file."""
@@ -171,18 +195,19 @@ class Label:
 
 
 def label(index: str, path: str, metadata: Mapping[str, str]) -> dict[str, str]:
-    """Return the metadata of the protocol's kind that say which file this is, in pieces that fit."""
+    """Return the label of a file as metadata of the protocol, cut into values that servers keep whole."""
     fields = {"index": index, "path": path, "metadata": dict(metadata), "written": time.time_ns()}
     text = json.dumps({"format": FORMAT, **fields})
-    return {f"{_KEY}{at // _ROOM:04}": text[at : at + _ROOM] for at in range(0, len(text), _ROOM)}
+    starts = range(0, len(text), _LONGEST_VALUE)
+    return {f"{_LABEL_KEY}{at // _LONGEST_VALUE:04}": text[at : at + _LONGEST_VALUE] for at in starts}
 
 
 def read_label(metadata: Mapping[str, str]) -> Label | None:
-    """Return what the metadata of a file say; `None` if it was not written under a name.
+    """Return the label in the metadata of a file, `None` if the file was not written under a name.
 
     :raises Unsupported: if a newer version of aiofs wrote it, in another format.
     """
-    text = "".join(metadata[key] for key in sorted(metadata) if key.startswith(_KEY))
+    text = "".join(metadata[key] for key in sorted(metadata) if key.startswith(_LABEL_KEY))
     try:
         fields = dict(json.loads(text))
         check_format(None, "the label of a file", fields)

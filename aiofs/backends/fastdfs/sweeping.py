@@ -1,4 +1,7 @@
-"""What crashes leave behind, and an index made anew: both from the storages' logs of names and the labels on files."""
+"""Sweeping: what crashes left is found and removed, and a lost index is made again.
+
+Both read the logs in which the storages name their files, and the labels of the files.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from aiofs.backends.fastdfs.client.ids import FileId
 from aiofs.backends.fastdfs.index import read_label
+from aiofs.backends.fastdfs.snapshots import FastDFSSnapshots
 from aiofs.driver import Leftover, Sweeps
 from aiofs.errors import AiofsError, Damaged, Locked, NotFound, Unavailable, Unsupported
 from aiofs.kit import each, results
@@ -21,51 +25,194 @@ if TYPE_CHECKING:
 
     from aiofs.backends.fastdfs.client.client import FastDFSClient
     from aiofs.backends.fastdfs.client.trackers import Member
-    from aiofs.backends.fastdfs.driver import FastDFSDriver
-    from aiofs.backends.fastdfs.index import Label
+    from aiofs.backends.fastdfs.index import Label, NamedFiles
 
 T = TypeVar("T")
 
 _UPLOAD = "upload without a name"
-_IMAGE = "before-image"
+_SNAPSHOT = "before-image"
 _GONE = "name without a file"
 _NOT_ASKED = "storage that could not be asked"
 _UNREADABLE = "name that cannot be read"
 _UNKNOWN = "file with an unknown label"
+_ABOUT_METADATA = "-m"
+"""The end of a logged name that is about the metadata of the file."""
+
+
+class Survey:
+    """Asks every storage of the groups for its files. A file exists if any of them has it.
+
+    `not_asked` has the storages that could not be asked, by group and address, and why; `unreadable` has the files
+    whose label a newer version of aiofs wrote, by id, and why.
+    """
+
+    def __init__(self, client: FastDFSClient, group: str | None) -> None:
+        self._client = client
+        self._group = group
+        self.not_asked: dict[str, str] = {}
+        self.unreadable: dict[str, str] = {}
+        self._silent: set[tuple[str, str]] = set()
+
+    async def files(self) -> AsyncGenerator[tuple[str, bool]]:
+        """Yield the ids that the storages name, some several times, and whether the file has metadata.
+
+        A log may lack the newest files: this waits so long that all files stored before the call are in it.
+        """
+        await asyncio.sleep(self._client.log_delay)
+        for group in await self._client.groups():
+            if self._group not in {None, group.name}:
+                continue
+            for member in await self._client.members.of(group.name):
+                if self._client.members.is_retired(member):
+                    continue
+                if not member.is_up:
+                    self._pass_over(group.name, member, f"the trackers say that it is {member.state}")
+                    continue
+                async with aclosing(self._logged(group.name, member)) as logged:
+                    async for found in logged:
+                        yield found
+
+    async def candidates(
+        self, named: Mapping[str, str], unseen: dict[str, str], snapshots: Mapping[str, str]
+    ) -> list[str]:
+        """Return the files that have metadata and no name, and those that a snapshot keeps.
+
+        Takes all files that exist out of `unseen`. Reads all logs before any file is looked at: a storage would not
+        wait with the rest of its log.
+        """
+        found: dict[str, None] = {}
+        async with aclosing(self.files()) as files:
+            async for file, has_metadata in files:
+                unseen.pop(file, None)
+                if has_metadata and (file not in named or file in snapshots):
+                    found[file] = None
+        return list(found)
+
+    async def label(self, file: str) -> tuple[str, Label] | None:
+        """Return the id and the label of a file, `None` if it has no label, is gone, or its storage does not answer."""
+        if self._is_silent(file):
+            return None
+        found = None
+        try:
+            found = read_label(await self._client.metadata(file))
+        except NotFound:
+            pass
+        except Unsupported as error:
+            self.unreadable[file] = str(error.strerror)
+        except AiofsError as error:
+            self._note(file, error)
+        return None if found is None else (file, found)
+
+    async def is_gone(self, file: str) -> bool:
+        """Whether the storage that made a file says that it does not exist."""
+        if self._is_silent(file):
+            return False
+        try:
+            return not await self._client.exists(file)
+        except AiofsError as error:
+            self._note(file, error)
+            return False
+
+    async def _logged(self, group: str, member: Member) -> AsyncGenerator[tuple[str, bool]]:
+        try:
+            for path_index in range(member.store_paths):
+                async for logged in self._client.names(group, path_index, storage=str(member.address)):
+                    yield f"{group}/{logged.name.removesuffix(_ABOUT_METADATA)}", logged.name.endswith(_ABOUT_METADATA)
+        except AiofsError as error:
+            self._pass_over(group, member, str(error.strerror))
+
+    def _is_silent(self, file: str) -> bool:
+        parsed = FileId.parse(file)
+        return (parsed.group, str(parsed.source)) in self._silent
+
+    def _note(self, file: str, error: AiofsError) -> None:
+        """Ask nothing more of the storage that made the file: what it made cannot be judged."""
+        parsed = FileId.parse(file)
+        if not self._is_silent(file):
+            self._silent.add((parsed.group, str(parsed.source)))
+            self.not_asked[f"{parsed.group} {parsed.source}"] = str(error.strerror)
+
+    def _pass_over(self, group: str, member: Member, reason: str) -> None:
+        self._silent |= {(group, member.id), (group, member.address.host)}
+        self.not_asked[f"{group} {member.address}"] = reason
 
 
 @dataclass(slots=True)
 class _Names:
-    """What the index has: the path by the file that it leads to, and why others cannot be read."""
+    """What the index has: the path by the file that it leads to, and why other paths cannot be read."""
 
     files: dict[str, str] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)
 
 
-class Recovery:
-    """Walks all files of a cluster, which takes as long as it sounds."""
+class FastDFSSweeper:
+    """Finds and removes leftovers, and rebuilds the index. Both look at all files of a cluster."""
 
-    def __init__(self, driver: FastDFSDriver) -> None:
-        self._driver = driver
+    def __init__(self, files: NamedFiles) -> None:
+        self._client = files.client
+        self._group = files.group
+        self._index = files.index
+        self._snapshots = FastDFSSnapshots(files)
 
     async def leftovers(self, prefix: str) -> AsyncIterator[Leftover]:
-        """Yield what no name leads to in the cluster, what cannot be judged, and what the index's store has to say."""
-        if not is_reserved(prefix):  # of our own names the index has the files
+        """Yield the files that no name leads to, what could not be judged, and the leftovers of the index's store."""
+        if not is_reserved(prefix):  # the package's own files are not in the cluster
             async for leftover in self._in_the_cluster(prefix):
                 yield leftover
-        sweeps = self._driver.index.driver.offers(Sweeps)
+        sweeps = self._index.driver.offers(Sweeps)
         if sweeps is not None:
             async for leftover in sweeps.leftovers(prefix):
                 yield leftover
 
+    async def sweep(self, leftover: Leftover) -> bool:
+        """Remove a leftover unless it is live; return whether it is gone."""
+        if leftover.stays:
+            return False
+        if leftover.kind not in {_SNAPSHOT, _UPLOAD}:
+            sweeps = self._index.driver.offers(Sweeps)
+            return sweeps is not None and await sweeps.sweep(leftover)
+        if leftover.live:
+            return False
+        try:
+            lease = await self._index.driver.lock(leftover.path)
+        except Locked:
+            return False
+        try:
+            return await self._remove(leftover)
+        finally:
+            await finish(lease.release())
+
+    async def rebuild_index(self, identity: str | None) -> int:
+        """Let the names in the labels of files lead to them again, unless they lead to a file; return how many.
+
+        :raises Unavailable: if a storage could not be asked: it may have newer files of the same names. The index is
+            not changed then.
+        :raises Unsupported: if a newer version of aiofs wrote labels. The index is not changed then.
+        :raises ValueError: if several indexes have files in the cluster, and there is no `identity`.
+        """
+        newest = await self._newest(identity or await self._index.known_identity())
+        if len(newest) > 1:
+            counts = ", ".join(f"{name} ({len(files)} files)" for name, files in sorted(newest.items()))
+            raise ValueError(f"several indexes have files in this cluster; say which one is to be rebuilt: {counts}")
+        restored: list[str] = []
+
+        async def restore(path: str) -> None:
+            if await self._restore(path, *files[path]):
+                restored.append(path)
+
+        for name, files in newest.items():
+            await self._index.identify_as(name)
+            await each(files, restore)
+        return len(restored)
+
     async def _in_the_cluster(self, prefix: str) -> AsyncIterator[Leftover]:
         names = await self._read_index(prefix)
         unseen = dict(names.files)
-        survey = Survey(self._driver.client, self._driver.group)
-        images = {file: image async for image, file in self._driver.images.all()}
-        candidates = await _candidates(survey, names.files, unseen, images)
+        survey = Survey(self._client, self._group)
+        snapshots = {file: snapshot async for snapshot, file in self._snapshots.all()}
+        candidates = await survey.candidates(names.files, unseen, snapshots)
         for found in (
-            self._without_names(survey, prefix, candidates, names, images),
+            self._without_names(survey, prefix, candidates, names, snapshots),
             self._without_files(survey, unseen),
         ):
             async for leftover in found:
@@ -78,7 +225,7 @@ class Recovery:
 
         async def look_up(path: str) -> None:
             try:
-                record = await self._driver.index.get(path)
+                record = await self._index.get(path)
             except (Damaged, Unsupported) as error:
                 names.unreadable[path] = str(error.strerror)
             else:
@@ -90,9 +237,9 @@ class Recovery:
         return names
 
     async def _without_names(
-        self, survey: Survey, prefix: str, candidates: list[str], names: _Names, images: Mapping[str, str]
+        self, survey: Survey, prefix: str, candidates: list[str], names: _Names, snapshots: Mapping[str, str]
     ) -> AsyncIterator[Leftover]:
-        identity = await self._driver.index.known_identity()
+        identity = await self._index.known_identity()
 
         async def judge(file: str) -> Leftover | None:
             found = await survey.label(file)
@@ -100,7 +247,7 @@ class Recovery:
                 return None
             if found[1].path in names.unreadable:
                 return None
-            return await self._judge(file, found[1].path, images.get(file))
+            return await self._judge(file, found[1].path, snapshots.get(file))
 
         async for leftover in results(_each_of(candidates), judge):
             if leftover is not None:
@@ -118,57 +265,30 @@ class Recovery:
             if leftover is not None:
                 yield leftover
 
-    async def _judge(self, file: str, path: str, image: str | None) -> Leftover | None:
-        """Return the leftover that a file with a label of ours is, if it is one."""
+    async def _judge(self, file: str, path: str, snapshot: str | None) -> Leftover | None:
+        """Return the leftover that a file with a label of this index is, `None` if its name leads to it."""
         parsed = FileId.parse(file)
-        if image is None and await self._is_named(path, parsed):
+        if snapshot is None and await self._is_named(path, parsed):
             return None
         modified = datetime.fromtimestamp(parsed.created, UTC)
         live = await self._is_locked(path)
-        return Leftover(path, _IMAGE if image else _UPLOAD, modified, None, live, image or file)
-
-    async def sweep(self, leftover: Leftover) -> bool:
-        """Remove a leftover unless it is live; return whether it is gone."""
-        if leftover.stays:
-            return False
-        if leftover.kind not in {_IMAGE, _UPLOAD}:
-            sweeps = self._driver.index.driver.offers(Sweeps)
-            return sweeps is not None and await sweeps.sweep(leftover)
-        if leftover.live:
-            return False
-        try:
-            lease = await self._driver.lock(leftover.path)
-        except Locked:
-            return False
-        try:
-            return await self._remove(leftover)
-        finally:
-            await finish(lease.release())
+        return Leftover(path, _SNAPSHOT if snapshot else _UPLOAD, modified, None, live, snapshot or file)
 
     async def _remove(self, leftover: Leftover) -> bool:
-        """Remove what nobody writes; return whether it is gone."""
-        if leftover.kind == _IMAGE:
-            await self._driver.images.forget(leftover.path, leftover.token)
+        if leftover.kind == _SNAPSHOT:
+            await self._snapshots.forget(leftover.path, leftover.token)
             return True
         if await self._is_named(leftover.path, FileId.parse(leftover.token)):
             return False
         with suppress(NotFound):
-            await self._driver.client.delete(leftover.token)
+            await self._client.delete(leftover.token)
         return True
 
-    async def rebuild(self, identity: str | None) -> int:
-        """Give every file whose label bears a name that the index does not know back to it; return how many.
-
-        :raises Unavailable: if a storage could not be asked, which may have newer files of the same names. Nothing
-            is given back then.
-        :raises Unsupported: if a newer version of aiofs wrote labels. Nothing is given back then.
-        :raises ValueError: if several indexes left files in the cluster, and it is not said whose are meant.
-        """
-        index = self._driver.index
-        identity = identity or await index.known_identity()
+    async def _newest(self, identity: str | None) -> dict[str, dict[str, tuple[str, Label]]]:
+        """Return the newest file with each path and its label, by index; of one index only with `identity`."""
         newest: dict[str, dict[str, tuple[str, Label]]] = {}
-        survey = Survey(self._driver.client, self._driver.group)
-        async for found in results(_each_of(await _candidates(survey, {}, {}, {})), survey.label):
+        survey = Survey(self._client, self._group)
+        async for found in results(_each_of(await survey.candidates({}, {}, {})), survey.label):
             if found is not None and identity in {None, found[1].index}:
                 known = newest.setdefault(found[1].index, {})
                 path = found[1].path
@@ -183,42 +303,30 @@ class Recovery:
             )
         for file, reason in survey.unreadable.items():
             raise Unsupported.of(file, reason)
-        if len(newest) > 1:
-            counts = ", ".join(f"{name} ({len(files)} files)" for name, files in sorted(newest.items()))
-            raise ValueError(f"several indexes have files in this cluster; say which one is to be rebuilt: {counts}")
-        restored: list[str] = []
-
-        async def restore(path: str) -> None:
-            if await self._restore(path, *files[path]):
-                restored.append(path)
-
-        for name, files in newest.items():
-            await index.identify_as(name)
-            await each(files, restore)
-        return len(restored)
+        return newest
 
     async def _restore(self, path: str, file: str, label: Label) -> bool:
-        lease = await self._driver.lock(path)
+        lease = await self._index.driver.lock(path)
         try:
-            if await self._driver.index.get(path) is not None:
+            if await self._index.get(path) is not None:
                 return False
-            await self._driver.index.put(path, file, label.metadata, lease, None)
+            await self._index.put(path, file, label.metadata, lease, None)
         finally:
             await finish(lease.release())
         return True
 
     async def _names(self, prefix: str) -> AsyncGenerator[str]:
-        async for entry in self._driver.index.driver.list(prefix):
+        async for entry in self._index.driver.list(prefix):
             if not is_reserved(entry.path):
                 yield entry.path
 
     async def _is_named(self, path: str, file: FileId) -> bool:
-        record = await self._driver.index.get(path)
+        record = await self._index.get(path)
         return record is not None and record.file == file
 
     async def _is_locked(self, path: str) -> bool:
         try:
-            lease = await self._driver.lock(path)
+            lease = await self._index.driver.lock(path)
         except Locked:
             return True
         await finish(lease.release())
@@ -226,7 +334,7 @@ class Recovery:
 
 
 def _not_judged(survey: Survey, names: _Names) -> Iterator[Leftover]:
-    """Yield what is only reported."""
+    """Yield what is only reported, and never removed."""
     advice = "start it and look again, or name it in retired= if it is gone for good"
     silent = {storage: f"{reason}; {advice}" for storage, reason in survey.not_asked.items()}
     for kind, found in ((_UNREADABLE, names.unreadable), (_UNKNOWN, survey.unreadable), (_NOT_ASKED, silent)):
@@ -237,105 +345,3 @@ def _not_judged(survey: Survey, names: _Names) -> Iterator[Leftover]:
 async def _each_of(items: Iterable[T]) -> AsyncGenerator[T]:
     for item in items:
         yield item
-
-
-async def _candidates(
-    survey: Survey, named: Mapping[str, str], unseen: dict[str, str], images: Mapping[str, str]
-) -> list[str]:
-    """Return the files that have metadata, but those that a name leads to; take what is there from `unseen`.
-
-    Images are among them although a name may lead to them. All logs are read before any file is looked at: a storage
-    would not wait for that with the rest of its log.
-    """
-    found: dict[str, None] = {}
-    async with aclosing(survey.files()) as files:
-        async for file, has_metadata in files:
-            unseen.pop(file, None)
-            if has_metadata and (file not in named or file in images):
-                found[file] = None
-    return list(found)
-
-
-_METADATA = "-m"
-
-
-class Survey:
-    """Asks every storage of the groups that can be read; a file is where any of them has it.
-
-    `not_asked` says of the storages that could not be asked, by group and address, why; `unreadable` of the files whose
-    label a newer version of aiofs wrote, by id.
-    """
-
-    def __init__(self, client: FastDFSClient, group: str | None) -> None:
-        self._client = client
-        self._group = group
-        self.not_asked: dict[str, str] = {}
-        self.unreadable: dict[str, str] = {}
-        self._silent: set[tuple[str, str]] = set()
-
-    async def files(self) -> AsyncGenerator[tuple[str, bool]]:
-        """Yield each id as often as a storage names it, and whether it is named as one that has metadata.
-
-        Logs are late: what was stored just before this is called is there when they are read.
-        """
-        await asyncio.sleep(self._client.log_delay)
-        for group in await self._client.groups():
-            if self._group not in {None, group.name}:
-                continue
-            for member in await self._client.members.of(group.name):
-                if self._client.members.is_retired(member):
-                    continue
-                if not member.is_up:
-                    self._pass_over(group.name, member, f"the trackers say that it is {member.state}")
-                    continue
-                async with aclosing(self._logged(group.name, member)) as logged:
-                    async for found in logged:
-                        yield found
-
-    async def _logged(self, group: str, member: Member) -> AsyncGenerator[tuple[str, bool]]:
-        try:
-            for path_index in range(member.store_paths):
-                async for logged in self._client.names(group, path_index, storage=str(member.address)):
-                    yield f"{group}/{logged.name.removesuffix(_METADATA)}", logged.name.endswith(_METADATA)
-        except AiofsError as error:
-            self._pass_over(group, member, str(error.strerror))
-
-    async def label(self, file: str) -> tuple[str, Label] | None:
-        """Look at the label of a file; `None` if it has none, is gone, or belongs to a storage that is away."""
-        if self._is_silent(file):
-            return None
-        found = None
-        try:
-            found = read_label(await self._client.metadata(file))
-        except NotFound:
-            pass
-        except Unsupported as error:
-            self.unreadable[file] = str(error.strerror)
-        except AiofsError as error:
-            self._note(file, error)
-        return None if found is None else (file, found)
-
-    async def is_gone(self, file: str) -> bool:
-        """Whether the storage that made a file says that there is none."""
-        if self._is_silent(file):
-            return False
-        try:
-            return not await self._client.exists(file)
-        except AiofsError as error:
-            self._note(file, error)
-            return False
-
-    def _is_silent(self, file: str) -> bool:
-        parsed = FileId.parse(file)
-        return (parsed.group, str(parsed.source)) in self._silent
-
-    def _note(self, file: str, error: AiofsError) -> None:
-        """Note that what a storage made cannot be judged: it is not asked again."""
-        parsed = FileId.parse(file)
-        if not self._is_silent(file):
-            self._silent.add((parsed.group, str(parsed.source)))
-            self.not_asked[f"{parsed.group} {parsed.source}"] = str(error.strerror)
-
-    def _pass_over(self, group: str, member: Member, reason: str) -> None:
-        self._silent |= {(group, member.id), (group, member.address.host)}
-        self.not_asked[f"{group} {member.address}"] = reason

@@ -3,37 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from aiofs.backends.fastdfs.client.ids import EXTENSION
-from aiofs.backends.fastdfs.index import FORMAT, check_match, label
-from aiofs.backends.fastdfs.reading import about
+from aiofs.backends.fastdfs.client.ids import EXTENSION, FileId
+from aiofs.backends.fastdfs.index import FORMAT, entry_of, label, read_label
+from aiofs.backends.fastdfs.reading import about, describe
 from aiofs.driver import MIB, Entry, WriteSession
-from aiofs.errors import Conflict, Unsupported
-from aiofs.kit import Spool
+from aiofs.errors import Conflict, NotFound, Unavailable, Unsupported
+from aiofs.kit import Spool, check_match
 from aiofs.lifetimes import finish
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from aiofs.backends.fastdfs.driver import FastDFSDriver
+    from aiofs.backends.fastdfs.client.client import FastDFSClient
+    from aiofs.backends.fastdfs.index import NamedFiles
     from aiofs.driver import Lease, Part
+    from aiofs.tokens import Token
 
 _STEP = MIB // 4
 
 
 class NamedSession(WriteSession):
-    """A new file for a name. It is uploaded when all of it is there, and published by putting it into the index."""
+    """A new file for a name. It is uploaded when all bytes are known, and published by a record in the index."""
 
     def __init__(
-        self, driver: FastDFSDriver, path: str, lease: Lease, match: str | None, metadata: Mapping[str, str] | None
+        self, files: NamedFiles, path: str, lease: Lease, match: str | None, metadata: Mapping[str, str] | None
     ) -> None:
-        self._driver = driver
+        self._files = files
         self._path = path
         self._lease = lease
         self._match = match
         self._metadata = dict(metadata or {})
-        self._adopted = False
+        self._resumed = False
         self._spool = Spool()
         self._all_sent = False
         self._file: str | None = None
@@ -41,11 +44,11 @@ class NamedSession(WriteSession):
         self._settled = False
 
     @classmethod
-    def resumed(cls, driver: FastDFSDriver, token: Mapping[str, Any], lease: Lease) -> NamedSession:
-        """Go on behind `prepare`, under a lease that goes with the session."""
-        session = cls(driver, token["path"], lease, token["match"], token["metadata"])
+    def resumed(cls, files: NamedFiles, token: Mapping[str, Any], lease: Lease) -> NamedSession:
+        """Continue what `prepare` left. The session releases the lease when it ends."""
+        session = cls(files, token["path"], lease, token["match"], token["metadata"])
         session._file = token["version"]
-        session._adopted = True
+        session._resumed = True
         return session
 
     async def write(self, part: Part) -> None:
@@ -60,51 +63,51 @@ class NamedSession(WriteSession):
         return {"format": FORMAT, **token}
 
     async def commit(self) -> Entry:
-        """Put the file into the index, then remove the one that was there before."""
+        """Let the name lead to the file, then remove the file that was there before."""
         with about(self._path):
             file = await self._upload()
-            old = await self._driver.index.get(self._path)
+            old = await self._files.index.get(self._path)
             if old is None or str(old.file) != file:
-                check_match(self._path, old, self._match)
-                if self._adopted and not await self._driver.client.exists(file):
+                check_match(self._path, self._match, None if old is None else str(old.file))
+                if self._resumed and not await self._files.client.exists(file):
                     raise Conflict.of(None, "what was prepared for this file is not there any more")
                 self._replaced = None if old is None else str(old.file)
-                await self._driver.index.put(self._path, file, self._metadata, self._lease, old)
+                await self._files.index.put(self._path, file, self._metadata, self._lease, old)
             self._settled = True
-        await finish(self._clean_up(self._replaced))
-        return self._driver.entry(self._path, file, self._metadata)
+        await finish(self._end(self._replaced))
+        return entry_of(self._path, FileId.parse(file), self._metadata)
 
     async def abort(self) -> None:
         """Remove what was uploaded."""
         if not self._settled and self._file is not None:
             self._settled = True
-            await finish(self._driver.settle(self._path, self._file, self._replaced))
-        await finish(self._clean_up(None))
+            await finish(self._settle(self._file))
+        await finish(self._end(None))
 
     async def leave(self) -> None:
-        """Let go of all that whoever resumes does not need."""
+        """Release all that `resumed` does not need."""
         self._settled = True
-        await finish(self._clean_up(None))
+        await finish(self._end(None))
 
     def abandon(self) -> None:
-        """Let go of the bytes; what was uploaded stays until it is swept."""
+        """Release the bytes. An uploaded file stays until it is swept."""
         self._spool.close()
-        if self._adopted:
+        if self._resumed:
             self._lease.abandon()
 
     async def _upload(self) -> str:
         if self._file is None:
-            identity = await self._driver.index.identity()
+            identity = await self._files.index.identity()
             self._file = await self._send(label(identity, self._path, self._metadata))
         return self._file
 
     async def _send(self, metadata: Mapping[str, str]) -> str:
         upload = asyncio.ensure_future(
-            self._driver.client.upload(
+            self._files.client.upload(
                 self._pieces,
                 self._spool.size,
                 extension=_extension(self._path),
-                group=self._driver.group,
+                group=self._files.group,
                 metadata=metadata,
             )
         )
@@ -115,7 +118,7 @@ class NamedSession(WriteSession):
             raise
 
     async def _break_off(self, upload: asyncio.Future[str]) -> None:
-        """End an upload: one whose bytes are all sent is waited for, as only its answer tells what to remove."""
+        """Cancel an upload, but wait for one whose bytes are all sent: only its answer tells what to remove."""
         if not self._all_sent:
             upload.cancel()
         await asyncio.wait([upload])
@@ -128,22 +131,50 @@ class NamedSession(WriteSession):
             yield piece
         self._all_sent = True
 
-    async def _clean_up(self, replaced: str | None) -> None:
+    async def _settle(self, file: str) -> None:
+        """Remove the uploaded file, or the one it replaced if it was published although `commit` failed.
+
+        If the index cannot be read both stay, and one of them is left over until it is swept.
+        """
+        with suppress(OSError):
+            record = await self._files.index.get(self._path)
+            unwanted = file if record is None or str(record.file) != file else self._replaced
+            if unwanted is not None:
+                await self._files.discard(unwanted)
+
+    async def _end(self, replaced: str | None) -> None:
         self._spool.close()
         try:
             if replaced is not None:
-                await self._driver.discard(replaced)
+                await self._files.discard(replaced)
         finally:
-            if self._adopted:
+            if self._resumed:
                 await self._lease.release()
 
 
-class AppenderSession(WriteSession):
-    """Changes to an appender, made in place when they are published: not in one step, as no store of files can."""
+async def check_prepared(files: NamedFiles, token: Token, path: str, file: str) -> None:
+    """Raise unless a file was uploaded for this path, or is gone: a journal must not publish another one.
 
-    def __init__(self, driver: FastDFSDriver, file: str, match: str) -> None:
-        self._driver = driver
+    :raises Damaged: if it was uploaded for another path.
+    :raises Unavailable: if the storage that was asked does not know yet for which path it was uploaded.
+    """
+    try:
+        found = read_label(await files.client.metadata(file))
+    except NotFound:
+        return
+    if found is None:
+        raise Unavailable.of(path, f"{file} was prepared for this path, but no storage says so yet")
+    if (found.index, found.path) != (await files.index.known_identity(), path):
+        raise token.wrong("version", f"{file} was uploaded for {found.path!r}")
+
+
+class AppenderSession(WriteSession):
+    """Changes to an appender. `commit` makes them in place, one after another: readers may see some of them."""
+
+    def __init__(self, client: FastDFSClient, file: FileId, match: str) -> None:
+        self._client = client
         self._file = file
+        self._id = str(file)
         self._match = match
         self._spool = Spool()
         self._size = 0
@@ -161,26 +192,25 @@ class AppenderSession(WriteSession):
         self._size += stop - start
 
     async def prepare(self) -> dict[str, Any]:
-        """Refuse: until they are published, the changes are here alone."""
-        raise Unsupported.of(self._file, "a large appender cannot be written in a transaction: change it outside of it")
+        """Refuse: no other process could finish the changes, as only this one has them."""
+        raise Unsupported.of(self._id, "a large appender cannot be written in a transaction: change it outside of it")
 
     async def commit(self) -> Entry:
         """Change the file."""
-        client = self._driver.client
-        entry = await self._driver.stat(self._file)
+        entry = await describe(self._client, self._file)
         if entry.version != self._match:
-            raise Conflict.of(self._file, "the appender was changed meanwhile")
+            raise Conflict.of(self._id, "the appender was changed meanwhile")
         size = entry.size or 0
         for offset, kept, length in self._merged():
             data = pieces(self._spool, kept, length)
             if offset == size:
-                await client.append(self._file, data, length)
+                await self._client.append(self._id, data, length)
             else:
-                await client.modify(self._file, offset, data, length)
+                await self._client.modify(self._id, offset, data, length)
             size = max(size, offset + length)
         if size > self._size:
-            await client.truncate(self._file, self._size)
-        return await self._driver.stat(self._file)
+            await self._client.truncate(self._id, self._size)
+        return await describe(self._client, self._file)
 
     async def abort(self) -> None:
         """Forget the changes."""
@@ -191,6 +221,7 @@ class AppenderSession(WriteSession):
         self._spool.close()
 
     def _merged(self) -> list[tuple[int, int, int]]:
+        """Return the changes, with neighbours as one."""
         merged: list[tuple[int, int, int]] = []
         for offset, kept, length in self._changes:
             if merged and sum(merged[-1][::2]) == offset:
@@ -208,6 +239,6 @@ async def pieces(spool: Spool, start: int, size: int) -> AsyncIterator[bytes]:
 
 
 def _extension(path: str) -> str:
-    """Return what of a name's end the storages can keep in theirs."""
+    """Return the extension of a name, if the storages can have it in an id."""
     _, dot, extension = path.rpartition("/")[2].rpartition(".")
     return extension if dot and EXTENSION.fullmatch(extension) else ""
