@@ -85,7 +85,7 @@ class FastDFSDriver(Driver):
         if self._files is not None:
             self.index.driver.check_name(path)
         elif not looks_like_id(path):
-            raise ValueError(f"{path!r} is no FastDFS file id, and there is no index that would lead to one")
+            raise ValueError(f"{path!r} is not a FastDFS file id, and there is no index that knows names")
 
     async def stat(self, path: str) -> Entry:
         """Describe the file. For a name this reads the index, and asks the storages nothing."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
 
     from aiofs.backends.fastdfs.client.client import FastDFSClient
-    from aiofs.backends.fastdfs.client.trackers import Member
+    from aiofs.backends.fastdfs.client.trackers import GroupMember
     from aiofs.backends.fastdfs.index import Label, NamedFiles
 
 T = TypeVar("T")
@@ -113,7 +113,7 @@ class Survey:
             self._note(file, error)
             return False
 
-    async def _logged(self, group: str, member: Member) -> AsyncGenerator[tuple[str, bool]]:
+    async def _logged(self, group: str, member: GroupMember) -> AsyncGenerator[tuple[str, bool]]:
         try:
             for path_index in range(member.store_paths):
                 async for logged in self._client.names(group, path_index, storage=str(member.address)):
@@ -132,7 +132,7 @@ class Survey:
             self._silent.add((parsed.group, str(parsed.source)))
             self.not_asked[f"{parsed.group} {parsed.source}"] = str(error.strerror)
 
-    def _pass_over(self, group: str, member: Member, reason: str) -> None:
+    def _pass_over(self, group: str, member: GroupMember, reason: str) -> None:
         self._silent |= {(group, member.id), (group, member.address.host)}
         self.not_asked[f"{group} {member.address}"] = reason
 

@@ -58,7 +58,7 @@ async def test_what_is_no_id(client: FastDFSClient, text: str) -> None:
         lambda: client.upload_slave(text, "_s", b"x"),
     ]
     for attempt in attempts:
-        with pytest.raises(ValueError, match="no FastDFS file id"):
+        with pytest.raises(ValueError, match="not a FastDFS file id"):
             await attempt()
 
 

@@ -61,7 +61,7 @@ def test_url_without_a_token() -> None:
         client.url(FILE, ttl=600)
     with pytest.raises(ValueError, match="base_url="):
         client.url(NUMBERED)
-    with pytest.raises(ValueError, match="no FastDFS file id"):
+    with pytest.raises(ValueError, match="not a FastDFS file id"):
         client.url("name")
 
 
@@ -84,7 +84,7 @@ async def test_client_from_a_conf(cluster: Cluster, tmp_path: Path) -> None:
     [
         ("base_path=/", "names no tracker"),
         ("tracker_server=host\nconnect_timeout=soon", "client.conf:2: connect_timeout = 'soon'"),
-        ("tracker_server=host:0", "no server's address"),
+        ("tracker_server=host:0", "not the address of a server"),
         ("#include client.conf", "include each other"),
     ],
 )

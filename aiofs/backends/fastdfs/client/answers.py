@@ -1,6 +1,6 @@
 """What trackers and storages answer: the values, and how they are read from bytes. Pure functions, no I/O.
 
-Versions differ in the width of addresses; the length of the body always tells which it is.
+Answers of different versions have fields of different widths; the length of the body tells which they are.
 """
 
 from __future__ import annotations
@@ -29,6 +29,27 @@ _LARGEST_PORT = 0xFFFF
 _LARGEST_TIME = 1 << 40
 _LINE_WORDS = 3
 
+_STATES = {
+    0: "INIT",
+    1: "WAIT_SYNC",
+    2: "SYNCING",
+    3: "IP_CHANGED",
+    4: "DELETED",
+    5: "OFFLINE",
+    6: "ONLINE",
+    7: "ACTIVE",
+    9: "RECOVERY",
+}
+_TOTALS = "10q3i42q?"
+_STORAGE = (
+    "state rw_mode id ip source_id version joined started total_mb free_mb"
+    " reserved_mb upload_priority store_paths subdirs current_write_path port"
+)
+_OLD_STORAGE = (
+    "state id ip - source_id version joined started total_mb free_mb"
+    " upload_priority store_paths subdirs current_write_path port -"
+)
+
 
 class Address(NamedTuple):
     """Where a server listens."""
@@ -40,14 +61,14 @@ class Address(NamedTuple):
     def parse(cls, text: str, default_port: int) -> Address:
         """Read `host`, `host:port`, `::1`, `[::1]` or `[::1]:port`.
 
-        :raises ValueError: if this is no address.
+        :raises ValueError: if `text` is not an address.
         """
         host, colon, port = text.rpartition(":")
         if not colon or "]" in port or (":" in host and not host.endswith("]")):
             host, port = text, str(default_port)
         host = host.removeprefix("[").removesuffix("]")
         if not host or not port.isdecimal() or not 0 < int(port) <= _LARGEST_PORT:
-            raise ValueError(f"{text!r} is no server's address: host:port")
+            raise ValueError(f"{text!r} is not the address of a server: host or host:port")
         return cls(host, int(port))
 
     def __str__(self) -> str:
@@ -56,7 +77,7 @@ class Address(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A storage that a tracker named, and on which of its paths an upload is to go (-1: the storage chooses)."""
+    """A storage that a tracker named, and the number of its path for an upload (-1: the storage chooses)."""
 
     group: str
     address: Address
@@ -65,19 +86,19 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class FileInfo:
-    """What a storage knows of a file."""
+    """What a storage knows about a file."""
 
     size: int
     modified: int
     """Seconds since 1970."""
     crc32: int | None
-    """`None` where nobody computed it."""
+    """`None` if it was not asked for, and the id does not tell it."""
     source: str
     """The address of the storage that made the file."""
 
 
 class LoggedName(NamedTuple):
-    """A line of a storage's log of the files that still exist."""
+    """A line of the log in which a storage names the files that still exist."""
 
     time: int
     operation: str
@@ -86,7 +107,7 @@ class LoggedName(NamedTuple):
 
 
 def nothing(_body: bytes) -> None:
-    """Read an answer that carries nothing. What is there all the same is the echo of a request that changed nothing."""
+    """Ignore the body: some servers repeat the request in it."""
 
 
 def store_place(body: bytes) -> Place:
@@ -102,12 +123,12 @@ def store_places(body: bytes) -> list[Place]:
 
 
 def place(body: bytes) -> Place:
-    """Read the storage of a file."""
+    """Read the storage that has a file."""
     return only(places(body))
 
 
 def places(body: bytes) -> list[Place]:
-    """Read the storages of a file."""
+    """Read the storages that have a file."""
     rest = body[_GROUP_WIDTH:]
     for ip_width in _IP_WIDTHS:
         width = ip_width + _PORT.size
@@ -115,14 +136,14 @@ def places(body: bytes) -> list[Place]:
             group = group_name(body[:_GROUP_WIDTH])
             fields = (rest[start : start + width] for start in range(0, len(rest), width))
             return [Place(group, _address(field)) for field in fields]
-    raise ProtocolError(f"{len(body)} bytes are no list of storages")
+    raise ProtocolError(f"{len(body)} bytes are not a list of places")
 
 
 def fetch_places(body: bytes) -> list[Place]:
-    """Read the storages that can give a file. The first one's port is also that of the others, which are only named.
+    """Read the storages from which a file can be read. The first has a port, and the others have the same port.
 
-    Both widths of addresses may fit the length. With the wrong one the port is read from the middle of an address: it
-    would be nothing or no port at all.
+    Both widths of addresses may fit the length. With the wrong one the port is read from the middle of an address, and
+    is not a possible port.
     """
     rest = body[_GROUP_WIDTH:]
     for width in _IP_WIDTHS:
@@ -133,13 +154,13 @@ def fetch_places(body: bytes) -> list[Place]:
         hosts = [_ip(others[start : start + width]) for start in range(0, len(others), width)]
         group = group_name(body[:_GROUP_WIDTH])
         return [Place(group, address) for address in (first, *(Address(host, first.port) for host in hosts))]
-    raise ProtocolError(f"{len(body)} bytes are no list of storages that can give a file")
+    raise ProtocolError(f"{len(body)} bytes are not a list of storages to read a file from")
 
 
 def file_info(body: bytes) -> FileInfo:
     """Read a file's size, age, checksum and source."""
     if len(body) - _INFO.size not in _INFO_IP_WIDTHS:
-        raise ProtocolError(f"{len(body)} bytes are no information about a file")
+        raise ProtocolError(f"{len(body)} bytes are not information about a file")
     size, modified, crc32 = _INFO.unpack_from(body)
     if size < 0 or not 0 <= modified < _LARGEST_TIME or crc32 >> (_CRC_BITS - 1) not in {0, 1, -1}:
         raise ProtocolError(f"a file of {size} bytes, modified at {modified}, with checksum {crc32}")
@@ -156,7 +177,7 @@ def file_id(body: bytes) -> str:
 
 
 def metadata(body: bytes) -> dict[str, str]:
-    """Read a file's metadata. Bytes that are not UTF-8 become lone surrogates: other clients write what they like."""
+    """Read a file's metadata. Bytes that are not UTF-8, which other clients may write, become lone surrogates."""
     pairs = (pair.partition("\x02") for pair in body.decode(errors="surrogateescape").split("\x01") if pair)
     return {key: value for key, _, value in pairs}
 
@@ -165,12 +186,12 @@ def logged_name(line: bytes) -> LoggedName:
     """Read a line of a storage's log of names."""
     words = _ascii(line).split(" ")
     if len(words) < _LINE_WORDS or not words[0].isdecimal():
-        raise ProtocolError(f"{line[:200]!r} is no line of a storage's log")
+        raise ProtocolError(f"{line[:200]!r} is not a line of a storage's log")
     return LoggedName(int(words[0]), words[1], words[2])
 
 
 def only(values: Sequence[T]) -> T:
-    """Return the value of an answer that has one."""
+    """Return the only value of an answer."""
     if len(values) != 1:
         raise ProtocolError(f"{len(values)} records where one was asked for")
     return values[0]
@@ -185,7 +206,7 @@ def group_name(field: bytes) -> str:
     """Read the name of a group."""
     name = text(field)
     if GROUP.fullmatch(name) is None:
-        raise ProtocolError(f"{name!r} is no name of a group")
+        raise ProtocolError(f"{name!r} is not the name of a group")
     return name
 
 
@@ -193,14 +214,14 @@ def _ascii(field: bytes) -> str:
     try:
         return field.decode("ascii")
     except UnicodeDecodeError as error:
-        raise ProtocolError(f"{field[:200]!r} is no text") from error
+        raise ProtocolError(f"{field[:200]!r} is not ASCII text") from error
 
 
 def _address(field: bytes) -> Address:
     width = len(field) - _PORT.size
     (port,) = _PORT.unpack_from(field, width)
     if not _is_port(field, width):
-        raise ProtocolError(f"{port} is no port")
+        raise ProtocolError(f"{port} is not a port")
     return Address(_ip(field[:width]), port)
 
 
@@ -214,26 +235,13 @@ def _ip(field: bytes) -> str:
     try:
         ipaddress.ip_address(ip)
     except ValueError as error:
-        raise ProtocolError(f"{ip!r} is no address") from error
+        raise ProtocolError(f"{ip!r} is not an address") from error
     return ip
-
-
-_STATES = {
-    0: "INIT",
-    1: "WAIT_SYNC",
-    2: "SYNCING",
-    3: "IP_CHANGED",
-    4: "DELETED",
-    5: "OFFLINE",
-    6: "ONLINE",
-    7: "ACTIVE",
-    9: "RECOVERY",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupInfo:
-    """A group of storages that hold the same files. `None`: this version does not tell."""
+    """A group of storages that hold the same files. A field is `None` if this version does not tell it."""
 
     name: str
     total_mb: int
@@ -252,7 +260,7 @@ class GroupInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StorageInfo:
-    """One storage as a tracker sees it. `None`: this version does not tell."""
+    """A storage as a tracker knows it. A field is `None` if this version does not tell it."""
 
     state: str
     rw_mode: int | None
@@ -271,14 +279,14 @@ class StorageInfo:
     current_write_path: int
     port: int
     connections: tuple[int, int, int]
-    """Allocated, in use, and the most there were."""
+    """Allocated, in use, and the largest number there was."""
     counters: tuple[int, ...]
     is_trunk_server: bool
 
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """One version's record: the form of its fields, and their names; one without a name is of no use any more."""
+    """The record of one version: its form and the names of its fields. A field named `-` is not used any more."""
 
     form: struct.Struct
     names: str
@@ -307,15 +315,6 @@ _GROUP_LAYOUTS = (
     ),
 )
 
-_TOTALS = "10q3i42q?"
-_STORAGE = (
-    "state rw_mode id ip source_id version joined started total_mb free_mb"
-    " reserved_mb upload_priority store_paths subdirs current_write_path port"
-)
-_OLD_STORAGE = (
-    "state id ip - source_id version joined started total_mb free_mb"
-    " upload_priority store_paths subdirs current_write_path port -"
-)
 _STORAGE_LAYOUTS = (
     _Layout(struct.Struct(f"!BB16s16s16s8s{_TOTALS}"), _STORAGE),
     _Layout(struct.Struct(f"!BB16s46s16s8s{_TOTALS}"), _STORAGE),
@@ -334,7 +333,7 @@ def groups(body: bytes) -> list[GroupInfo]:
     for layout in _GROUP_LAYOUTS:
         if layout.fits(body) and all(_is_name(record["name"]) for record in layout.read(body)):
             return [_group(record) for record in layout.read(body)]
-    raise ProtocolError(f"{len(body)} bytes are no list of groups")
+    raise ProtocolError(f"{len(body)} bytes are not a list of groups")
 
 
 def storages(body: bytes) -> list[StorageInfo]:
@@ -342,7 +341,7 @@ def storages(body: bytes) -> list[StorageInfo]:
     for layout in _STORAGE_LAYOUTS:
         if layout.fits(body):
             return [_storage(record) for record in layout.read(body)]
-    raise ProtocolError(f"{len(body)} bytes are no list of storages")
+    raise ProtocolError(f"{len(body)} bytes are not a list of storages")
 
 
 def _is_name(field: bytes) -> bool:

@@ -20,7 +20,7 @@ from aiofs.backends.fastdfs.client.ids import (
     check_store_path,
 )
 from aiofs.backends.fastdfs.client.settings import ClientOptions, LimitOptions, Limits, Links, read_conf
-from aiofs.backends.fastdfs.client.storages import Storages, store
+from aiofs.backends.fastdfs.client.storages import Storages, store_file
 from aiofs.backends.fastdfs.client.trackers import Trackers
 from aiofs.backends.fastdfs.client.transfers import Download, Payload, begin, logged_names
 from aiofs.errors import Damaged, NotAccepted, NotFound, Unavailable, Unsupported
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from aiofs.backends.fastdfs.client.answers import GroupInfo, LoggedName, Place, StorageInfo
-    from aiofs.backends.fastdfs.client.trackers import Members
+    from aiofs.backends.fastdfs.client.trackers import GroupMembers
     from aiofs.backends.fastdfs.client.transfers import Data, Link, Source
 
 TRACKER_PORT = 22122
@@ -41,19 +41,25 @@ STORAGE_PORT = 23000
 class FastDFSClient:
     """An asyncio client for one FastDFS cluster, versions 5.12 to 6.16.
 
-    `trackers` are addresses, `host:port` or `host`. `address_map` says where the storages are for this client if that
-    is not where the trackers see them: addresses, with or without port, to such. `retired` names storages, by id or
-    address, that are gone for good: what all others of the group have not got does not exist then. `log_delay` is for
-    how many seconds a new file may be missing in the log of names, which storages write about once a second.
-    `base_url`, `secret` and `token_ttl` are for `url`. The other options, timeouts and the number of connections, are
-    those of `Limits`.
+    `trackers` are addresses, `host:port` or `host`. `address_map` maps the addresses by which the trackers know the
+    storages to those that this client must use, with or without port. `retired` names storages, by id or address, that
+    are gone for good: a file of theirs that no other storage of the group has does not exist then. For `log_delay`
+    seconds a new file may be missing in the log of names, which storages write about once a second. `url` uses
+    `base_url`, `secret` and `token_ttl`. The other options, timeouts and the number of connections, are those of
+    `Limits`.
 
     Files have ids, `group1/M00/...`, which the storages choose. A *normal* file never changes; an *appender* can be
-    appended to, modified and truncated in place, by one writer at a time: nothing of that is atomic, and a broken
-    `append` takes back what others appended meanwhile; a *slave* has a name that derives from its master's.
+    appended to, modified and truncated in place, by one writer at a time: none of that is atomic, and an
+    `append` that breaks removes what others appended meanwhile; a *slave* has an id that begins like its master's.
 
-    Failures leave as `OSError` (see `aiofs.errors`) with the id as `filename`. Each event loop has connections of its
-    own, which end with it; `async with` or `aclose` closes them before, those of all loops, and the client.
+    Methods raise the errors of `aiofs.errors`, with the id as `filename`. Each event loop has its own connections,
+    which end with it; `async with` or `aclose` closes those of all loops, and the client.
+
+    Example::
+
+        async with FastDFSClient("tracker1:22122") as client:
+            file = await client.upload(b"hello", extension="txt")
+            assert await client.read(file) == b"hello"
     """
 
     def __init__(
@@ -75,7 +81,7 @@ class FastDFSClient:
         self._network = Network(Limits(**limits))
         self._trackers = Trackers(addresses, self._network)
         self._storages = Storages(self._trackers, self._network, address_map or {}, retired)
-        self.members: Members = self._storages.members
+        self.members: GroupMembers = self._storages.members
         """The storages of each group, and which of them are retired."""
         if not log_delay >= 0:
             raise ValueError(f"log_delay must be 0 or more seconds, not {log_delay!r}")
@@ -85,13 +91,13 @@ class FastDFSClient:
 
     @classmethod
     def from_conf(cls, path: str | PathLike[str], **options: Unpack[ClientOptions]) -> Self:
-        """Make a client from a `client.conf` of FastDFS: its trackers, timeouts, and what makes tokens of URLs.
+        """Make a client from a `client.conf` of FastDFS: its trackers, timeouts, and the settings of tokens in URLs.
 
-        `options` go before what it says. Settings for other programs are passed over. The file is read at once: call
-        this before the event loop runs, or in a thread.
+        `options` override it. Settings of other programs are ignored. The file is read at once: call this before the
+        event loop runs, or in a thread.
 
         :raises OSError: if the file, or one that it includes, cannot be read.
-        :raises ValueError: if it names no tracker, or a value of it cannot be meant.
+        :raises ValueError: if it names no tracker, or a value cannot be read.
         """
         settings: dict[str, Any] = {**read_conf(path), **options}
         return cls(**settings)
@@ -112,24 +118,24 @@ class FastDFSClient:
         metadata: Mapping[str, str] | None = None,
         store_path_index: int | None = None,
     ) -> str:
-        """Store a new file and return its id. It exists for others only when all bytes are stored.
+        """Store a new file and return its id. Others can read it only when all bytes are stored.
 
-        `data` is bytes, an asynchronous iterable of them, or a function that returns one; but for bytes `size` must
-        be given. Where a storage fails, the file goes to another one if its bytes can be sent again: bytes and what
-        a function returns can. The id of a normal file is checked against what was sent.
+        `data` is bytes, an asynchronous iterable of them, or a function that returns one; `size` is needed except for
+        bytes. If a storage fails, the file goes to another one, but the bytes of an iterable cannot be sent again. The
+        size and the checksum in the id of a normal file are compared with what was sent.
 
-        `store_path_index` says on which of its paths the storage puts the file, by default where the tracker wants it.
-        `metadata` takes a second request; where that fails the file is removed again.
+        `store_path_index` is the number of the storage's path for the file; by default the tracker chooses it.
+        `metadata` takes a second request; if that fails, the file is removed again.
 
         :raises Unavailable: if no storage of the group is up.
         :raises NoSpace: if none has space.
-        :raises Damaged: if the storage received something else.
+        :raises Damaged: if the storage received other bytes.
         """
         payload = Payload(data, size)
         check_extension(extension)
         check_metadata(metadata or {})
         check_store_path(store_path_index)
-        stored = await store(
+        stored = await store_file(
             self._trackers,
             self._storages,
             group if group is None else check_group(group),
@@ -160,12 +166,12 @@ class FastDFSClient:
         *,
         extension: str = "",
     ) -> str:
-        """Store a file whose id is the master's, without extension, and `prefix` and `extension`; return that id.
+        """Store a file whose id is the master's without its extension, then `prefix` and `extension`; return that id.
 
-        Removing the master leaves it where it is.
+        It stays when the master is removed.
 
-        :raises NotFound: if there is no master.
-        :raises AlreadyExists: if there is such a slave.
+        :raises NotFound: if there is no such master.
+        :raises AlreadyExists: if there is such a slave already.
         """
         file, payload = FileId.parse(master), Payload(data, size)
         request = wire.upload_slave(file, check_prefix(prefix), payload.size, check_extension(extension))
@@ -174,7 +180,7 @@ class FastDFSClient:
     async def append(self, file_id: str, data: Data | AsyncIterable[Data], size: int | None = None) -> None:
         """Add bytes to the end of an appender.
 
-        :raises Unsupported: if it is no appender.
+        :raises Unsupported: if it is not an appender.
         """
         file, payload = check_appender(file_id), Payload(data, size)
         if payload.size:
@@ -183,9 +189,9 @@ class FastDFSClient:
     async def modify(
         self, file_id: str, offset: int, data: Data | AsyncIterable[Data], size: int | None = None
     ) -> None:
-        """Overwrite bytes of an appender, from `offset`, which is not behind its end, on and past its end.
+        """Overwrite bytes of an appender from `offset` on, also past its end. `offset` itself must not be past the end.
 
-        :raises Unsupported: if it is no appender.
+        :raises Unsupported: if it is not an appender.
         """
         file, payload = check_appender(file_id), Payload(data, size)
         check_offset(offset)
@@ -195,17 +201,18 @@ class FastDFSClient:
     async def truncate(self, file_id: str, size: int) -> None:
         """Cut an appender to `size` bytes, or extend it with zeros.
 
-        :raises Unsupported: if it is no appender.
+        :raises Unsupported: if it is not an appender.
         """
         file = check_appender(file_id)
         await self._storages.ask(file, wire.truncate(file, check_offset(size)))
 
     async def regenerate(self, file_id: str, *, patience: float | None = None) -> str:
-        """Make a normal file of an appender and return its new id. The old one and the metadata are gone then.
+        """Make a normal file of an appender and return its new id. The old id and the metadata are gone then.
 
-        The storage reads the whole file before it answers: `patience`, by default the network timeout, is for that.
+        The storage reads the whole file before it answers: it may take `patience` seconds, by default
+        `network_timeout`.
 
-        :raises Unsupported: if it is no appender, or the servers are older than 6.02.
+        :raises Unsupported: if it is not an appender, or the servers are older than 6.02.
         """
         file = check_appender(file_id)
         try:
@@ -219,8 +226,8 @@ class FastDFSClient:
     ) -> Download:
         """Begin to read the bytes from `start` to `stop`, clipped to the file.
 
-        Whoever knows the file's `size` for sure saves a request by saying it. The checksum of a normal file is checked
-        where all of it is read.
+        With `size`, which must be right, a request is saved. The checksum of a normal file is checked if all of it is
+        read.
 
         :raises NotFound: if there is no such file.
         """
@@ -231,7 +238,7 @@ class FastDFSClient:
             download = await self._begin_download(file, 0, 0)
             if download.size == file.size:
                 return download
-            download.abandon()  # the name tells another size: the file may be a slave in disguise
+            download.abandon()  # the id tells another size: it may be that of a slave
         if size is None:
             size = (await self.info(file_id)).size
         stop = size if stop is None else min(stop, size)
@@ -252,9 +259,10 @@ class FastDFSClient:
         await self._storages.ask(file, wire.delete(file))
 
     async def info(self, file_id: str, *, checksum: bool = False, patience: float | None = None) -> FileInfo:
-        """Ask the source of a file for its size, age and, with `checksum`, its CRC-32.
+        """Ask the storage that made a file for its size, age and, with `checksum`, its CRC-32.
 
-        The storage reads all of an appender or a slave for that: `patience` is for it. A normal file's costs nothing.
+        For the checksum the storage reads all of an appender or a slave, which may take `patience` seconds. The id of a
+        normal file tells it.
 
         :raises NotFound: if there is no such file.
         """
@@ -263,7 +271,7 @@ class FastDFSClient:
         return told if checksum else FileInfo(told.size, told.modified, file.crc32, told.source)
 
     async def exists(self, file_id: str) -> bool:
-        """Whether the source of a file has it."""
+        """Whether the storage that made a file still has it."""
         try:
             await self.info(file_id)
         except NotFound:
@@ -279,54 +287,55 @@ class FastDFSClient:
         try:
             return await self._storages.ask(file, wire.get_metadata(file))
         except NotFound:
-            await self.info(file_id)  # servers say the same of a file that has none
+            await self.info(file_id)  # servers answer the same for a file without metadata
             return {}
 
     async def set_metadata(self, file_id: str, metadata: Mapping[str, str], *, merge: bool = False) -> None:
-        """Replace a file's metadata, or with `merge` the given keys of it.
+        """Replace a file's metadata, or with `merge` only the given keys.
 
         :raises NotFound: if there is no such file.
-        :raises ValueError: if a key or value is none that servers keep: at most 64 and 256 bytes, no control
-            characters 0 to 2.
+        :raises ValueError: if servers would not keep a key or a value: keys have at most 64 bytes, values 256, and none
+            of the characters 0 to 2.
         """
         file = FileId.parse(file_id)
         await self._storages.ask(file, wire.set_metadata(file, check_metadata(metadata), merge=merge))
 
     def url(self, file_id: str, *, secret: str | None = None, ttl: float | None = None) -> str:
-        """Return the URL of a file behind the web servers of the cluster. Nobody is asked whether there is such a file.
+        """Return the URL of a file behind the web servers of the cluster. This makes no request.
 
-        It begins with the client's `base_url`, by default the address of the storage that made the file. With a
-        `secret`, by default the client's, it ends with a token and the time of the token, which the web servers check
-        (`http.anti_steal` in their configuration). They take it for their own `token_ttl` from that time on, which is
-        now, or with `ttl` so many seconds ahead; if the client knows their `token_ttl`, the URL is good for `ttl`
-        seconds from now.
+        It begins with the client's `base_url`, by default `http://` and the address of the storage that made the file.
+        With a `secret`, by default the client's, it ends with a token and the time of the token, which the web servers
+        check (`http.anti_steal` in their configuration). They accept it for their own `token_ttl` seconds from that
+        time on. The time is now, or with `ttl` such that the URL is valid for `ttl` seconds from now; for that the
+        client needs the `token_ttl` of the web servers.
 
-        :raises ValueError: if there is no secret for a `ttl`, or no base for an id with the number of a storage.
+        :raises ValueError: if `ttl` is given without a secret, or the id does not tell the address of a storage and
+            there is no `base_url`.
         """
         return self._links.url(FileId.parse(file_id), secret, ttl)
 
     # The cluster
 
     async def query_store(self, group: str | None = None) -> Place:
-        """Ask where to upload to."""
+        """Ask for a storage that takes a new file."""
         return await self._trackers.ask(wire.query_store(_checked(group)), group)
 
     async def query_store_all(self, group: str | None = None) -> list[Place]:
-        """Ask for all storages of a group to which one could upload."""
+        """Ask for all storages of a group that take new files."""
         return await self._trackers.ask(wire.query_store_all(_checked(group)), group)
 
     async def query_fetch(self, file_id: str) -> Place:
-        """Ask where to read a file. Trackers answer for files that do not exist too."""
+        """Ask for a storage to read a file from. Trackers do not know whether the file exists."""
         file = FileId.parse(file_id)
         return await self._trackers.ask(wire.query_fetch(file), file.group)
 
     async def query_fetch_all(self, file_id: str) -> list[Place]:
-        """Ask for all storages that can give a file."""
+        """Ask for all storages to read a file from."""
         file = FileId.parse(file_id)
         return await self._trackers.ask(wire.query_fetch_all(file), file.group)
 
     async def query_update(self, file_id: str) -> Place:
-        """Ask where to change a file."""
+        """Ask for the storage where a file can be changed."""
         file = FileId.parse(file_id)
         return await self._trackers.ask(wire.query_update(file), file.group)
 
@@ -343,11 +352,10 @@ class FastDFSClient:
         return await self._trackers.ask(wire.list_storages(check_group(group), storage), group)
 
     async def names(self, group: str, path_index: int = 0, *, storage: str | None = None) -> AsyncIterator[LoggedName]:
-        """Yield the log of files that a storage still has on one of its paths, by default any storage that is up.
+        """Yield the log of the files that a storage has on one of its paths, by default any storage that is up.
 
-        This is what FastDFS has for a listing. The servers use it among themselves, for the recovery of a disk: it
-        reads the whole log of a storage, is up to a second late, and knows names only. Lines whose name ends with `-m`
-        are about metadata.
+        FastDFS has no other listing. Storages use it to restore a disk: it reads the whole log of a storage, lacks the
+        files of the last second, and has names only. Lines whose name ends with `-m` are about metadata.
         """
         if storage is None:
             known = await self.members.of(group)
@@ -358,18 +366,18 @@ class FastDFSClient:
             address = active[0]
         else:
             address = Address.parse(storage, STORAGE_PORT)
-        async for logged in logged_names(self._storages.reach(address), group, path_index):
+        async for logged in logged_names(self._storages.server_at(address), group, path_index):
             yield logged
 
     async def active_test(self, server: str) -> None:
-        """Ask a tracker or storage, `host:port`, whether it is there.
+        """Ask a tracker or storage, `host:port`, whether it answers.
 
-        :raises Unreachable: if it is not.
+        :raises Unreachable: if it does not.
         """
         await self._storages.use(Address.parse(server, STORAGE_PORT), lambda reached: reached.call(wire.active_test()))
 
     async def aclose(self) -> None:
-        """Close all connections; whatever still goes on breaks. Harmless when done twice."""
+        """Close all connections; requests under way fail. Harmless when done twice."""
         await self._network.aclose()
 
     async def __aenter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""One connection to a tracker or a storage: strictly a request, then its answer, each step in its time."""
+"""The connections to trackers and storages: one request and its answer at a time, and kept for the next request."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ from collections import deque
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from aiofs.backends.fastdfs.client import wire
 from aiofs.backends.fastdfs.client.errors import (
     EXCHANGE_ERRORS,
     BrokenError,
+    FastDFSStatus,
     NotConnected,
     ProtocolError,
     RefusedError,
     StalledError,
-    Status,
 )
-from aiofs.backends.fastdfs.client.wire import HEADER, Answer, goodbye
+from aiofs.backends.fastdfs.client.wire import HEADER, LONGEST_BODY, AnswerHeader, active_test, goodbye
 from aiofs.errors import AiofsError, Damaged, TimedOut, Unreachable
 from aiofs.lifetimes import PerLoop
 
@@ -27,21 +26,25 @@ if TYPE_CHECKING:
 
     from aiofs.backends.fastdfs.client.answers import Address
     from aiofs.backends.fastdfs.client.settings import Limits
-    from aiofs.backends.fastdfs.client.wire import Request
+    from aiofs.backends.fastdfs.client.wire import FastDFSRequest
+
+T = TypeVar("T")
 
 PIECE = 1 << 18
-"""Payloads go out in pieces of this size, each in its time."""
+"""Payloads are sent in pieces of this size. Each must make progress within the time limit."""
 _JOINED = 1 << 13
-"""A piece that is no larger is sent in one packet with what goes before it."""
+"""A piece that is no larger is sent in one packet with the bytes before it."""
 _ENOUGH = 1 << 19
-"""So much unread, and the server has to wait. It is more than the longest body that is read whole."""
+"""When so many bytes are unread, the server has to wait. No body that is read as a whole is longer."""
+_SUSPECT_SECONDS = 10.0
+"""For so many seconds after a timeout the other servers are asked first."""
 
 
-class Connection(asyncio.Protocol):
-    """A connection that knows whether it may be used again.
+class FastDFSConnection(asyncio.Protocol):
+    """A connection that knows whether it can be used again.
 
-    It may when the last answer was read to its end. Whatever comes unasked, and whatever ends an exchange early, be it
-    an error, a timeout or a cancellation, leaves it out of step for good.
+    It can after an answer was read to its end. It cannot if bytes come that were not asked for, or if an error, a
+    timeout or a cancellation ended an exchange early.
     """
 
     def __init__(self) -> None:
@@ -61,31 +64,33 @@ class Connection(asyncio.Protocol):
 
     @property
     def usable(self) -> bool:
-        """Whether a new request may go out."""
+        """Whether a new request can be sent."""
         return self._in_step and self._lost is None and not self._transport.is_closing()
 
     @property
     def idle(self) -> float:
-        """For how many seconds it was not used."""
+        """For how many seconds it has not been used."""
         return self._loop.time() - self._last_used
 
-    async def ask(self, request: Request[Any], payload: AsyncGenerator[memoryview] | None, patience: float) -> Answer:
+    async def ask(
+        self, request: FastDFSRequest[Any], payload: AsyncGenerator[memoryview] | None, patience: float
+    ) -> AnswerHeader:
         """Send a request, and a payload of the announced length, and return the header of the answer.
 
-        From here on until `finish` the connection is out of step.
+        From now on until `finish` the connection is not usable.
 
         :raises BrokenError: if it breaks.
-        :raises StalledError: if nothing moves for `patience` seconds.
-        :raises ProtocolError: if this is no answer.
+        :raises StalledError: if no byte is sent or received for `patience` seconds.
+        :raises ProtocolError: if the server sends something that is not an answer.
         """
         self._in_step = False
         self._asking = True
         if payload is None:
             self._send(request.frame)
-            return Answer.parse(await self.read(HEADER.size, patience))
+            return AnswerHeader.parse(await self.read(HEADER.size, patience))
         async with aclosing(payload):
             complete = await self._send_all(request.frame, payload, patience)
-        answer = Answer.parse(await self.read(HEADER.size, patience))
+        answer = AnswerHeader.parse(await self.read(HEADER.size, patience))
         if not complete and not answer.status:
             raise ProtocolError("the request was accepted before it was complete")
         return answer
@@ -104,19 +109,19 @@ class Connection(asyncio.Protocol):
         return self._take(most)
 
     def finish(self) -> None:
-        """Say that the answer was read to its end and leaves the server ready for the next request."""
+        """Note that the answer was read to its end, so that the server is ready for the next request."""
         self._asking = False
         self._in_step = not self._held
         self.used = True
         self._last_used = self._loop.time()
 
     def abort(self) -> None:
-        """Break the connection off."""
+        """Break the connection."""
         self._in_step = False
         self._transport.abort()
 
     async def aclose(self) -> None:
-        """Take leave where there is anybody to take leave of."""
+        """Close the connection, after a goodbye if the server can read one."""
         if self.usable:
             self._send(goodbye().frame)
             self._transport.close()
@@ -125,7 +130,7 @@ class Connection(asyncio.Protocol):
         await asyncio.shield(self._ended)
 
     async def _send_all(self, head: bytes, payload: AsyncGenerator[memoryview], patience: float) -> bool:
-        """Send the payload behind `head`; return whether all of it was sent before an answer came."""
+        """Send the payload after `head`; return whether all of it was sent before an answer came."""
         async for data in payload:
             for start in range(0, len(data), PIECE):
                 piece = data[start : start + PIECE]
@@ -138,7 +143,7 @@ class Connection(asyncio.Protocol):
                 if self._full:
                     await self._until(lambda: self._held > 0 or not self._full, patience)
                 elif start:
-                    await asyncio.sleep(0)  # the loop must look for an answer that comes early
+                    await asyncio.sleep(0)  # let the loop receive an answer that comes early
                 if self._held:
                     return False
         self._send(head)
@@ -171,7 +176,7 @@ class Connection(asyncio.Protocol):
                 if self._lost is not None:
                     raise self._lost
                 if self._loop.time() >= deadline:
-                    raise StalledError(f"nothing moved for {patience:g} seconds")
+                    raise StalledError(f"no byte was sent or received for {patience:g} seconds")
                 self._waiter = self._loop.create_future()
                 await self._waiter
         finally:
@@ -183,12 +188,12 @@ class Connection(asyncio.Protocol):
             self._waiter.set_result(None)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport, and let it hold on to nothing that the caller may change."""
+        """Keep the transport, and let it not keep buffers that the caller may change."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(0)
 
     def data_received(self, data: bytes) -> None:
-        """Keep what was asked for."""
+        """Keep bytes that were asked for; break the connection at others."""
         if not self._asking:
             self.abort()
             return
@@ -200,26 +205,20 @@ class Connection(asyncio.Protocol):
         self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wake whoever waits."""
+        """Wake the waiting call, which raises."""
         self._lost = BrokenError(f"the connection broke: {exc}" if exc else "the server closed the connection")
         self._lost.__cause__ = exc
         self._ended.set_result(None)
         self._wake()
 
     def pause_writing(self) -> None:
-        """Wait with the next piece: the last one is not all out."""
+        """Let the next piece wait until the last one is sent."""
         self._full = True
 
     def resume_writing(self) -> None:
-        """Go on with the next piece."""
+        """Let the next piece be sent."""
         self._full = False
         self._wake()
-
-
-T = TypeVar("T")
-
-_REST = 10.0
-"""A server that timed out is left alone for so many seconds where there is another one."""
 
 
 class Server:
@@ -229,49 +228,53 @@ class Server:
         self.address = address
         self.limits = limits
         self._free = asyncio.Semaphore(limits.connections)
-        self._all: set[Connection] = set()
-        self._idle: list[Connection] = []
+        self._all: set[FastDFSConnection] = set()
+        self._idle: list[FastDFSConnection] = []
         self._closed = False
-        self._rests_until = 0.0
+        self._suspect_until = 0.0
 
     @property
-    def resting(self) -> bool:
-        """Whether it timed out a moment ago, so that another one is asked first."""
-        return asyncio.get_running_loop().time() < self._rests_until
+    def is_suspect(self) -> bool:
+        """Whether it timed out a moment ago, so that others are asked first."""
+        return asyncio.get_running_loop().time() < self._suspect_until
 
     async def call(
-        self, request: Request[T], payload: AsyncGenerator[memoryview] | None = None, *, patience: float | None = None
+        self,
+        request: FastDFSRequest[T],
+        payload: AsyncGenerator[memoryview] | None = None,
+        *,
+        patience: float | None = None,
     ) -> T:
         """Send a request and return what its answer says.
 
         :raises RefusedError: if the answer has a status.
-        :raises NotConnected: if there is no connection to be had; nothing was sent.
+        :raises NotConnected: if no connection can be made; nothing was sent.
         :raises Unreachable: if the connection breaks.
-        :raises TimedOut: if nothing moves for `patience` (by default: `network_timeout`) seconds.
-        :raises Damaged: if what comes is no answer.
+        :raises TimedOut: if no byte is sent or received for `patience` seconds, by default `network_timeout`.
+        :raises Damaged: if the server sends something that is not an answer.
         """
         if patience is None:
             patience = self.limits.network_timeout
         connection, answer = await self.begin(request, payload, patience)
         try:
-            if answer.length > wire.LONGEST_BODY:
+            if answer.length > LONGEST_BODY:
                 raise ProtocolError(f"an answer of {answer.length} bytes to command {int(request.command)}")
             body = await connection.read(answer.length, patience)
             decoded = request.decode(body)
             connection.finish()
         except EXCHANGE_ERRORS as error:
-            raise self.blame(error) from error
+            raise self.failure_of(error) from error
         finally:
-            self.give_back(connection)
+            self.release(connection)
         return decoded
 
     async def begin(
-        self, request: Request[Any], payload: AsyncGenerator[memoryview] | None, patience: float
-    ) -> tuple[Connection, Answer]:
+        self, request: FastDFSRequest[Any], payload: AsyncGenerator[memoryview] | None, patience: float
+    ) -> tuple[FastDFSConnection, AnswerHeader]:
         """Send a request and return the connection on which the body of its answer follows. Raises as `call`.
 
-        The caller owes a `give_back`. A connection that turns out to be dead is replaced where asking twice does no
-        harm.
+        The caller must `release` it. A kept connection that turns out to be dead is replaced if the request may be
+        sent twice.
         """
         while True:
             connection = await self._take()
@@ -280,35 +283,35 @@ class Server:
                 answer = await self._ask(connection, request, payload, patience)
             except BrokenError as error:
                 if not connection.used or not request.repeatable:
-                    raise self.blame(error) from error
-                self._forget_idle()  # whatever broke this one broke the others
+                    raise self.failure_of(error) from error
+                self._forget_idle()  # the cause has probably broken them too
             except EXCHANGE_ERRORS as error:
-                raise self.blame(error) from error
+                raise self.failure_of(error) from error
             else:
                 return connection, answer
             finally:
                 if answer is None:
-                    self.give_back(connection)
+                    self.release(connection)
 
-    def give_back(self, connection: Connection) -> None:
-        """Keep a connection for the next request, or close it where it is out of step."""
+    def release(self, connection: FastDFSConnection) -> None:
+        """Keep a connection for the next request, or close it if it is not usable."""
         if connection.usable:
             self._idle.append(connection)
         else:
             self._drop(connection)
         self._free.release()
 
-    def blame(self, error: Exception) -> AiofsError:
-        """Return the error that says that an exchange with this server ended in `error`."""
+    def failure_of(self, error: Exception) -> AiofsError:
+        """Return the error of aiofs for an exchange with this server that failed with `error`."""
         if isinstance(error, StalledError):
-            self._rest()
+            self._suspect()
             return TimedOut.of(None, f"{self.address}: {error}")
         if isinstance(error, BrokenError):
             return Unreachable(_errno_of(error.__cause__, errno.ECONNRESET), f"{self.address}: {error}")
         return Damaged.of(None, f"{self.address} does not keep to the protocol: {error}")
 
     async def aclose(self) -> None:
-        """Close all connections, for good; exchanges that go on break."""
+        """Close all connections, and let no new ones be made; requests under way fail."""
         self._closed = True
         self._idle.clear()
         while self._all:
@@ -316,19 +319,19 @@ class Server:
 
     async def _ask(
         self,
-        connection: Connection,
-        request: Request[Any],
+        connection: FastDFSConnection,
+        request: FastDFSRequest[Any],
         payload: AsyncGenerator[memoryview] | None,
         patience: float,
-    ) -> Answer:
+    ) -> AnswerHeader:
         answer = await connection.ask(request, payload, patience)
         if answer.status:
-            if answer.status == Status.NOT_FOUND and payload is None and not answer.length:
-                connection.finish()  # after any other refusal a server may be waiting, deaf or about to hang up
+            if answer.status == FastDFSStatus.NOT_FOUND and payload is None and not answer.length:
+                connection.finish()  # after another refusal a server may wait for more, or close the connection
             raise RefusedError(answer.status, request.command, str(self.address))
         return answer
 
-    async def _take(self) -> Connection:
+    async def _take(self) -> FastDFSConnection:
         if self._free.locked():
             await self._wait_for_a_free_one()
         else:
@@ -346,8 +349,8 @@ class Server:
         except TimeoutError as error:
             raise TimedOut.of(None, f"all {self.limits.connections} connections to {self.address} are busy") from error
 
-    async def _kept(self) -> Connection | None:
-        """Return a connection that was kept and is still good."""
+    async def _kept(self) -> FastDFSConnection | None:
+        """Return a connection that was kept and is still usable."""
         while self._idle:
             connection = self._idle.pop()
             if connection.usable and (connection.idle < self.limits.idle_check or await self._test(connection)):
@@ -355,10 +358,10 @@ class Server:
             self._drop(connection)
         return None
 
-    async def _test(self, connection: Connection) -> bool:
-        """Find out whether a connection that was idle for long still has somebody at its other end."""
+    async def _test(self, connection: FastDFSConnection) -> bool:
+        """Return whether the server still answers on a connection that was idle for long."""
         try:
-            await self._ask(connection, wire.active_test(), None, self.limits.connect_timeout)
+            await self._ask(connection, active_test(), None, self.limits.connect_timeout)
             connection.finish()
         except (*EXCHANGE_ERRORS, RefusedError):
             return False
@@ -367,14 +370,14 @@ class Server:
             raise
         return True
 
-    async def _connect(self) -> Connection:
+    async def _connect(self) -> FastDFSConnection:
         self._check_open()
         host, port = self.address
         try:
             async with asyncio.timeout(self.limits.connect_timeout):
-                _, connection = await asyncio.get_running_loop().create_connection(Connection, host, port)
+                _, connection = await asyncio.get_running_loop().create_connection(FastDFSConnection, host, port)
         except TimeoutError as error:
-            self._rest()
+            self._suspect()
             words = f"{self.address} cannot be reached: no answer in {self.limits.connect_timeout:g} seconds"
             raise NotConnected(errno.ETIMEDOUT, words) from error
         except OSError as error:
@@ -386,14 +389,14 @@ class Server:
         self._all.add(connection)
         return connection
 
-    def _rest(self) -> None:
-        self._rests_until = asyncio.get_running_loop().time() + _REST
+    def _suspect(self) -> None:
+        self._suspect_until = asyncio.get_running_loop().time() + _SUSPECT_SECONDS
 
     def _check_open(self) -> None:
         if self._closed:
             raise NotConnected.of(None, f"{self.address}: the connections were closed meanwhile")
 
-    def _drop(self, connection: Connection) -> None:
+    def _drop(self, connection: FastDFSConnection) -> None:
         connection.abort()
         self._all.discard(connection)
 
@@ -403,14 +406,14 @@ class Server:
 
 
 class Network:
-    """All servers that a client speaks to, in each event loop by connections of its own."""
+    """All servers that a client speaks to. Each event loop has its own connections."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._servers: PerLoop[dict[Address, Server]] = PerLoop("FastDFS", dict, _close)
 
     def __reduce__(self) -> tuple[type[Network], tuple[Limits]]:
-        """Pickle without the connections: who opens it makes their own."""
+        """Pickle without the connections: the copy makes its own."""
         return Network, (self._limits,)
 
     def at(self, address: Address) -> Server:
@@ -425,7 +428,7 @@ class Network:
         return server
 
     async def aclose(self) -> None:
-        """Close for good, with the connections of every loop that has not ended."""
+        """Close the connections of every loop that has not ended, and let no new ones be made."""
         await self._servers.aclose()
 
 

@@ -18,7 +18,7 @@ from aiofs.errors import (
 )
 
 
-class Status(IntEnum):
+class FastDFSStatus(IntEnum):
     """Why a server refuses. The numbers are those of Linux, on every system."""
 
     NOT_FOUND = 2
@@ -62,21 +62,21 @@ class NotConnected(Unreachable):
 
 
 _KINDS: dict[int, type[AiofsError]] = {
-    Status.NOT_FOUND: NotFound,
-    Status.NO_MEMORY: Unavailable,
-    Status.DENIED: AccessDenied,
-    Status.BUSY: Unavailable,
-    Status.EXISTS: AlreadyExists,
-    Status.NO_FILE: IsAFolder,
-    Status.INVALID: NotAccepted,
-    Status.NO_SPACE: NoSpace,
+    FastDFSStatus.NOT_FOUND: NotFound,
+    FastDFSStatus.NO_MEMORY: Unavailable,
+    FastDFSStatus.DENIED: AccessDenied,
+    FastDFSStatus.BUSY: Unavailable,
+    FastDFSStatus.EXISTS: AlreadyExists,
+    FastDFSStatus.NO_FILE: IsAFolder,
+    FastDFSStatus.INVALID: NotAccepted,
+    FastDFSStatus.NO_SPACE: NoSpace,
 }
 _WORDS: dict[int, str] = {
-    Status.DISK_ERROR: "the storage cannot read or write its disk",
-    Status.NO_MEMORY: "the server is out of memory",
-    Status.BUSY: "the storage found no free name",
-    Status.INVALID: "the server does not accept the request for this file",
-    Status.NO_SPACE: "the storages have no space above their reserve",
+    FastDFSStatus.DISK_ERROR: "the storage cannot read or write its disk",
+    FastDFSStatus.NO_MEMORY: "the server is out of memory",
+    FastDFSStatus.BUSY: "the storage found no free name",
+    FastDFSStatus.INVALID: "the server does not accept the request for this file",
+    FastDFSStatus.NO_SPACE: "the storages have no space above their reserve",
 }
 
 
@@ -92,10 +92,10 @@ def by_tracker(refused: RefusedError, group: str | None) -> AiofsError:
 
     Trackers do not know files: their status 2 means that no storage is there, never that a file is missing.
     """
-    if refused.status == Status.NOT_FOUND:
+    if refused.status == FastDFSStatus.NOT_FOUND:
         which = "no group has" if group is None else f"there is no group {group!r}, or it does not have"
         return Unavailable.of(None, f"{refused.server}: {which} a storage that is up")
-    if refused.status == Status.INVALID:
+    if refused.status == FastDFSStatus.INVALID:
         return NotAccepted.of(
             None,
             f"{refused.server} does not understand what a tracker is asked: it may be a storage. Name trackers, which"

@@ -1,4 +1,7 @@
-"""File ids such as `group1/M00/00/01/fwAAA2sAcB6ACvueAAAADg4Qul0904.txt`: what a storage writes into names."""
+"""Ids of files, such as `group1/M00/00/01/fwAAA2sAcB6ACvueAAAADg4Qul0904.txt`, and checks of arguments.
+
+The checks refuse what servers would refuse, or accept and damage, before anything is sent.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +33,18 @@ _LOW = 0xFFFFFFFF
 
 Kind = Literal["normal", "appender", "slave"]
 
+_LONGEST_KEY = 64
+_LONGEST_VALUE = 256
+_MOST_METADATA = 200_000
+_SHORTEST_NAME = 44
+_LARGEST = (1 << 63) - 1
+_LAST_STORE_PATH = 127
+_SEPARATORS = "\x00\x01\x02"
+
 
 @dataclass(frozen=True, slots=True)
 class TrunkPlace:
-    """Where in which trunk file the storage keeps a small file."""
+    """Where a small file is, in a trunk file that the storage keeps for many small files."""
 
     file: int
     offset: int
@@ -42,10 +53,10 @@ class TrunkPlace:
 
 @dataclass(frozen=True, slots=True)
 class FileId:
-    """A file id, and what its name tells without any request.
+    """The id of a file, and what it tells without a request.
 
-    `size` and `crc32` are `None` where the name does not tell: for appenders and slaves. A slave whose prefix is all
-    digits can have a name that looks like a normal file's; only the storage knows such a one's size.
+    `size` and `crc32` are `None` for appenders and slaves, whose id does not tell them. A slave whose prefix is all
+    digits can have an id that looks like that of a normal file; then only the storage knows the size.
     """
 
     group: str
@@ -53,7 +64,7 @@ class FileId:
     kind: Kind = field(compare=False)
     path_index: int = field(compare=False)
     source: str | int = field(compare=False)
-    """The storage that made the file: its IPv4 address, or its number where the cluster uses storage ids."""
+    """The storage that made the file: its IPv4 address, or its number if the cluster uses storage ids."""
     created: int = field(compare=False)
     """Seconds since 1970."""
     size: int | None = field(compare=False)
@@ -64,12 +75,12 @@ class FileId:
     def parse(cls, text: str) -> FileId:
         """Read an id.
 
-        :raises ValueError: if this is none.
+        :raises ValueError: if `text` is not an id.
         """
         group, slash, name = text.partition("/")
         match = _NAME.fullmatch(name)
         if not slash or match is None or GROUP.fullmatch(group) is None:
-            raise ValueError(f"{text!r} is no FastDFS file id")
+            raise ValueError(f"{text!r} is not a FastDFS file id")
         source, created, size_field, crc32 = _FACTS.unpack(_decode(match[2]))
         kind, trunk = _kind(size_field, match[3])
         told = kind == "normal"
@@ -100,7 +111,7 @@ def _decode(characters: str) -> bytes:
 
 
 def _kind(size_field: int, tail: str) -> tuple[Kind, TrunkPlace | None]:
-    """Tell a slave by its tail: whatever is not one that a storage makes by itself."""
+    """Return the kind of a file. Every tail that a storage does not make by itself is that of a slave."""
     trunk = None
     if size_field & _IN_TRUNK and len(tail) > _TRUNK_TAIL_LENGTH:
         trunk = TrunkPlace(*_TRUNK.unpack(_decode(tail[:_TRUNK_TAIL_LENGTH])))
@@ -119,50 +130,43 @@ def _source(raw: bytes) -> str | int:
     return ".".join(map(str, raw)) if raw[3] else int.from_bytes(raw, "little")
 
 
-_LONGEST_KEY = 64
-_LONGEST_VALUE = 256
-_MOST_METADATA = 200_000
-_SHORTEST_NAME = 44
-_LARGEST = (1 << 63) - 1
-_LAST_STORE_PATH = 127
-_SEPARATORS = "\x00\x01\x02"
-
-
 def check_group(group: str) -> str:
-    """Return the name if a group can have it.
+    """Return the name.
 
-    :raises ValueError: if none can.
+    :raises ValueError: if no group can have it.
     """
     if GROUP.fullmatch(group) is None:
-        raise ValueError(f"{group!r} is no name of a group: 1 to 16 letters and digits")
+        raise ValueError(f"{group!r} is not the name of a group: that has 1 to 16 letters and digits")
     return group
 
 
 def check_extension(extension: str) -> str:
-    """Return the extension if a file can have it.
+    """Return the extension.
 
-    :raises ValueError: if none can.
+    :raises ValueError: if no file can have it.
     """
     if EXTENSION.fullmatch(extension) is None:
-        raise ValueError(f"{extension!r} is no extension: up to 6 letters, digits, '-', '_' and '.', no leading '.'")
+        raise ValueError(
+            f"{extension!r} is not an extension: up to 6 letters, digits, '-', '_' and '.', no leading '.'"
+        )
     return extension
 
 
 def check_prefix(prefix: str) -> str:
-    """Return what a slave's name has before its extension, if that can be.
+    """Return the prefix.
 
-    :raises ValueError: if it cannot.
+    :raises ValueError: if no slave can have it between the name of its master and its extension.
     """
     if SLAVE_PREFIX.fullmatch(prefix) is None:
-        raise ValueError(f"{prefix!r} is no slave's prefix: 1 to 16 letters, digits, '-', '_' and '.'")
+        raise ValueError(f"{prefix!r} is not the prefix of a slave: 1 to 16 letters, digits, '-', '_' and '.'")
     return prefix
 
 
 def check_appender(text: str) -> FileId:
-    """Return the id if it is an appender's.
+    """Return the id of an appender.
 
-    :raises ValueError: if it is no id.
-    :raises Unsupported: if the file is another kind, which nobody can change.
+    :raises ValueError: if `text` is not an id.
+    :raises Unsupported: if the file is of another kind: such files cannot be changed.
     """
     file = FileId.parse(text)
     if file.kind != "appender" or len(file.name) < _SHORTEST_NAME:
@@ -171,10 +175,10 @@ def check_appender(text: str) -> FileId:
 
 
 def check_metadata(metadata: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the metadata if servers keep it whole: longer keys and values they cut, some characters confuse them.
+    """Return the metadata.
 
-    :raises ValueError: if a key or a value is of that kind.
-    :raises TooLarge: if it is too much altogether.
+    :raises ValueError: if servers would cut a key or a value, or misunderstand characters of it.
+    :raises TooLarge: if all of it together is too long.
     """
     total = 0
     for key, value in metadata.items():
@@ -190,19 +194,19 @@ def check_metadata(metadata: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def check_offset(offset: int) -> int:
-    """Return the offset, or size, if a file can have it.
+    """Return the offset, or the size.
 
-    :raises ValueError: if none can.
+    :raises ValueError: if no file can have it.
     """
     if not 0 <= offset <= _LARGEST:
-        raise ValueError(f"no file has an offset or a size of {offset}")
+        raise ValueError(f"no file can have an offset or a size of {offset}")
     return offset
 
 
 def check_store_path(index: int | None) -> int | None:
-    """Return the number of a store path if a storage can have it; -1 lets the storage choose.
+    """Return the number of a store path; -1 lets the storage choose.
 
-    :raises ValueError: if none can.
+    :raises ValueError: if no storage can have it.
     """
     if index is not None and not -1 <= index <= _LAST_STORE_PATH:
         raise ValueError(f"store_path_index must be between -1 and {_LAST_STORE_PATH}, not {index!r}")

@@ -1,4 +1,4 @@
-"""The settings of a client, and its URLs of files."""
+"""The settings of a client, its `client.conf`, and the URLs of files."""
 
 from __future__ import annotations
 
@@ -17,20 +17,66 @@ _INCLUDE = "#include"
 _DEEPEST = 10
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Time limits in seconds, and the largest number of connections to a server."""
+
+    connect_timeout: float = 5.0
+    network_timeout: float = 30.0
+    """Without sending or receiving a byte of a request or an answer."""
+    pool_timeout: float = 60.0
+    """For waiting until one of a server's connections is free."""
+    connections: int = 16
+    idle_check: float = 60.0
+    """A connection that was idle for longer is tested before it is used again."""
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        :raises ValueError: if one is not possible.
+        """
+        for name in ("connect_timeout", "network_timeout", "pool_timeout"):
+            value = getattr(self, name)
+            if not value > 0:
+                raise ValueError(f"{name} must be greater than 0, not {value!r}")
+        if not isinstance(self.connections, int) or self.connections < 1:
+            raise ValueError(f"connections must be a whole number from 1 on, not {self.connections!r}")
+
+
+class LimitOptions(TypedDict, total=False):
+    """The fields of `Limits` that are settings of a client."""
+
+    connect_timeout: float
+    network_timeout: float
+    pool_timeout: float
+    connections: int
+
+
+class ClientOptions(LimitOptions, total=False):
+    """All settings of a client, except its trackers."""
+
+    address_map: Mapping[str, str]
+    retired: Iterable[str]
+    log_delay: float
+    base_url: str
+    secret: str
+    token_ttl: float
+
+
 def read_conf(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return what a `client.conf`, and the files that it includes, say to `FastDFSClient`; the rest is for others.
+    """Return the settings of `FastDFSClient` in a `client.conf` and the files that it includes.
 
     :raises OSError: if a file cannot be read.
-    :raises ValueError: if it names no tracker, or a value cannot be meant.
+    :raises ValueError: if it names no tracker, or a value cannot be read.
     """
     trackers: list[str] = []
     settings: dict[str, Any] = {}
-    for where, name, value in _lines(os.fspath(path), _DEEPEST):
+    for where, name, value in _settings(os.fspath(path), _DEEPEST):
         try:
             if name == "tracker_server":
                 trackers += _addresses(value)
-            elif name in _SETTINGS and value:
-                setting, read = _SETTINGS[name]
+            elif name in _READERS and value:
+                setting, read = _READERS[name]
                 settings[setting] = read(value)
         except ValueError as error:
             raise ValueError(f"{where}: {name} = {value!r} cannot be read: {error}") from error
@@ -39,8 +85,8 @@ def read_conf(path: str | os.PathLike[str]) -> dict[str, Any]:
     return {"trackers": trackers, **settings}
 
 
-def _lines(path: str, depth: int) -> Iterator[tuple[str, str, str]]:
-    """Yield where each setting stands, its name and its value."""
+def _settings(path: str, depth: int) -> Iterator[tuple[str, str, str]]:
+    """Yield the file and line of each setting, its name and its value."""
     with open(path, encoding="utf-8") as file:
         text = file.read()
     for number, line in enumerate(text.splitlines(), 1):
@@ -48,7 +94,7 @@ def _lines(path: str, depth: int) -> Iterator[tuple[str, str, str]]:
         if words and words[0] == _INCLUDE and len(words) > 1:
             if not depth:
                 raise ValueError(f"{path}:{number}: files include each other more than {_DEEPEST} deep")
-            yield from _lines(os.path.join(os.path.dirname(path), words[1].strip()), depth - 1)
+            yield from _settings(os.path.join(os.path.dirname(path), words[1].strip()), depth - 1)
         elif not line.lstrip().startswith(("#", "[")):
             name, equals, value = line.partition("=")
             if equals:
@@ -56,7 +102,7 @@ def _lines(path: str, depth: int) -> Iterator[tuple[str, str, str]]:
 
 
 def _addresses(value: str) -> list[str]:
-    """Return the addresses of one tracker: a few that share a port are divided by commas."""
+    """Return the addresses of one tracker: several that share a port are separated by commas."""
     hosts = [host.strip() for host in value.split(",")]
     _, colon, port = hosts[-1].rpartition(":")
     if not colon or not port.isdecimal():
@@ -68,7 +114,7 @@ def _seconds(value: str) -> float:
     return float(value.removesuffix("s"))
 
 
-_SETTINGS: dict[str, tuple[str, Callable[[str], Any]]] = {
+_READERS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "connect_timeout": ("connect_timeout", _seconds),
     "network_timeout": ("network_timeout", _seconds),
     "http.anti_steal.secret_key": ("secret", str),
@@ -76,75 +122,29 @@ _SETTINGS: dict[str, tuple[str, Callable[[str], Any]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How long things may take, in seconds, and how many connections a server gets."""
-
-    connect_timeout: float = 5.0
-    network_timeout: float = 30.0
-    """Without any progress of a request or an answer."""
-    pool_timeout: float = 60.0
-    """Until one of a server's connections is free."""
-    connections: int = 16
-    idle_check: float = 60.0
-    """A connection that was idle for longer is tested before it is used."""
-
-    def __post_init__(self) -> None:
-        """Check the values.
-
-        :raises ValueError: for one that cannot be meant.
-        """
-        for name in ("connect_timeout", "network_timeout", "pool_timeout"):
-            value = getattr(self, name)
-            if not value > 0:
-                raise ValueError(f"{name} {value!r}: it must be more than nothing")
-        if not isinstance(self.connections, int) or self.connections < 1:
-            raise ValueError(f"connections {self.connections!r}: it must be a whole number, 1 at least")
-
-
-class LimitOptions(TypedDict, total=False):
-    """The fields of `Limits` that a client can be given."""
-
-    connect_timeout: float
-    network_timeout: float
-    pool_timeout: float
-    connections: int
-
-
-class ClientOptions(LimitOptions, total=False):
-    """What a client can be told beside its trackers."""
-
-    address_map: Mapping[str, str]
-    retired: Iterable[str]
-    log_delay: float
-    base_url: str
-    secret: str
-    token_ttl: float
-
-
 @dataclass(frozen=True, slots=True)
 class Links:
-    """What URLs of files are made of."""
+    """Makes URLs of files behind the web servers of a cluster, with tokens that are valid for some time."""
 
     base_url: str | None
     secret: str | None = field(repr=False)
     token_ttl: float
 
     def url(self, file: FileId, secret: str | None, ttl: float | None) -> str:
-        """Return the URL of a file, with a token where there is a secret.
+        """Return the URL of a file, with a token if there is a secret.
 
-        :raises ValueError: if there is no secret for a `ttl`, or the id does not tell where its web server is.
+        :raises ValueError: if `ttl` is given without a secret, or the id does not tell the address of the web server.
         """
         base = self.base_url
         if base is None:
             if not isinstance(file.source, str):
-                raise ValueError(f"{file} does not tell where its web server is: give the client base_url=")
+                raise ValueError(f"{file} does not tell the address of its web server: give the client base_url=")
             base = f"http://{file.source}"
         address = f"{base.rstrip('/')}/{file}"
         secret = self.secret if secret is None else secret
         if secret is None:
             if ttl is not None:
-                raise ValueError("a URL that ends needs the secret of the web servers: give secret=")
+                raise ValueError("ttl= needs the secret of the web servers: give secret=")
             return address
         now = time.time()
         stamp = int(now if ttl is None else now + ttl - self.token_ttl)

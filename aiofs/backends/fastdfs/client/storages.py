@@ -1,4 +1,4 @@
-"""Which storage to ask for a file, which other one where the first does not answer, and whose "not found" counts."""
+"""Which storage is asked for a file, which one next if that fails, and which may say that there is no such file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from aiofs.backends.fastdfs.client import errors, wire
 from aiofs.backends.fastdfs.client.answers import Address
 from aiofs.backends.fastdfs.client.errors import NotConnected, RefusedError
-from aiofs.backends.fastdfs.client.trackers import Members
+from aiofs.backends.fastdfs.client.trackers import GroupMembers
 from aiofs.errors import AiofsError, IsAFolder, NotAccepted, NotFound, TimedOut, Unavailable, Unreachable, place
 
 if TYPE_CHECKING:
@@ -19,28 +19,28 @@ if TYPE_CHECKING:
     from aiofs.backends.fastdfs.client.ids import FileId
     from aiofs.backends.fastdfs.client.trackers import Trackers
     from aiofs.backends.fastdfs.client.transfers import Payload
-    from aiofs.backends.fastdfs.client.wire import Request
+    from aiofs.backends.fastdfs.client.wire import FastDFSRequest
 
 T = TypeVar("T")
 Failures = tuple[type[AiofsError], ...]
 
 _REMEMBER = 30.0
-"""For so many seconds a file's source storage is asked without asking a tracker for it."""
+"""For so many seconds the address of the storage that made a file is known without asking a tracker."""
 _NOTHING_SENT: Failures = (NotConnected,)
 _NOTHING_DONE: Failures = (NotConnected, NotFound)
 _NO_ANSWER: Failures = (Unreachable, TimedOut)
 _NOT_HERE: Failures = (Unreachable, TimedOut, NotFound)
 _EVERYWHERE: Failures = (NotAccepted, IsAFolder)
-"""What every storage would say."""
+"""Errors that every storage would give."""
 
 
 class Storages:
     """Asks the storages that the trackers name.
 
-    A file's own bytes come from any storage that has them. Whatever can change, and every change, goes to the source
-    of the file, the storage that made it: the others follow it with a delay. So only the source can say that a file
-    does not exist; where another one says so, the file is unavailable. A source that the operator named as retired is
-    spoken for by all others of its group together.
+    The bytes of a file that cannot change come from any storage that has them. All else goes to the source of the
+    file, which is the storage that made it, as the others get changes later. So only the source can say that a file
+    does not exist; if another one says so, the file is unavailable. If the source is retired, a file that no other
+    storage of the group has does not exist.
     """
 
     def __init__(
@@ -50,15 +50,15 @@ class Storages:
         self._network = network
         self._address_map = dict(address_map)
         self._sources: dict[tuple[str, str], tuple[Address, float]] = {}
-        self.members: Members = Members(trackers, retired)
+        self.members: GroupMembers = GroupMembers(trackers, retired)
 
-    def reach(self, address: Address) -> Server:
-        """Return the server that a tracker calls `address`, which may have another one for us."""
+    def server_at(self, address: Address) -> Server:
+        """Return the server that the trackers know by this address. `address_map` may name another address."""
         mapped = self._address_map.get(str(address)) or self._address_map.get(address.host)
         return self._network.at(address if mapped is None else Address.parse(mapped, address.port))
 
     async def ask(
-        self, file: FileId, request: Request[T], payload: Payload | None = None, *, patience: float | None = None
+        self, file: FileId, request: FastDFSRequest[T], payload: Payload | None = None, *, patience: float | None = None
     ) -> T:
         """Send a request to the source of a file."""
         again = _NOTHING_DONE if payload is None else _NOTHING_SENT
@@ -67,7 +67,7 @@ class Storages:
         return await self.at_source(file, lambda server: _call(server, request, payload, patience), again)
 
     async def at_source(self, file: FileId, use: Callable[[Server], Awaitable[T]], again: Failures = _NOT_HERE) -> T:
-        """Use the source of a file. After a failure of a kind in `again` the trackers are asked who is it now."""
+        """Use the source of a file. After a failure in `again` the trackers are asked which storage it is now."""
         remembered = self._remembered(file)
         failure: AiofsError | None = None
         if remembered is not None:
@@ -89,7 +89,7 @@ class Storages:
     async def anywhere(
         self, file: FileId, use: Callable[[Server], Awaitable[T]], without: Collection[Address] = ()
     ) -> T:
-        """Use any storage that has a file which nobody changes; one that timed out a moment ago only as the last.
+        """Use any storage that has a file which cannot change. Those that timed out a moment ago are asked last.
 
         :raises NotFound: if the source has no such file.
         """
@@ -105,7 +105,7 @@ class Storages:
                 if isinstance(error, _EVERYWHERE):
                     raise
                 failures.append(error)
-            without = {*without, self.reach(first).address}
+            without = {*without, self.server_at(first).address}
         for other in await self._others(file, first, without, missing):
             try:
                 return await self.use(other, use, file)
@@ -120,10 +120,10 @@ class Storages:
         return await self._among_others(file, missing, use, without=without)
 
     async def use(self, address: Address, use: Callable[[Server], Awaitable[T]], file: FileId | None = None) -> T:
-        """Use the server at an address; what fails becomes an error about the file."""
+        """Use the server at an address, and let its errors name the file."""
         name = None if file is None else str(file)
         try:
-            return await use(self.reach(address))
+            return await use(self.server_at(address))
         except RefusedError as refused:
             raise errors.by_storage(refused, name) from refused
         except AiofsError as error:
@@ -134,17 +134,17 @@ class Storages:
     async def _others(
         self, file: FileId, first: Address, without: Collection[Address], missing: Mapping[Address, NotFound]
     ) -> list[Address]:
-        """Return who else can give a file: nobody if the source has said that there is none."""
+        """Return the other storages that may have a file: none if the source said that there is no such file."""
         if missing and await self.members.is_source(file, first):
             return []
         named = await self._trackers.ask(wire.query_fetch_all(file), file.group)
         addresses = dict.fromkeys([first, *(place.address for place in named)])
-        known = [address for address in addresses if self.reach(address).address not in without]
-        return sorted(known, key=lambda address: self.reach(address).resting)
+        known = [address for address in addresses if self.server_at(address).address not in without]
+        return sorted(known, key=lambda address: self.server_at(address).is_suspect)
 
     def _is_good(self, address: Address, without: Collection[Address]) -> bool:
-        server = self.reach(address)
-        return not server.resting and server.address not in without
+        server = self.server_at(address)
+        return not server.is_suspect and server.address not in without
 
     async def _among_others(
         self,
@@ -154,10 +154,10 @@ class Storages:
         again: Failures = _NOT_HERE,
         without: Collection[Address] = (),
     ) -> T:
-        """Use another storage of the group where some have not got the file, or find out whether there is one.
+        """Use another storage of the group after those in `missing` answered that they do not have the file.
 
-        :raises NotFound: if the source is among those that have not got it, or all others are and it is retired.
-        :raises Unavailable: if a storage that may have it could not be asked.
+        :raises NotFound: if the source is one of them, or is retired and no other storage has the file.
+        :raises Unavailable: if a storage that may have the file could not be asked.
         """
         last = [*missing.values()][-1]
         if any(address.host == file.source for address in missing):
@@ -170,8 +170,8 @@ class Storages:
         for member in members:
             if member.address in missing or self.members.is_retired(member):
                 continue
-            was_asked = self.reach(member.address).address in without
-            if was_asked or not member.is_up or NotFound not in again:  # a payload that was sent cannot be sent again
+            was_asked = self.server_at(member.address).address in without
+            if was_asked or not member.is_up or NotFound not in again:  # a payload that was sent is gone
                 silent.append(f"{member.address} ({member.state}) cannot be asked")
                 continue
             try:
@@ -182,10 +182,10 @@ class Storages:
                 missing = {**missing, member.address: error}
             except again as error:
                 silent.append(str(error.strerror))
-        raise self._verdict(file, missing, silent) from last
+        raise self._not_found_here(file, missing, silent) from last
 
-    def _verdict(self, file: FileId, missing: Mapping[Address, NotFound], silent: list[str]) -> AiofsError:
-        """Return what it means that some storages, none of them the source, have not got a file."""
+    def _not_found_here(self, file: FileId, missing: Mapping[Address, NotFound], silent: list[str]) -> AiofsError:
+        """Return the error for a file that some storages, but not its source, do not have."""
         if self.members.is_retired_source(file) and not silent:
             return NotFound.of(str(file))
         asked = ", ".join(map(str, missing))
@@ -206,22 +206,22 @@ class Storages:
 
 
 async def _call(
-    server: Server, request: Request[T], payload: Payload | None = None, patience: float | None = None
+    server: Server, request: FastDFSRequest[T], payload: Payload | None = None, patience: float | None = None
 ) -> T:
     return await server.call(request, None if payload is None else payload.pieces(), patience=patience)
 
 
-async def store(
+async def store_file(
     trackers: Trackers,
     storages: Storages,
     group: str | None,
-    make: Callable[[int], Request[str]],
+    make: Callable[[int], FastDFSRequest[str]],
     payload: Payload,
 ) -> str:
     """Send a new file to a storage that takes it, and return its id. `make` makes the request for a store path.
 
-    It goes to another storage as long as its bytes can be sent again. A storage that took all of them, and could not
-    say so, keeps a file that nobody knows.
+    After a failure another storage is tried, as long as the bytes can be sent again. If a storage received all bytes
+    and its answer was lost, it keeps a file that nobody knows.
     """
 
     async def send(server: Server) -> str:
@@ -236,28 +236,28 @@ async def store(
         try:
             return await storages.use(placed.address, send)
         except NotAccepted:
-            raise  # which every storage would say
+            raise  # every storage would say the same
         except AiofsError as error:
             failure = failure or error
             if not payload.can_be_sent:
                 break
-    assert failure is not None  # noqa: S101 -- a tracker names a storage, or raises
+    assert failure is not None  # noqa: S101 -- a tracker names a storage, or the call raises
     raise failure from failure.__cause__
 
 
 async def _takers(trackers: Trackers, storages: Storages, group: str | None) -> AsyncIterator[Place]:
-    """Yield storages that take new files: as the trackers choose, then all others; some twice.
+    """Yield storages that take new files: first the one that the trackers choose, then all others. Some come twice.
 
     One that timed out a moment ago comes after the others of its group.
     """
     first = await trackers.ask(wire.query_store(group), group)
-    if not storages.reach(first.address).resting:
+    if not storages.server_at(first.address).is_suspect:
         yield first
     try:
         others = await trackers.ask(wire.query_store_all(first.group), first.group)
     except AiofsError:
         others = [first]
-    for placed in sorted(others, key=lambda other: storages.reach(other.address).resting):
+    for placed in sorted(others, key=lambda other: storages.server_at(other.address).is_suspect):
         yield placed
     yield first
     if group is None:
@@ -271,4 +271,4 @@ async def _other_groups(trackers: Trackers, group: str) -> list[list[Place]]:
         others = [other.name for other in await trackers.ask(wire.list_groups()) if other.writable]
         return [await trackers.ask(wire.query_store_all(other), other) for other in others if other != group]
     except AiofsError:
-        return []  # what the first storage said is what matters
+        return []  # then the failure of the first storage is raised

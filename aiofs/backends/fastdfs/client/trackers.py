@@ -1,4 +1,7 @@
-"""The trackers of a cluster, which all know the same: the next one is asked where one fails."""
+"""The trackers of a cluster, and what they know about the storages of a group.
+
+All trackers know the same. If one fails, the next one is asked.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from aiofs.backends.fastdfs.client import errors, wire
 from aiofs.backends.fastdfs.client.answers import Address
-from aiofs.backends.fastdfs.client.errors import RefusedError, Status
+from aiofs.backends.fastdfs.client.errors import FastDFSStatus, RefusedError
 from aiofs.errors import AiofsError, Damaged, TimedOut, Unreachable
 
 if TYPE_CHECKING:
@@ -15,23 +18,25 @@ if TYPE_CHECKING:
 
     from aiofs.backends.fastdfs.client.connections import Network
     from aiofs.backends.fastdfs.client.ids import FileId
-    from aiofs.backends.fastdfs.client.wire import Request
+    from aiofs.backends.fastdfs.client.wire import FastDFSRequest
 
 T = TypeVar("T")
 
+_UP = "ACTIVE"
+
 
 class Trackers:
-    """Asks one tracker, and stays with it until it fails."""
+    """Asks the trackers, beginning with the one that answered last."""
 
     def __init__(self, addresses: Sequence[Address], network: Network) -> None:
         self._addresses = addresses
         self._network = network
         self._first = 0
 
-    async def ask(self, request: Request[T], group: str | None = None) -> T:
-        """Send a request, which may be about a group, to the first tracker that answers.
+    async def ask(self, request: FastDFSRequest[T], group: str | None = None) -> T:
+        """Send a request, perhaps about a group, to the trackers until one answers.
 
-        A tracker that knows no storage yet may have started a moment ago: the others are asked too.
+        A tracker that knows no storage may have started a moment ago, so the others are asked too.
 
         :raises Unavailable: if there is no such group, or none of its storages is up.
         :raises NoSpace: if none of them has space.
@@ -48,23 +53,23 @@ class Trackers:
             except RefusedError as refused:
                 refusal = errors.by_tracker(refused, group)
                 refusal.__cause__ = refused
-                if refused.status != Status.NOT_FOUND:
+                if refused.status != FastDFSStatus.NOT_FOUND:
                     raise refusal from refused
                 failures.append(refusal)
             else:
                 self._first = index
                 return answer
-        raise _worst(failures)
+        raise _summary(failures)
 
     def _order(self) -> list[int]:
-        """Return the numbers of the trackers as they are to be asked: those that timed out a moment ago at last."""
+        """Return the positions of the trackers in the order of asking: those that timed out a moment ago come last."""
         count = len(self._addresses)
         turns = [(self._first + turn) % count for turn in range(count)]
-        return sorted(turns, key=lambda index: self._network.at(self._addresses[index]).resting)
+        return sorted(turns, key=lambda index: self._network.at(self._addresses[index]).is_suspect)
 
 
-def _worst(failures: list[AiofsError]) -> AiofsError:
-    """Return what to report: that a tracker knew no storage says more than that another was down. All are named."""
+def _summary(failures: list[AiofsError]) -> AiofsError:
+    """Return an error that names all failures; that a tracker knows no storage says more than that one is down."""
     told = [error for error in failures if not isinstance(error, (Unreachable, TimedOut, Damaged))]
     worst = (told or failures)[-1]
     if len(failures) == 1:
@@ -74,11 +79,8 @@ def _worst(failures: list[AiofsError]) -> AiofsError:
     return summary
 
 
-_UP = "ACTIVE"
-
-
 @dataclass(frozen=True, slots=True)
-class Member:
+class GroupMember:
     """One storage of a group."""
 
     id: str
@@ -88,35 +90,35 @@ class Member:
 
     @property
     def is_up(self) -> bool:
-        """Whether the trackers let others use it."""
+        """Whether the trackers tell clients to use it."""
         return self.state == _UP
 
 
-class Members:
-    """Who belongs to which group. `retired` names storages that are gone for good, by id or address."""
+class GroupMembers:
+    """The storages of each group. `retired` names storages that are gone for good, by id or address."""
 
     def __init__(self, trackers: Trackers, retired: Iterable[str]) -> None:
         self._trackers = trackers
         self._retired = frozenset([retired] if isinstance(retired, str) else retired)
 
-    async def of(self, group: str) -> list[Member]:
+    async def of(self, group: str) -> list[GroupMember]:
         """List the storages of a group."""
         return [
-            Member(record.id, Address(record.ip, record.port), record.state, record.store_paths)
+            GroupMember(record.id, Address(record.ip, record.port), record.state, record.store_paths)
             for record in await self._trackers.ask(wire.list_storages(group), group)
         ]
 
     async def is_source(self, file: FileId, address: Address) -> bool:
-        """Whether the storage at `address` made the file. Who has the number that an id names is looked up."""
+        """Whether the storage at `address` made the file. Asks the trackers if the id names it by its number."""
         if isinstance(file.source, str):
             return address.host == file.source
         return any(self.made(file, member) for member in await self.of(file.group) if member.address == address)
 
-    def made(self, file: FileId, member: Member) -> bool:
+    def made(self, file: FileId, member: GroupMember) -> bool:
         """Whether a storage made the file."""
         return str(file.source) in {member.id, member.address.host}
 
-    def is_retired(self, member: Member) -> bool:
+    def is_retired(self, member: GroupMember) -> bool:
         """Whether the operator named this storage as retired."""
         return not self._retired.isdisjoint({member.id, member.address.host, str(member.address)})
 

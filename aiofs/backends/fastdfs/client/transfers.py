@@ -1,4 +1,4 @@
-"""Bytes on their way to and from a storage: what is uploaded, what is downloaded, and the log of names."""
+"""The bytes of uploads and downloads, and the log in which a storage names its files."""
 
 from __future__ import annotations
 
@@ -17,31 +17,35 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
     from aiofs.backends.fastdfs.client.answers import Address, LoggedName
-    from aiofs.backends.fastdfs.client.connections import Connection, Server
+    from aiofs.backends.fastdfs.client.connections import FastDFSConnection, Server
     from aiofs.backends.fastdfs.client.ids import FileId
 
 Data = bytes | bytearray | memoryview
 Source = Data | AsyncIterable[Data] | Callable[[], AsyncIterable[Data]]
+
 _STEP = 1 << 18
+_TRAILER = 8
+_LONGEST_LINE = 1024
 
 
 class Payload:
-    """Bytes, an iterable of them, or a function that returns one, which is called for each time that they are sent.
+    """The bytes of an upload. Counts them, and computes their checksum, when they are sent.
 
-    Counts and sums them up on their way.
+    `data` is bytes, an asynchronous iterable of them, or a function that returns one and is called each time that the
+    bytes are sent.
     """
 
     def __init__(self, data: Source, size: int | None = None) -> None:
         self._data = data
         self.can_be_sent: bool = True
-        """Whether all bytes are there to be sent, for the first time or again."""
+        """Whether all bytes can be sent, for the first time or again."""
         if isinstance(data, (bytes, bytearray, memoryview)):
             length = memoryview(data).nbytes
             if size not in {None, length}:
                 raise ValueError(f"{length} bytes where {size} were announced")
             size = length
         if size is None:
-            raise TypeError("the size of what an iterable yields must be given: storages want to know it before")
+            raise TypeError("the size of an iterable must be given: storages want to know it before they get the bytes")
         self.size: int = check_offset(size)
         self.crc32: int = 0
 
@@ -59,7 +63,7 @@ class Payload:
                 yield piece
             return
         left = self.size
-        self.can_be_sent = False  # if the iterable fails, that is not the storage's fault
+        self.can_be_sent = False  # if the iterable fails, another storage is no help
         async for data in self._data() if callable(self._data) else self._data:
             piece = memoryview(data).cast("B")
             left -= len(piece)
@@ -75,32 +79,32 @@ class Payload:
 
 
 class Link(NamedTuple):
-    """A connection on which the bytes of a file follow, and how many."""
+    """A connection from which the bytes of a file can be read, and how many they are."""
 
     server: Server
-    connection: Connection
+    connection: FastDFSConnection
     size: int
 
 
 Again = Callable[[int, int, Collection["Address"]], Awaitable[Link]]
-"""Asks for so many bytes from an offset on, of another storage than these."""
+"""Asks another storage than the given ones for bytes: offset, number, and those storages."""
 
 
 async def begin(server: Server, file: FileId, start: int, length: int) -> Link:
-    """Ask for `length` bytes from `start` on; length 0 asks for all there are. Raises as `Server.call`."""
+    """Ask a storage for `length` bytes from `start` on; 0 asks for all. Raises as `Server.call`."""
     connection, answer = await server.begin(wire.download(file, start, length), None, server.limits.network_timeout)
     if length and (answer.length > length or (answer.length < length and file.kind == "normal")):
-        server.give_back(connection)
+        server.release(connection)
         error = ProtocolError(f"{answer.length} bytes of a file where {length} were asked for")
-        raise server.blame(error) from error
+        raise server.failure_of(error) from error
     return Link(server, connection, answer.length)
 
 
 class Download:
     """A range of a file. Holds a connection to its storage until the last byte is read, or until it is closed.
 
-    Read it with `async for`, or with `chunk` until that returns b"". A file that cannot change is read on at another
-    storage where the first one fails.
+    Read it with `async for`, or with `chunk` until that returns b"". If the storage of a file that cannot change fails,
+    the rest comes from another one.
     """
 
     def __init__(self, file: FileId, start: int = 0, link: Link | None = None, again: Again | None = None) -> None:
@@ -115,14 +119,14 @@ class Download:
         self._again = again
         self._failed: set[Address] = set()
         if not self.size:
-            self._let_go(in_step=True)
+            self._release(in_step=True)
 
     async def chunk(self, most: int = PIECE) -> bytes:
-        """Return the next bytes, at most so many; b"" only at the end.
+        """Return the next bytes, at most `most`; b"" only at the end.
 
         :raises Unreachable: if the connection breaks before the end.
-        :raises TimedOut: if nothing comes for too long.
-        :raises Damaged: if the whole of a normal file does not have the checksum that its name tells.
+        :raises TimedOut: if no byte comes for `network_timeout`.
+        :raises Damaged: if all bytes of a normal file do not have the checksum in its id.
         """
         if self._link is None and not self._left:
             return b""
@@ -133,18 +137,18 @@ class Download:
             self._sum = zlib.crc32(data, self._sum)
         if not self._left:
             sender = None if self._link is None else self._link.server.address
-            self._let_go(in_step=True)
+            self._release(in_step=True)
             self._check(sender)
         return data
 
     async def read(self) -> bytes:
-        """Return all that is left, and close. Raises as `chunk`."""
+        """Return the rest, and close. Raises as `chunk`."""
         async with self:
             return b"".join([data async for data in self])
 
     def abandon(self) -> None:
-        """Let go of the connection. Harmless when done twice or after the end."""
-        self._let_go(in_step=False)
+        """Release the connection. Harmless when done twice or after the end."""
+        self._release(in_step=False)
 
     async def aclose(self) -> None:
         """As `abandon`."""
@@ -159,7 +163,7 @@ class Download:
                 return await connection.read_some(min(most, self._left), server.limits.network_timeout)
             except EXCHANGE_ERRORS as error:
                 self.abandon()
-                failure = server.blame(error)
+                failure = server.failure_of(error)
                 failure.__cause__ = error
                 await self._go_on(server, failure)
             except BaseException:
@@ -167,27 +171,27 @@ class Download:
                 raise
 
     async def _go_on(self, server: Server, failure: AiofsError) -> None:
-        """Have another storage send what is left; raise `failure` if there is none."""
+        """Let another storage send the rest; raise `failure` if none can."""
         place(failure, str(self._file))
         if self._again is None:
             raise failure
         self._failed.add(server.address)
         try:
             self._link = await self._again(self._at, self._left, self._failed)
-        except (AiofsError, ValueError):  # none has it, or the client was closed meanwhile
+        except (AiofsError, ValueError):  # no other has the file, or the client was closed
             raise failure from failure.__cause__
 
-    def _let_go(self, *, in_step: bool) -> None:
+    def _release(self, *, in_step: bool) -> None:
         link, self._link = self._link, None
         if link is not None:
             if in_step:
                 link.connection.finish()
-            link.server.give_back(link.connection)
+            link.server.release(link.connection)
 
     def _check(self, sender: Address | None) -> None:
         if self._crc32 is not None and self._crc32 != self._sum:
             why = ProtocolError(f"the checksum is {self._sum:08x}, not {self._crc32:08x}")
-            reason = f"{sender} sent other bytes than those that the file's name is about"
+            reason = f"{sender} sent bytes that do not have the checksum in the file's id"
             raise Damaged.of(str(self._file), reason) from why
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -201,12 +205,8 @@ class Download:
         self.abandon()
 
 
-_TRAILER = 8
-_LONGEST_LINE = 1024
-
-
 async def logged_names(server: Server, group: str, path_index: int) -> AsyncIterator[LoggedName]:
-    """Yield the log of one store path, oldest first. Raises as `Server.call`, also when the log ends too early."""
+    """Yield the log of one store path, oldest line first. Raises as `Server.call`, also if the log ends too early."""
     patience = server.limits.network_timeout
     try:
         connection, answer = await server.begin(wire.list_names(group, path_index), None, patience)
@@ -214,26 +214,26 @@ async def logged_names(server: Server, group: str, path_index: int) -> AsyncIter
         raise errors.by_storage(refused, None) from refused
     try:
         if answer.length != wire.LISTING_LENGTH:
-            raise ProtocolError(f"a log of names that announces {answer.length} bytes")
+            raise ProtocolError(f"a log of names announces {answer.length} bytes")
         async for line in _lines(connection, patience):
             yield logged_name(line)
     except EXCHANGE_ERRORS as error:
-        raise server.blame(error) from error
+        raise server.failure_of(error) from error
     finally:
-        server.give_back(connection)
+        server.release(connection)
 
 
-async def _lines(connection: Connection, patience: float) -> AsyncIterator[bytes]:
-    """Yield lines until the connection ends; the last eight bytes say how long the text before them was."""
+async def _lines(connection: FastDFSConnection, patience: float) -> AsyncIterator[bytes]:
+    """Yield lines until the connection ends; the last eight bytes are the length of all lines."""
     rest = b""
     total = 0
     while data := await _more(connection, patience):
         total += len(data)
         rest += data
-        *lines, begun = rest[:-_TRAILER].split(b"\n")  # which is a byte of some lengths, too
+        *lines, begun = rest[:-_TRAILER].split(b"\n")  # the length may have such a byte too
         rest = begun + rest[-_TRAILER:]
         if len(begun) > _LONGEST_LINE:
-            raise ProtocolError("a log of names that has no lines")
+            raise ProtocolError("a log of names has no lines")
         for line in lines:
             yield line
     announced = int.from_bytes(rest, signed=True)
@@ -241,8 +241,8 @@ async def _lines(connection: Connection, patience: float) -> AsyncIterator[bytes
         raise BrokenError(f"the log of names ended after {total} bytes")
 
 
-async def _more(connection: Connection, patience: float) -> bytes:
-    """Return the next bytes; b"" when the server has closed the connection in good order."""
+async def _more(connection: FastDFSConnection, patience: float) -> bytes:
+    """Return the next bytes; b"" if the server closed the connection without an error."""
     try:
         return await connection.read_some(PIECE, patience)
     except BrokenError as error:
