@@ -340,12 +340,13 @@ class FastDFSFileSystem(FileSystem):
             return await client.upload(data, size, extension=extension, group=self._fastdfs.group, appender=appender)
 
     async def rebuild_index(self, identity: str | None = None) -> int:
-        """Write the names of a lost index anew, from what each file says of itself; return how many.
+        """Put the names that are in the labels of files into the index again; return how many it did not have.
 
-        This asks every storage for all its files, and looks at each of them. If several indexes have files in the
+        This asks every storage for all its files, and reads the label of each. If several indexes have files in the
         cluster, `identity` says which of them was lost.
 
-        :raises ValueError: if `identity` is needed; the message names the indexes.
+        :raises ValueError: if several indexes have files and `identity` is not given; it names them.
+        :raises Unavailable: if a storage cannot be asked. The index is not changed then.
         """
         self._check_open()
         with Call(self._calls):

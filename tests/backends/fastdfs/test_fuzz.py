@@ -30,7 +30,7 @@ DECODERS = [
     answers.groups,
     answers.one_group,
     answers.storages,
-    wire.Answer.parse,
+    wire.AnswerHeader.parse,
 ]
 RECORDED = sorted({exchange.answer for exchange in EXCHANGES}, key=len)
 LENGTHS = [0, 39, 40, 62, 69, 70, 105, 113, 226, 487, 517, 612, 644]
@@ -49,7 +49,7 @@ def test_any_bytes(decoder: Any, data: st.DataObject) -> None:
     for place in data.draw(st.lists(st.integers(0, max(0, len(body) - 1)), max_size=4)):
         if body:
             body[place] = data.draw(st.integers(0, 255))
-    if decoder == wire.Answer.parse:
+    if decoder == wire.AnswerHeader.parse:
         body = bytearray(bytes(body).ljust(10, b"\0")[:10])
     with contextlib.suppress(ProtocolError):
         decoder(bytes(body))
@@ -63,10 +63,10 @@ def test_any_header(length: int, command: int, status: int) -> None:
     header = wire.HEADER.pack(length, command, status)
     right = command == 100 and (length >= 0 or status)
     if right:
-        assert wire.Answer.parse(header) == wire.Answer(length, status)
+        assert wire.AnswerHeader.parse(header) == wire.Answer(length, status)
     else:
         with pytest.raises(ProtocolError):
-            wire.Answer.parse(header)
+            wire.AnswerHeader.parse(header)
 
 
 @given(st.one_of(st.text(max_size=150), st.from_regex(r"[a-z1]{1,17}/M[0-9A-F]{2}/00/00/[A-Za-z0-9_.-]{20,60}\Z")))
