@@ -63,7 +63,7 @@ def test_any_header(length: int, command: int, status: int) -> None:
     header = wire.HEADER.pack(length, command, status)
     right = command == 100 and (length >= 0 or status)
     if right:
-        assert wire.AnswerHeader.parse(header) == wire.Answer(length, status)
+        assert wire.AnswerHeader.parse(header) == wire.AnswerHeader(length, status)
     else:
         with pytest.raises(ProtocolError):
             wire.AnswerHeader.parse(header)

@@ -33,37 +33,37 @@ def grouped(body: bytes) -> FileId:
     return file(body[:16], body[16:])
 
 
-def upload(body: bytes, *, appender: bool = False) -> wire.Request[str]:
+def upload(body: bytes, *, appender: bool = False) -> wire.FastDFSRequest[str]:
     path_index, size = struct.unpack_from("!bq", body)
     return wire.upload(path_index, size, text(body[9:15]), appender=appender)
 
 
-def upload_slave(body: bytes) -> wire.Request[str]:
+def upload_slave(body: bytes) -> wire.FastDFSRequest[str]:
     length, size = struct.unpack_from("!qq", body)
     return wire.upload_slave(file(b"", body[38 : 38 + length]), text(body[16:32]), size, text(body[32:38]))
 
 
-def append(body: bytes) -> wire.Request[None]:
+def append(body: bytes) -> wire.FastDFSRequest[None]:
     length, size = struct.unpack_from("!qq", body)
     return wire.append(file(b"", body[16 : 16 + length]), size)
 
 
-def modify(body: bytes) -> wire.Request[None]:
+def modify(body: bytes) -> wire.FastDFSRequest[None]:
     length, offset, size = struct.unpack_from("!qqq", body)
     return wire.modify(file(b"", body[24 : 24 + length]), offset, size)
 
 
-def truncate(body: bytes) -> wire.Request[None]:
+def truncate(body: bytes) -> wire.FastDFSRequest[None]:
     _length, size = struct.unpack_from("!qq", body)
     return wire.truncate(file(b"", body[16:]), size)
 
 
-def download(body: bytes) -> wire.Request[None]:
+def download(body: bytes) -> wire.FastDFSRequest[None]:
     offset, length = struct.unpack_from("!qq", body)
     return wire.download(grouped(body[16:]), offset, length)
 
 
-def set_metadata(body: bytes) -> wire.Request[None]:
+def set_metadata(body: bytes) -> wire.FastDFSRequest[None]:
     length, _size = struct.unpack_from("!qq", body)
     name, pairs = body[33 : 33 + length], body[33 + length :]
     metadata = dict(pair.decode().split("\x02") for pair in pairs.split(b"\x01")) if pairs else {}
@@ -95,11 +95,11 @@ MAKERS = {
     106: lambda _body: wire.query_store_all(),
     107: lambda body: wire.query_store_all(text(body)),
     111: lambda _body: wire.active_test(),
-    200: lambda _body: wire.Request(200, b"", lambda body: body),
+    200: lambda _body: wire.FastDFSRequest(200, b"", lambda body: body),
 }
 
 
-def make(exchange: Exchange) -> wire.Request[Any]:
+def make(exchange: Exchange) -> wire.FastDFSRequest[Any]:
     """Ours for the recorded request, made of what it means."""
     if exchange.command == wire.Command.QUERY_INFO:
         return wire.query_info(grouped(exchange.body), checksum=not exchange.flags)
@@ -125,7 +125,7 @@ def test_request_is_the_recorded_one(exchange: Exchange) -> None:
 
 @pytest.mark.parametrize("exchange", [each for each in EXCHANGES if each.recording not in WITHOUT_ANSWER], ids=str)
 def test_answer_header_reads(exchange: Exchange) -> None:
-    answer = wire.Answer.parse(exchange.response[:10])
+    answer = wire.AnswerHeader.parse(exchange.response[:10])
     assert answer.status == exchange.status
     expected = wire.LISTING_LENGTH if exchange.command == wire.Command.LIST_NAMES else len(exchange.answer)
     assert answer.length == expected
