@@ -166,6 +166,12 @@ def test_backends_do_not_know_each_other() -> None:
     assert not forbidden, "\n".join(map(str, forbidden))
 
 
+def test_the_client_of_fastdfs_knows_no_driver() -> None:
+    client = "backends.fastdfs.client"
+    others = {found.imported for found in imports() if found.importer.startswith(client)}
+    assert {room(name) for name in others if not name.startswith(client)} == {"errors", "lifetimes"}
+
+
 def test_no_circles() -> None:
     """Modules import each other in one direction, in functions and for types too, except `LATER` and packages."""
     arrows: dict[str, set[str]] = {}

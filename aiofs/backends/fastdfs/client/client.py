@@ -55,11 +55,9 @@ class FastDFSClient:
     Methods raise the errors of `aiofs.errors`, with the id as `filename`. Each event loop has its own connections,
     which end with it; `async with` or `aclose` closes those of all loops, and the client.
 
-    Example::
-
-        async with FastDFSClient("tracker1:22122") as client:
-            file = await client.upload(b"hello", extension="txt")
-            assert await client.read(file) == b"hello"
+    >>> async with FastDFSClient("tracker1:22122") as client:
+    ...     file = await client.upload(b"hello", extension="txt")
+    ...     data = await client.read(file)
     """
 
     def __init__(
