@@ -39,7 +39,7 @@ async def test_each_memory_url_is_a_store_of_its_own() -> None:
         ("redis://host/0?db=1&db=2", "redis URL has the parameter 'db' twice"),
         ("redis://host/0?protocol=9", "the URL of a Redis: protocol"),
         ("redis://host/0?ttl=inf", "ttl inf: Redis counts it"),
-        ("fastdfs://host?index=memory://&connections=0", "connections 0: it must be a whole number"),
+        ("fastdfs://host?index=memory://&connections=0", "connections must be a whole number"),
         ("file:///tmp?locks=", "locks='' is not a URL: give"),
         ("s3://bucket?locks=memory", "locks='memory' is not a URL: give"),
         ("file:///tmp?locks=memory://", "locks=memory://… keeps locks within this process"),
