@@ -48,9 +48,9 @@ class KillSwitch:
     def arm(self) -> None:
         """Begin to count."""
         self.armed = True
-        sys.addaudithook(self._hear)
+        sys.addaudithook(self._count_event)
         for name in ("write", "pwrite"):
-            setattr(os, name, self._halved(getattr(os, name)))
+            setattr(os, name, self._in_halves(getattr(os, name)))
 
     def tick(self) -> bool:
         """Count a step, and return whether it is the last one."""
@@ -64,11 +64,11 @@ class KillSwitch:
         if self.tick():
             die()
 
-    def _hear(self, event: str, args: tuple[Any, ...]) -> None:
+    def _count_event(self, event: str, args: tuple[Any, ...]) -> None:
         if event in _CHANGING or (event == "open" and isinstance(args[2], int) and args[2] & _WRITING):
             self.step()
 
-    def _halved(self, write: Callable[..., int]) -> Callable[..., int]:
+    def _in_halves(self, write: Callable[..., int]) -> Callable[..., int]:
         def half(fd: int, data: bytes, *where: int) -> int:
             if self.armed and fd > STANDARD_ERROR:
                 self.step()

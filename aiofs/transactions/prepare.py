@@ -66,7 +66,7 @@ class Preparation:
             self.failures = await finish(abort_all(list(self._works.values())))
             if not self.failures:
                 raise
-            reason = "not all that was prepared could be undone; its journal stays, and recover() will go on"
+            reason = "not all that was prepared could be undone; its journal stays, and recover() ends it"
             if isinstance(error, Exception):
                 raise unfinished(self._log, error, self.failures, reason) from error
             with_others(error, self.failures, reason)

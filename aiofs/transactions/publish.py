@@ -298,7 +298,7 @@ class Publication:
         return unfinished(self._log, cause, [*errors, *await leave_all(self._works)])
 
 
-_NEITHER = "the transaction is neither published nor undone; its journal stays, and recover() will go on"
+_NEITHER = "the transaction is neither published nor undone; its journal stays, and recover() ends it"
 
 
 def unfinished(

@@ -111,13 +111,13 @@ def unusable(log: JournalLog, error: AiofsError) -> AiofsError:
     path, reason = error.filename, error.strerror
     if not str(path).startswith(f"{FOLDER}/"):
         path, reason = log.name("log" if log.grows else ""), f"{path!r}: {reason}"
-    told = type(error).of(
+    named = type(error).of(
         path,
         f"{reason}; no transaction begins with this journal until it is repaired, or until "
         "fsck(..., fix=True, damaged='set aside') has moved it out of the way",
     )
-    told.__cause__ = error
-    return told
+    named.__cause__ = error
+    return named
 
 
 def recover_later(journal: Journal, unit: str) -> None:

@@ -119,7 +119,6 @@ class UnitDriver(Driver):
         self._versions = itertools.count(1)
 
     def check_name(self, path: str) -> None:
-        """As the store."""
         self.base.check_name(path)
 
     def narrowed(self, depth: int) -> Driver:

@@ -276,15 +276,12 @@ class AmbientDriver(Driver):
         return self.current.get() or self._base
 
     def check_name(self, path: str) -> None:
-        """Call the driver of the store."""
         self._base.check_name(path)
 
     async def stat(self, path: str) -> Entry:
-        """Call the driver that is used now."""
         return await self._now.stat(path)
 
     async def read(self, path: str, start: int = 0, stop: int | None = None, *, match: str | None = None) -> ReadStream:
-        """Call the driver that is used now."""
         return await self._now.read(path, start, stop, match=match)
 
     async def begin(
@@ -294,28 +291,23 @@ class AmbientDriver(Driver):
         return await self._givers.get(lease, self._now).begin(path, lease, match=match, metadata=metadata)
 
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:
-        """Call the driver of the store."""
         return await self._base.resume(token)
 
     async def delete(
         self, paths: Sequence[str], *, leases: Sequence[Lease] = (), match: str | None = None, missing_ok: bool = False
     ) -> None:
-        """Call the driver that is used now."""
         await self._now.delete(paths, leases=leases, match=match, missing_ok=missing_ok)
 
     def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry]:
-        """Call the driver that is used now."""
         return self._now.list(prefix, after=after, delimiter=delimiter)
 
     async def lock(self, path: str) -> Lease:
-        """Call the driver that is used now."""
         now = self._now
         lease = await now.lock(path)
         self._givers[lease] = now
         return lease
 
     async def aclose(self) -> None:
-        """Call the driver of the store."""
         await self._base.aclose()
 
     def offers(self, power: type[Power]) -> Power | None:

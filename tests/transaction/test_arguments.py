@@ -46,8 +46,13 @@ async def test_a_journal_that_cannot_be_written(tmp_path: Path, monkeypatch: pyt
         assert not durable
         raise aiofs.NoSpace.of(path, "the disk is full")
 
+    async def refuse_to_remove(paths: list[str], *, missing_ok: bool) -> None:
+        assert missing_ok
+        raise aiofs.AccessDenied.of(paths[0])
+
     fs, journal = aiofs.MemoryFileSystem(), aiofs.OSFileSystem(tmp_path)
     monkeypatch.setattr(journal.driver, "append", refuse)
+    monkeypatch.setattr(journal.driver, "delete", refuse_to_remove)
     with pytest.raises(aiofs.NoSpace) as caught:
         async with aiofs.transaction(fs, journal=journal) as tx:
             await tx.write_bytes("new", b"new")
