@@ -28,11 +28,11 @@ ORDER = [
 ]
 HEAD = """# The contract
 
-What every store and every layer of aiofs does, in numbered behaviours. Each is a test of `aiofs.testing` that carries
-its number; whoever writes a backend or a layer runs them too. A store is asked for what it declares, and a behaviour
-that is left out is named with its reason at the end of the run.
+What every store and every layer of aiofs does, in numbered behaviours. Each one is a test in `aiofs.testing` with the
+same number. Authors of [backends](write-a-backend.md) and [layers](layers.md) run these tests too. A store is tested
+for what it declares; the end of a run lists the behaviours that were left out, with the reason.
 
-This page is made of the suite's own words.
+This page is made from the docstrings of the suite.
 """
 
 

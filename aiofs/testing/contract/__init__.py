@@ -49,4 +49,4 @@ class Contract(
     ReadOnlyStore,
     Suite,
 ):
-    """All behaviours. A subclass says what its store declares, and has a fixture `harness` that says where it is."""
+    """All behaviours. A subclass declares what its store can do, and defines a fixture `harness` that opens it."""

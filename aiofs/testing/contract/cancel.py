@@ -24,7 +24,7 @@ class CancelledWriting:
     """A cancelled writer leaves the old bytes or the new ones, and nothing else."""
 
     async def test_41_cancel_in_body(self, store: Harness) -> None:
-        """Cancelled in its block, a writer publishes nothing."""
+        """A writer that is cancelled in its block publishes nothing."""
         await store.put("file", OLD)
         for mode in ("w", "r+", "a"):
             inside = asyncio.Event()
@@ -43,7 +43,7 @@ class CancelledWriting:
         await store.write_at_once("file")
 
     async def test_42_cancel_in_part(self, store: Harness) -> None:
-        """Cancelled while a part is on its way, a writer publishes nothing."""
+        """A writer that is cancelled while it sends a part publishes nothing."""
         await store.put("file", OLD)
         for nth in (1, 2):
             fs, chaos = store.troubled()
@@ -61,7 +61,7 @@ class CancelledWriting:
             await store.write_at_once("file", OLD)
 
     async def test_42_cancel_in_body_and_survive(self, store: Harness) -> None:
-        """A block that goes on after a cancelled write does not publish what that write left."""
+        """If a block continues after a cancelled write, it does not publish a file that this write left incomplete."""
         await store.put("file", OLD)
         fs, chaos = store.troubled()
         gate = chaos.stall("write")
@@ -83,7 +83,7 @@ class CancelledWriting:
         await store.write_at_once("file")
 
     async def test_43_cancel_in_commit(self, store: Harness) -> None:
-        """Cancelled at any moment, a writer leaves old or new bytes, whole, and the path can be written at once."""
+        """A writer cancelled at any moment leaves the old or the new bytes, and the path can be written at once."""
         await store.put("file", OLD)
         new = b"n" * (store.part_size + 100)
         for verb in ("commit", "release"):
@@ -116,7 +116,7 @@ class CancelledWriting:
         await cancelled_everywhere(work, check, every=store.every_moment)
 
     async def test_44_cancel_in_open(self, store: Harness) -> None:
-        """A cancelled open leaves no lock, no staged file and no descriptor."""
+        """An `open` for writing that is cancelled leaves no lock, no staged file and no descriptor."""
         await store.put("file", OLD)
         modes: tuple[BinaryMode, ...] = ("w", "r+", "a", "x")
         for mode in modes if store.every_moment else modes[1::2]:
@@ -135,7 +135,7 @@ class CancelledWriting:
                 await cancelled_everywhere(work, check, tries=14, every=store.every_moment)
 
     async def test_44_cancel_at_every_call(self, store: Harness) -> None:
-        """Nor does one that is cancelled in the store's calls."""
+        """The same is true if it is cancelled during a call of the store."""
         await store.put("file", OLD)
         places: tuple[tuple[Verb, str], ...] = (("lock", "w"), ("begin", "w"), ("lock", "r+"), ("read", "r+"))
         for verb, mode in places:
@@ -153,10 +153,10 @@ class CancelledWriting:
 
 
 class CancelledReading:
-    """A cancelled reader leaves the system usable."""
+    """A cancelled reader leaves the file system usable."""
 
     async def test_45_cancel_in_read(self, store: Harness) -> None:
-        """A cancelled read leaves the system usable, and the handle at the right bytes or refusing."""
+        """After a cancelled read the file system is usable, and the handle reads the right bytes or refuses to read."""
         data = bytes(range(256)) * 3000
         await store.put("file", data)
         for verb in ("read", "chunk"):
@@ -169,7 +169,7 @@ class CancelledReading:
                 assert await fs.read_bytes("file", 1000, 2000) == data[1000:2000]
 
     async def test_45_cancelled_handle(self, store: Harness) -> None:
-        """A handle whose read was cancelled never gives other bytes than those at its position."""
+        """A handle whose read was cancelled never returns other bytes than those at its position."""
         data = bytes(range(256)) * 3000
         await store.put("file", data)
         for after in (False, True):
@@ -188,7 +188,7 @@ class CancelledReading:
                     assert rest == data[position : position + 5000]
 
     async def test_45_cancel_open_to_read(self, store: Harness) -> None:
-        """An open for reading, cancelled at any moment, leaves no descriptor and no stream."""
+        """An `open` for reading that is cancelled at any moment leaves no descriptor and no stream."""
         await store.put("file", OLD)
 
         async def work() -> None:
@@ -203,7 +203,7 @@ class CancelledReading:
 
 
 async def _reached(event: asyncio.Event, task: asyncio.Task[object]) -> None:
-    """Wait until the task is where it is to be cancelled."""
+    """Wait until the task is at the call where it will be cancelled."""
     waiting = asyncio.ensure_future(event.wait())
     await asyncio.wait([waiting, task], return_when=asyncio.FIRST_COMPLETED)
     if not event.is_set():
@@ -219,7 +219,7 @@ async def _cancel(task: asyncio.Task[object]) -> None:
 
 
 async def _cancel_at(gate: Gate, task: asyncio.Task[object]) -> None:
-    """Cancel the task where it waits, and let through what is shielded there."""
+    """Cancel the task at the call where it waits, and let the shielded calls continue."""
     await _reached(gate.reached, task)
     task.cancel()
     gate.open()

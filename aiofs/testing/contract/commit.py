@@ -23,10 +23,10 @@ OLD = b"the old bytes, and more of them"
 
 @needs("writable")
 class Commit:
-    """A file is published whole, or not at all."""
+    """A file is published whole or not at all."""
 
     async def test_29_invisible_before_commit(self, store: Harness) -> None:
-        """Nobody sees a file before it is closed: not by stat, not in a listing, not by opening it."""
+        """A file is not visible before it is closed: not to `stat`, not in a listing, not to `open`."""
         other = store.fresh()
         async with store.fs.open("folder/new", "w") as file:
             await file.write(b"x" * (store.part_size + 10))
@@ -43,7 +43,7 @@ class Commit:
         assert await store.names() == ["folder/new"]
 
     async def test_30_old_bytes_stay(self, store: Harness) -> None:
-        """While a file is overwritten the old bytes are there, and at no moment none."""
+        """While a file is overwritten, the old bytes are there at every moment."""
         await store.put("file", OLD)
         fs, chaos = store.troubled()
         seen: list[bytes | None] = []
@@ -83,7 +83,7 @@ class Commit:
         assert await store.names() == ["file"]
 
     async def test_32_exception_aborts_after_parts(self, store: Harness) -> None:
-        """Nor does it after parts went to the store: none of them stays behind."""
+        """The same is true after parts were sent to the store, and none of them is left there."""
         await store.put("file", OLD)
         for name in ("file", "folder/other"):
             async with store.no_leftovers():
@@ -112,7 +112,7 @@ class Commit:
         await store.write_at_once("file")
 
     async def test_34_abort_through_every_layer(self, store: Harness) -> None:
-        """What a layer holds back is not published when the block raises: the store's session is aborted."""
+        """Bytes that a layer holds are not published when the block raises: the session of the store is aborted."""
         await store.put("file", OLD)
         fs, chaos = store.troubled()
         with pytest.raises(Stop):
@@ -125,7 +125,7 @@ class Commit:
         assert await store.get("file") == OLD
 
     async def test_35_explicit_abort(self, store: Harness) -> None:
-        """`abort` publishes nothing, also within the block, and may be called twice."""
+        """`abort` publishes nothing, also within the block, and can be called twice."""
         await store.put("file", OLD)
         async with store.no_leftovers():
             for mode in ("w", "r+", "a"):
@@ -141,7 +141,7 @@ class Commit:
         await store.write_at_once("file")
 
     async def test_36_abandoned_handle(self, store: Harness) -> None:
-        """A writer that is never closed publishes nothing and warns, naming where it was opened."""
+        """A writer that is never closed publishes nothing, and a warning names the line that opened it."""
         for path in ("w", "r+", "r"):
             await store.put(path, OLD)
         opener: dict[str, Any] = {"__name__": "a_program"}
@@ -164,7 +164,7 @@ class Commit:
             await store.freed(path)
 
     async def test_37_failed_commit(self, store: Harness) -> None:
-        """A commit that fails raises; the old bytes stay and the lock is free."""
+        """If a commit fails, it raises, the old bytes are there, and the lock is free."""
         await store.put("file", OLD)
         for mode in ("w", "r+", "a"):
             fs, chaos = store.troubled()
@@ -181,7 +181,7 @@ class Commit:
             await store.write_at_once("file", OLD)
 
     async def test_38_close_twice(self, store: Harness) -> None:
-        """Closing twice is harmless, within the block too."""
+        """Closing twice is harmless, also within the block."""
         async with store.fs.open("file", "w") as file:
             await file.write(b"new")
             await file.close()
@@ -197,7 +197,7 @@ class Commit:
         assert await store.get("file") == b"new"
 
     async def test_39_closed_handle(self, store: Harness) -> None:
-        """Every method of a closed handle is a ValueError."""
+        """Every method of a closed handle raises ValueError."""
         await store.put("file", OLD)
         for mode, options in (("r", {}), ("r+", {}), ("w", {}), ("a", {}), ("r", _TEXT), ("w", _TEXT)):
             async with store.fs.open("file", mode, **options) as file:  # type: ignore[call-overload]
@@ -213,7 +213,7 @@ class Commit:
                     pytest.fail("a closed file was entered")
 
     async def test_40_fresh_eyes(self, store: Harness) -> None:
-        """What is committed is there for a connection that is made afterwards, and for one made before."""
+        """A committed file is visible to connections that were made later, and to those made before."""
         early = store.fresh()
         assert not await early.exists("file")
         for turn in range(3):
@@ -225,7 +225,7 @@ class Commit:
             assert (await early.stat("file")).version == (await store.fresh().stat("file")).version
 
     async def test_103_failed_write_spoils(self, store: Harness) -> None:
-        """A write that failed and was survived by the block is not published with a hole where it was."""
+        """If a write fails and the block continues, the file is not published with a hole."""
         await store.put("file", OLD)
         for after in (False, True):
             fs, chaos = store.troubled()
@@ -243,7 +243,7 @@ class Commit:
             await store.write_at_once("file", OLD)
 
     async def test_103_failed_append_spoils(self, store: Harness) -> None:
-        """Nor is an append whose first write failed taken for one that wrote nothing."""
+        """If the first write of an append fails and the block continues, the file is not published without it."""
         await store.put("file", OLD)
         fs, chaos = store.troubled()
         chaos.fail("chunk", OSError(errno.EIO, "the store broke off"))
@@ -256,7 +256,7 @@ class Commit:
         await store.write_at_once("file")
 
     async def test_104_commit_answer_lost(self, store: Harness) -> None:
-        """Where a commit was done and its answer lost, there are the old bytes or the new ones, and no lock."""
+        """If the answer to a commit is lost, the old or the new bytes are there, and no lock."""
         await store.put("file", OLD)
         fs, chaos = store.troubled()
         chaos.fail("commit", ConnectionResetError(errno.ECONNRESET, "connection lost"), after=True)
@@ -267,7 +267,7 @@ class Commit:
         await store.write_at_once("file")
 
     async def test_105_failed_open_frees(self, store: Harness) -> None:
-        """An open that fails after it took the lock gives it back, and closes what it opened."""
+        """An `open` that fails after it got the lock releases it, and closes what it opened."""
         await store.put("file", OLD)
         modes: dict[Verb, tuple[BinaryMode, ...]] = {"begin": ("w", "x"), "read": ("r", "r+", "a")}
         for verb, failing in modes.items():

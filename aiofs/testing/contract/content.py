@@ -1,4 +1,4 @@
-"""Behaviours 1 to 7: what is written is what is stored."""
+"""Behaviours 1 to 7: bytes are stored exactly as they were written."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ if TYPE_CHECKING:
 
 @needs("writable")
 class WrittenBytes:
-    """What is written is what is stored."""
+    """Bytes are stored exactly as they were written."""
 
     async def test_01_empty_file(self, store: Harness) -> None:
-        """`w` without a write makes a file of no bytes."""
+        """`w` without a write makes an empty file."""
         async with store.fs.open("empty", "w"):
             pass
         assert await store.get("empty") == b""
         assert (await store.fs.stat("empty")).size in {0, None}
 
     async def test_02_one_byte(self, store: Harness) -> None:
-        """A file of one byte comes back."""
+        """A file of one byte is read back."""
         async with store.fs.open("one", "w") as file:
             assert await file.write(b"\x00") == 1
         assert await store.get("one") == b"\x00"
 
     async def test_03_all_256_values(self, store: Harness) -> None:
-        """Every byte value comes back, whatever line end or text it may look like."""
+        """Every byte value is read back, also if it looks like a line end or a text encoding."""
         data = bytes(range(256)) + b"\r\n\r\n\n\r\x1a\xff\xfe\xef\xbb\xbf"
         async with store.fs.open("values", "w") as file:
             await file.write(data)
         assert await store.get("values") == data
 
     async def test_04_part_edges(self, store: Harness) -> None:
-        """Sizes around the size of a part come back."""
+        """Files of sizes around the size of a part are read back."""
         size = store.part_size
         for length in (size - 1, size, size + 1, 3 * size + 7):
             data = _pattern(length)
@@ -44,7 +44,7 @@ class WrittenBytes:
             assert await store.get("edge") == data
 
     async def test_05_many_small_writes(self, store: Harness) -> None:
-        """Many writes of all kinds of buffers are one big write."""
+        """Many writes of all kinds of buffers make the same file as one big write."""
         data = _pattern(store.part_size + 5000)
         async with store.fs.open("small", "w") as file:
             start = 0
@@ -60,7 +60,7 @@ class WrittenBytes:
         assert await store.get("strided") == strided.tobytes() + b"abc"
 
     async def test_06_overwrite_shorter(self, store: Harness) -> None:
-        """A shorter file leaves no tail of the longer one it replaces."""
+        """A shorter file that replaces a longer one has no bytes of it at its end."""
         await store.put("file", b"a long piece of text")
         async with store.fs.open("file", "w") as file:
             await file.write(b"short")
@@ -68,7 +68,7 @@ class WrittenBytes:
         assert (await store.fs.stat("file")).size in {5, None}
 
     async def test_07_buffer_reuse(self, store: Harness) -> None:
-        """Changing a buffer after it was written changes nothing that is stored."""
+        """Changing a buffer after it was written does not change the file."""
         size = store.part_size
         for length in (100, size, size + 10):
             buffer = bytearray(b"a" * length)
@@ -86,6 +86,6 @@ class WrittenBytes:
 
 
 def _pattern(length: int) -> bytes:
-    """Bytes whose order can be told: a period that divides no size of a part."""
+    """Return bytes that repeat with a period that divides no size of a part, so that their order can be checked."""
     period = bytes(range(251))
     return (period * (length // 251 + 1))[:length]

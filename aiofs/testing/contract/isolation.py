@@ -1,4 +1,4 @@
-"""Behaviours 79 to 93, and more: who sees what of a transaction, and when."""
+"""Behaviours 79 to 93, and more: what is visible of a transaction, and when."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 
 class Isolation(Suite):
-    """Who sees what of a transaction, and when."""
+    """What is visible of a transaction, and when."""
 
     async def test_79_all_visible_after(self, store: Harness) -> None:
-        """Leaving the block publishes everything, and leaves nothing else."""
+        """Leaving the block publishes all changes, and leaves nothing else in the store."""
         await seed_old(store)
         async with store.no_leftovers(), transaction(store.fs) as tx:
             await change(tx)
@@ -39,7 +39,7 @@ class Isolation(Suite):
         await tx.commit()
 
     async def test_80_nothing_visible_before(self, store: Harness) -> None:
-        """Until then nobody else sees anything of it."""
+        """Before that, the changes are not visible outside of the transaction."""
         await seed_old(store)
         other = store.fresh()
         async with transaction(store.fs) as tx:
@@ -52,7 +52,7 @@ class Isolation(Suite):
         assert await other.read_bytes("a") == NEW["a"]
 
     async def test_81_reads_its_own_writes(self, store: Harness) -> None:
-        """Within the block there is what it wrote, for every way to look."""
+        """Within the block, every method sees the files as the transaction wrote them."""
         await seed_old(store)
         async with transaction(store.fs) as tx:
             await change(tx)
@@ -85,7 +85,7 @@ class Isolation(Suite):
         }
 
     async def test_82_exception_leaves_nothing(self, store: Harness) -> None:
-        """A block that raises, or is rolled back, changes nothing and leaves nothing."""
+        """A block that raises, or is rolled back, changes nothing and leaves nothing in the store."""
         await seed_old(store)
         async with store.no_leftovers():
             with pytest.raises(Stop):
@@ -106,7 +106,7 @@ class Isolation(Suite):
         await store.write_at_once("a")
 
     async def test_83_cancel(self, store: Harness) -> None:
-        """Cancelled at any moment, it leaves everything as it was or everything done, and nothing else."""
+        """A transaction that is cancelled at any moment has changed nothing or everything, and leaves nothing else."""
         await seed_old(store)
 
         async def work() -> None:
@@ -122,7 +122,7 @@ class Isolation(Suite):
         await cancelled_everywhere(work, check, tries=16, every=store.every_moment)
 
     async def test_84_rm_and_rewrite_same_path(self, store: Harness) -> None:
-        """A path may be removed and written again, as often as one likes; the last word counts."""
+        """A path can be removed and written again any number of times; the last change is published."""
         await seed_old(store)
         async with store.no_leftovers(), transaction(store.fs) as tx:
             await tx.rm("a")
@@ -138,7 +138,7 @@ class Isolation(Suite):
         assert await files_of(store) == {"a": b"and again", "c": OLD["c"], "gone": OLD["gone"]}
 
     async def test_85_two_stores(self, store: Harness) -> None:
-        """Changes in several stores happen all or not at all."""
+        """Changes in several stores are all published, or none is."""
         await seed_old(store)
         other = FileSystem(MemoryDriver())
         await other.write_bytes("here", b"old")
@@ -159,7 +159,7 @@ class Isolation(Suite):
         assert await all_of(other) == {"here": b"new", "there": NEW["a"]}
 
     async def test_91_lock_conflict(self, store: Harness) -> None:
-        """What somebody else writes is refused at open; the rest of the transaction can go on, or leaves nothing."""
+        """A file that somebody else writes is refused at `open`; the transaction can continue, or roll back."""
         await seed_old(store)
         async with store.fs.open("b", "w") as held:
             await held.write(b"held")
@@ -179,7 +179,7 @@ class Isolation(Suite):
         assert await store.leftovers() == []
 
     async def test_92_savepoint_or_nested(self, store: Harness) -> None:
-        """A savepoint is what one can go back to, by its block or by hand."""
+        """A transaction can be rolled back to a savepoint, by a block or by a call."""
         await seed_old(store)
         async with transaction(store.fs) as tx:
             await tx.write_bytes("a", b"kept")
@@ -199,7 +199,7 @@ class Isolation(Suite):
         assert await store.leftovers() == []
 
     async def test_93_large_and_many(self, store: Harness) -> None:
-        """Many files, and files of several parts, some of them changed a little."""
+        """A transaction can change many files, files of several parts, and small pieces of them."""
         large = bytes(range(256)) * (store.part_size // 100)
         await store.put("large", large)
         async with store.no_leftovers(), transaction(store.fs) as tx:
@@ -218,7 +218,7 @@ class Isolation(Suite):
         assert len(await store.names()) == 62
 
     async def test_201_lost_update(self, store: Harness) -> None:
-        """A file that the transaction read and then writes must not have changed between; nothing is published then."""
+        """If a file changed between being read and being written by the transaction, nothing is published."""
         await seed_old(store)
         for mode in ("w", "x"):
             name = "a" if mode == "w" else "fresh"
@@ -235,7 +235,7 @@ class Isolation(Suite):
         assert await store.get("b") == OLD["b"]
 
     async def test_202_diff(self, store: Harness) -> None:
-        """A transaction can say what it would do."""
+        """A transaction can list the changes that it will publish."""
         await seed_old(store)
         async with transaction(store.fs) as tx:
             await change(tx)
@@ -249,7 +249,7 @@ class Isolation(Suite):
         ]
 
     async def test_203_open_handles(self, store: Harness) -> None:
-        """A transaction is not committed while one of its files is open for writing; it is rolled back instead."""
+        """A transaction that ends while one of its files is open for writing is rolled back, not committed."""
         await seed_old(store)
         with pytest.raises(BlockingIOError) as caught:
             async with transaction(store.fs) as tx:
@@ -265,7 +265,7 @@ class Isolation(Suite):
         assert await store.leftovers() == []
 
     async def test_204_code_for_plain_systems(self, store: Harness) -> None:
-        """Code that knows nothing of transactions takes part in the one around it."""
+        """Code that was written for plain file systems works within a transaction."""
         await seed_old(store)
         tfs = TransactionalFileSystem(store.fs)
         with pytest.raises(Stop):

@@ -1,4 +1,4 @@
-"""Behaviours 73 to 78: servers, loops and the life of a connection."""
+"""Behaviours 73 to 78: servers, event loops, and closing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Life:
 
     @needs("server")
     async def test_73_unreachable(self, store: Harness) -> None:
-        """A store that cannot be reached is a ConnectionError that may be retried, and tells no secret."""
+        """A store that cannot be reached raises a ConnectionError that is `retryable` and contains no secret."""
         assert store.unreachable is not None, "a suite with a server gives `unreachable=`"
         for error in await _failures(store, store.dressed(store.unreachable())):
             assert isinstance(error, ConnectionError), repr(error)
@@ -38,7 +38,7 @@ class Life:
 
     @needs("credentials")
     async def test_74_denied(self, store: Harness) -> None:
-        """Credentials that are refused are a PermissionError, and no message shows them."""
+        """Refused credentials raise a PermissionError, and no message shows them."""
         assert store.denied is not None, "a suite with credentials gives `denied=`"
         assert store.secrets, "a suite with credentials gives `secrets=`"
         for error in await _failures(store, store.dressed(store.denied())):
@@ -46,7 +46,7 @@ class Life:
             assert not getattr(error, "retryable", False)
 
     async def test_74_no_secret_shown(self, store: Harness) -> None:
-        """No repr and no str of anything shows a secret."""
+        """No `repr` and no `str` shows a secret."""
         await store.put("file", b"x")
         async with store.fs.open("file") as file:
             shown = [repr(store.fs), str(store.fs), repr(file), str(file), str(store.driver), repr(store.driver)]
@@ -57,7 +57,7 @@ class Life:
             assert not [text for text in shown if secret in text]
 
     async def test_75_closed_system(self, store: Harness) -> None:
-        """A closed system is a ValueError in all it does, and may be closed twice; others go on."""
+        """Every method of a closed file system raises ValueError; it can be closed twice; others continue to work."""
         await store.put("file", b"x")
         fs = store.fresh()
         async with fs:
@@ -80,7 +80,7 @@ class Life:
 
     @needs("writable")
     async def test_75_closed_before_its_files(self, store: Harness) -> None:
-        """Files still open when their system is closed are let go of; nothing is published, and `close` says so."""
+        """Closing a file system aborts its open files: nothing is published, and closing such a file raises."""
         await store.put("file", b"x" * 100_000)
         for mode in ("r", "r+", "w", "a"):
             async with store.no_leftovers():
@@ -103,7 +103,7 @@ class Life:
 
     @needs("writable")
     async def test_75_closed_meanwhile(self, store: Harness) -> None:
-        """Calls that are under way when their system is closed end well: what is being published then is."""
+        """Calls that are under way when the file system is closed are finished: a commit publishes its file."""
         uses: dict[Verb, Callable[[FileSystem], Awaitable[object]]] = {
             "read": lambda fs: fs.read_bytes("file"),
             "commit": lambda fs: fs.write_bytes("file", b"new"),
@@ -123,7 +123,7 @@ class Life:
 
     @needs("writable")
     async def test_76_second_loop(self, store: Harness) -> None:
-        """One process may run one loop after another, with a new system in each."""
+        """A process can run one event loop after another, with a new file system in each."""
 
         async def work(data: bytes) -> None:
             async with store.bare().over(*store.layers) as fs:
@@ -141,7 +141,7 @@ class Life:
 
     @needs("writable", "blockbuster")
     async def test_77_never_blocks(self, store: Harness) -> None:
-        """Nothing blocks the loop."""
+        """No call blocks the event loop."""
         from blockbuster import blockbuster_ctx  # noqa: PLC0415 -- only this behaviour needs it
 
         data = b"line\n" * 200_000
@@ -174,7 +174,7 @@ class Life:
 
     @needs("writable")
     async def test_78_no_warnings(self, store: Harness) -> None:
-        """All that was opened is closed: nothing warns when it is collected."""
+        """Everything that was opened is closed: garbage collection causes no warning."""
         with warnings.catch_warnings(record=True) as caught, _unraisable() as raised:
             warnings.simplefilter("always")
             fs = store.fresh()
@@ -196,12 +196,12 @@ class Life:
 
     @needs("writable")
     async def test_118_model(self, store: Harness) -> None:
-        """Random sequences of operations do what the model does."""
+        """Random sequences of operations have the same results as a model of the contract."""
         await asyncio.to_thread(run_model, store)
 
     @needs("writable")
     async def test_119_many_at_once(self, store: Harness) -> None:
-        """A hundred tasks share one system."""
+        """A hundred tasks can use one file system at the same time."""
 
         async def work(number: int) -> None:
             name = f"{number % 10}/{number}"
@@ -220,10 +220,10 @@ class Life:
 
 @needs("read-only")
 class ReadOnlyStore:
-    """What a store that cannot be written says."""
+    """Stores that can only be read."""
 
     async def test_120_read_only(self, store: Harness) -> None:
-        """All that would change it is a PermissionError, or says that there is no such operation, before anything."""
+        """Every change raises PermissionError, or an error that says it is not supported, before anything happens."""
         await store.put("file", b"old")
         fs = store.fs
         for mode in ("w", "r+", "a", "x"):
@@ -245,7 +245,7 @@ class ReadOnlyStore:
 
 
 async def _failures(store: Harness, fs: FileSystem) -> list[OSError]:
-    """Return how every kind of request fails, none of which may show a secret."""
+    """Return the errors of all kinds of requests, and check that none of them shows a secret."""
 
     async def write() -> None:
         async with fs.open("file", "w") as file:
@@ -276,7 +276,7 @@ async def _listed(fs: FileSystem) -> list[str]:
 
 @contextmanager
 def _unraisable() -> Iterator[list[str]]:
-    """Collect what is raised where nobody can catch it."""
+    """Collect exceptions that are raised where they cannot be caught."""
     raised: list[str] = []
     before = sys.unraisablehook
     sys.unraisablehook = lambda raising: raised.append(f"{raising.exc_value!r} in {raising.object!r}")

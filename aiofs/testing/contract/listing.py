@@ -19,10 +19,10 @@ ORDER = ("T", "t", "t-", "t-/x", "t.", "t/x", "t/x y", "t0", "t0/x", "tx", "é",
 
 
 class Listings:
-    """What is listed, in which order, and what is not."""
+    """What is listed, and in which order."""
 
     async def test_59_ls_empty(self, store: Harness) -> None:
-        """A store or a folder without files lists nothing, and neither does a name that there is not."""
+        """The listing of an empty store, of an empty folder or of a missing name is empty."""
         assert await store.names() == []
         assert await store.fs.ls() == []
         assert await store.fs.ls("no/such/folder") == []
@@ -33,7 +33,7 @@ class Listings:
         assert await store.fs.ls("folder/missing", recursive=False) == []
 
     async def test_60_ls_order(self, store: Harness) -> None:
-        """Names come in the order of their UTF-8 bytes, however folders are kept."""
+        """Names are in the order of their UTF-8 bytes, also if the store has real folders."""
         names = [name for name in ORDER if not store.cannot_hold(name)]
         if not store.can.file_and_folder:
             names = [name for name in names if not any(other.startswith(f"{name}/") for other in names)]
@@ -48,7 +48,7 @@ class Listings:
         assert await store.fs.ls(recursive=False) == level
 
     async def test_61_ls_pages(self, store: Harness) -> None:
-        """A listing of many pages is complete, whatever the size of a page is."""
+        """A listing of several pages is complete, for every size of a page."""
         names = sorted(f"many/{number:03}" for number in range(2 * store.page + 1))
         for name in names:
             await store.put(name)
@@ -64,7 +64,7 @@ class Listings:
                 assert await paged.ls(recursive=False) == ["many/", "zz/"]
 
     async def test_62_ls_path(self, store: Harness) -> None:
-        """A path is cut at segments; a prefix is not."""
+        """`ls(path)` lists below a whole folder name; `prefix=` may end within a name."""
         names = ["run1/a", "run1/b/c", "run10/x", "run1x"]
         for name in names:
             await store.put(name)
@@ -78,7 +78,7 @@ class Listings:
         assert await store.fs.ls("run1", prefix="b") == ["run1/b/c"]
 
     async def test_63_ls_after(self, store: Harness) -> None:
-        """A listing goes on behind any name, whether there is a file of it or not."""
+        """`after=` continues a listing after any name, also one without a file."""
         names = [f"folder/{letter}" for letter in "abcdef"]
         for name in names:
             await store.put(name)
@@ -94,7 +94,7 @@ class Listings:
         assert got == names
 
     async def test_64_ls_equals_stat(self, store: Harness) -> None:
-        """What a listing knows of a file is what `stat` says."""
+        """The entry of a file in a listing agrees with `stat`."""
         for number, name in enumerate(("a", "b/c", "b/d e", "f")):
             await store.put(name, b"x" * number)
         listed = [entry async for entry in store.fs.scan()]
@@ -109,13 +109,13 @@ class Listings:
 
     @needs("listed sizes")
     async def test_64_listed_sizes(self, store: Harness) -> None:
-        """Where the store says that its listings know sizes, they do."""
+        """If the store declares that listings know sizes, they do."""
         for number in range(5):
             await store.put(f"file {number}", b"x" * number * 1000)
         assert [entry.size async for entry in store.fs.scan()] == [0, 1000, 2000, 3000, 4000]
 
     async def test_65_ls_while_changing(self, store: Harness) -> None:
-        """Files that nobody touches are listed once each, whatever happens to those between them."""
+        """Files that do not change are listed once each while files between them are written and removed."""
         count = min(2 * store.page + 1, 60)
         steady = [f"{number:03}" for number in range(count)]
         for name in steady:
@@ -134,7 +134,7 @@ class Listings:
         assert seen == sorted(seen)
 
     async def test_66_ls_break_early(self, store: Harness) -> None:
-        """A listing that is left early is closed, and so is one that is cancelled."""
+        """A listing that is left early, or cancelled, is closed."""
         for number in range(2 * store.page + 1):
             await store.put(f"{number:03}")
         fs, chaos = store.troubled()
@@ -159,7 +159,7 @@ class Listings:
 
     @needs("writable")
     async def test_67_ls_hides(self, store: Harness) -> None:
-        """Staging, lock and part files are never listed, while they are there and afterwards."""
+        """Staging files, lock files and parts are never listed."""
         await store.put("folder/old", b"old")
         async with store.fs.open("folder/old", "r+") as old, store.fs.open("folder/new", "w") as new:
             await old.write(b"n" * (store.part_size + 1))
@@ -176,7 +176,7 @@ class Listings:
         assert not [entry.path async for entry in store.fs.scan() if is_reserved(entry.path)]
 
     async def test_111_ls_levels(self, store: Harness) -> None:
-        """One level lists its files, and each folder once with a `/` behind it."""
+        """A listing of one level shows its files, and each folder once with a `/` at its end."""
         for name in ("a", "b/c", "b/d/e", "b/d/f", "b-", "g/h"):
             await store.put(name)
         assert await store.fs.ls(recursive=False) == ["a", "b-", "b/", "g/"]
@@ -187,7 +187,7 @@ class Listings:
         assert levels[1] == ("b", ["d"], ["c"])
 
     async def test_112_glob(self, store: Harness) -> None:
-        """Patterns match whole names: `*`, `?`, `[abc]` within a segment, `**` across them; nothing else is special."""
+        """Patterns match whole names: `*`, `?` and `[abc]` within a segment, `**` across segments."""
         for name in ("a.txt", "b.csv", "d/a.txt", "d/e/a.txt", "d/e/b.csv", "[1].txt"):
             await store.put(name)
         assert await store.fs.glob("*.txt") == ["[1].txt", "a.txt"]
@@ -198,7 +198,7 @@ class Listings:
         assert await store.fs.glob("no/such/*") == []
 
     async def test_112_walk(self, store: Harness) -> None:
-        """`walk` goes through the folders level by level; where there is no folder it finds none."""
+        """`walk` goes through the folders level by level, and yields nothing for a missing folder."""
         for name in ("a.txt", "d/a.txt", "d/e/b.csv"):
             await store.put(name)
         below = [("d", ["e"], ["a.txt"]), ("d/e", [], ["b.csv"])]

@@ -1,4 +1,4 @@
-"""Behaviours 25 to 28: what the modes mean."""
+"""Behaviours 25 to 28: the modes of `open`."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ READING = ("read", "read1", "readall", "readline", "readlines", "peek")
 
 
 class Modes:
-    """What the modes mean."""
+    """The modes of `open`."""
 
     async def test_25_missing(self, store: Harness) -> None:
-        """`r` of a missing file is a FileNotFoundError at open, and nothing is made."""
+        """`r` raises FileNotFoundError at `open` if the file is missing, and makes nothing."""
         await _refused_at_open(store, "r")
         with pytest.raises(FileNotFoundError):
             await store.fs.read_bytes("folder/missing")
 
     @needs("writable")
     async def test_25_missing_to_change(self, store: Harness) -> None:
-        """So is `r+`, and the name is free afterwards."""
+        """So does `r+`, and the name is not locked afterwards."""
         await _refused_at_open(store, "r+")
         await store.write_at_once("folder/missing")
 
     async def test_26_bad_mode(self, store: Harness) -> None:
-        """A mode that means nothing is a ValueError before any request."""
+        """An unknown mode raises ValueError before any request."""
         fs, chaos = store.troubled()
         wrong: list[tuple[Any, dict[str, Any]]] = [(mode, {}) for mode in BAD_MODES]
         wrong += [("rb", {"encoding": "utf-8"}), ("wb", {"newline": ""}), ("r", {"newline": "x"})]
@@ -48,7 +48,7 @@ class Modes:
         assert await store.names() == []
 
     async def test_27_read_on_r(self, store: Harness) -> None:
-        """What is open for reading cannot be written, and the other way round."""
+        """A handle for reading cannot write."""
         await store.put("file", b"text")
         async with store.fs.open("file") as reading:
             file: Any = reading
@@ -62,7 +62,7 @@ class Modes:
 
     @needs("writable")
     async def test_27_write_on_w(self, store: Harness) -> None:
-        """What is open for writing cannot be read."""
+        """A handle for writing cannot read."""
         for mode in ("w", "x", "a"):
             async with store.fs.open(f"file-{mode}", mode) as writing:
                 file: Any = writing
@@ -81,7 +81,7 @@ class Modes:
 
     @needs("writable")
     async def test_28_untouched(self, store: Harness) -> None:
-        """`r+` without a change keeps bytes and version."""
+        """`r+` without a change keeps the bytes and the version."""
         await store.put("file", b"text")
         before = await store.fs.stat("file")
         async with store.fs.open("file", "r+") as file:
@@ -97,7 +97,7 @@ class Modes:
 
     @needs("writable")
     async def test_99_exclusive(self, store: Harness) -> None:
-        """`x` makes a file where there is none, and is a FileExistsError where there is one."""
+        """`x` makes a file, and raises FileExistsError if there is one."""
         async with store.fs.open("new", "x") as file:
             await file.write(b"first")
         with pytest.raises(FileExistsError) as caught:
@@ -108,7 +108,7 @@ class Modes:
         await store.write_at_once("new")
 
     async def test_100_handle_facts(self, store: Harness) -> None:
-        """A handle tells its name, its mode and whether it is closed, as the builtin does."""
+        """A handle has `name`, `mode` and `closed`, as the builtin's has."""
         await store.put("folder/file", b"text")
         file = await store.fs.open("folder/file", "rb")
         assert (file.name, file.mode, file.closed) == ("folder/file", "rb", False)
@@ -118,7 +118,7 @@ class Modes:
         assert "folder/file" in repr(file)
 
     async def test_101_buffered_reads(self, store: Harness) -> None:
-        """`peek`, `read1` and `readinto` look at the same bytes as `read` does."""
+        """`peek`, `read1` and `readinto` give the same bytes as `read`."""
         data = bytes(range(256)) * 600
         await store.put("file", data)
         async with store.fs.open("file") as file:
@@ -144,7 +144,7 @@ class Modes:
 
     @needs("writable")
     async def test_102_str_on_binary(self, store: Harness) -> None:
-        """Text written to a binary handle, or bytes to a text handle, is a TypeError and stores nothing."""
+        """Writing text to a binary handle, or bytes to a text handle, raises TypeError and stores nothing."""
         with pytest.raises(TypeError, match="encod"):
             async with store.fs.open("file", "w") as binary:
                 await binary.write("text")  # type: ignore[arg-type]

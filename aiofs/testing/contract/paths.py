@@ -1,4 +1,4 @@
-"""Behaviours 55 to 58: every name that is a name, and no other."""
+"""Behaviours 55 to 58: which names are allowed."""
 
 from __future__ import annotations
 
@@ -94,11 +94,11 @@ ESCAPES = (
 
 
 class PathNames:
-    """Every name that is a name, and no other."""
+    """Which names are allowed."""
 
     @needs("writable")
     async def test_55_weird_names(self, store: Harness) -> None:
-        """Odd names survive open, stat, ls and rm, each apart from all others."""
+        """Unusual names work with `open`, `stat`, `ls` and `rm`, and none is taken for another."""
         held = [name for name in WEIRD_NAMES if not store.cannot_hold(name)]
         for name in WEIRD_NAMES:
             if name not in held:
@@ -124,7 +124,7 @@ class PathNames:
         assert await store.names() == []
 
     async def test_56_bad_paths(self, store: Harness) -> None:
-        """What is no name is a ValueError, and what is no str a TypeError, before any request."""
+        """A name that is not allowed raises ValueError, and one that is not a `str` TypeError, before any request."""
         fs, chaos = store.troubled()
         for paths, expected in ((BAD_PATHS, ValueError), (NOT_PATHS, TypeError)):
             for path in paths:
@@ -143,7 +143,7 @@ class PathNames:
 
     @needs("writable")
     async def test_57_no_escape(self, store: Harness) -> None:
-        """No name leads out of a folder or out of the root, not even through a link."""
+        """No name leads out of a folder or out of the root, also not through a link."""
         inner = store.fs.at("inside")
         names = [name for name in ESCAPES if not store.cannot_hold(f"inside/{name}")]
         for name in names:
@@ -158,7 +158,7 @@ class PathNames:
 
     @needs("writable")
     async def test_58_file_and_folder(self, store: Harness) -> None:
-        """`a` and `a/b` are both files, or the second is refused with the errors that folders have."""
+        """`a` and `a/b` can both be files, or the second one is refused with the error for a file or a folder."""
         await store.put("a", b"file")
         if store.can.file_and_folder:
             await store.put("a/b", b"below")
@@ -185,7 +185,7 @@ class PathNames:
 
     @needs("writable")
     async def test_109_folders_are_implicit(self, store: Harness) -> None:
-        """Folders come with their first file and go with their last; the name is free for a file then."""
+        """A folder exists while there is a file in it; afterwards a file can have its name."""
         await store.put("a/b/c", b"deep")
         await store.fs.rm("a/b/c")
         assert await store.fs.ls(recursive=False) == []
@@ -196,7 +196,7 @@ class PathNames:
         assert await store.names() == ["a/b"]
 
     async def test_110_at_a_folder(self, store: Harness) -> None:
-        """A folder taken for itself holds what is below it, under shorter names."""
+        """`at(folder)` is a file system with the files of the folder, under names relative to it."""
         await store.put("user1/notes/a", b"1")
         await store.put("user10/notes/b", b"10")
         folder = store.fs.at("user1")

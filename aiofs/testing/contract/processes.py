@@ -23,7 +23,7 @@ class Processes:
     """Writers in other processes."""
 
     async def test_53_shared_lock(self, store: Harness, nursery: ChildProcesses) -> None:
-        """Two processes exclude each other, and one sees what the other committed."""
+        """Writers in two processes exclude each other, and each sees what the other committed."""
         async with Child.of(store, nursery) as child:
             await child.call("open", "file", "w")
             for mode in ("w", "r+", "x", "a"):
@@ -44,7 +44,7 @@ class Processes:
             assert await child.call("read", "file") == "from the parent"
 
     async def test_53_rm_excluded(self, store: Harness, nursery: ChildProcesses) -> None:
-        """A file that another process writes cannot be removed."""
+        """A file that another process is writing cannot be removed."""
         await store.put("file", b"old")
         async with Child.of(store, nursery) as child:
             await child.call("open", "file", "r+")
@@ -54,7 +54,7 @@ class Processes:
             await store.fs.rm("file")
 
     async def test_54_dead_holder(self, store: Harness, nursery: ChildProcesses) -> None:
-        """The lock of a killed writer is free within its lease, and nothing of its file is left."""
+        """The lock of a killed writer is free when its lease ends, and nothing of its file is left."""
         await store.put("file", b"old")
         async with Child.of(store, nursery) as child:
             await child.call("open", "file", "w")
@@ -66,7 +66,7 @@ class Processes:
         assert await store.leftovers() == []
 
     async def test_54_late_commit(self, store: Harness, nursery: ChildProcesses) -> None:
-        """A writer that slept beyond its lease cannot publish over its successor, if there can be one."""
+        """A writer that slept longer than its lease cannot overwrite the file of the next writer."""
         await store.put("file", b"old")
         async with Child.of(store, nursery) as child:
             await child.call("open", "file", "w")
@@ -87,7 +87,7 @@ class Processes:
         await store.write_at_once("file")
 
     async def test_131_killed_at_every_step(self, store: Harness, nursery: ChildProcesses) -> None:
-        """Killed at any step, a writer leaves the old bytes or, once it published, the new; and nobody in the way."""
+        """A writer that is killed at any step leaves the old or the new bytes, and the next writer can write."""
         old, new = b"old" * 1000, "new" * store.part_size
         steps = (("lock", "after"), ("write", "after"), ("commit", "before"), ("commit", "after"))
         for step, when in steps:

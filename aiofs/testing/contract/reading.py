@@ -21,7 +21,7 @@ class ReadingFiles:
     """Reading, ranges, lines and text."""
 
     async def test_08_read_all(self, store: Harness) -> None:
-        """Reading without a size gives all, and after it b"" for ever."""
+        """Reading without a size returns everything, and b"" after that."""
         await store.put("file", DATA)
         async with store.fs.open("file") as file:
             assert await file.read() == DATA
@@ -32,7 +32,7 @@ class ReadingFiles:
             assert await file.read(None) == DATA
 
     async def test_09_read_n(self, store: Harness) -> None:
-        """Reads of any size sum to all, and are short only at the end."""
+        """Reads of any size return all bytes in order, and fewer than asked only at the end."""
         data = DATA * 60
         await store.put("file", data)
         for size in (1000, 4096, 65536, 100_003, len(data) + 1):
@@ -48,7 +48,7 @@ class ReadingFiles:
             assert await file.read(7) + await file.read() == data[3000:]
 
     async def test_10_read_zero(self, store: Harness) -> None:
-        """Reading no bytes gives b"" and costs no request."""
+        """Reading 0 bytes returns b"" and makes no request."""
         await store.put("file", DATA)
         fs, chaos = store.troubled()
         async with fs.open("file") as file:
@@ -59,7 +59,7 @@ class ReadingFiles:
             assert await file.read() == DATA
 
     async def test_11_range_middle(self, store: Harness) -> None:
-        """A range is what Python's slice is."""
+        """A range is the same as Python's slice."""
         await store.put("file", DATA)
         for start, stop in RANGES:
             assert await store.fs.read_bytes("file", start, stop) == DATA[start:stop]
@@ -74,7 +74,7 @@ class ReadingFiles:
             assert await store.fs.read_bytes("file", start) == DATA[start:]
 
     async def test_13_range_past_end(self, store: Harness) -> None:
-        """A range that passes the end is clipped there."""
+        """A range that ends after the end of the file is cut there."""
         await store.put("file", DATA)
         assert await store.fs.read_bytes("file", 5000, 9999) == DATA[5000:]
         async with store.fs.open("file") as file:
@@ -82,7 +82,7 @@ class ReadingFiles:
             assert await file.read(9999) == DATA[5000:]
 
     async def test_14_range_at_size(self, store: Harness) -> None:
-        """A range that begins at the end or beyond it is empty."""
+        """A range that begins at the end or after it is empty."""
         await store.put("file", DATA)
         for start, stop in ((5120, None), (5120, 5130), (6000, None), (6000, 6001)):
             assert await store.fs.read_bytes("file", start, stop) == b""
@@ -98,7 +98,7 @@ class ReadingFiles:
             assert await file.seek(0, io.SEEK_END) == 0
 
     async def test_16_short_backend_read(self, store: Harness) -> None:
-        """A stream that ends before its file does is an error, never a shorter file."""
+        """If a stream ends before its file does, reading raises; it never returns a shorter file."""
         data = DATA * 50
         await store.put("file", data)
         stored = await store.stored_size() or len(data)
@@ -116,7 +116,7 @@ class ReadingFiles:
                 await fs.read_bytes("file")
 
     async def test_17_lines(self, store: Harness) -> None:
-        r"""Lines end with \n alone, are as long as they are, and the last needs no end."""
+        r"""Lines end with \n only, can have any length, and the last one needs no \n."""
         data = b"first\nsecond\r\nlone\rcr\n\n" + b"x" * 200_000 + b"\nafter\x0b\x0c\x85\nlast"
         await store.put("lines", data)
         expected = io.BytesIO(data).readlines()
@@ -132,7 +132,7 @@ class ReadingFiles:
             assert await file.read(4) == b"lone"
 
     async def test_18_text_split(self, store: Harness) -> None:
-        """A character is whole wherever the chunks are cut."""
+        """A character is decoded correctly, wherever its bytes are divided into chunks."""
         text = "a" + "\N{SNOWMAN}\N{GRINNING FACE}é" * 40_000
         await store.put("text", text.encode())
         async with store.fs.open("text", encoding="utf-8") as file:
@@ -144,7 +144,7 @@ class ReadingFiles:
             assert "".join(pieces) == text
 
     async def test_129_tasks_share_a_reader(self, store: Harness) -> None:
-        """Tasks that share a handle take turns: between them they read every byte once."""
+        """Tasks that share a handle take turns: together they read every byte once."""
         data = b"".join(b"%07d\n" % number for number in range(50_000))
         await store.put("file", data)
         async with store.fs.open("file") as file:
@@ -160,10 +160,10 @@ class ReadingFiles:
 
 @needs("writable")
 class TextHandles:
-    """What text handles share with the builtins."""
+    """Text handles."""
 
     async def test_94_text_as_builtins(self, store: Harness) -> None:
-        """Encodings and line ends are read and written as `io.TextIOWrapper` does."""
+        """Encodings and line ends are the same as with `io.TextIOWrapper`."""
         text = "one\ntwo\r\nthree\rfour\u2028five\x0b\n\N{SNOWMAN}"
         for encoding in ("utf-8", "utf-16", "utf-8-sig", "utf-32-le"):
             for newline in (None, "", "\n", "\r", "\r\n"):

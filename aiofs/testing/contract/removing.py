@@ -24,7 +24,7 @@ class Removing:
     """Removing files."""
 
     async def test_68_rm_then_gone(self, store: Harness) -> None:
-        """What is removed is gone for everybody, several at once too, and can be made anew."""
+        """`rm` removes one file or several, for all connections, and they can be written again."""
         for name in ("a", "b/c", "b/d", "e"):
             await store.put(name, b"old")
         other = store.fresh()
@@ -44,7 +44,7 @@ class Removing:
         assert await store.leftovers() == []
 
     async def test_69_rm_missing(self, store: Harness) -> None:
-        """A name that is not there is a FileNotFoundError naming it, unless that is allowed."""
+        """`rm` of a missing file raises FileNotFoundError with its name, unless `missing_ok=True`."""
         await store.put("a", b"stays")
         with pytest.raises(FileNotFoundError) as caught:
             await store.fs.rm("folder/missing")
@@ -54,7 +54,7 @@ class Removing:
         assert await store.names() == []
 
     async def test_70_rm_literal(self, store: Harness) -> None:
-        """Names are literal: brackets, stars and question marks are no patterns."""
+        """Names are literal: brackets, stars and question marks are not patterns."""
         for name in ("1.txt", "a.txt"):
             await store.put(name, b"stays")
         for name in ("[1].txt", "*.txt", "?.txt", "**"):
@@ -66,7 +66,7 @@ class Removing:
         assert await store.names() == ["1.txt", "a.txt"]
 
     async def test_113_rm_all_or_none(self, store: Harness) -> None:
-        """If one of several cannot be removed, none is."""
+        """If one of several files cannot be removed, none is."""
         for name in ("a", "b", "c"):
             await store.put(name, b"old")
         with pytest.raises(FileNotFoundError) as caught:
@@ -77,7 +77,7 @@ class Removing:
         assert await store.names() == ["c"]
 
     async def test_114_rm_glob(self, store: Harness) -> None:
-        """Patterns are taken where they are asked for, and then the rest stays."""
+        """`rm(glob=)` removes the files that match the pattern, and no others."""
         for name in ("a.txt", "b.csv", "d/a.txt", "d/e.txt"):
             await store.put(name)
         await store.fs.rm(glob="d/*.txt")
@@ -86,7 +86,7 @@ class Removing:
         assert await store.names() == []
 
     async def test_115_copy_and_move(self, store: Harness) -> None:
-        """A copy has the bytes; what is moved is at its new name alone; both replace what was there."""
+        """`copy` and `move` keep the bytes and replace a file of the new name; after `move` the old name is gone."""
         await store.put("a", b"bytes of a")
         await store.put("b", b"a much longer text in b")
         await store.fs.copy("a", "b")
@@ -107,7 +107,7 @@ class Removing:
         assert await store.leftovers() == []
 
     async def test_116_copy_and_move_respect_writers(self, store: Harness) -> None:
-        """Neither goes over a file that somebody is writing."""
+        """Neither replaces a file that somebody is writing."""
         await store.put("a", b"bytes of a")
         await store.put("b", b"bytes of b")
         async with store.fs.open("b", "w") as file:
@@ -128,7 +128,7 @@ class FileFacts:
 
     @needs("writable")
     async def test_71_version_changes(self, store: Harness) -> None:
-        """A version changes with every write, even of the same bytes, and with nothing else."""
+        """The version changes with every write, also of the same bytes, and at no other time."""
         await store.put("other", b"")
         seen = []
         for data in (b"a", b"a", b"b", b"a", b""):
@@ -143,7 +143,7 @@ class FileFacts:
         assert seen[1] != seen[2]
 
     async def test_72_errors_are_oserror(self, store: Harness) -> None:
-        """A failure is an OSError with errno and filename, and the store's own error is its cause."""
+        """A failure is an OSError with errno and filename, and the error of the store is its cause."""
         fs = store.fs
         calls: list[Callable[[], Awaitable[object]]] = [
             partial(fs.stat, "folder/missing"),
@@ -160,7 +160,7 @@ class FileFacts:
 
     @needs("writable")
     async def test_72_failures_name_their_file(self, store: Harness) -> None:
-        """An OSError of the store leaves every operation with the name of the file, and keeps what it is."""
+        """An OSError of the store keeps its class and errno, and gets the name of the file."""
         await store.put("file", b"old bytes")
         for verb in ("read", "chunk", "lock", "begin", "write", "commit"):
             fs, chaos = store.troubled()
@@ -175,7 +175,7 @@ class FileFacts:
 
     @needs("writable", "metadata")
     async def test_117_metadata(self, store: Harness) -> None:
-        """Metadata is kept with the version it came with, through `r+`, `a` and `copy`."""
+        """Metadata belongs to a version, and is kept by `r+`, `a` and `copy`."""
         about = {"kind": "letter", "empty": "", "sign": 'é ☃ = % " ,'}
         async with store.fs.open("file", "w", metadata=about) as file:
             await file.write(b"text")
@@ -191,7 +191,7 @@ class FileFacts:
 
     @needs("writable", "properties")
     async def test_132_properties(self, store: Harness) -> None:
-        """A content type and its kin are kept with the version they came with, through `r+`, `a` and `copy`."""
+        """Content type and other properties belong to a version, and are kept by `r+`, `a` and `copy`."""
         wanted = {name: value for name, value in _PROPERTIES.items() if name in store.driver.capabilities.properties}
         properties = cast("Properties", wanted)
         async with store.fs.open("file", "w", **properties) as file:

@@ -1,4 +1,4 @@
-"""Behaviours 19 to 24: where reads and writes go."""
+"""Behaviours 19 to 24: positions, and changing in place."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ DATA = bytes(range(256)) * 1000
 
 
 class Seeking:
-    """Where reads and writes go."""
+    """Positions."""
 
     async def test_19_seek_set_cur_end(self, store: Harness) -> None:
-        """Positions from the start, from here and from the end are the ones that `tell` tells."""
+        """`seek` from the start, from the position and from the end agrees with `tell`."""
         await store.put("file", DATA)
         mirror = io.BytesIO(DATA)
         steps = ((100, 0), (50, 1), (-20, 1), (-1, 2), (-256_000, 2), (70_000, 0), (0, 2), (3, 0), (130_000, 1))
@@ -32,7 +32,7 @@ class Seeking:
                 assert await file.tell() == mirror.tell()
 
     async def test_20_seek_negative(self, store: Harness) -> None:
-        """A position before the start is a ValueError and moves nothing."""
+        """A position before the start raises ValueError and does not move the handle."""
         await store.put("file", DATA)
         async with store.fs.open("file") as file:
             await file.seek(10)
@@ -43,7 +43,7 @@ class Seeking:
             assert await file.read(2) == DATA[10:12]
 
     async def test_21_seek_past_end(self, store: Harness) -> None:
-        """Behind the end there is nothing to read, and a way back."""
+        """After the end there is nothing to read, and `seek` leads back."""
         await store.put("file", b"0123456789")
         async with store.fs.open("file") as file:
             assert await file.seek(1000) == 1000
@@ -54,7 +54,7 @@ class Seeking:
             assert await file.read() == b"789"
 
     async def test_23_seek_is_lazy(self, store: Harness) -> None:
-        """Going to the end and back makes no request; where the size is known, neither does looking for it."""
+        """`seek` to the end and back makes no request; if the size is known, finding the end makes none either."""
         await store.put("file", DATA)
         fs, chaos = store.troubled()
         async with fs.open("file") as file:
@@ -73,10 +73,10 @@ class Seeking:
 
 @needs("writable")
 class Changing:
-    """Changing a file where it stands."""
+    """Changing a file in place."""
 
     async def test_22_write_past_end(self, store: Harness) -> None:
-        """A gap that is left by writing past the end is zeros."""
+        """Writing after the end fills the gap with zeros."""
         await store.put("file", b"abc")
         async with store.fs.open("file", "r+") as file:
             await file.seek(6)
@@ -87,7 +87,7 @@ class Changing:
         assert await store.get("file") == b"abc\0\0\0xyz"
 
     async def test_24_truncate(self, store: Harness) -> None:
-        """Cutting keeps the position; growing adds zeros; the size is the position where none is given."""
+        """`truncate` keeps the position; growing adds zeros; without a size it cuts at the position."""
         for size, expected in ((4, b"0123"), (10, b"0123456789"), (12, b"0123456789\0\0"), (0, b"")):
             await store.put("file", b"0123456789")
             async with store.fs.open("file", "r+") as file:
@@ -111,7 +111,7 @@ class Changing:
         assert (await store.get("file") or b"").startswith(b"012")
 
     async def test_95_edit_in_place(self, store: Harness) -> None:
-        """`r+` changes what is written over and keeps the rest, over borders of parts and buffers."""
+        """`r+` changes the bytes that are overwritten and keeps the rest, also across parts and buffers."""
         data = bytearray(DATA * (1 + 2 * store.part_size // len(DATA)))
         await store.put("file", bytes(data))
         edits = ((0, b"start"), (65_530, b"x" * 20), (store.part_size - 3, b"border"), (len(data) - 2, b"past end"))
@@ -127,7 +127,7 @@ class Changing:
         assert await store.get("file") == bytes(data)
 
     async def test_96_append(self, store: Harness) -> None:
-        """`a` writes at the end wherever the position is, and makes the file where there is none."""
+        """`a` writes at the end, wherever the position is, and makes a missing file."""
         async with store.fs.open("log", "a") as file:
             await file.write(b"one ")
         async with store.fs.open("log", "a") as file:
@@ -147,7 +147,7 @@ class Changing:
         assert await store.get("log") == big + DATA
 
     async def test_97_seek_back_in_w(self, store: Harness) -> None:
-        """`w` goes back within what was not handed over yet."""
+        """`w` can seek back within the bytes that were not sent to the store yet."""
         async with store.fs.open("file", "w") as file:
             await file.write(b"0000 body")
             await file.seek(0)
@@ -158,7 +158,7 @@ class Changing:
 
     @needs("rewrite")
     async def test_98_rewrite_parts(self, store: Harness) -> None:
-        """`w` goes back into parts that were handed over, and cuts them."""
+        """`w` can seek back into parts that were sent to the store, and cut them."""
         size = store.part_size
         async with store.fs.open("file", "w") as file:
             await file.write(b"a" * (2 * size + 10))

@@ -1,4 +1,4 @@
-"""Sessions below the handles: conditions, prepared writes, and what dead writers leave."""
+"""Sessions of a driver: versions as conditions, prepared writes, and what killed writers leave."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 @needs("writable", "conditional")
 class Conditions:
-    """What is asked of one version is not done to another."""
+    """Requests for one version of a file."""
 
     async def test_121_read_of_a_version(self, store: Harness) -> None:
-        """A read that asks for a version that is gone is a BlockingIOError, not a read of another."""
+        """Reading a version that is gone raises BlockingIOError, and does not read another one."""
         driver = store.driver
         await store.put("file", b"one")
         stale = (await driver.stat("file")).version
@@ -36,7 +36,7 @@ class Conditions:
             await _first_bytes(store, "file", stale)
 
     async def test_122_delete_of_a_version(self, store: Harness) -> None:
-        """A removal that asks for a version that is gone is a BlockingIOError and removes nothing."""
+        """Removing a version that is gone raises BlockingIOError, and removes nothing."""
         driver = store.driver
         await store.put("file", b"one")
         stale = (await driver.stat("file")).version
@@ -48,7 +48,7 @@ class Conditions:
         assert await store.names() == []
 
     async def test_123_commit_over_a_removal(self, store: Harness) -> None:
-        """A session for a version is not published where the file was removed meanwhile, or was not there."""
+        """A session for a version is not published if the file was removed meanwhile, or did not exist."""
         for match in ("no-such-version", ABSENT):
             lease = await store.driver.lock("file")
             try:
@@ -67,10 +67,10 @@ class Conditions:
 
 @needs("writable", "resume")
 class Prepared:
-    """A prepared write is finished by whoever has its token."""
+    """A prepared write can be finished with its token."""
 
     async def test_124_prepared_then_committed(self, store: Harness) -> None:
-        """What a dead process prepared is published by another; doing it again changes nothing."""
+        """Another process can publish what a killed process prepared; to do it again changes nothing."""
         await store.put("file", b"old")
         token = await _prepared(store, "file", b"new " * 1000)
         assert await store.get("file") == b"old"
@@ -89,7 +89,7 @@ class Prepared:
         assert await store.leftovers() == []
 
     async def test_125_prepared_then_aborted(self, store: Harness) -> None:
-        """Or it is taken back, and leaves no trace; doing it again changes nothing."""
+        """Another process can abort it, which leaves nothing; to do it again changes nothing."""
         await store.put("file", b"old")
         tokens = [await _prepared(store, path, b"n" * (store.part_size + 1)) for path in ("file", "folder/new")]
         for token in tokens:
@@ -103,7 +103,7 @@ class Prepared:
         await store.write_at_once("file")
 
     async def test_126_prepared_by_the_living(self, store: Harness) -> None:
-        """While whoever prepared it lives, nobody else finishes it or writes the file."""
+        """While the process that prepared it lives, no other process can finish it or write the file."""
         await store.put("file", b"old")
         lease = await store.driver.lock("file")
         session = await store.driver.begin("file", lease)
@@ -121,10 +121,10 @@ class Prepared:
 
 @needs("writable")
 class Leftovers:
-    """What unfinished writers leave can be seen and swept."""
+    """What unfinished writers leave can be listed and removed."""
 
     async def test_127_living_writers_are_not_swept(self, store: Harness) -> None:
-        """Sweeping all there is takes nothing from a writer that lives."""
+        """Sweeping removes nothing that belongs to a living writer."""
         async with store.fs.open("folder/file", "w") as file:
             await file.write(b"n" * (store.part_size + 1))
             there = sorted(await store.leftovers())
@@ -136,7 +136,7 @@ class Leftovers:
 
     @needs("resume")
     async def test_128_dead_writers_are_swept(self, store: Harness) -> None:
-        """What a dead writer prepared is told and can be swept, and the old bytes stay."""
+        """What a killed writer prepared is listed and can be swept; the old bytes stay."""
         for path in ("file", "other"):
             await store.put(path, b"old")
         taken_back, token = [await _prepared(store, path, b"new") for path in ("other", "file")]
@@ -169,7 +169,7 @@ async def _published(session: WriteSession, data: bytes) -> None:
 
 
 async def _prepared(store: Harness, path: str, data: bytes) -> dict[str, Any]:
-    """Prepare a write as a process does that dies then, and return its token."""
+    """Prepare a write as a process does that is killed then, and return its token."""
     driver = store.fresh().driver
     lease = await driver.lock(path)
     session = await driver.begin(path, lease)
@@ -182,7 +182,7 @@ async def _prepared(store: Harness, path: str, data: bytes) -> dict[str, Any]:
 
 
 async def _resumed(store: Harness, token: dict[str, Any]) -> WriteSession:
-    """Take over a prepared write as soon as the lock of who prepared it is free."""
+    """Take over a prepared write as soon as the lock of the process that prepared it is free."""
     deadline = time.monotonic() + store.lease + PATIENCE
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Behaviours 79 to 93, and more: several changes happen all or not at all."""
+"""Behaviours 79 to 93, and more: several changes are all published, or none."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ if TYPE_CHECKING:
 
 
 class Refusals(Suite):
-    """What happens when a store does not do its part."""
+    """What happens when a store fails."""
 
     async def test_86_refused_publish_compensates(self, store: Harness) -> None:
-        """If one file cannot be published, those that were are put back, and the refusal is raised."""
+        """If one file cannot be published, the files that were published are put back, and the error is raised."""
         await seed_old(store)
         for after, name in ((False, "c"), (False, "gone"), (True, "d/e")):
             fs, steps = stepped(store)
@@ -58,7 +58,7 @@ class Refusals(Suite):
         await store.write_at_once("a")
 
     async def test_87_failed_compensation(self, store: Harness) -> None:
-        """If that fails too, one error tells of both, the journal stays, and `recover` puts the rest back later."""
+        """If that fails too, the error names both failures, and `recover` puts the rest back later from the journal."""
         await seed_old(store)
         async with unfinished(store) as (fs, steps):
             with pytest.raises(Unfinished) as caught:
@@ -73,7 +73,7 @@ class Refusals(Suite):
         assert await store.leftovers() == []
 
     async def test_89_recover_twice_and_at_once(self, store: Harness) -> None:
-        """Any number of recoverers at the same time, or one after another, do what one would."""
+        """Several recoveries, at the same time or one after another, have the result of one."""
         await seed_old(store)
         async with unfinished(store) as (fs, _):
             with pytest.raises(Unfinished):
@@ -86,7 +86,7 @@ class Refusals(Suite):
         assert await store.leftovers() == []
 
     async def test_90_no_swallowed_error(self, store: Harness) -> None:
-        """Whatever call to the store fails, the user is told, and it is all or nothing."""
+        """If any call of the store fails, the caller gets the error, and all files are changed or none."""
         await seed_old(store)
         number = 0
         while True:
@@ -113,7 +113,7 @@ class Refusals(Suite):
         assert number > 20
 
     async def test_205_somebody_elses_work_stays(self, store: Harness) -> None:
-        """What somebody else changed after it was published is not put back over; that is told."""
+        """A file that somebody changed after it was published is not put back; the error says so."""
         await seed_old(store)
         async with unfinished(store) as (fs, _):
             with pytest.raises(Unfinished):
@@ -130,7 +130,7 @@ class Refusals(Suite):
         assert await files_of(store) == {**OLD, **({"a": b"somebody else's"} if changed else {})}
 
     async def test_206_failed_part_spoils(self, store: Harness) -> None:
-        """A write that failed for want of room spoils the transaction, even if the block survives it."""
+        """A write that failed on a full disk rolls back the transaction, even if the block caught the error."""
         await seed_old(store)
         with pytest.raises(OSError, match="a part of this transaction failed"):
             async with transaction(store.fs) as tx:
@@ -141,11 +141,11 @@ class Refusals(Suite):
 
 @needs("resume", "shared locks")
 class Crashes(Suite):
-    """Processes that are killed."""
+    """Killed processes."""
 
     @pytest.mark.timeout(300)
     async def test_88_kill_9_then_recover(self, store: Harness, nursery: ChildProcesses) -> None:
-        """Killed at any step, the transaction is recovered to all or nothing by another process, with no orphan."""
+        """A transaction that is killed at any step is recovered by another process to all or nothing."""
         connect = Single(store.spawn or store.connect)
         await seed_for_kills(store)
         before = await state_of({"": store.fresh()})
@@ -167,4 +167,4 @@ class Crashes(Suite):
 
 
 class TransactionContract(Isolation, Refusals, Crashes):
-    """All behaviours of transactions. Used like `Contract`, for any store that has passed that."""
+    """All behaviours of transactions. It is used like `Contract`, for stores that pass `Contract`."""

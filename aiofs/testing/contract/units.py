@@ -25,52 +25,52 @@ NEW = {"a": b"new a", "b": b"new b", "c": b"new c", "d/e": b"new e"}
 
 
 class Single:
-    """Opens a store without a name; can be pickled if the store's opener can."""
+    """Opens one store, without a name. It can be pickled if `connect` can."""
 
     def __init__(self, connect: Any) -> None:
         self._connect = connect
 
     def __call__(self) -> Mapping[str, FileLikeSystem]:
-        """Open it."""
+        """Open the store."""
         return {"": self._connect()}
 
 
 async def seed_old(store: Harness) -> None:
-    """Put OLD there."""
+    """Write the files of OLD."""
     for path, data in OLD.items():
         await store.put(path, data)
 
 
 async def seed_for_kills(store: Harness) -> None:
-    """Put there what the transaction of the kill matrix changes."""
+    """Write the files that the transaction of the kill matrix changes."""
     await seed({"": store.fs})
 
 
 async def change(fs: FileLikeSystem) -> None:
-    """Turn OLD into NEW."""
+    """Change the files from OLD to NEW."""
     for path, data in NEW.items():
         await fs.write_bytes(path, data)
     await fs.rm("gone")
 
 
 async def all_of(fs: FileLikeSystem) -> dict[str, bytes]:
-    """Return what is in a file system."""
+    """Return all files of a file system."""
     return {name: await fs.read_bytes(name) async for name in fs.ls()}
 
 
 async def files_of(store: Harness) -> dict[str, bytes]:
-    """Return what anybody else finds in the store."""
+    """Return all files as another connection sees them."""
     return await all_of(store.fresh())
 
 
 def stepped(store: Harness) -> tuple[FileLikeSystem, Steps]:
-    """Return a second connection whose calls can be made to fail."""
+    """Return another connection, and what makes its calls fail."""
     steps = Steps()
     return store.dressed(store.connect()).over(Stepped(steps)), steps
 
 
 def refuse(steps: Steps, path: str, *, after: bool = False) -> None:
-    """Let the publication of a path fail, whether it is published by a session or removed by the driver."""
+    """Make the publication of a path fail, whether it is written by a session or removed by the driver."""
     steps.fail_at(f"commit {path}", after=after)
     if path == "gone":
         steps.fail_at(f"delete {path}", after=after)
@@ -78,7 +78,7 @@ def refuse(steps: Steps, path: str, *, after: bool = False) -> None:
 
 @contextlib.asynccontextmanager
 async def unfinished(store: Harness) -> AsyncIterator[tuple[FileLikeSystem, Steps]]:
-    """Give a connection on which publishing fails, and then putting back as well; heal it afterwards."""
+    """Give a connection on which publishing fails, and putting back too; it works again afterwards."""
     fs, steps = stepped(store)
     refuse(steps, "gone")
     for path in OLD:
@@ -88,7 +88,7 @@ async def unfinished(store: Harness) -> AsyncIterator[tuple[FileLikeSystem, Step
 
 
 async def recovered(store: Harness) -> Recovered:
-    """Recover as soon as the locks of the dead have run out."""
+    """Recover as soon as the locks of killed processes have run out."""
     deadline = time.monotonic() + store.lease + PATIENCE
     found = Recovered()
     while True:
@@ -103,7 +103,7 @@ async def recovered(store: Harness) -> Recovered:
 
 
 async def locks_run_out(store: Harness) -> None:
-    """Remove the locks of a dead process, as soon as they have run out; where they end with it there are none."""
+    """Remove the locks of a killed process as soon as they have run out, if the store keeps them that long."""
     deadline = time.monotonic() + store.lease + PATIENCE
     while store.lease and await store.leftovers() and time.monotonic() < deadline:
         findings = await fsck(store.fresh(), fix=True)
@@ -112,7 +112,7 @@ async def locks_run_out(store: Harness) -> None:
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:
-    """Yield all that was told by one exception: itself, what else went wrong with it, and their causes."""
+    """Yield an exception, the other failures that it names, and their causes."""
     yield error
     for other in vars(error).get("others", ()):
         yield from leaves(other)

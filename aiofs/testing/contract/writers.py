@@ -1,4 +1,4 @@
-"""Behaviours 46 to 52: one writer at a time, and nobody's work is lost."""
+"""Behaviours 46 to 52: one writer at a time, and no lost updates."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ OLD = b"the old bytes"
 
 @needs("writable")
 class Writers:
-    """One writer at a time, and nobody's work is lost."""
+    """One writer at a time, and no lost updates."""
 
     async def test_46_second_writer(self, store: Harness) -> None:
-        """A second writer gets a BlockingIOError at open that names the path, whatever modes the two have."""
+        """A second writer gets a BlockingIOError at `open` that names the path, in all modes."""
         await store.put("file", OLD)
         for first in ("w", "r+", "a"):
             async with store.fs.open("file", first) as file:
@@ -40,7 +40,7 @@ class Writers:
                 await store.fs.open("new", "x")
 
     async def test_47_rm_while_writing(self, store: Harness) -> None:
-        """So does one who removes the file, and nothing of the call is removed."""
+        """So does `rm` of a file that somebody is writing, and it removes nothing."""
         await store.put("file", OLD)
         await store.put("other", OLD)
         async with store.fs.open("file", "w") as file:
@@ -53,7 +53,7 @@ class Writers:
         assert await store.get("file") == b"new"
 
     async def test_48_readers_never_blocked(self, store: Harness) -> None:
-        """Readers open and read the old version while somebody writes."""
+        """Readers can open and read the old version while somebody writes."""
         await store.put("file", OLD)
         async with store.fs.open("file", "r+") as file:
             await file.write(b"new")
@@ -64,7 +64,7 @@ class Writers:
                 assert (await system.stat("file")).path == "file"
 
     async def test_49_other_paths_free(self, store: Harness) -> None:
-        """Twenty writers on twenty paths write at the same time."""
+        """Twenty writers can write twenty files at the same time."""
         barrier = asyncio.Barrier(20)
 
         async def write(number: int) -> None:
@@ -80,7 +80,7 @@ class Writers:
             assert await store.get(f"folder/{number}") == b"%d %d" % (number, number)
 
     async def test_50_lock_freed(self, store: Harness) -> None:
-        """The lock is free after a commit, an abort, a failed commit and a failed release of the last."""
+        """The lock is free after a commit, an abort, a failed commit, and a release that failed."""
         async with store.fs.open("file", "w") as file:
             await file.write(OLD)
         async with store.fs.open("file", "w") as file:
@@ -98,7 +98,7 @@ class Writers:
         assert await store.leftovers() == []
 
     async def test_51_create_race(self, store: Harness) -> None:
-        """Of twenty who create the same file exactly one succeeds, and its bytes are there."""
+        """If twenty tasks create the same file, exactly one succeeds, and its bytes are there."""
         systems = [store.fs, store.fresh(), store.fresh()]
         for turn in range(3):
             name = f"race {turn}"
@@ -113,7 +113,7 @@ class Writers:
 
     @needs("conditional")
     async def test_52_lost_update(self, store: Harness) -> None:
-        """`r+` and `a` of a file that was changed meanwhile fail instead of overwriting the change."""
+        """`r+` and `a` fail if the file was changed meanwhile, and do not overwrite the change."""
         for mode in ("r+", "a"):
             await store.put("file", OLD)
             with pytest.raises(BlockingIOError) as caught:
@@ -126,7 +126,7 @@ class Writers:
 
     @needs("conditional")
     async def test_52_created_meanwhile(self, store: Harness) -> None:
-        """`x` of a file that somebody made meanwhile fails instead of overwriting it."""
+        """`x` fails if somebody made the file meanwhile, and does not overwrite it."""
         with pytest.raises((FileExistsError, BlockingIOError)) as caught:
             async with store.fs.open("file", "x") as file:
                 await file.write(b"mine")
@@ -136,7 +136,7 @@ class Writers:
 
     @needs("conditional")
     async def test_106_match_at_commit(self, store: Harness) -> None:
-        """A session is published only over the version it was begun for, and only over none where none was asked."""
+        """A session that was begun for a version, or for a missing file, is published only in that case."""
         await store.put("file", b"one")
         stale = (await store.driver.stat("file")).version
         await store.put("file", b"two")
@@ -156,7 +156,7 @@ class Writers:
         await store.write_at_once("file")
 
     async def test_107_one_version_per_reader(self, store: Harness) -> None:
-        """A reader gets one version of the file to its end, or an error; never some of both."""
+        """A reader gets one version of the file, or an error, and never bytes of two versions."""
         old, new = b"o" * 3_000_000, b"n" * 3_000_000
         await store.put("file", old)
         reader = await store.fs.open("file")
@@ -178,7 +178,7 @@ class Writers:
         assert await store.fs.read_bytes("file") == new
 
     async def test_108_writers_and_readers_at_once(self, store: Harness) -> None:
-        """Readers beside a writer that goes on and on see whole versions alone."""
+        """Readers see only whole versions while a writer replaces the file again and again."""
         size = 300_000
         await store.put("file", b"0" * size)
         done = asyncio.Event()
@@ -206,7 +206,7 @@ class Writers:
             group.create_task(read(store.fresh()))
 
     async def test_130_tasks_share_a_writer(self, store: Harness) -> None:
-        """Tasks that share a handle take turns: every write is whole, and none is lost."""
+        """Tasks that share a handle for writing take turns: every write is whole, and none is lost."""
         size = store.part_size // 2 + 1
         for mode in ("w", "r+", "a"):
             await store.put("file", b"")
