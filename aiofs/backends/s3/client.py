@@ -1,4 +1,4 @@
-"""Clients of the SDK: whose they are, where the store is, and one of them for each event loop."""
+"""Clients of the SDK: the credentials and the endpoint that they use, and one client for each event loop."""
 
 from __future__ import annotations
 
@@ -33,44 +33,196 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator, Mapping
 
     from aiofs.backends.s3.settings import Settings
-    from aiofs.backends.s3.signing import Wire
+    from aiofs.backends.s3.signing import SignedHttp
 
-VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
-"""What is looked at in the environment, in this order, before the profile is."""
+REQUESTS = 80
+"""How many requests wait for their answer at the same time. All others wait for their turn, without a time limit."""
+CONNECTIONS = 10_000
+"""More than are ever open. There is no real limit, as a reader that pauses in a large file keeps its connection."""
+LONGEST_WAIT = 20
+"""For how many seconds, at most, the SDK waits between two attempts."""
+ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+"""The environment variables that may name the endpoint, in the order of their rank."""
+OWN = "aiofs"
+"""The name under which the SDK knows credentials that `credentials=` returned."""
+_SDK = ("aiobotocore", "botocore")
+
+
+@dataclass
+class LoopClient:
+    """The client of one event loop, and what belongs to it."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    turns: tuple[asyncio.Semaphore, asyncio.Semaphore] = field(default_factory=partial(lanes, REQUESTS))
+    stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+    client: Any = None
+    endpoint: str | None = None
+    """The URL of the store, given or configured; `None` for AWS. It is known once there is a client."""
+    http: SignedHttp | None = None
+    """Sends simple requests without the client; `None` where that is not wanted or not possible."""
+
+    async def aclose(self) -> None:
+        """Close the client and the connections, once the task that makes them has ended."""
+        async with self.lock:
+            await self.stack.aclose()
+
+
+class S3Clients:
+    """Makes the clients, one for each event loop, when they are first needed."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        # The SDK's own timeouts do not notice a server that stops to receive a body. All attempts of the SDK, and the
+        # waits between them, fit into this limit.
+        waits = min(2 ** (settings.attempts - 1), settings.attempts * LONGEST_WAIT)
+        self.time_limit: float = settings.attempts * settings.timeout + waits
+        self._by_loop = PerLoop(settings, LoopClient, LoopClient.aclose)
+
+    async def client(self) -> Any:
+        """Return the SDK's client for the running loop."""
+        return (await self.current()).client
+
+    async def current(self) -> LoopClient:
+        """Return the client of the running loop, and what belongs to it. The first call makes it.
+
+        :raises ValueError: after `aclose`.
+        """
+        current = self._by_loop.get()
+        if current.client is None:
+            async with current.lock:
+                self.check_open()
+                if current.client is None:
+                    current.client = await self._made(current)  # set last, as it means that the others are set
+        return current
+
+    def check_open(self, cause: BaseException | None = None) -> None:
+        """Raise `ValueError` after `aclose`; `cause` is the failure of a request that closing broke off."""
+        self._by_loop.check_open(cause)
+
+    async def aclose(self) -> None:
+        """Close the clients of all loops that have not ended."""
+        await self._by_loop.aclose()
+
+    async def _made(self, current: LoopClient) -> Any:
+        """Make a client.
+
+        :raises OSError: if it cannot be made from the settings, given here or in AWS's own files.
+        """
+        try:
+            return await self._make(current)
+        except AiofsError:
+            raise
+        except FAILURES as error:
+            kind = type(translate(error, None))
+            bundle = self._settings.ca_bundle
+            advice = f"; its certificates must be in ca_bundle={bundle!r}" if bundle else ""
+            raise kind.of(None, f"no client can be made for {self._settings}: {error}{advice}") from error
+
+    async def _make(self, current: LoopClient) -> Any:
+        settings = self._settings
+        if settings.client is not None:
+            current.endpoint = endpoint_of(settings.client)
+            return settings.client
+        if settings.ca_bundle is not None:
+            await hop(os.stat, settings.ca_bundle)  # without this, each request would fail as not sent
+        session = await session_for(settings)
+        region = settings.region or await hop(session.get_config_variable, "region")
+        endpoint = current.endpoint = settings.endpoint_url or await hop(configured_endpoint, session)
+        settings.check_encryption(endpoint)
+        client = _client(session, region, endpoint, settings)
+        made = await hop(_run_through, client.__aenter__())
+        current.stack.push_async_exit(client)
+        if settings.customer_key is not None:
+            current.stack.enter_context(hide_key(settings.customer_key))
+        made.meta.events.register_first("needs-retry.s3", _give_up)
+        if settings.direct:
+            current.http = await connect(session, made, settings, current.stack)
+        return made
+
+
+def _client(session: Any, region: str | None, endpoint: str | None, settings: Settings) -> Any:
+    """Return a client that the caller must enter."""
+    if settings.session is None:  # a session that was lent is not changed
+        session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=parse_timestamp)
+    style = settings.addressing or ("path" if endpoint else "auto")
+    config = AioConfig(
+        connect_timeout=settings.timeout,
+        read_timeout=settings.timeout,
+        max_pool_connections=CONNECTIONS,
+        retries={"mode": "standard", "total_max_attempts": settings.attempts},
+        s3={"addressing_style": style},
+        parameter_validation=False,
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        signature_version=UNSIGNED if settings.anonymous else "s3v4",
+        user_agent="aiofs",
+    )
+    return session.create_client(
+        "s3",
+        # A signature names a region. Stores other than AWS accept this one if no region is set.
+        region_name=region or (endpoint and "us-east-1"),
+        endpoint_url=endpoint,
+        verify=settings.ca_bundle,
+        config=config,
+    )
+
+
+def _give_up(caught_exception: BaseException | None = None, **_: Any) -> None:
+    """Raise a failure at once that another attempt cannot mend, before the SDK waits to try again."""
+    if caught_exception is not None and lasting_fault(caught_exception) is not None:
+        raise caught_exception
+
+
+def _run_through(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run, in a thread, the coroutine that makes a client: it reads a hundred files, and never waits for the loop."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        return end.value
+    coroutine.close()
+    raise RuntimeError("the SDK waits for something while it makes a client")
+
+
+def parse_timestamp(value: object) -> datetime:
+    """Read a time in S3's format, without the SDK's slow search through all formats."""
+    if isinstance(value, str) and value.endswith("Z"):
+        return datetime.fromisoformat(value)
+    parsed: datetime = DEFAULT_TIMESTAMP_PARSER(value)
+    return parsed
 
 
 def configured_endpoint(session: Any) -> str | None:
-    """Return the endpoint that a session of the SDK takes where none is given; `None` for AWS's own.
+    """Return the endpoint that a session of the SDK uses if none is given; `None` for AWS's own.
 
-    It is found by the rules of all of AWS's tools: the environment first, then the section of services that the
-    profile names, then the profile itself; and nowhere, if `AWS_IGNORE_CONFIGURED_ENDPOINT_URLS` says so.
+    The rules are those of all of AWS's tools: first the environment, then the section of services that the profile
+    names, then the profile itself; none of them if `AWS_IGNORE_CONFIGURED_ENDPOINT_URLS` is true. A store that is
+    configured there may be another than AWS, so its promises are probed like those of one that is given.
     """
     if session.get_config_variable("ignore_configured_endpoint_urls"):
         return None
-    for name in VARIABLES:
+    for name in ENDPOINT_VARIABLES:
         if url := os.environ.get(name):
             return check_endpoint(url, name)
     profile: Mapping[str, Any] = session.get_scoped_config()
     services = session.full_config.get("services", {}).get(profile.get("services"), {})
-    for section, name in ((services.get("s3", {}), "endpoint_url of s3 in the profile's services"), (profile, "")):
+    for section, name in (
+        (services.get("s3", {}), "endpoint_url of s3 in the profile's services"),
+        (profile, "endpoint_url of the profile"),
+    ):
         if url := section.get("endpoint_url"):
-            return check_endpoint(url, name or "endpoint_url of the profile")
+            return check_endpoint(url, name)
     return None
 
 
 def endpoint_of(client: Any) -> str | None:
-    """Return where a client of the SDK that was lent sends its requests; `None` for AWS."""
+    """Return the URL to which a client that was lent sends its requests; `None` for AWS."""
     url: str = client.meta.endpoint_url
     host = urlsplit(url).hostname or ""
     return None if host.endswith((".amazonaws.com", ".amazonaws.com.cn")) else url
 
 
-OWN = "aiofs"
-"""What the SDK calls credentials that a caller's own callable gave."""
-
-
 async def session_for(settings: Settings) -> Any:
-    """Return the session whose credentials and settings are to be used.
+    """Return the session whose credentials and settings the client uses.
 
     :raises AccessDenied: if there are no credentials.
     """
@@ -78,8 +230,9 @@ async def session_for(settings: Settings) -> Any:
     if settings.anonymous:
         return session
     if settings.credentials is not None:
-        session._credentials = await _given(settings)  # noqa: SLF001 -- set_credentials() takes lasting ones alone
-    found = await session.get_credentials()  # asked here, where that may take the network; then they are known
+        session._credentials = await _given(settings)  # noqa: SLF001 -- set_credentials() takes no expiring ones
+    # This may need the network. It is done here, where a failure is reported as one; later calls are answered at once.
+    found = await session.get_credentials()
     if found is None:
         raise AccessDenied.of(settings.bucket, "no credentials: set them in the environment, or pass access_key=")
     if settings.role_arn is not None:
@@ -98,12 +251,12 @@ def _session(settings: Settings) -> AioSession:
 
 @cache
 def _loader(data_path: str | None) -> Any:
-    """Return what reads the SDK's models, the same for all sessions: a megabyte of them is then read once."""
+    """Return the loader of the SDK's models, one for all sessions: they have a megabyte, which is then read once."""
     return create_loader(data_path)
 
 
 async def _with_role(asking: Any, credentials: Any, settings: Settings) -> AioSession:
-    """Return a session whose credentials are those of the role, asked for anew before they expire."""
+    """Return a session with the credentials of the role, which are asked for again before they expire."""
     extra = {"RoleSessionName": settings.role_session_name}
     if settings.external_id is not None:
         extra["ExternalId"] = settings.external_id
@@ -114,14 +267,14 @@ async def _with_role(asking: Any, credentials: Any, settings: Settings) -> AioSe
 
     fetcher = AioAssumeRoleCredentialFetcher(client, credentials, settings.role_arn, extra_args=extra)
     session: AioSession = await hop(_session, settings)
-    session._credentials = AioDeferredRefreshableCredentials(  # noqa: SLF001 -- set_credentials() takes lasting ones
+    session._credentials = AioDeferredRefreshableCredentials(  # noqa: SLF001 -- set_credentials() takes no expiring ones
         method="assume-role", refresh_using=fetcher.fetch_credentials
     )
     return session
 
 
 async def _given(settings: Settings) -> Any:
-    """Return the credentials that the caller's callable gives, now and again when they are about to expire."""
+    """Return the credentials from `credentials=`, which is called again when they are about to expire."""
     first = await _ask(settings)
     if first["expiry_time"] is None:
         return AioCredentials(first["access_key"], first["secret_key"], first["token"], method=OWN)
@@ -134,36 +287,35 @@ async def _given(settings: Settings) -> Any:
 
 
 async def _ask(settings: Settings) -> dict[str, Any]:
-    """Return what the callable says, as the SDK wants it.
+    """Call `credentials=` and return its result in the form that the SDK takes.
 
-    :raises TypeError: if it is something else than credentials, which the error does not repeat.
+    :raises TypeError: if the result is not credentials; the message does not show it.
     """
-    assert settings.credentials is not None  # noqa: S101 -- or nobody would ask
-    told: Any = settings.credentials()
-    if inspect.isawaitable(told):
-        told = await told
+    assert settings.credentials is not None  # noqa: S101 -- checked by the caller
+    keys: Any = settings.credentials()
+    if inspect.isawaitable(keys):
+        keys = await keys
     try:
-        return _as_sdk(told)
+        return _as_sdk(keys)
     except (AttributeError, KeyError, TypeError):
         raise TypeError(
-            "credentials= must return a dict with access_key, secret_key, and expires where they do"
+            "credentials= must return a dict with access_key and secret_key, and expires if they expire"
         ) from None
 
 
-def _as_sdk(told: Mapping[str, Any]) -> dict[str, Any]:
-    expires = told.get("expires")
+def _as_sdk(keys: Mapping[str, Any]) -> dict[str, Any]:
+    expires = keys.get("expires")
     return {
-        "access_key": told["access_key"],
-        "secret_key": told["secret_key"],
-        "token": told.get("session_token"),
+        "access_key": keys["access_key"],
+        "secret_key": keys["secret_key"],
+        "token": keys.get("session_token"),
         "expiry_time": expires if expires is None else expires.isoformat(),
     }
 
 
-_SDK = ("aiobotocore", "botocore")
+class _KeyFilter(logging.Filter):
+    """Replaces a key in messages: at the level DEBUG the SDK logs the headers of its requests."""
 
-
-class _Hides(logging.Filter):
     def __init__(self, key: bytes) -> None:
         super().__init__()
         self._shown = (base64.b64encode(key).decode(), repr(key))
@@ -178,164 +330,14 @@ class _Hides(logging.Filter):
 
 
 @contextmanager
-def hidden(key: bytes) -> Iterator[None]:
-    """Keep a key out of what the SDK logs."""
-    hides = _Hides(key)
+def hide_key(key: bytes) -> Iterator[None]:
+    """Keep `key` out of the SDK's log while the context lasts."""
+    key_filter = _KeyFilter(key)
     loggers = [logging.getLogger(name) for name in list(logging.root.manager.loggerDict) if name.startswith(_SDK)]
     for logger in loggers:
-        logger.addFilter(hides)
+        logger.addFilter(key_filter)
     try:
         yield
     finally:
         for logger in loggers:
-            logger.removeFilter(hides)
-
-
-REQUESTS = 80
-"""So many wait for an answer at the same time; others wait for their turn, however long that takes."""
-CONNECTIONS = 10_000
-"""As good as any number: a reader that pauses in a large file keeps its own."""
-LONGEST_WAIT = 20
-"""For how many seconds the SDK waits between two attempts at most."""
-
-
-@dataclass
-class Held:
-    """What there is for one event loop."""
-
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    turns: tuple[asyncio.Semaphore, asyncio.Semaphore] = field(default_factory=partial(lanes, REQUESTS))
-    stack: AsyncExitStack = field(default_factory=AsyncExitStack)
-    client: Any = None
-    endpoint: str | None = None
-    """Where the store is, given or configured; `None` for AWS. Known once there is a client."""
-    wire: Wire | None = None
-    """How to do without the client, where that is asked for and possible."""
-
-    async def aclose(self) -> None:
-        """Close all of it, once whoever is making it has ended."""
-        async with self.lock:
-            await self.stack.aclose()
-
-
-class Clients:
-    """Gives the client for the running loop."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        # The SDK's own timeouts do not see a server that takes no more of a body. All its attempts, and the waits
-        # between them, fit in here.
-        waits = min(2 ** (settings.attempts - 1), settings.attempts * LONGEST_WAIT)
-        self.patience: float = settings.attempts * settings.timeout + waits
-        self._held = PerLoop(settings, Held, Held.aclose)
-
-    async def client(self) -> Any:
-        """Return the SDK's client."""
-        return (await self.held()).client
-
-    async def held(self) -> Held:
-        """Return what there is for the running loop, made if need be.
-
-        :raises ValueError: once all of it is closed.
-        """
-        held = self._held.get()
-        if held.client is None:
-            async with held.lock:
-                self.check_open()
-                if held.client is None:
-                    held.client = await self._made(held)  # last, since it says that all is there
-        return held
-
-    def check_open(self, cause: BaseException | None = None) -> None:
-        """Raise `ValueError` once all of it is closed, which then is why a request failed."""
-        self._held.check_open(cause)
-
-    async def aclose(self) -> None:
-        """Close what there is, of every loop that has not ended."""
-        await self._held.aclose()
-
-    async def _made(self, held: Held) -> Any:
-        """Make a client.
-
-        :raises OSError: if the settings, here or in AWS's own files, do not allow for it.
-        """
-        try:
-            return await self._make(held)
-        except AiofsError:
-            raise
-        except FAILURES as error:
-            kind = type(translate(error, None))
-            bundle = f"; its certificates are to be in {self._settings.ca_bundle}" if self._settings.ca_bundle else ""
-            raise kind.of(None, f"no client can be made for {self._settings}: {error}{bundle}") from error
-
-    async def _make(self, held: Held) -> Any:
-        settings = self._settings
-        if settings.client is not None:
-            held.endpoint = endpoint_of(settings.client)
-            return settings.client
-        if settings.ca_bundle is not None:
-            await hop(os.stat, settings.ca_bundle)  # the SDK would say with each request that it cannot be made
-        session = await session_for(settings)
-        region = settings.region or await hop(session.get_config_variable, "region")
-        endpoint = held.endpoint = settings.endpoint_url or await hop(configured_endpoint, session)
-        settings.check_encryption(endpoint)
-        client = _client(session, region, endpoint, settings)
-        made = await hop(_run_through, client.__aenter__())
-        held.stack.push_async_exit(client)
-        if settings.customer_key is not None:
-            held.stack.enter_context(hidden(settings.customer_key))
-        made.meta.events.register_first("needs-retry.s3", _give_up)
-        if settings.direct:
-            held.wire = await connect(session, made, settings, held.stack)
-        return made
-
-
-def _client(session: Any, region: str | None, endpoint: str | None, settings: Settings) -> Any:
-    """Return a client that is still to be entered."""
-    if settings.session is None:  # what was lent stays as it is
-        session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=parse_timestamp)
-    style = settings.addressing or ("path" if endpoint else "auto")
-    config = AioConfig(
-        connect_timeout=settings.timeout,
-        read_timeout=settings.timeout,
-        max_pool_connections=CONNECTIONS,
-        retries={"mode": "standard", "total_max_attempts": settings.attempts},
-        s3={"addressing_style": style},
-        parameter_validation=False,
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-        signature_version=UNSIGNED if settings.anonymous else "s3v4",
-        user_agent="aiofs",
-    )
-    return session.create_client(
-        "s3",
-        # A signature names a region. Stores that are not AWS's take this one where nobody says another.
-        region_name=region or (endpoint and "us-east-1"),
-        endpoint_url=endpoint,
-        verify=settings.ca_bundle,
-        config=config,
-    )
-
-
-def _give_up(caught_exception: BaseException | None = None, **_: Any) -> None:
-    """Raise a failure that no further attempt can mend, before the SDK waits to try again."""
-    if caught_exception is not None and lasting_fault(caught_exception) is not None:
-        raise caught_exception
-
-
-def _run_through(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Run, in a thread, a coroutine that waits for nothing but reads a hundred files: the making of a client."""
-    try:
-        coroutine.send(None)
-    except StopIteration as end:
-        return end.value
-    coroutine.close()
-    raise RuntimeError("the SDK waits for something while it makes a client")
-
-
-def parse_timestamp(value: object) -> datetime:
-    """Read a time as S3 writes it, without the search through all formats that the SDK makes."""
-    if isinstance(value, str) and value.endswith("Z"):
-        return datetime.fromisoformat(value)
-    parsed: datetime = DEFAULT_TIMESTAMP_PARSER(value)
-    return parsed
+            logger.removeFilter(key_filter)

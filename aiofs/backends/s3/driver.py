@@ -1,9 +1,9 @@
-"""The S3 driver: its verbs, each told in the room beside it.
+"""The S3 driver: its verbs. The modules beside it do the work.
 
-`settings` what can be set · `store` one bucket, shared by all of this · `credentials`, `clients`, `calls`, `hiding` the
-SDK · `direct`, `sign`, `wire`, `xml` plain requests without it · `facts`, `proof`, `errors` what answers say ·
-`folders` servers that have folders · `reading`, `writing`, `publishing`, `copying`, `removing`, `listing`, `history`
-the verbs · `probe`, `locks` leases made of objects · `sweeping` what was left behind.
+`settings` what can be set · `store` the bucket, shared by all · `client` the SDK, credentials · `requests` requests ·
+`signing` requests without the SDK · `facts`, `errors` what answers mean · `names` keys, and what servers make of them ·
+`reading`, `writing`, `publishing`, `listing`, `history` files · `probe` what a bucket promises · `locks` leases ·
+`sweeping` what processes left behind.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from weakref import WeakValueDictionary
 from aiofs.backends.s3 import history, listing, sweeping, writing
 from aiofs.backends.s3.facts import tags_of, with_tags
 from aiofs.backends.s3.locks import LockObjects, LocksElsewhere
-from aiofs.backends.s3.names import check_backslash
-from aiofs.backends.s3.publishing import Resumed, check_token, is_removed
+from aiofs.backends.s3.names import check_backslash, check_name
+from aiofs.backends.s3.publishing import ResumedUpload, check_token, is_removed
 from aiofs.backends.s3.reading import open_stream
 from aiofs.backends.s3.store import Store
 from aiofs.backends.s3.writing import S3Write
@@ -35,10 +35,12 @@ if TYPE_CHECKING:
     from aiofs.backends.s3.settings import Settings
     from aiofs.driver import Entry, Lease, Leftover, Power, ReadStream, WriteSession
 
-_TABLES: WeakValueDictionary[str, LockTable] = WeakValueDictionary()  # shared by all file systems of one place
+_TABLES: WeakValueDictionary[str, LockTable] = (
+    WeakValueDictionary()
+)  # shared by all file systems with the same bucket and prefix
 LONGEST_URL = 7 * 24 * 3600
 FEW = 8
-"""Up to so many paths are looked up one by one; for more, all locks are listed."""
+"""The locks of so many paths are looked up one by one; for more paths, all locks are listed."""
 
 
 class S3Driver(Driver):
@@ -59,16 +61,16 @@ class S3Driver(Driver):
         self._table = _TABLES.setdefault(settings.place, LockTable())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle as the settings: what is unpickled shares its locks with all of its process."""
+        """Pickle the settings. An unpickled driver shares its locks with the process that it is in."""
         keeper = None if self._elsewhere is None else self._elsewhere.keeper
         return partial(S3Driver, close_locks=self._close_locks), (self._store.settings, keeper)
 
     def check_name(self, path: str) -> None:
         """Raise `ValueError` for a path whose key would be longer than 1024 bytes."""
-        self._store.check_name(path)
+        check_name(self._store, path)
 
     async def stat(self, path: str) -> Entry:
-        """Describe the file, by HEAD; tags take a request more where there are some."""
+        """Describe the file, by HEAD. Tags, if there are any, take a second request."""
         await check_backslash(self._store, path)
         facts = await self._store.facts(path)
         return facts.entry(path, await self._store.tags(path) if facts.tagged else None)
@@ -79,7 +81,7 @@ class S3Driver(Driver):
         settings = store.settings
         await check_backslash(store, path)
         return await open_stream(
-            store.calls,
+            store.requests,
             store.key(path),
             path,
             start,
@@ -92,28 +94,28 @@ class S3Driver(Driver):
     async def begin(
         self, path: str, lease: Lease, *, match: str | None = None, metadata: Mapping[str, str] | None = None
     ) -> WriteSession:
-        """Begin new bytes. Unless there are tags to keep, no request is made before there are two parts."""
+        """Begin to write. No request is made before there are two parts, unless there are tags to keep."""
         await check_backslash(self._store, path)
         version, rest = tags_of(metadata)
         if version is not None and version == match:
             tags = {}
-            with suppress(NotFound):  # publishing says that the version is gone
+            with suppress(NotFound):  # publishing then raises that the version is gone
                 tags = await self._store.tags(path)
             metadata = with_tags(rest, tags)
         return S3Write(self._store, path, lease, match=match, metadata=metadata)
 
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:
-        """Take over a prepared upload, and the lock of its path."""
+        """Continue a prepared upload, and lock its path."""
         checked = check_token(token)
         path = checked["path"]
         if await is_removed(self._store, checked):
             return EndedSession(self, path)
-        return Resumed(self._store, checked, await self.lock(path))
+        return ResumedUpload(self._store, checked, await self.lock(path))
 
     async def delete(
         self, paths: Sequence[str], *, leases: Sequence[Lease] = (), match: str | None = None, missing_ok: bool = False
     ) -> None:
-        """Remove the files, in pages of a thousand, once it is known that all are there and none is locked."""
+        """Remove the files, a thousand by one request, after a check that all are there and none is locked."""
         for path in paths:
             await check_backslash(self._store, path)
         await self._refuse_locked(paths, leases)
@@ -125,11 +127,11 @@ class S3Driver(Driver):
         await self._store.remove(paths)
 
     def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry, None]:
-        """Yield what there is, page after page."""
+        """Yield the files, page after page."""
         return listing.entries(self._store, prefix, after, delimiter)
 
     async def lock(self, path: str) -> Lease:
-        """Get the right to write: from the store `locks=`, from a lock object, or within this process only."""
+        """Lock a path: in the store `locks=`, by a lock object, or only within this process."""
         await check_backslash(self._store, path)
         if self._elsewhere is not None:
             return await self._elsewhere.lock(path)
@@ -138,7 +140,7 @@ class S3Driver(Driver):
         return await self._objects.lock(path)
 
     async def copy(self, source: str, target: str, lease: Lease, *, match: str | None = None) -> Entry:
-        """Have the store make `target` the same as `source`."""
+        """Have the store copy `source` to `target`."""
         await check_backslash(self._store, source)
         await check_backslash(self._store, target)
         return await writing.copy(self._store, source, target, lease, match=match, capabilities=self.capabilities)
@@ -152,7 +154,7 @@ class S3Driver(Driver):
         return await history.read_kept(self._store, path, version_id, start, stop)
 
     async def restore_kept(self, path: str, version_id: str, lease: Lease) -> Entry:
-        """Have the store make the file again what that version was."""
+        """Have the store make an old version the present one again."""
         return await history.restore_kept(self._store, path, version_id, lease, self.capabilities)
 
     async def check_may_remove(self, path: str) -> None:
@@ -160,16 +162,16 @@ class S3Driver(Driver):
         await self._store.check_may_remove(path, "removing or moving a file")
 
     async def url(self, path: str, method: Literal["GET", "PUT"], expires: float) -> str:
-        """Return a URL that is good for `expires` seconds. A PUT by it takes no lock.
+        """Return a URL that is valid for `expires` seconds. A PUT with it takes no lock.
 
         :raises ValueError: for more than seven days.
         """
         if expires > LONGEST_URL:
-            raise ValueError(f"S3 signs URLs for {LONGEST_URL} seconds at most, not {expires}")
+            raise ValueError(f"expires must be at most {LONGEST_URL} seconds (7 days), not {expires}")
         operation = "get_object" if method == "GET" else "put_object"
         settings = self._store.settings
         if settings.customer_key is not None:
-            raise Unsupported.of(path, "a URL cannot carry the customer_key= that reading and writing take")
+            raise Unsupported.of(path, "a URL cannot contain the customer_key= that reading and writing need")
         await check_backslash(self._store, path)
         where = {"Bucket": settings.bucket, "Key": self._store.key(path)}
         if settings.requester_pays:
@@ -181,7 +183,7 @@ class S3Driver(Driver):
     async def note(self, path: str, data: bytes) -> None:
         """Create a small file by one PUT, if there is none.
 
-        :raises AccessDenied: if whoever does may not remove it at the end.
+        :raises AccessDenied: if we may not remove it at the end.
         """
         await self._store.check_may_remove(path, "a transaction, which removes its journal at the end,")
         session = S3Write(self._store, path, LockTable().acquire(path), match=ABSENT)
@@ -189,7 +191,7 @@ class S3Driver(Driver):
         await session.commit()
 
     async def erase(self, paths: Sequence[str]) -> None:
-        """Remove files without looking for locks."""
+        """Remove files without a check of their locks."""
         try:
             await self._store.remove(paths)
         except AccessDenied:
@@ -197,21 +199,21 @@ class S3Driver(Driver):
                 raise
 
     def offers(self, power: type[Power]) -> Power | None:
-        """Return what there is; notes only where other processes see the locks that stand for their owner's life."""
+        """Return the power, if this driver has it. Notes need locks that other processes see."""
         if power is Notes and self.capabilities.locks == "process":
             return None
         return super().offers(power)
 
     def leftovers(self, prefix: str = "") -> AsyncIterator[Leftover]:
-        """Yield multipart uploads that are not completed, and lock objects."""
+        """Yield unfinished multipart uploads, lock objects, probes and old versions."""
         return sweeping.leftovers(self._store, self._objects, self._elsewhere, prefix)
 
     async def sweep(self, leftover: Leftover) -> bool:
-        """Remove one of them, unless it is live."""
+        """Remove a leftover, unless it is live."""
         return await sweeping.sweep(self._store, self._objects, leftover)
 
     async def aclose(self) -> None:
-        """Close the clients, of every loop that has not ended, and the store of the locks unless it was lent."""
+        """Close the clients of all loops that have not ended, and the store of the locks unless it was lent."""
         try:
             await self._store.clients.aclose()
         finally:
@@ -222,9 +224,9 @@ class S3Driver(Driver):
         return str(self._store.settings)
 
     async def _refuse_locked(self, paths: Sequence[str], leases: Sequence[Lease]) -> None:
-        """Raise `Locked` for a path that somebody is writing under a lease that is not given.
+        """Raise `Locked` for a path that is locked by a lease other than those given.
 
-        :raises Conflict: if one that is given was lost.
+        :raises Conflict: if a given lease was lost.
         """
         for lease in leases:
             if lease.lost:

@@ -1,4 +1,8 @@
-"""What S3, its SDK and the connections to it report, as the package's errors."""
+"""Failures of S3, of its SDK and of connections as the package's errors; and answers of success that are not believed.
+
+Proxies and failing servers say "200 OK" to requests that were not carried out. So an answer must contain what only a
+server can know that has done the work, such as the ETag of what was written.
+"""
 
 from __future__ import annotations
 
@@ -49,9 +53,9 @@ FAILURES: tuple[type[BaseException], ...] = (
     aiohttp.ClientError,
     OSError,
 )
-"""All that a request can raise."""
+"""All failures that a request can raise."""
 UNCLEAR = (Conflict, NotFound, Unreachable, TimedOut, Unavailable)
-"""After these a conditional write may have succeeded all the same: an earlier attempt, or one whose answer was lost."""
+"""After these a conditional write may have succeeded: by an earlier attempt, or by one whose answer was lost."""
 
 _NO_SUCH_HOST = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
 _BY_CODE: dict[str, type[AiofsError]] = {
@@ -121,11 +125,11 @@ _NEEDS = {
     "list_object_versions": "s3:ListBucketVersions",
     "abort_multipart_upload": "s3:AbortMultipartUpload",
 }
-"""Permissions that some users lack who have all others."""
+"""The permissions that a user may lack who has the usual ones; an error names them."""
 
 
 def translate(error: BaseException, path: str | None, operation: str = "") -> AiofsError:
-    """Return the package's error for one of `FAILURES`; raise it from the one it is for."""
+    """Return the package's error for one of `FAILURES`; the caller raises it `from` that one."""
     if isinstance(error, AiofsError):
         return error
     if isinstance(error, sdk.ClientError):
@@ -142,7 +146,7 @@ def translate(error: BaseException, path: str | None, operation: str = "") -> Ai
 
 
 def lasting_fault(error: BaseException) -> str | None:
-    """Return why a request that failed will fail again whenever it is tried; `None` if that is not known."""
+    """Return why a failed request will always fail again; `None` if another attempt may succeed."""
     for found in _chain(error):
         host = getattr(found, "host", "the store")
         certificate = getattr(found, "certificate_error", None)
@@ -165,11 +169,11 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def refused(status: int, told: Mapping[str, str], path: str | None, operation: str = "") -> AiofsError:
-    """Return the error for an answer of the store: its status, and the `Code` and `Message` in its body."""
+    """Return the error for an answer of the store: `told` has the `Code` and the `Message` of its body."""
     code, message = str(told.get("Code", status)), told.get("Message", "")
     kind = _BY_CODE.get(code) or _BY_STATUS.get(status, AiofsError)
     if kind is Archived:
-        reason = f"it is in the archive ({code}): restore it first (RestoreObject), which takes minutes to hours"
+        reason = f"the file is in the archive ({code}): restore it first (RestoreObject), which takes minutes to hours"
         return kind.of(path, reason)
     reason = f"{code}: {message}" if message else f"S3 answered {code}"
     if kind is AccessDenied and operation in _NEEDS:
@@ -206,19 +210,22 @@ _WANTED = re.compile(r"bytes=(\d+)-(\d*)")
 _GIVEN = re.compile(r"bytes (\d+)-(\d+)/\d+")
 
 
-def lacking_headers(operation: str, asked: Mapping[str, Any], headers: Mapping[str, str]) -> str | None:
-    """Return what an answer to `asked` lacks among its headers, in lower case; `None` if it may be believed."""
+def missing_in_headers(operation: str, asked: Mapping[str, Any], headers: Mapping[str, str]) -> str | None:
+    """Return what is missing in the headers, in lower case, of an answer of success; `None` if nothing is.
+
+    `asked` has the parameters of the request.
+    """
     for name in _HEADERS.get(operation, ()):
         if not unquoted(headers.get(name, "")):
             return f"no {name}"
     if operation == "delete_object" and headers.get(_LENGTH, "0") != "0":
-        return "a body, which a successful removal does not have"
+        return "a body, which the answer to a removal does not have"
     wanted = _WANTED.fullmatch(asked.get("Range", "")) if operation == "get_object" else None
     return _wrong_range(wanted, headers) if wanted is not None else None
 
 
-def lacking_fields(operation: str, asked: Mapping[str, Any], parsed: Mapping[str, Any]) -> str | None:
-    """Return what an answer to `asked` lacks in its body; `None` if it may be believed."""
+def missing_in_body(operation: str, asked: Mapping[str, Any], parsed: Mapping[str, Any]) -> str | None:
+    """Return what is missing in the parsed body of an answer of success; `None` if nothing is."""
     found: Any = parsed
     for name in _FIELDS.get(operation, ()):
         found = found.get(name)
@@ -230,23 +237,23 @@ def lacking_fields(operation: str, asked: Mapping[str, Any], parsed: Mapping[str
     if parsed.get("IsTruncated") and operation in _NEXT and not parsed.get(_NEXT[operation]):
         return f"no {_NEXT[operation]} though there is more"
     if operation == "delete_objects":
-        told = len(parsed.get("Deleted", ())) + len(parsed.get("Errors", ()))
-        if told < len(asked["Delete"]["Objects"]):
+        results = len(parsed.get("Deleted", ())) + len(parsed.get("Errors", ()))
+        if results < len(asked["Delete"]["Objects"]):
             return "less than one result for each file"
     return None
 
 
 def _wrong_range(wanted: re.Match[str], headers: Mapping[str, str]) -> str | None:
-    """Return what is wrong with the range that an answer brings: its bytes would be taken for others."""
+    """Return what is wrong with the range in an answer: its bytes would be taken for those at another place."""
     start = int(wanted[1])
     if "content-range" not in headers:
-        return None if start == 0 else "no content-range"  # all of the file, where its beginning was asked for
+        return None if start == 0 else "no content-range"  # the server sends the whole file, from its beginning on
     given = _GIVEN.fullmatch(headers["content-range"])
     if given is None or int(given[1]) != start or int(given[2]) - start + 1 != int(headers[_LENGTH]):
         return f"another range, {headers['content-range']}"
     return None
 
 
-def unproven(path: str | None, lacking: str) -> Unavailable:
-    """Return the error for an answer that does not prove what it says, as some proxies give it."""
-    return Unavailable.of(path, f"the server answered 'OK' with {lacking}, which proves nothing: try again")
+def unproven(path: str | None, missing: str) -> Unavailable:
+    """Return the error for an answer of success in which something is missing."""
+    return Unavailable.of(path, f"the server answered 'OK' with {missing}, so it may have done nothing: try again")

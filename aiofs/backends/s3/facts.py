@@ -1,4 +1,4 @@
-"""What travels in headers: an object's size, version, time, metadata and properties, and what it was written with."""
+"""Facts in answers: of one object, in headers, and of many, in pages of a listing. And the headers of new objects."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from aiofs.properties import Properties
 
 WRITER = "aiofs-writer"
-"""The metadata that says which session wrote an object: how one whose answer was lost learns that it succeeded."""
+"""The metadata key whose value says which session wrote an object.
+
+A session whose request got no answer sees by it whether the request succeeded."""
 _PREFIX = "x-amz-meta-"
 _KEY = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _PLAIN = re.compile(r"[!-~](?:[ -~]*[!-~])?")
@@ -53,35 +55,35 @@ _PARAMETERS = {
     "content_language": "ContentLanguage",
     "storage_class": "StorageClass",
 }
-_BEFORE = {name.replace("_", "-"): name for name in _PARAMETERS if name != "storage_class"}
-"""How 2.0.0a1 had them among the metadata that it left in journals."""
+_ALPHA_METADATA = {name.replace("_", "-"): name for name in _PARAMETERS if name != "storage_class"}
+"""The names under which 2.0.0a1 kept properties among the metadata in its journals."""
 USUAL_CLASS = "STANDARD"
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _TYPES = mimetypes.MimeTypes()  # Python's own table, the same on every machine
 _NO_TYPE = "application/octet-stream"
-_NOTHING: Mapping[str, str] = MappingProxyType({})
-_THOSE_OF = ""
-"""A name that no tag can have: in place of tags, it says that those of a version, its value, are to be kept."""
+_NO_METADATA: Mapping[str, str] = MappingProxyType({})
+_TAGS_OF_VERSION = ""
+"""A name that no tag can have. It stands in place of tags; its value is the version whose tags are kept."""
 MOST_TAGS, LONGEST_TAG, LONGEST_VALUE = 10, 128, 256
 
 
 @dataclass(frozen=True, slots=True)
 class S3Entry(Entry):
-    """What S3 tells of a file, with how many tags it has: what they are takes another request."""
+    """A file in S3, and how many tags it has. To read the tags takes another request."""
 
     tagged: int = 0
 
     def kept(self, capabilities: Capabilities) -> Mapping[str, str] | None:
-        """Return what is to be kept with a new version: tags are asked for by whoever writes it."""
+        """Return what a new version keeps. The tags are represented by the version; the writer asks for them."""
         properties: dict[str, Any] = {"storage_class": USUAL_CLASS, **(self.properties or {})}
         if self.tagged and "tags" not in properties:
-            properties["tags"] = {_THOSE_OF: self.version or ""}
+            properties["tags"] = {_TAGS_OF_VERSION: self.version or ""}
         return Entry.kept(replace(self, properties=cast("Properties", properties)), capabilities)
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
-    """What the headers of an answer tell about an object."""
+class ObjectFacts:
+    """The facts about one object in the headers of an answer."""
 
     size: int
     version: str
@@ -94,10 +96,10 @@ class Facts:
     digest: str | None = None
     version_id: str | None = None
     now: datetime | None = None
-    """When the store said so, by its own clock."""
+    """The time of the answer, by the store's own clock."""
 
     def entry(self, path: str, tags: Mapping[str, str] | None = None) -> Entry:
-        """Return them as the portable side wants them."""
+        """Return the facts as the entry of the file `path`."""
         properties = self.properties if tags is None else cast("Properties", {**(self.properties or {}), "tags": tags})
         return S3Entry(
             path,
@@ -113,14 +115,14 @@ class Facts:
         )
 
 
-def read_facts(headers: Mapping[str, str], *, hashed: bool = True) -> Facts:
-    """Read the headers, in lower case, of an answer to HEAD or GET; `hashed`: the ETag may be the MD5 of the bytes."""
+def read_facts(headers: Mapping[str, str], *, hashed: bool = True) -> ObjectFacts:
+    """Read the headers, in lower case, of an answer to HEAD or GET; with `hashed`, the ETag may be an MD5 hash."""
     whole = headers.get("content-range")
     size = int(whole.rpartition("/")[2]) if whole else int(headers.get("content-length", 0))
     metadata, writer = _read_metadata(headers)
     version = unquoted(headers.get("etag", ""))
     properties = {name: headers[header] for name, header in _HEADERS.items() if header in headers}
-    return Facts(
+    return ObjectFacts(
         size,
         version,
         http_time(headers.get("last-modified")),
@@ -142,7 +144,7 @@ def _is_md5(headers: Mapping[str, str], etag: str) -> bool:
 
 
 def http_time(text: str | None) -> datetime | None:
-    """Read a time as HTTP writes it, `Sun, 06 Nov 1994 08:49:37 GMT`; `None` where there is none to read."""
+    """Read a time in HTTP's format, `Sun, 06 Nov 1994 08:49:37 GMT`; return `None` if there is none."""
     if not text:
         return None
     try:
@@ -164,32 +166,37 @@ def http_time(text: str | None) -> datetime | None:
 
 
 def unquoted(etag: str) -> str:
-    """Return an ETag without the quotes that some servers give and others do not."""
+    """Return an ETag without quotes: some servers send them, others do not."""
     return etag.strip('"')
 
 
-def write_options(settings: Settings, path: str, metadata: Mapping[str, str] | None, writer: str) -> dict[str, Any]:
-    """Return the SDK's parameters for what a new object is to carry.
+def version_parameter(version_id: str | None) -> dict[str, str]:
+    """Return the SDK's parameter that names an old version; none for the present one."""
+    return {} if version_id is None else {"VersionId": version_id}
 
-    :raises ValueError: for metadata or properties that S3 cannot hold.
+
+def write_options(settings: Settings, path: str, metadata: Mapping[str, str] | None, writer: str) -> dict[str, Any]:
+    """Return the SDK's parameters for the metadata and the properties of a new object.
+
+    :raises ValueError: if S3 cannot keep them.
     """
     own, given = part(metadata)
-    said: dict[str, Any] = dict(given)
-    kept = {WRITER: writer}
-    for key, value in (own or _NOTHING).items():
-        if key in _BEFORE:
-            said.setdefault(_BEFORE[key], value)
+    properties: dict[str, Any] = dict(given)
+    sent = {WRITER: writer}
+    for key, value in (own or _NO_METADATA).items():
+        if key in _ALPHA_METADATA:
+            properties.setdefault(_ALPHA_METADATA[key], value)
         elif key == WRITER or not _KEY.fullmatch(key):
-            raise ValueError(f"metadata {key!r}: S3 takes names of lower-case letters, digits, '.', '_' and '-'")
+            raise ValueError(f"metadata {key!r}: names in S3 have lower-case letters, digits, '.', '_' and '-'")
         else:
-            kept[key] = _encode(value)
-    options: dict[str, Any] = {"Metadata": kept, "ContentType": settings.content_type or _guess(path)}
-    tags = said.pop("tags", None)
+            sent[key] = _encode(value)
+    options: dict[str, Any] = {"Metadata": sent, "ContentType": settings.content_type or _guess(path)}
+    tags = properties.pop("tags", None)
     if settings.storage_class:
-        said.setdefault("storage_class", settings.storage_class)
-    elif said.get("storage_class") == USUAL_CLASS:
-        del said["storage_class"]
-    for name, value in said.items():
+        properties.setdefault("storage_class", settings.storage_class)
+    elif properties.get("storage_class") == USUAL_CLASS:
+        del properties["storage_class"]
+    for name, value in properties.items():
         if not (value.isascii() and value.isprintable() and value == value.strip()):
             raise ValueError(f"{name}={value!r}: S3 takes printable ASCII characters, without space around them")
         options[_PARAMETERS[name]] = value
@@ -199,31 +206,31 @@ def write_options(settings: Settings, path: str, metadata: Mapping[str, str] | N
 
 
 def tagging(tags: Mapping[str, str]) -> str:
-    """Return tags as the SDK and headers have them.
+    """Return tags in the format of the SDK and of headers.
 
-    :raises ValueError: for tags that S3 cannot hold.
+    :raises ValueError: if S3 cannot keep them.
     """
     if len(tags) > MOST_TAGS:
-        raise ValueError(f"{len(tags)} tags: S3 keeps {MOST_TAGS} of one file at most")
+        raise ValueError(f"{len(tags)} tags: S3 keeps at most {MOST_TAGS} for one file")
     for name, value in tags.items():
         if not name or len(name) > LONGEST_TAG or len(value) > LONGEST_VALUE:
             raise ValueError(
-                f"tag {name!r}: S3 takes names of 1 to {LONGEST_TAG} characters, values of {LONGEST_VALUE} at most"
+                f"tag {name!r}: S3 takes names of 1 to {LONGEST_TAG} characters, and values of at most {LONGEST_VALUE}"
             )
     return urlencode(tags)
 
 
 def tags_of(metadata: Mapping[str, str] | None) -> tuple[str | None, Mapping[str, str] | None]:
-    """Return the version whose tags are to be kept, if that is what `metadata` says, and the metadata without this."""
+    """Return the version whose tags are kept, if `metadata` names one, and the metadata without it."""
     tags = part(metadata)[1].get("tags") or {}
-    if _THOSE_OF not in tags:
+    if _TAGS_OF_VERSION not in tags:
         return None, metadata
-    rest = {key: value for key, value in (metadata or _NOTHING).items() if key != f"{MARK}tags"}
-    return tags[_THOSE_OF], rest
+    rest = {key: value for key, value in (metadata or _NO_METADATA).items() if key != f"{MARK}tags"}
+    return tags[_TAGS_OF_VERSION], rest
 
 
 def with_tags(metadata: Mapping[str, str] | None, tags: Mapping[str, str]) -> Mapping[str, str] | None:
-    """Return the metadata for `Driver.begin` with these tags in it."""
+    """Return the metadata for `Driver.begin`, with these tags in them."""
     return join(metadata, {"tags": tags}) if tags else metadata
 
 
@@ -233,11 +240,11 @@ def _read_metadata(headers: Mapping[str, str]) -> tuple[Mapping[str, str], str |
     for name, value in found.items():
         if value.startswith("=?"):
             found[name] = str(make_header(decode_header(value)))
-    return (MappingProxyType(found) if found else _NOTHING), writer
+    return (MappingProxyType(found) if found else _NO_METADATA), writer
 
 
 def _encode(value: str) -> str:
-    """Write a value as headers carry it: as it is, or as an encoded word where it would not arrive so."""
+    """Return a value as it is, if it survives in a header, and else as an encoded word."""
     if value == "" or (_PLAIN.fullmatch(value) and not value.startswith("=?")):
         return value
     return f"=?utf-8?B?{base64.b64encode(value.encode()).decode()}?="
@@ -249,23 +256,23 @@ def _guess(path: str) -> str:
 
 @dataclass(slots=True)
 class Page:
-    """Part of a listing, sorted: files with their keys as paths, folders, and how to ask for what follows."""
+    """One page of a listing, sorted: files and folders, and the token that asks for the next page."""
 
     entries: list[Entry]
     more: str | None = None
     ordered: bool = True
-    """Whether it came in the order of its bytes."""
+    """Whether the server listed it in the order of UTF-8 bytes."""
     server: str = ""
-    """What the server calls itself."""
+    """The name in the server's `Server` header."""
 
 
 def listed_entry(path: str, size: int, modified: datetime, etag: str) -> Entry:
-    """Return a file as a listing tells of it, its time in whole seconds, as HEAD has it, where a store knows more."""
+    """Return the entry of a file in a listing. Its time is cut to whole seconds, as HEAD gives no more."""
     return Entry(path, size, modified.replace(microsecond=0), unquoted(etag))
 
 
 def page_of(entries: list[Entry], folders: list[str], more: str | None, server: str) -> Page:
-    """Put a page together: files and folders in the order of their characters, which is that of UTF-8's bytes."""
+    """Return a page with files and folders in the order of their characters, which is that of UTF-8 bytes."""
     ordered = _ascend([entry.path for entry in entries]) and _ascend(folders)
     if folders or not ordered:
         entries = sorted([*entries, *map(Entry, folders)], key=attrgetter("path"))
@@ -277,22 +284,22 @@ def _ascend(names: list[str]) -> bool:
 
 
 def read_page(text: bytes, cut: int, server: str = "") -> Page:
-    """Read a page of a listing that was asked for with encoded keys; `cut` characters go from their front.
+    """Read the XML of a page, requested with encoded keys; the first `cut` characters are removed from all keys.
 
-    :raises ParseError, KeyError, ValueError: for anything else.
+    :raises ParseError, KeyError, ValueError: if it is anything else.
     """
     root = XML(text)
     name = root.tag.removesuffix("ListBucketResult")
     if name == root.tag:
-        raise ValueError(f"a listing, not {root.tag}")
-    # A server that knows no encoding says none, and means its keys as they are.
+        raise ValueError(f"{root.tag} is not a listing")
+    # A server that does not encode keys does not name an encoding.
     decode = unquote_plus if root.findtext(f"{name}EncodingType") == "url" else str
     entries = [_listed(child, len(name), decode, cut) for child in root.iterfind(f"{name}Contents")]
     folders = [decode(child.findtext(f"{name}Prefix", ""))[cut:] for child in root.iterfind(f"{name}CommonPrefixes")]
     truncated = root.findtext(f"{name}IsTruncated")
     more = root.findtext(f"{name}NextContinuationToken") if truncated == "true" else None
     if truncated not in {"true", "false"} or (truncated == "true" and not more):
-        raise ValueError("a listing says whether there is more, and how to ask for it")
+        raise ValueError("a listing must say whether there is more, and how to ask for it")
     return page_of(entries, folders, more, server)
 
 

@@ -1,4 +1,4 @@
-"""What a versioned bucket keeps of a file: listed, read, and made the file again by a copy on the server."""
+"""Old versions of a file in a bucket with versioning: listing, reading and restoring them, by a copy on the server."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from aiofs.driver import Capabilities, Entry, Lease, ReadStream
 
 _NO_ID = {"InvalidArgument", "InvalidVersionId"}
-"""What stores call an id that cannot be one."""
+"""The codes with which stores refuse a version id of a wrong form."""
 
 
 async def history(store: Store, path: str) -> AsyncGenerator[Entry]:
-    """Yield the versions of this very key that can be read, the newest first; delete markers are none.
+    """Yield the versions of the file that can be read, the newest first, without delete markers.
 
     :raises NotFound: if there are none.
     """
@@ -37,9 +37,9 @@ async def history(store: Store, path: str) -> AsyncGenerator[Entry]:
 
 async def _versions(store: Store, path: str, key: str) -> AsyncGenerator[Mapping[str, Any]]:
     where: dict[str, Any] = {"Prefix": key, "EncodingType": "url"}
-    encoded: bool | None = None  # whether the server encodes keys without saying so; None: not known yet
+    encoded: bool | None = None  # whether the server encodes keys without saying so; None: unknown
     while True:
-        page = (await store.calls.send("list_object_versions", path, **where)).parsed
+        page = (await store.requests.send("list_object_versions", path, **where)).parsed
         for found in page.get("Versions", ()):
             name = found["Key"]
             if name != key and unquote_plus(name) == key and page.get("EncodingType") != "url":
@@ -57,7 +57,7 @@ async def _versions(store: Store, path: str, key: str) -> AsyncGenerator[Mapping
 
 
 async def _is_of(store: Store, path: str, found: Mapping[str, Any]) -> bool:
-    """Whether a version with an ambiguous key belongs to the file: only then it can be read at the key of the file."""
+    """Return whether a version whose key can be read in two ways is one of the file: then the file has that id."""
     try:
         facts = await store.facts(path, found["VersionId"])
     except AiofsError:
@@ -72,7 +72,7 @@ async def read_kept(store: Store, path: str, version_id: str, start: int, stop: 
     """
     with _named(path, version_id):
         return await open_stream(
-            store.calls,
+            store.requests,
             store.key(path),
             path,
             start,
@@ -85,27 +85,27 @@ async def read_kept(store: Store, path: str, version_id: str, start: int, stop: 
 
 
 async def restore_kept(store: Store, path: str, version_id: str, lease: Lease, capabilities: Capabilities) -> Entry:
-    """Make the file again what that version was.
+    """Make an old version the present one again, by a copy.
 
     :raises NotFound: if there is no such version, or it is a delete marker.
     """
     with _named(path, version_id):
-        source = writing.Source(path, await store.facts(path, version_id), version_id)
+        source = writing.CopySource(path, await store.facts(path, version_id), version_id)
     return await writing.copy_from(store, source, path, lease, match=None, capabilities=capabilities)
 
 
 @contextmanager
 def _named(path: str, version_id: str) -> Iterator[None]:
-    """Give what stores say of versions that are not there one name."""
+    """Raise `NotFound` in place of all errors that stores report for a version that is not there."""
     try:
         yield
     except NotFound as error:
         raise _missing(path, version_id) from error
-    except Unsupported as error:  # 405: it says that the file was removed
+    except Unsupported as error:  # 405: the version is a delete marker
         raise _missing(path, version_id) from error
     except AiofsError as error:
-        told = getattr(error.__cause__, "response", {})
-        code = told.get("Error", {}).get("Code")
+        response = getattr(error.__cause__, "response", {})
+        code = response.get("Error", {}).get("Code")
         if code in _NO_ID or (code == "400" and type(error) is AiofsError):
             raise _missing(path, version_id) from error
         raise

@@ -1,8 +1,8 @@
-"""Listing: page after page, in the order of bytes whatever the store's is, without lock objects and odd keys.
+"""Listing: page after page, in the order of UTF-8 bytes, without lock objects and without keys that are no paths.
 
-What was yielded cannot be taken back. So a store is asked to go on behind a name only where its order is known; of
-others everything is looked at from the beginning, and one that is found out of order is remembered: from then on its
-listings are put in order here.
+Entries that were yielded cannot be taken back. So the store gets `StartAfter` only if its order is known. Otherwise the
+whole folder is listed and its order is checked. A store that lists in another order is remembered, and from then on its
+listings are sorted here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import tempfile
 from operator import attrgetter
 from typing import IO, TYPE_CHECKING, Any
 
-from aiofs.backends.s3.names import is_by_folder
+from aiofs.backends.s3.names import keeps_folders
 from aiofs.backends.s3.store import LOCKS
 from aiofs.errors import Unavailable
 from aiofs.lifetimes import finish
@@ -27,17 +27,16 @@ if TYPE_CHECKING:
     from aiofs.backends.s3.store import Store
     from aiofs.driver import Entry
 
-_BEHIND_LOCKS = f"{LOCKS}~"
+_AFTER_LOCKS = f"{LOCKS}~"
 _NO_NAME = re.compile(r"(?:^|/)\.{0,2}(?:/|$)")
 
 
 async def entries(store: Store, prefix: str, after: str, delimiter: str | None) -> AsyncGenerator[Entry, None]:
     """Yield what `Driver.list` promises.
 
-    Foreign keys that no path can name (`a//b`, or the `a/` that some programs write for an empty folder) are left out.
+    Keys of other programs that are no paths (`a//b`, or `a/` for an empty folder) are left out.
 
-    :raises Unavailable: if the store turns out to have another order when part of the listing was yielded. The next
-        listing is in order.
+    :raises Unavailable: if a name out of order comes after part of the listing was yielded. The next listing is right.
     """
     where: dict[str, Any] = {"Prefix": store.key(prefix), "MaxKeys": store.settings.page_size}
     if delimiter:
@@ -47,9 +46,9 @@ async def entries(store: Store, prefix: str, after: str, delimiter: str | None) 
     yielded = False
     start = {"StartAfter": store.key(after)} if after and ordered else {}
     while ordered is not False:
-        page = await store.calls.page(cut=len(store.settings.prefix), **where, **start)
+        page = await store.requests.page(cut=len(store.settings.prefix), **where, **start)
         if not _in_order(page, last):
-            ordered = await store.unordered()
+            ordered = await store.mark_unordered()
             break
         for entry in page.entries:
             if entry.path > max(last, after) and _is_name(entry.path, delimiter):
@@ -58,28 +57,28 @@ async def entries(store: Store, prefix: str, after: str, delimiter: str | None) 
         if page.more is None:
             return
         last = page.entries[-1].path if page.entries else last
-        start = _go_on(page.more, behind_locks=bool(ordered) and last.startswith(LOCKS), store=store)
+        start = _next_page(page.more, behind_locks=bool(ordered) and last.startswith(LOCKS), store=store)
     if yielded:
-        raise Unavailable.of(prefix, "the store lists its names out of order, which is known from now on: list again")
-    sorter = Sorter()
+        raise Unavailable.of(prefix, "the store lists its names out of order. This is known from now on: list again")
+    sorter = ListingSorter()
     try:
-        async for entry in _in_bytes(store, sorter, where):
+        async for entry in _sorted_entries(store, sorter, where):
             if entry.path > after and _is_name(entry.path, delimiter):
                 yield entry
     finally:
         await finish(sorter.aclose())
 
 
-def _go_on(more: str, *, behind_locks: bool, store: Store) -> dict[str, str]:
-    """Return how to ask for the next page; all locks are skipped by one request, however many there are."""
-    return {"StartAfter": store.key(_BEHIND_LOCKS)} if behind_locks else {"ContinuationToken": more}
+def _next_page(more: str, *, behind_locks: bool, store: Store) -> dict[str, str]:
+    """Return the parameter that asks for the next page. Within the lock objects it skips all that are left of them."""
+    return {"StartAfter": store.key(_AFTER_LOCKS)} if behind_locks else {"ContinuationToken": more}
 
 
-async def _in_bytes(store: Store, sorter: Sorter, where: dict[str, Any]) -> AsyncIterator[Entry]:
-    """Yield all that a store lists in its own order, in the order of bytes."""
+async def _sorted_entries(store: Store, sorter: ListingSorter, where: dict[str, Any]) -> AsyncIterator[Entry]:
+    """Yield everything that the store lists, sorted here."""
     start: dict[str, str] = {}
     while True:
-        page = await store.calls.page(cut=len(store.settings.prefix), **where, **start)
+        page = await store.requests.page(cut=len(store.settings.prefix), **where, **start)
         await sorter.add(page.entries)
         if page.more is None:
             break
@@ -89,42 +88,45 @@ async def _in_bytes(store: Store, sorter: Sorter, where: dict[str, Any]) -> Asyn
 
 
 def _in_order(page: Page, last: str) -> bool:
-    """Whether the names of a page are in order, come behind `last`, and are not from a server that is known."""
-    if is_by_folder(page.server):
+    """Return whether the names of a page are in order and follow `last`; false for servers known for another order."""
+    if keeps_folders(page.server):
         return False
     return page.ordered and (not page.entries or page.entries[0].path >= last)
 
 
 def _is_name(path: str, delimiter: str | None) -> bool:
-    """Whether users have a name for what is listed; a folder ends with its slash."""
+    """Return whether a listed name is a path; that of a folder ends with a slash."""
     if path.startswith(LOCKS):
         return False
     return not _NO_NAME.search(path) or bool(delimiter and not _NO_NAME.search(path.removesuffix("/")))
 
 
 IN_MEMORY = 50_000
-"""How many entries are kept at most; with a thousand of each run while runs are put together."""
+"""How many entries are kept in memory at most. Merging takes a thousand more for each run in the file."""
 PIECE = 1000
-"""How many entries are read back at a time."""
+"""How many entries are read back from the file at a time."""
 _by_path = attrgetter("path")
 
 
-class Sorter:
-    """Takes entries in any order and yields each once, in the order of characters, which is that of UTF-8's bytes."""
+class ListingSorter:
+    """Takes entries in any order and yields each once, in the order of characters, which is that of UTF-8 bytes.
+
+    Entries that do not fit into memory go to a temporary file, in runs that are sorted and then merged.
+    """
 
     def __init__(self) -> None:
         self._entries: list[Entry] = []
         self._file: IO[bytes] | None = None
-        self._runs: list[list[tuple[int, int]]] = []  # of each, where its pieces are in the file
+        self._runs: list[list[tuple[int, int]]] = []  # for each run, the places of its pieces in the file
 
     async def add(self, entries: Sequence[Entry]) -> None:
-        """Take some more."""
+        """Add entries."""
         self._entries += entries
         if len(self._entries) >= IN_MEMORY:
             await hop(self._spill)
 
     async def sorted(self) -> AsyncIterator[Entry]:
-        """Yield all of them."""
+        """Yield all entries."""
         self._entries.sort(key=_by_path)
         rows = heapq.merge(self._entries, *map(self._run, self._runs), key=_by_path)
         last = ""
@@ -135,12 +137,12 @@ class Sorter:
                 last = entry.path
 
     async def aclose(self) -> None:
-        """Remove the file."""
+        """Close the file, which removes it."""
         if self._file is not None:
             await hop(self._file.close)
 
     def _spill(self) -> None:
-        """Write what there is to the file, as one more run."""
+        """Write the entries in memory to the file, as one more run."""
         if self._file is None:
             self._file = tempfile.TemporaryFile(prefix="aiofs-listing-")  # noqa: SIM115 -- aclose closes it
         self._entries.sort(key=_by_path)
@@ -156,7 +158,7 @@ class Sorter:
         assert self._file is not None  # noqa: S101 -- runs are in it
         for start, size in pieces:
             self._file.seek(start)
-            yield from pickle.loads(self._file.read(size))  # noqa: S301 -- it has no name, so only we wrote to it
+            yield from pickle.loads(self._file.read(size))  # noqa: S301 -- the file has no name, so nobody else writes to it
 
 
 def _some(rows: Iterator[Entry]) -> list[Entry]:

@@ -1,4 +1,9 @@
-"""What a lock object says: who holds the lock, since when and for how long, in a numbered format."""
+"""Locks that are objects: created if absent, renewed or taken over if unchanged, removed when released.
+
+An object contains a note: who holds the lock and for how long. Its age is computed from the times in the store's
+answers, so the clocks of the machines do not matter. `publishing` protects files against writers that have lost their
+lock: each write has a condition on the version that was there while the lease was valid.
+"""
 
 from __future__ import annotations
 
@@ -26,20 +31,20 @@ from aiofs.locks import LeaseElsewhere, RenewedLease, granted, locked
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
-    from aiofs.backends.s3.facts import Facts
+    from aiofs.backends.s3.facts import ObjectFacts
     from aiofs.backends.s3.probe import Traits
-    from aiofs.backends.s3.requests import Answer, Sdk
+    from aiofs.backends.s3.requests import S3Answer, SdkRequests
     from aiofs.backends.s3.store import Store
     from aiofs.driver import Driver, Lease
 
 FORMAT = 1
-"""The number of the format. 2.0.0a1 wrote the same, without a number."""
-_CLOCK_STEP = timedelta(seconds=1)  # HTTP tells times in whole seconds
+"""The number of the format of notes. 2.0.0a1 wrote the same format, without a number."""
+_CLOCK_STEP = timedelta(seconds=1)  # HTTP gives times in whole seconds
 _WHO = f"process {os.getpid()} on {socket.gethostname()}"
 
 
 def new_note(path: str, lease: float) -> dict[str, Any]:
-    """Return what the lock of somebody says who takes it now."""
+    """Return the note of a lock that is taken now."""
     return {
         "format": FORMAT,
         "path": path,
@@ -52,33 +57,33 @@ def new_note(path: str, lease: float) -> dict[str, Any]:
 
 
 def freed_note(note: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the same lock says once it is given back by somebody who may not remove it."""
+    """Return the note that says that the lock was released; somebody writes it who may not remove the object."""
     return {**note, "ttl": 0, "free": True}
 
 
 @dataclass(frozen=True)
-class Found:
-    """A lock object as it is."""
+class LockState:
+    """A lock object, as it was read."""
 
     note: Mapping[str, Any]
     version: str
     version_id: str | None
     modified: datetime
     live: bool
-    """Whether the lock is held, as far as the store's clock tells; one in a format of the future is."""
+    """Whether the lock is held, by the store's clock. A note in a newer format counts as held."""
 
     @property
     def path(self) -> str:
-        """What is locked."""
+        """The path that is locked."""
         return str(self.note.get("path", ""))
 
     @property
     def holder(self) -> str | None:
-        """Who holds the lock; `None` if it was given back."""
+        """Who holds the lock; `None` if it was released."""
         return None if self.note.get("free") else str(self.note.get("holder", "somebody"))
 
     def refusal(self, path: str) -> Locked | Unsupported:
-        """Return the error for somebody else who wants the lock."""
+        """Return the error for somebody else who asks for the lock."""
         if not is_known(self.note):
             return Unsupported.of(
                 path,
@@ -89,25 +94,25 @@ class Found:
         return locked(path, self.holder, None if since is None else datetime.fromisoformat(since))
 
 
-def parse_note(data: bytes, facts: Facts, version_id: str | None, path: str) -> Found:
-    """Return the lock object that was read.
+def parse_note(data: bytes, facts: ObjectFacts, version_id: str | None, path: str) -> LockState:
+    """Return the lock object with the content `data`.
 
-    :raises Damaged: if somebody else has put something else there.
+    :raises Damaged: if it is not a note of this package.
     """
     note = _read(data, path)
     now = facts.now or datetime.now(UTC)
     live = not is_known(note) or (not note.get("free") and is_young(facts, float(note.get("ttl", 0))))
-    return Found(note, facts.version, version_id, facts.modified or now, live)
+    return LockState(note, facts.version, version_id, facts.modified or now, live)
 
 
 def is_known(note: Mapping[str, Any]) -> bool:
-    """Whether this program knows the format of what a lock object says."""
+    """Return whether this program knows the format of a note."""
     number = note.get("format", FORMAT)
     return isinstance(number, int) and number == FORMAT
 
 
-def is_young(facts: Facts, seconds: float) -> bool:
-    """Return whether an object was written no longer ago than that, by the store's own clock."""
+def is_young(facts: ObjectFacts, seconds: float) -> bool:
+    """Return whether an object was written at most so many seconds ago, by the store's own clock."""
     if facts.modified is None:
         return True
     return (facts.now or datetime.now(UTC)) - facts.modified < timedelta(seconds=seconds) + _CLOCK_STEP
@@ -117,45 +122,45 @@ def _read(data: bytes, path: str) -> dict[str, Any]:
     try:
         note = json.loads(data)
     except ValueError as error:
-        raise Damaged.of(path, "the object that is its lock is none of this package's") from error
+        raise Damaged.of(path, "the object in place of its lock was not written by this package") from error
     if not isinstance(note, dict):
-        raise Damaged.of(path, "the object that is its lock is none of this package's")
+        raise Damaged.of(path, "the object in place of its lock was not written by this package")
     return note
 
 
 ROUNDS = 4
-"""How often to try a lock that is given back, or whose answers are lost, just then."""
+"""How often to try again when the lock is released at the same time, or an answer was lost."""
 
 
 class LockObjects:
-    """The lock objects of a store."""
+    """Reads, writes and removes the lock objects of a store."""
 
-    def __init__(self, store: Store, calls: Sdk | None = None) -> None:
+    def __init__(self, store: Store, requests: SdkRequests | None = None) -> None:
         self.store = store
-        self._calls = calls or store.calls
+        self._requests = requests or store.requests
 
     def urgently(self) -> LockObjects:
         """Return the same for renewals, which must not wait for their turn behind thousands of requests."""
-        return LockObjects(self.store, self._calls.urgently())
+        return LockObjects(self.store, self._requests.urgently())
 
     async def lock(self, path: str) -> ObjectLease:
-        """Create the lock object, or take over one whose time is up.
+        """Create the lock object, or take over one whose lease has run out.
 
-        :raises Locked: at once, if somebody else has it.
-        :raises Unsupported: if the store's conditional writes cannot be trusted.
+        :raises Locked: at once, if somebody else holds the lock.
+        :raises Unsupported: if the conditional writes of the store cannot be trusted.
         """
         for _ in range(ROUNDS):
             traits = await self._trusted(path)
             lease = await granted(self._acquire(path, traits))
             if traits.hold(lease.version_id):
                 return lease
-            # The bucket's versioning was switched since it was tried, so the lock may be worth nothing.
+            # The bucket's versioning was switched since it was probed, so its conditions may not hold any more.
             self.store.forget(traits)
             await lease.release()
         raise Unavailable.of(path, "the bucket's versioning is being switched: try again")
 
     async def refuse(self, paths: Sequence[str], *, few: int) -> None:
-        """Raise `Locked` if one of `paths` is taken; more than `few` of them are compared with a list of all locks."""
+        """Raise `Locked` if one of the paths is locked. More than `few` paths are compared with a list of all locks."""
         if len(paths) > few:
             taken = {entry async for entry in self.names()}
             paths = [path for path in paths if lock_key(path) in taken]
@@ -164,40 +169,40 @@ class LockObjects:
                 raise found.refusal(path)
 
     async def names(self) -> AsyncIterator[str]:
-        """Yield the names below the prefix of all lock objects."""
+        """Yield the names of all lock objects, below the prefix."""
         where: dict[str, Any] = {"Prefix": self.store.key(LOCKS)}
         while True:
-            page = await self._calls.page(cut=len(self.store.settings.prefix), **where)
+            page = await self._requests.page(cut=len(self.store.settings.prefix), **where)
             for entry in page.entries:
                 yield entry.path
             if page.more is None:
                 return
             where["ContinuationToken"] = page.more
 
-    async def look(self, path: str) -> Found | None:
-        """Return the lock object of `path`, live or not."""
+    async def look(self, path: str) -> LockState | None:
+        """Return the lock object of `path`, even one whose lease has run out; `None` if there is none."""
         return await self.read(lock_key(path), path)
 
-    async def read(self, name: str, path: str | None = None) -> Found | None:
-        """Return the lock object of that name below the prefix, which is for `path` if that is known."""
+    async def read(self, name: str, path: str | None = None) -> LockState | None:
+        """Return the lock object with that name below the prefix; `path` is used in errors, if it is known."""
         store = self.store
         try:
-            stream = await open_stream(self._calls, store.key(name), path or name, 0, None, match=None, whole=False)
+            stream = await open_stream(self._requests, store.key(name), path or name, 0, None, match=None, whole=False)
         except NotFound:
             return None
         async with stream:
             return parse_note(await stream.rest(), stream.facts, stream.version_id, path or name)
 
-    async def rewrite(self, note: Mapping[str, Any], match: str) -> Answer:
-        """Make `note` the lock object in place of `match`.
+    async def rewrite(self, note: Mapping[str, Any], match: str) -> S3Answer:
+        """Write `note` to the lock object, in place of the version `match`.
 
-        :raises Unsupported: if the store's conditional writes cannot be trusted.
+        :raises Unsupported: if the conditional writes of the store cannot be trusted.
         """
         return await self._write(note, match, await self._trusted(note["path"]))
 
-    async def _write(self, note: Mapping[str, Any], match: str, traits: Traits) -> Answer:
+    async def _write(self, note: Mapping[str, Any], match: str, traits: Traits) -> S3Answer:
         path = note["path"]
-        return await self._calls.send(
+        return await self._requests.send(
             "put_object",
             path,
             Key=self.store.key(lock_key(path)),
@@ -207,22 +212,22 @@ class LockObjects:
         )
 
     async def remove(self, path: str, version: str) -> bool:
-        """Remove a lock object if it still is `version`, as far as the store checks; return whether it is gone.
+        """Remove a lock object if it still has this version, if the store checks that; return whether it is gone.
 
         :raises AccessDenied: if we may not remove objects.
         """
         traits = await self.store.traits(path)
         condition = {} if traits.deletes is False else traits.same(version)
         try:
-            await self._calls.send("delete_object", path, Key=self.store.key(lock_key(path)), **condition)
+            await self._requests.send("delete_object", path, Key=self.store.key(lock_key(path)), **condition)
         except NotFound:
             return True
         except Conflict:
-            return await self.look(path) is None  # some stores say so where there is none
+            return await self.look(path) is None  # some stores report a missing object as a conflict
         return True
 
     async def remove_versions(self, path: str, version_ids: Sequence[str]) -> bool:
-        """Remove old versions of a lock object, oldest first, which a bucket with versioning kept.
+        """Remove old versions of a lock object, the oldest first, which a bucket with versioning keeps.
 
         :return: Whether they are gone; `False` if we may not remove versions.
         """
@@ -231,7 +236,7 @@ class LockObjects:
         try:
             for each in version_ids:
                 with suppress(NotFound):
-                    await self._calls.send("delete_object", path, Key=self.store.key(lock_key(path)), VersionId=each)
+                    await self._requests.send("delete_object", path, Key=self.store.key(lock_key(path)), VersionId=each)
         except AccessDenied:
             self.store.may_remove_versions = False
             return False
@@ -243,7 +248,7 @@ class LockObjects:
             raise Unsupported.of(
                 path,
                 f"locks cannot be kept in {self.store.settings}, because {traits.fault}: give locks=, another file "
-                "system that keeps them (a RedisFileSystem, say)",
+                "system that keeps them (for example a RedisFileSystem)",
             )
         return traits
 
@@ -274,7 +279,7 @@ class LockObjects:
 
 
 class ObjectLease(RenewedLease):
-    """The right to write one path, told to others by an object."""
+    """The lock of one path, which an object shows to others."""
 
     def __init__(
         self,
@@ -289,10 +294,10 @@ class ObjectLease(RenewedLease):
         self._objects = objects
         self._urgent = objects.urgently()
         self._note = note
-        self._turns = count(note["turn"] + 1)  # each is written once, so that it is known which request succeeded
+        self._turns = count(note["turn"] + 1)  # each turn is written once, so that we see which request succeeded
         self._version = version
         self._versions = [*replaced, *kept(version_id)]
-        self._unsure = False  # whether a version may be there whose answer did not come
+        self._unsure = False  # whether a version may be there that no answer has named
         self._turn = asyncio.Lock()
         self.version_id = version_id
         super().__init__(
@@ -300,18 +305,18 @@ class ObjectLease(RenewedLease):
         )
 
     async def confirm(self) -> bool:
-        """Ask for the lock anew; return whether it still is ours."""
+        """Renew the lock; return whether it is still ours."""
         async with self._turn:
             if not await self._rewrite({**self._note, "turn": next(self._turns)}, self._urgent):
                 return False
             if len(self._versions) > 1:
-                with suppress(OSError):  # a bucket that keeps versions keeps no more of them than it must
+                with suppress(OSError):  # the next renewal, or the release, tries again
                     if await self._urgent.remove_versions(self.path, self._versions[:-1]):
                         del self._versions[:-1]
             return True
 
     async def _remove(self) -> None:
-        """Remove the object, unless it became somebody else's, or say in it that the lock is free."""
+        """Remove the object, unless it is somebody else's by now; or write into it that the lock is free."""
         async with self._turn:
             store = self._objects.store
             if self._unsure:
@@ -320,7 +325,7 @@ class ObjectLease(RenewedLease):
                 return
             traits = await store.traits(self.path)
             if traits.fault is not None:
-                return  # versioning was switched meanwhile, and nothing can be removed safely: it runs out
+                return  # versioning was switched meanwhile, and nothing can be removed safely: the lease runs out
             if store.may_remove is not False and traits.deletes is not None:
                 try:
                     await (self._remove_checked() if traits.deletes else self._remove_quickly())
@@ -332,19 +337,19 @@ class ObjectLease(RenewedLease):
             await self._rewrite(freed_note(self._note), self._objects)
 
     async def _remove_checked(self) -> None:
-        """Remove the object where the store checks that it still is the one that we know."""
+        """Remove the object on a store that checks the version."""
         if not await self._objects.remove(self.path, self._version) and await self._look_again(self._objects):
             await self._objects.remove(self.path, self._version)
 
     async def _remove_quickly(self) -> None:
-        """Remove the object where the store does not check: while the lock is sure to be ours."""
+        """Remove the object on a store that does not check the version: renew the lock, then remove it in time."""
         if await self._rewrite({**self._note, "turn": next(self._turns)}, self._objects):
-            with suppress(TimeoutError):  # it runs out: removed any later, it might be somebody else's
+            with suppress(TimeoutError):  # then the lease runs out; a later removal could remove somebody else's lock
                 async with asyncio.timeout(self._note["ttl"] / 2):
                     await self._objects.remove(self.path, self._version)
 
     async def _rewrite(self, note: dict[str, Any], objects: LockObjects) -> bool:
-        """Put `note` in the place of what we have written; return whether the lock is ours."""
+        """Write `note` in place of the version that we know; return whether the lock is ours."""
         self._unsure = True
         try:
             answer = await objects.rewrite(note, self._version)
@@ -360,8 +365,8 @@ class ObjectLease(RenewedLease):
         self._versions += kept(answer.version_id)
         return True
 
-    async def _look_again(self, objects: LockObjects) -> Found | None:
-        """Look what became of a request whose answer was lost; return the lock if it is ours."""
+    async def _look_again(self, objects: LockObjects) -> LockState | None:
+        """Read the object after a request without a clear answer; return it if it is ours."""
         found = await objects.look(self.path)
         if found is None or found.note.get("token") != self._note["token"]:
             return None
@@ -371,36 +376,36 @@ class ObjectLease(RenewedLease):
 
 
 def kept(version_id: str | None) -> list[str]:
-    """Return the version to remove in the end, where a bucket keeps those that are replaced."""
+    """Return the version to remove later, if the bucket keeps versions that were replaced."""
     return [] if version_id is None or version_id == "null" else [version_id]
 
 
 def lock_key(path: str) -> str:
-    """Return the name of a path's lock object, of bounded length whatever the path."""
+    """Return the name of a path's lock object; its length does not depend on the path."""
     return f"{LOCKS}{digest(path)}"
 
 
 def digest(name: str) -> str:
-    """Return a short name for a name of any length."""
+    """Return a name of 40 digits for a name of any length."""
     return hashlib.sha256(name.encode()).hexdigest()[:40]
 
 
 class LocksElsewhere:
-    """Locks that another store keeps, which may keep those of several buckets."""
+    """Locks in another store (`locks=`), which may keep those of several buckets."""
 
     def __init__(self, keeper: Driver, store: Store) -> None:
         self.keeper = keeper
         self._store = store
 
     async def lock(self, path: str) -> Lease:
-        """Get the right to write the path.
+        """Lock the path.
 
-        :raises Locked: if somebody else has it.
+        :raises Locked: if somebody else holds the lock.
         """
-        # A digest, as the keeper may not take every key: to it, what has a slash may be in a folder of what has none.
+        # A digest, as the keeper may refuse some keys: `a` and `a/b`, for example, if it has folders.
         name = f"{self._store.settings.bucket}/{digest(self._store.key(path))}"
         try:
             return LeaseElsewhere(path, await self.keeper.lock(name))
         except OSError as error:
-            error.filename = path  # the keeper says what it calls the lock
+            error.filename = path  # the keeper's error has its own name of the lock
             raise

@@ -1,7 +1,7 @@
-"""What a bucket can promise: found out by trying, since no store tells.
+"""Probing: whether a bucket's conditions can be trusted, and in which order it lists. No store says so: it is tried.
 
-Only clear answers give a verdict. A store that failed, or did not answer, is `Unavailable` and asked again next time:
-a bad moment is not a nature.
+Only clear answers count. If the store fails or does not answer, that is `Unavailable`, and it is probed again next
+time: a temporary failure says nothing about the store.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from aiofs.kit import together
 from aiofs.lifetimes import finish
 
 if TYPE_CHECKING:
-    from aiofs.backends.s3.requests import Sdk
+    from aiofs.backends.s3.requests import SdkRequests
 
 RACERS = 16
 NAME = "probe-"
-"""What the names of the objects begin with, which are tried with and then removed."""
+"""The beginning of the names of the objects that are written to probe, and removed afterwards."""
 KEPT = "kept"
-"""How the name of the only one ends that whoever may not remove any leaves."""
+"""The end of the name of the only object that stays, if we may not remove objects."""
 SORTED = ("-/b", ".c", "/a", "B", "b")
-"""How names end, in the order of their bytes, that stores without this order list otherwise: by folder, by letter."""
+"""Ends of names, in the order of their bytes. A store with another order, by folder or by letter, shows it by them."""
 ROUNDS = 4
-"""How often to try again what somebody else came before."""
+"""How often to try again when somebody else wrote the object meanwhile."""
 STALE = "0" * 32
 """A version that no object has."""
 _LOST = (Conflict, NotFound, Unsupported)
-"""How stores answer clearly to the losers of a race, or to conditions that they do not know."""
+"""Clear refusals: for the losers of a race, or because the store does not know conditions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,29 +38,29 @@ class Traits:
     """How a bucket treats conditions, and in which order it lists."""
 
     fault: str | None = None
-    """Why locks cannot be made of its conditions."""
+    """Why its conditions cannot be trusted; `None` if they can."""
     quotes: bool = True
-    """Whether `If-Match` of a write takes ETags with their quotes, as the standard has it."""
+    """Whether `If-Match` of a write takes an ETag with quotes, as the standard says."""
     deletes: bool | None = True
-    """Whether `DELETE` checks `If-Match`; `None` where we may not remove, and so cannot know."""
+    """Whether `DELETE` checks `If-Match`; `None` if we may not remove objects, and so cannot know."""
     ordered: bool | None = True
-    """Whether it lists by the bytes of its names, and from where it is told; `None` if that could not be tried."""
+    """Whether it lists in the order of bytes, and `StartAfter` has the same order; `None` if that is not known."""
     versioning: str | None = None
-    """Which versions it kept when it was tried: none (`""`), one ("null") or all ("all"); `None` where it is trusted
-    anyway."""
+    """Which versions it kept when it was probed: none (`""`), one ("null") or all ("all"); `None` if it is trusted in
+    any case."""
 
     def condition(self, match: str) -> dict[str, str]:
-        """Return the parameters by which a PUT replaces `match` only; none where the store would not honour them."""
+        """Return the parameters with which a PUT replaces only `match`; none if the store does not obey them."""
         if self.fault is not None:
             return {}
         return {"IfNoneMatch": "*"} if match == ABSENT else self.same(match)
 
     def same(self, version: str) -> dict[str, str]:
-        """Return the parameter by which a write is about `version` only."""
+        """Return the parameter with which a request concerns only `version`."""
         return {"IfMatch": f'"{version}"' if self.quotes else version}
 
     def hold(self, version_id: str | None) -> bool:
-        """Whether the bucket still treats versions as when it was tried, by the answer to a write."""
+        """Return whether, by the answer to a write, the bucket still keeps versions as it did when it was probed."""
         return self.versioning in {None, versioning(version_id)}
 
 
@@ -68,23 +68,23 @@ AWS = Traits()
 
 
 def versioning(version_id: str | None) -> str:
-    """Return which versions a bucket keeps that answers to a write with that version id."""
+    """Return which versions a bucket keeps, by the version id in the answer to a write."""
     return "null" if version_id == "null" else "all" if version_id else ""
 
 
-async def probe(calls: Sdk, folder: str, path: str) -> Traits:
-    """Try conditional writes on an object of its own in `folder`, some of them at the same time.
+async def probe(requests: SdkRequests, folder: str, path: str) -> Traits:
+    """Try conditional writes on an object of our own in `folder`, some of them at the same time.
 
-    Once begun it is ended, whoever is cancelled: a request that is broken off may arrive after all was removed.
+    A cancellation does not end it early: a request that is broken off could arrive after everything was removed.
 
     :raises OSError: about `path`, if the store did not answer clearly.
     """
-    return await finish(_Probe(calls, folder, path).run())
+    return await finish(_Probe(requests, folder, path).run())
 
 
 class _Probe:
-    def __init__(self, calls: Sdk, folder: str, path: str) -> None:
-        self._calls = calls
+    def __init__(self, requests: SdkRequests, folder: str, path: str) -> None:
+        self._requests = requests
         self._path = path
         self._key = f"{folder}{NAME}{uuid.uuid4().hex}"
         self._fixed = f"{folder}{NAME}{KEPT}"
@@ -92,10 +92,10 @@ class _Probe:
         self._versioning = ""
 
     async def run(self) -> Traits:
-        """Try everything and remove what it took."""
+        """Try everything, and remove the objects."""
         removes = await self._may_remove()
         if not removes:
-            self._key = self._fixed  # what stays is one object, however often this is tried
+            self._key = self._fixed  # so only one object stays, however often it is probed
         try:
             traits = await self._conditions()
             if removes and traits.fault is None:
@@ -125,9 +125,9 @@ class _Probe:
         return traits
 
     async def _replaces(self, traits: Traits) -> bool:
-        """Whether a write in place of the version that is there is accepted.
+        """Return whether the store accepts a write in place of the present version.
 
-        :raises Unavailable: if others who may not remove theirs try the same object, again and again.
+        :raises Unavailable: if others, who may not remove objects either, write the same object again and again.
         """
         for _ in range(ROUNDS):
             version = await self._version()
@@ -135,12 +135,12 @@ class _Probe:
                 return True
             if await self._version() == version:
                 return False
-        raise Unavailable.of(self._path, "others try the store at the same time: try again")
+        raise Unavailable.of(self._path, "others probe the store at the same time: try again")
 
     async def _race(self, **condition: str) -> str | None:
-        """Write at the same time, each something else; return what is wrong with the outcome.
+        """Make several writes at the same time, with different bytes; return what is wrong with the result.
 
-        :raises Unavailable: if none won and the store failed: then that may be why.
+        :raises Unavailable: if no write succeeded and the store failed, which may be the reason.
         """
         failures: list[Unavailable] = []
 
@@ -155,10 +155,10 @@ class _Probe:
         if won > 1:
             return f"{won} succeeded"
         if won:
-            return None  # whatever the others were told: Ceph fails for some of those who lose
+            return None  # the answers to the others do not matter: Ceph reports a failure to some of them
         if failures:
             raise failures[0]
-        # None is told that it won where the answer to the winner was lost; then the object is there all the same.
+        # If the answer to the winner was lost, none seems to have won; but the object is there.
         return None if await self._is_there() else "none succeeded"
 
     async def _put(self, number: int, **condition: Any) -> bool:
@@ -170,15 +170,15 @@ class _Probe:
         return True
 
     async def _send(self, operation: str, *, Key: str, **parameters: Any) -> None:  # noqa: N803 -- the SDK's own word
-        """Make a request that may leave a version, and remember it."""
-        answer = await self._calls.send(operation, self._path, Key=Key, **parameters)
+        """Make a request that may leave a version, and remember the version."""
+        answer = await self._requests.send(operation, self._path, Key=Key, **parameters)
         if operation == "put_object":
             self._versioning = versioning(answer.version_id)
         if answer.version_id:
             self._made.append((Key, answer.version_id))
 
     async def _version(self) -> str:
-        return (await self._calls.send("head_object", self._path, Key=self._key)).version
+        return (await self._requests.send("head_object", self._path, Key=self._key)).version
 
     async def _is_there(self) -> bool:
         try:
@@ -188,7 +188,7 @@ class _Probe:
         return True
 
     async def _may_remove(self) -> bool:
-        """Whether we may remove objects, which is asked about one that is not there."""
+        """Return whether we may remove objects; one that is not there is removed to see it."""
         try:
             await self._send("delete_object", Key=self._key)
         except NotFound:
@@ -198,7 +198,7 @@ class _Probe:
         return True
 
     async def _deletes(self, traits: Traits) -> bool:
-        """Whether DELETE checks conditions: refuses what is stale, and does what is not."""
+        """Return whether DELETE checks conditions: it must refuse a stale version, and remove the present one."""
         try:
             await self._send("delete_object", Key=self._key, **traits.same(STALE))
         except Conflict:
@@ -214,24 +214,24 @@ class _Probe:
         return not await self._is_there()
 
     async def _order(self) -> bool | None:
-        """Whether names are listed by their bytes, and `StartAfter` by the same order."""
+        """Return whether names are listed in the order of their bytes, and `StartAfter` has the same order."""
         keys = [f"{self._key}{end}" for end in SORTED]
         try:
             await together(self._send("put_object", Key=key, Body=b"order") for key in keys)
             found = await self._listed()
             behind = await self._listed(StartAfter=keys[1])
         except AiofsError:
-            return None  # not what was to be found out in the first place: listings look by themselves
+            return None  # no reason to fail: listings check the order themselves
         if sorted(found) != keys:
             return None
         return found == keys and behind == keys[2:]
 
     async def _listed(self, **start: Any) -> list[str]:
-        page = await self._calls.page(Prefix=self._key, **start)
+        page = await self._requests.page(Prefix=self._key, **start)
         return [entry.path for entry in page.entries if entry.path != self._key]
 
     async def _clean(self) -> None:
-        """Remove everything that may be there; what cannot be removed now, `fsck` finds."""
+        """Remove all objects that may be there. `fsck` finds those that cannot be removed now."""
         keys = [self._key, *(f"{self._key}{end}" for end in SORTED)]
         kept = [self._remove(Key=key, VersionId=version_id) for key, version_id in self._made]
         if not kept or not all(await together(kept)):
@@ -239,7 +239,7 @@ class _Probe:
 
     async def _remove(self, **version: str) -> bool:
         try:
-            await self._calls.send("delete_object", self._path, **version)
+            await self._requests.send("delete_object", self._path, **version)
         except AiofsError:
             return False
         return True

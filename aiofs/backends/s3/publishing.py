@@ -1,9 +1,10 @@
-"""Publishing: the one request that makes new bytes the file, and everything that keeps it from overwriting others.
+"""Publishing: the request that makes new bytes the file; and prepared uploads, which another process may publish.
 
-Every such request carries a condition on the version that it replaces. Where the caller named none, it is the version
-seen while the lease was known to hold: a writer that is stopped after that look, loses its lease and wakes up cannot
-overwrite what the next holder published, because the store itself compares. Each object also tells which session wrote
-it, so that a request whose answer was lost is known to have succeeded, and is never repeated over somebody's work.
+Every such request has a condition: the store replaces only a certain version. If the caller named none, it is the one
+that was there while the lease was valid. A writer may then be suspended, lose its lease, and wake up: it cannot
+overwrite what the next holder of the lock has published, because the store itself compares the versions. Each object
+also names the session that wrote it. So a request whose answer was lost is known to have succeeded, and is not
+repeated, which could overwrite the bytes of somebody else.
 """
 
 from __future__ import annotations
@@ -23,22 +24,22 @@ from aiofs.tokens import Token
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from aiofs.backends.s3.facts import Facts
+    from aiofs.backends.s3.facts import ObjectFacts
     from aiofs.backends.s3.store import Store
     from aiofs.driver import Entry, Lease, Part
 
     Send = Callable[[dict[str, str]], Awaitable[str]]
 
 FORMAT = 1
-"""The number of the format of what `prepare` returns. 2.0.0a1 returned the same, without a number."""
+"""The number of the format of the token that `prepare` returns. 2.0.0a1 wrote the same format, without a number."""
 MOST_PARTS = 10_000
 _PART_FIELD = re.compile(r"ETag|Checksum[A-Z0-9]+")
 ROUNDS = 5
-"""How often to look again where foreign programs, which know no locks, write the same file meanwhile."""
+"""How often to try again when programs without locks write the same file meanwhile."""
 
 
-class Publication:
-    """How one session becomes the file: under a lease, in place of `match` (`None`: of whatever is there)."""
+class S3Publication:
+    """Publishes what one session wrote, under a lease, in place of the version `match` (`None`: of any version)."""
 
     def __init__(self, store: Store, path: str, lease: Lease, match: str | None, writer: str) -> None:
         self._store = store
@@ -48,7 +49,7 @@ class Publication:
         self._writer = writer
 
     async def base(self) -> str | None:
-        """Return the version to be replaced, as it is now under the lease; `None` where no lock is kept.
+        """Return the version to replace: `match`, or else the present one; `None` without locks.
 
         :raises Conflict: if the lease was lost.
         """
@@ -59,14 +60,14 @@ class Publication:
         return version
 
     async def run(self, send: Send, *, size: int, checked: bool) -> str:
-        """Have `send` make the request, with the condition it is to carry, and return the new version.
+        """Call `send` with the condition for the request that publishes `size` bytes, and return the new version.
 
-        `size` is how many bytes the file then has. `checked` says that every store which has conditions at all has
-        them for this kind of request; where it is false, the version is looked at before as well.
+        `checked`: every store that checks conditions at all checks them for this kind of request. If it is false, the
+        present version is compared here before the request as well.
 
-        :raises Conflict: if the lease was lost, or the version to be replaced is not there any more.
-        :raises AlreadyExists: if there was to be no file and there is.
-        :raises IsAFolder: if there is a folder of that name, and the server can have one of them only.
+        :raises Conflict: if the lease was lost, or the version to replace is not there any more.
+        :raises AlreadyExists: if there must be no file and there is one.
+        :raises IsAFolder: if there is a folder of that name, on a server that cannot have both.
         """
         traits = await self._store.traits(self._path)
         for left in reversed(range(ROUNDS)):
@@ -81,20 +82,20 @@ class Publication:
                 if facts is not None and facts.writer == self._writer and facts.size == size:
                     return facts.version
                 if isinstance(error, Conflict) and facts is None and await is_folder(self._store, self._path):
-                    raise IsAFolder.of(self._path, "there is a folder of that name: use another") from error
+                    raise IsAFolder.of(self._path, "there is a folder of that name: use another name") from error
                 if not isinstance(error, Conflict | NotFound) or not left:
                     raise
                 await self._check_again(facts)
         raise AssertionError  # the last round returns or raises
 
     async def _check_match(self) -> None:
-        """Raise unless what is to be replaced is there."""
+        """Raise unless the version to replace is there."""
         facts = await self._store.look(self._path)
         if _version(facts) != self._match:
             raise self._refused()
 
-    async def _check_again(self, facts: Facts | None) -> None:
-        """Raise unless a refused request may be tried again: nothing was changed that was not to be changed."""
+    async def _check_again(self, facts: ObjectFacts | None) -> None:
+        """Raise unless a refused request may be tried again: the version to replace is there, or the lock is ours."""
         if self._match is not None:
             if _version(facts) != self._match:
                 raise self._refused()
@@ -115,7 +116,10 @@ class Publication:
 
 
 async def _send(send: Send, condition: dict[str, str], *, checked: bool) -> str:
-    """Have the request made, without its condition where the store has none for this kind: then the look counts."""
+    """Call `send`, and again without the condition if the store does not know conditions for this kind of request.
+
+    Then only the comparison before the request protects the file.
+    """
     try:
         return await send(condition)
     except Unsupported:
@@ -124,12 +128,12 @@ async def _send(send: Send, condition: dict[str, str], *, checked: bool) -> str:
         return await send({})
 
 
-def _version(facts: Facts | None) -> str:
+def _version(facts: ObjectFacts | None) -> str:
     return ABSENT if facts is None else facts.version
 
 
-class Resumed(WriteSession):
-    """A session that was prepared before, perhaps by a process that is no more, under a lease of its own."""
+class ResumedUpload(WriteSession):
+    """A session that was prepared earlier, perhaps by a process that has ended. It has a lease of its own."""
 
     def __init__(self, store: Store, token: Mapping[str, Any], lease: Lease) -> None:
         self._store = store
@@ -138,7 +142,7 @@ class Resumed(WriteSession):
         self._lease = lease
 
     async def write(self, part: Part) -> None:
-        """Refuse: the bytes are complete."""
+        """Raise `Conflict`: the bytes are complete."""
         raise Conflict.of(self._path, f"{len(part)} bytes more for a session that was prepared")
 
     async def prepare(self) -> dict[str, Any]:
@@ -146,9 +150,9 @@ class Resumed(WriteSession):
         return dict(self._token)
 
     async def commit(self) -> Entry:
-        """Complete the upload, unless that was done before."""
+        """Complete the upload, unless it was completed before."""
         token = self._token
-        publication = Publication(self._store, self._path, self._lease, token["match"], token["writer"])
+        publication = S3Publication(self._store, self._path, self._lease, token["match"], token["writer"])
         try:
             if not await self._was_published():
                 await complete(self._store, publication, token)
@@ -157,22 +161,22 @@ class Resumed(WriteSession):
             await finish(self._lease.release())
 
     async def abort(self) -> None:
-        """Remove the upload, unless that was done before."""
+        """Remove the upload, unless it was removed before."""
         try:
             await finish(abort_upload(self._store, self._path, self._token["upload"]))
         finally:
             await finish(self._lease.release())
 
     async def leave(self) -> None:
-        """Give the lease back."""
+        """Release the lease, and keep the upload."""
         await finish(self._lease.release())
 
     def abandon(self) -> None:
-        """Let go of the lease."""
+        """Release the lease, without awaiting."""
         self._lease.abandon()
 
     async def _was_published(self) -> bool:
-        """Whether the upload was completed before, even if somebody has written the file again since."""
+        """Return whether the upload was completed before, even if somebody has written the file since."""
         facts = await self._store.look(self._path)
         if facts is not None and facts.writer == self._token["writer"]:
             return True
@@ -182,52 +186,52 @@ class Resumed(WriteSession):
 
 
 def check_token(token: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the token of a prepared upload, once all that it tells could have been told by `S3Write.prepare`.
+    """Return the token of a prepared upload, if `S3Write.prepare` can have returned it.
 
-    The upload itself is looked up under the key of the path: S3 knows no upload without one.
+    A token cannot name the upload of another file, as S3 looks uploads up under the key of the path.
 
-    :raises Damaged: if it could not.
-    :raises Unsupported: if it is in a format of another aiofs.
+    :raises Damaged: if a field is missing or wrong.
+    :raises Unsupported: if it is in the format of another version of aiofs.
     """
-    told = Token(token)
+    fields = Token(token)
     number = token.get("format", FORMAT)
     if type(number) is not int or number != FORMAT:
         raise Unsupported.of(
-            told.path,
-            f"what was prepared for this file has the format {number!r}, and this aiofs knows {FORMAT}: "
+            fields.path,
+            f"the prepared upload of this file has the format {number!r}, and this aiofs knows {FORMAT}: "
             "use the aiofs that prepared it, or a newer one",
         )
-    told.text("upload")
-    told.text("writer", "[0-9a-f]{32}")
-    match = told.text_or_none("match")
-    told.number("size")
-    for part in told.rows("parts"):
+    fields.text("upload")
+    fields.text("writer", "[0-9a-f]{32}")
+    match = fields.text_or_none("match")
+    fields.number("size")
+    for part in fields.rows("parts"):
         if not isinstance(part, dict):
-            raise told.wrong("parts", "one of them is no part")
-        row = Token({**part, "path": told.path})
+            raise fields.wrong("parts", "one of them is not a part")
+        row = Token({**part, "path": fields.path})
         row.number("PartNumber", 1, MOST_PARTS)
         for name in part.keys() - {"PartNumber"}:
             if not _PART_FIELD.fullmatch(name):
-                raise told.wrong("parts", f"one of them has a field {name!r}")
+                raise fields.wrong("parts", f"one of them has a field {name!r}")
             row.text(name)
-    return {**token, "path": told.path, "match": match}
+    return {**token, "path": fields.path, "match": match}
 
 
 async def is_removed(store: Store, token: Mapping[str, Any]) -> bool:
-    """Whether neither the upload is there nor its file: somebody removed it since, or the upload was aborted."""
+    """Return whether neither the upload nor the file is there: the upload was aborted, or the file removed."""
     path = str(token["path"])
     return await store.look(path) is None and not await upload_exists(store, path, token["upload"])
 
 
-async def complete(store: Store, publication: Publication, token: Mapping[str, Any]) -> str:
-    """Publish an upload, as it was prepared, and return the new version, which is looked up where no answer tells it.
+async def complete(store: Store, publication: S3Publication, token: Mapping[str, Any]) -> str:
+    """Complete an upload, and return the new version.
 
-    :raises Conflict: if somebody removed the upload, beside what `Publication.run` raises.
+    :raises Conflict: if somebody removed the upload, beside what `S3Publication.run` raises.
     """
 
     async def send(condition: dict[str, str]) -> str:
         try:
-            answer = await store.calls.send(
+            answer = await store.requests.send(
                 "complete_multipart_upload",
                 token["path"],
                 Key=store.key(token["path"]),
@@ -243,15 +247,15 @@ async def complete(store: Store, publication: Publication, token: Mapping[str, A
 
 
 async def abort_upload(store: Store, path: str, upload: str) -> None:
-    """Remove an upload with its parts, unless it is gone."""
+    """Remove an upload with its parts, if it is there."""
     with suppress(NoSuchUpload, NotFound):
-        await store.calls.send("abort_multipart_upload", path, Key=store.key(path), UploadId=upload)
+        await store.requests.send("abort_multipart_upload", path, Key=store.key(path), UploadId=upload)
 
 
 async def upload_exists(store: Store, path: str, upload: str) -> bool:
-    """Whether an upload was neither completed nor aborted."""
+    """Return whether an upload was neither completed nor aborted."""
     try:
-        await store.calls.send("list_parts", path, Key=store.key(path), UploadId=upload, MaxParts=1)
+        await store.requests.send("list_parts", path, Key=store.key(path), UploadId=upload, MaxParts=1)
     except (NoSuchUpload, NotFound):
         return False
     return True

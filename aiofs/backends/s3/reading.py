@@ -1,4 +1,4 @@
-"""Reading: one ranged GET, and more of them, held to the same version, where it breaks off or the reader moves."""
+"""Reading: one ranged GET; where it breaks off, or the reader moves, another one for the same version."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import zlib
 from typing import TYPE_CHECKING, Any, Self
 
 from aiofs.backends.s3.errors import FAILURES, NoSuchRange, translate
-from aiofs.backends.s3.facts import Facts, read_facts
+from aiofs.backends.s3.facts import ObjectFacts, read_facts, version_parameter
 from aiofs.driver import ReadStream
 from aiofs.errors import Conflict, Damaged, NotFound, Unreachable
 from aiofs.lifetimes import finish
@@ -17,27 +17,29 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
 
-    from aiofs.backends.s3.requests import Answer, Body, Sdk
+    from aiofs.backends.s3.requests import Body, S3Answer, SdkRequests
     from aiofs.driver import Entry
 
 RESUMES = 4
-"""How often in a row, without a byte between, a body may break off."""
-NOT_WORTH_A_CONNECTION = 1 << 16
-"""With so little left of a body, reading it on is cheaper than closing its connection."""
+"""How often in a row, without a byte in between, a body may break off."""
+READ_TO_END_BELOW = 1 << 16
+"""A body with so few bytes left is read to its end: that is cheaper than a new connection."""
 
 
 class S3Stream(ReadStream):
-    """One version of an object."""
+    """Reads one version of an object."""
 
-    def __init__(self, calls: Sdk, key: str, facts: Facts, path: str, kept: Mapping[str, str]) -> None:
-        """`kept` names the version, if it is an old one."""
-        self.facts: Facts = facts
+    def __init__(
+        self, requests: SdkRequests, key: str, facts: ObjectFacts, path: str, which: Mapping[str, str]
+    ) -> None:
+        """`which` is the parameter that names the version, if it is an old one."""
+        self.facts: ObjectFacts = facts
         self.entry: Entry = facts.entry(path)
         self.version_id: str | None = None
-        """How a bucket that keeps versions finds this one again."""
-        self._calls = calls
+        """The id of this version in a bucket that keeps versions."""
+        self._requests = requests
         self._key = key
-        self._kept = kept
+        self._which = which
         self._path = path
         self._size = facts.size
         self._body: Body | None = None
@@ -45,17 +47,17 @@ class S3Stream(ReadStream):
         self._at = 0
         self._stop = 0
         self._resumes = 0
-        self._check: Check | None = None
+        self._check: WholeChecksum | None = None
 
-    def attach(self, answer: Answer, start: int, stop: int | None) -> S3Stream:
-        """Go on from `start` to `stop` with the body that an answer brings from `start` on."""
+    def attach(self, answer: S3Answer, start: int, stop: int | None) -> S3Stream:
+        """Set the range, and take its first bytes from an answer whose body begins at `start`."""
         self._body = answer.body
         self.version_id = answer.version_id
         self._at = start
         self._stop = self._clip(stop)
         self._body_stop = start + int(answer.headers["content-length"])
         if start == 0 and self._body_stop == self._size:
-            self._check = Check.of(answer.headers)
+            self._check = WholeChecksum.of(answer.headers)
         return self
 
     async def chunk(self, want: int) -> bytes:
@@ -78,25 +80,25 @@ class S3Stream(ReadStream):
         return b""
 
     async def rest(self) -> bytes:
-        """Return all that is left of the range."""
+        """Return the rest of the range."""
         pieces = []
         while piece := await self.chunk(self._stop - self._at):
             pieces.append(piece)
         return b"".join(pieces)
 
     async def seek(self, start: int, stop: int | None = None) -> None:
-        """Go on elsewhere; the request waits for the next `chunk`, and is not made where the bytes are on their way."""
+        """Continue at `start`. The next `chunk` makes the request, unless the body continues there anyway."""
         if start != self._at:
-            await self._leave()
+            await self._end_body()
         self._at = min(start, self._size)
         self._stop = self._clip(stop)
 
     async def aclose(self) -> None:
-        """Let go of the connection."""
-        await self._leave()
+        """Release the connection."""
+        await self._end_body()
 
     def abandon(self) -> None:
-        """Let go of the connection."""
+        """Release the connection, without awaiting."""
         self._drop()
 
     async def __aenter__(self) -> Self:
@@ -105,7 +107,7 @@ class S3Stream(ReadStream):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await finish(self._leave())
+        await finish(self._end_body())
 
     def _clip(self, stop: int | None) -> int:
         return self._size if stop is None else min(stop, self._size)
@@ -113,24 +115,24 @@ class S3Stream(ReadStream):
     async def _next(self, want: int) -> bytes:
         if self._body is None or self._at == self._body_stop:
             await self._ask()
-        assert self._body is not None  # noqa: S101 -- asked for
+        assert self._body is not None  # noqa: S101 -- `_ask` sets it
         data = await self._body.read(min(want, self._body_stop - self._at))
         if not data:
             raise Unreachable.of(self._path, f"the connection ended after {self._at} of {self._body_stop} bytes")
         return data
 
     async def _ask(self) -> None:
-        """Ask for the rest of the range, of the same version.
+        """Request the rest of the range, of the same version.
 
-        :raises Conflict: if it is gone.
+        :raises Conflict: if that version is not there any more.
         """
         self._drop()
         span = f"bytes={self._at}-{self._stop - 1}"
         version = self.entry.version
         match = f'"{version}"'
         try:
-            answer = await self._calls.send(
-                "get_object", self._path, Key=self._key, Range=span, IfMatch=match, **self._kept
+            answer = await self._requests.send(
+                "get_object", self._path, Key=self._key, Range=span, IfMatch=match, **self._which
             )
         except (NotFound, NoSuchRange) as error:
             raise Conflict.of(self._path, "this version of the file is not there any more") from error
@@ -140,10 +142,10 @@ class S3Stream(ReadStream):
             self._drop()
             raise Conflict.of(self._path, "this version of the file is not there any more")
 
-    async def _leave(self) -> None:
-        """Let go of the body, in the way that keeps the connection where that is cheap."""
+    async def _end_body(self) -> None:
+        """Give up the body. If little is left of it, read that, so that the next request can use the connection."""
         try:
-            while self._body is not None and 0 < self._body_stop - self._at <= NOT_WORTH_A_CONNECTION:
+            while self._body is not None and 0 < self._body_stop - self._at <= READ_TO_END_BELOW:
                 data = await self._body.read(self._body_stop - self._at)
                 if not data:
                     break
@@ -160,8 +162,8 @@ class S3Stream(ReadStream):
             body.close()
 
 
-class Check:
-    """A checksum that the store told of a whole object, computed again as its bytes come."""
+class WholeChecksum:
+    """Compares the bytes of a whole object with the checksum that the store keeps of them."""
 
     def __init__(self, expected: str, name: str) -> None:
         self._expected = expected
@@ -169,18 +171,18 @@ class Check:
         self._hash: Any = None if name == "crc32" else hashlib.new(name)
 
     @classmethod
-    def of(cls, headers: Mapping[str, str]) -> Check | None:
-        """Return the check that the headers allow; those of parts put together cannot be computed from the whole."""
+    def of(cls, headers: Mapping[str, str]) -> WholeChecksum | None:
+        """Return the check for an answer; `None` if it has no checksum of the whole, but one of parts, or none."""
         for name in ("crc32", "sha1", "sha256"):
-            told = headers.get(f"x-amz-checksum-{name}")
-            if told and "-" not in told and headers.get("x-amz-checksum-type", "FULL_OBJECT") == "FULL_OBJECT":
-                return cls(told, name)
+            expected = headers.get(f"x-amz-checksum-{name}")
+            if expected and "-" not in expected and headers.get("x-amz-checksum-type", "FULL_OBJECT") == "FULL_OBJECT":
+                return cls(expected, name)
         return None
 
     def add(self, data: bytes, *, last: bool, path: str) -> None:
-        """Take the next bytes.
+        """Add the next bytes.
 
-        :raises Damaged: with the last of them, if they are not what was written.
+        :raises Damaged: when the last bytes are added, if the whole is not what was written.
         """
         if self._crc is None:
             self._hash.update(data)
@@ -193,13 +195,13 @@ class Check:
 
 
 def checksum(name: str, part: bytes | bytearray | memoryview) -> str:
-    """Return a checksum as S3 writes it."""
+    """Return a checksum in the format of S3."""
     digest = zlib.crc32(part).to_bytes(4, "big") if name == "crc32" else hashlib.new(name, part).digest()
     return base64.b64encode(digest).decode()
 
 
 async def open_stream(
-    calls: Sdk,
+    requests: SdkRequests,
     key: str,
     path: str,
     start: int,
@@ -210,35 +212,36 @@ async def open_stream(
     version_id: str | None = None,
     hashed: bool = True,
 ) -> S3Stream:
-    """Make the first request of a stream: for the range, or with `whole` for all from the beginning of the file.
+    """Make the first request, and return the stream.
 
-    `hashed` is as for `read_facts`; `version_id` asks for an old version.
+    It asks for the range, or for the whole file if `whole` and the range begins at 0: only then the store sends the
+    checksum. `version_id` asks for an old version; `hashed` is as for `read_facts`.
 
     :raises NotFound: if there is no such file.
-    :raises Conflict: if `match` is given and is not its version.
+    :raises Conflict: if `match` is given and the file has another version.
     """
-    kept = {} if version_id is None else {"VersionId": version_id}
-    condition: dict[str, str] = {**kept, **({"IfMatch": f'"{match}"'} if match else {})}
+    which = version_parameter(version_id)
+    condition: dict[str, str] = {**which, **({"IfMatch": f'"{match}"'} if match else {})}
     if stop is not None and stop <= start:
-        return await _empty(calls, key, path, match, kept, hashed=hashed)
+        return await _empty(requests, key, path, match, which, hashed=hashed)
     if whole and start == 0:
         condition["ChecksumMode"] = "ENABLED"
     elif start or stop is not None:
         condition["Range"] = f"bytes={start}-" if stop is None else f"bytes={start}-{stop - 1}"
     try:
-        answer = await calls.send("get_object", path, Key=key, **condition)
+        answer = await requests.send("get_object", path, Key=key, **condition)
     except NoSuchRange:
-        return await _empty(calls, key, path, match, kept, hashed=hashed)
+        return await _empty(requests, key, path, match, which, hashed=hashed)
     facts = read_facts(answer.headers, hashed=hashed)
-    return S3Stream(calls, key, facts, path, kept).attach(answer, start, stop)
+    return S3Stream(requests, key, facts, path, which).attach(answer, start, stop)
 
 
 async def _empty(
-    calls: Sdk, key: str, path: str, match: str | None, kept: Mapping[str, str], *, hashed: bool
+    requests: SdkRequests, key: str, path: str, match: str | None, which: Mapping[str, str], *, hashed: bool
 ) -> S3Stream:
-    """Return a stream that is at its end, of a file that ends before the range begins."""
-    answer = await calls.send("head_object", path, Key=key, **kept)
+    """Return a stream without bytes, for a range that is empty or begins behind the end of the file."""
+    answer = await requests.send("head_object", path, Key=key, **which)
     facts = read_facts(answer.headers, hashed=hashed)
     if match and facts.version != match:
         raise Conflict.of(path, "this version of the file is not there any more")
-    return S3Stream(calls, key, facts, path, kept)
+    return S3Stream(requests, key, facts, path, which)

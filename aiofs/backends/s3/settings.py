@@ -1,4 +1,4 @@
-"""What can be set about an S3 store."""
+"""The settings of an S3 store, and the checks of their values."""
 
 from __future__ import annotations
 
@@ -30,75 +30,75 @@ class S3Keys(TypedDict, total=False):
     secret_key: str
     session_token: str | None
     expires: datetime | None
-    """When they stop to be good: the callable is asked again before. Without it, it is asked once."""
+    """When they expire: the callable is called again before that. Without it, the callable is called once."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The settings of a store; credentials are left out of its `repr`."""
+    """The settings of a store. Its `repr` shows no credentials."""
 
     bucket: str
     prefix: str = ""
-    """What all keys begin with: `""`, or a folder with its `/`."""
+    """The beginning of all keys: `""`, or a folder with its `/`."""
     endpoint_url: str | None = None
-    """Where the store is; by default where AWS's own tools find it configured, and AWS where they find nothing."""
+    """The URL of the store. By default, the one that AWS's own tools find in their settings; AWS if they find none."""
     access_key: str | None = field(default=None, repr=False)
     secret_key: str | None = field(default=None, repr=False)
     session_token: str | None = field(default=None, repr=False)
     profile: str | None = None
-    """The name of a profile in AWS's own files, which may tell the endpoint and region as well."""
+    """The name of a profile in AWS's own files, which may also set the endpoint and the region."""
     role_arn: str | None = None
-    """A role to assume, asked for with the credentials that are found otherwise."""
+    """A role to assume. The other settings give the credentials that ask for it."""
     role_session_name: str = "aiofs"
     external_id: str | None = None
-    """What the role's owner wants to hear, where it belongs to another account."""
+    """The external id that the owner of the role demands, if the role belongs to another account."""
     credentials: Callable[[], S3Keys | Awaitable[S3Keys]] | None = field(default=None, repr=False)
-    """What gives fresh credentials, at once or awaited."""
+    """A function, which may be asynchronous, that returns fresh credentials."""
     session: Any = field(default=None, repr=False)
-    """A session of aiobotocore's, lent: its credentials and settings are used."""
+    """A session of aiobotocore that the caller lends: its credentials and settings are used."""
     client: Any = field(default=None, repr=False)
-    """A client of aiobotocore's, lent: it makes all requests, and is never closed."""
+    """A client of aiobotocore that the caller lends: it makes all requests, and is never closed here."""
     anonymous: bool = False
-    """Whether requests are not signed."""
+    """Whether requests are sent without a signature."""
     region: str | None = None
     requester_pays: bool = False
-    """Whether to agree to pay for requests to the bucket of somebody else."""
+    """Whether to agree to pay for requests to somebody else's bucket."""
     encryption: Encryption | None = None
-    """How the store is to encrypt new files, if not as the bucket says."""
+    """How the store encrypts new files. By default, as the bucket's own setting says."""
     kms_key: str | None = None
-    """The key for that."""
+    """The KMS key that encrypts them."""
     customer_key: bytes | None = field(default=None, repr=False)
-    """32 bytes by which the store is to encrypt and decrypt all, and which it does not keep."""
+    """32 bytes with which the store encrypts and decrypts everything. The store does not keep them."""
     addressing: Addressing | None = None
-    """Whether the bucket goes into the path or the host name; by default as AWS does, elsewhere into the path."""
+    """Whether the bucket's name is in a URL's path or host. By default as AWS wants it, and elsewhere in the path."""
     ca_bundle: str | None = None
-    """A file of certificates to trust in place of the usual ones."""
+    """A file of certificates that are trusted in place of the usual ones."""
     locking: Locking = "lease"
     lease: float = 30.0
-    """For how many seconds a lock is granted at a time."""
+    """For how many seconds a lock is granted before it must be renewed."""
     part_size: int = 8 * MIB
     parallel: int = 4
-    """How many parts of one file are on their way at the same time."""
+    """How many parts of one file are uploaded at the same time."""
     page_size: int = 1000
     content_type: str | None = None
-    """The content type of new files, where their metadata says none; by default guessed from the name."""
+    """The content type of new files that are written without one. By default, it is guessed from the name."""
     storage_class: str | None = None
     checksum: Checksum | None = None
-    """What the store is to check uploads against, beside the hash of the body that signatures carry."""
+    """The checksum that the store checks uploads with, in addition to the hash in the signature."""
     timeout: float = 30.0
-    """For how many seconds a connection may be silent."""
+    """After how many seconds without a byte a request fails."""
     attempts: int = 6
-    """How often a request is tried that failed for a moment."""
+    """How often a request is tried whose failures are temporary."""
     direct: bool = True
-    """Whether plain requests are sent without the SDK."""
+    """Whether simple requests are signed and sent by this package, without the SDK, which is faster."""
 
     def __post_init__(self) -> None:
         if not _BUCKET.fullmatch(self.bucket):
-            raise ValueError(f"bucket {self.bucket!r}: no bucket has such a name")
+            raise ValueError(f"bucket {self.bucket!r}: a bucket's name has 1 to 255 letters, digits, '.', '_' and '-'")
         if self.bucket.endswith(_DIRECTORY_BUCKET):
             raise ValueError(
-                f"bucket {self.bucket!r}: directory buckets (S3 Express One Zone) are not supported: they list without "
-                "order and know no prefix within a name"
+                f"bucket {self.bucket!r}: directory buckets (S3 Express One Zone) are not supported: their listings "
+                "have no order, and no prefix that ends within a name"
             )
         if self.endpoint_url is not None:
             check_endpoint(self.endpoint_url, "endpoint_url")
@@ -106,15 +106,15 @@ class Settings:
         self.check_encryption(self.endpoint_url)
         self._check_headers()
         if self.part_size < SMALLEST_PART:
-            raise ValueError(f"part_size {self.part_size}: S3 takes no parts below {SMALLEST_PART} bytes")
+            raise ValueError(f"part_size {self.part_size}: a part in S3 has at least {SMALLEST_PART} bytes")
         if self.part_size > LARGEST_PART:
-            raise ValueError(f"part_size {self.part_size}: S3 takes no parts above {LARGEST_PART} bytes")
+            raise ValueError(f"part_size {self.part_size}: a part in S3 has at most {LARGEST_PART} bytes")
         self._check_choices()
         self._check_numbers()
 
     def _check_credentials(self) -> None:
         if (self.access_key is None) != (self.secret_key is None):
-            raise ValueError("access_key and secret_key go together")
+            raise ValueError("access_key and secret_key go together: give both")
         sources = ("access_key", "profile", "credentials", "session", "client")
         given = [f"{name}=" for name in sources if getattr(self, name) is not None]
         given += ["anonymous="] if self.anonymous else []
@@ -124,24 +124,26 @@ class Settings:
             raise ValueError(f"role_arn= needs credentials to ask for the role with, not {given[0]}")
 
     def check_encryption(self, endpoint: str | None) -> None:
-        """Raise `ValueError` for settings of encryption that do not go together, or not with this endpoint."""
+        """Raise `ValueError` if settings of encryption contradict each other, or cannot be used with this endpoint."""
         if self.kms_key is not None and self.encryption not in {"aws:kms", "aws:kms:dsse"}:
             raise ValueError("kms_key= goes with encryption='aws:kms' or 'aws:kms:dsse'")
         if self.customer_key is None:
             return
         if not isinstance(self.customer_key, bytes) or len(self.customer_key) != CUSTOMER_KEY:
-            raise ValueError(f"customer_key= must be {CUSTOMER_KEY} bytes")  # which are not repeated here
+            raise ValueError(f"customer_key= must be {CUSTOMER_KEY} bytes")  # the message must not show the key
         if self.encryption is not None:
             raise ValueError("customer_key= and encryption= exclude each other")
         where = urlsplit(endpoint or "https://aws")
         if where.scheme != "https" and where.hostname not in {"localhost", "127.0.0.1", "::1"}:
-            raise ValueError("customer_key= goes with an https endpoint_url only: everybody on the way could read it")
+            raise ValueError(
+                "customer_key= needs an https endpoint_url: over http, everybody on the way could read the key"
+            )
 
     def _check_headers(self) -> None:
         for name in ("content_type", "storage_class", "kms_key"):
             value = getattr(self, name)
             if value is not None and not (value.isascii() and value.isprintable() and value == value.strip()):
-                raise ValueError(f"{name} {value!r}: only printable ASCII characters, without space around them")
+                raise ValueError(f"{name} {value!r}: give printable ASCII characters, without space around them")
 
     def _check_choices(self) -> None:
         kinds = {"locking": Locking, "addressing": Addressing, "checksum": Checksum, "encryption": Encryption}
@@ -154,15 +156,15 @@ class Settings:
         for name in ("lease", "timeout"):
             value = getattr(self, name)
             if not value > 0:
-                raise ValueError(f"{name} {value!r}: it must be more than nothing")
+                raise ValueError(f"{name} must be greater than 0, not {value!r}")
         for name in ("parallel", "page_size", "attempts"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} {value!r}: it must be a whole number, 1 at least")
+                raise ValueError(f"{name} must be a whole number, at least 1, not {value!r}")
 
     @property
     def place(self) -> str:
-        """What tells this bucket and prefix from those of other servers."""
+        """The endpoint, bucket and prefix, which no other store has."""
         return f"{self.endpoint_url or ''} {self}"
 
     def __str__(self) -> str:
@@ -170,9 +172,9 @@ class Settings:
 
 
 def check_endpoint(url: str, name: str) -> str:
-    """Return the URL that a setting or a variable called `name` holds.
+    """Return the URL of an endpoint, which the setting or variable `name` holds.
 
-    :raises ValueError: if it is none, or holds credentials, which would be seen in messages.
+    :raises ValueError: if it is not a URL, or contains credentials, which would appear in messages.
     """
     where = urlsplit(url)
     if "@" in where.netloc:

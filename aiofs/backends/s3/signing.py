@@ -1,4 +1,7 @@
-"""Plain requests to the store, signed here and sent over aiohttp: a fifth of what they cost by way of the SDK."""
+"""Simple requests, signed with AWS's Signature Version 4 and sent over aiohttp, for a fifth of the SDK's cost.
+
+https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
+"""
 
 from __future__ import annotations
 
@@ -28,12 +31,12 @@ if TYPE_CHECKING:
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 UNSIGNED = "UNSIGNED-PAYLOAD"
-"""In place of a body's hash, where the connection itself keeps the body safe."""
+"""Replaces the hash of a body where the connection itself protects the body."""
 EMPTY = hashlib.sha256().hexdigest()
 
 
-class Signer:
-    """Signs requests for one region, with one pair of keys at a time."""
+class RequestSigner:
+    """Signs requests for one region."""
 
     def __init__(self, region: str) -> None:
         self._region = region
@@ -43,10 +46,10 @@ class Signer:
     def sign(  # noqa: PLR0917 -- the parts of a request, in their order
         self, method: str, path: str, query: str, headers: Mapping[str, str], access_key: str, secret_key: str
     ) -> str:
-        """Return the `Authorization` for a request.
+        """Return the `Authorization` header for a request.
 
-        `path` and `query` are encoded, the query sorted; the headers, named in lower case, are all to be signed, with
-        `host`, `x-amz-date` and `x-amz-content-sha256` among them.
+        `path` and `query` must be encoded, and the query sorted. All headers are signed; their names must be in lower
+        case, and `host`, `x-amz-date` and `x-amz-content-sha256` must be among them.
         """
         moment = headers["x-amz-date"]
         day = moment[:8]
@@ -60,7 +63,7 @@ class Signer:
         return f"{ALGORITHM} Credential={access_key}/{scope}, SignedHeaders={signed}, Signature={signature}"
 
     def _day_key(self, day: str, secret_key: str) -> bytes:
-        """Return the key for a day, derived once."""
+        """Return the signing key of a day; it is derived once."""
         if self._derived_from != (day, secret_key):
             key = f"AWS4{secret_key}".encode()
             for step in (day, self._region, "s3", "aws4_request"):
@@ -70,46 +73,46 @@ class Signer:
 
 
 def encode_path(key: str) -> str:
-    """Encode a key as it stands in a URL's path."""
+    """Encode a key for a URL's path."""
     return quote(key, safe="/~")
 
 
 def encode_query(parameters: Mapping[str, str]) -> str:
-    """Encode a query, sorted."""
+    """Encode a query, and sort it."""
     return "&".join(f"{name}={quote(parameters[name], safe='~')}" for name in sorted(parameters))
 
 
 PIECE = 1 << 18
-"""How much of a body is given to the connection at a time."""
-_SENT_BY_US = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+"""How many bytes of a body are given to the connection at a time."""
+_NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 _ANY_KEY = "key"
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """A request, before it is signed."""
+class HttpRequest:
+    """A request that is not signed yet."""
 
     method: str
     key: str
     query: Mapping[str, str]
     headers: Mapping[str, str]
-    """In lower case."""
+    """Their names are in lower case."""
     body: Part | None = None
 
 
-class Wire:
-    """The connections of one event loop to the store; without credentials, requests are not signed."""
+class SignedHttp:
+    """Signs requests and sends them, over connections of one event loop. Without credentials it does not sign."""
 
     def __init__(self, http: aiohttp.ClientSession, base: str, region: str, credentials: Any, timeout: float) -> None:
         where = urlsplit(base)
         self._http = http
         self.region: str = region
-        """The region in which the bucket is believed to be."""
+        """The region of the bucket, as far as it is known."""
         self._origin = f"{where.scheme}://{where.netloc}"
         self._host = where.netloc
         self._root = where.path
         self._secure = where.scheme == "https"
-        self._signer = Signer(region)
+        self._signer = RequestSigner(region)
         self._credentials = credentials
         self._timeout = timeout
 
@@ -119,29 +122,33 @@ class Wire:
         self._origin = re.sub(host, f"s3.{region}.amazonaws.com", self._origin)
         self._host = urlsplit(self._origin).netloc
         self.region = region
-        self._signer = Signer(region)
+        self._signer = RequestSigner(region)
 
-    async def send(self, request: Request) -> aiohttp.ClientResponse:
-        """Sign the request, send it, and return the answer once its headers are there."""
+    async def send(self, request: HttpRequest) -> aiohttp.ClientResponse:
+        """Sign the request, send it, and return the answer when its headers have arrived.
+
+        :raises TimeoutError: if they did not arrive in time.
+        :raises aiohttp.ClientError: if the connection failed.
+        """
         path = self._root + encode_path(request.key)
         query = encode_query(request.query) if request.query else ""
         headers = {"host": self._host, **request.headers}
         if self._credentials is not None:
             await self._sign(request, path, query, headers)
         url = URL(f"{self._origin}{path}?{query}" if query else self._origin + path, encoded=True)
-        async with asyncio.timeout(self._timeout) as patience:
+        async with asyncio.timeout(self._timeout) as time_limit:
             body = request.body
             if body is not None:
                 headers["content-length"] = str(len(body))
             if body is not None and len(body) > PIECE:
-                data: Any = self._pieces(body, patience)
+                data: Any = self._pieces(body, time_limit)
             else:
                 data = body
             if self._http.closed:
                 raise aiohttp.ClientConnectionError("the connections were closed")
             return await self._http.request(request.method, url, headers=headers, data=data, allow_redirects=False)
 
-    async def _sign(self, request: Request, path: str, query: str, headers: dict[str, str]) -> None:
+    async def _sign(self, request: HttpRequest, path: str, query: str, headers: dict[str, str]) -> None:
         keys = await self._credentials.get_frozen_credentials()
         headers["x-amz-date"] = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         headers["x-amz-content-sha256"] = EMPTY if not request.body else await self._hash(request.body)
@@ -158,17 +165,20 @@ class Wire:
             return await hop(_sha256, body)
         return _sha256(body)
 
-    async def _pieces(self, body: Part, patience: asyncio.Timeout) -> AsyncGenerator[memoryview, None]:
-        """Yield the body; each piece that the connection takes gives it time for another."""
+    async def _pieces(self, body: Part, time_limit: asyncio.Timeout) -> AsyncGenerator[memoryview, None]:
+        """Yield the body in pieces, and extend the time limit after each piece that the connection has taken."""
         now = asyncio.get_running_loop().time
         view = memoryview(body)
         for start in range(0, len(view), PIECE):
             yield view[start : start + PIECE]
-            patience.reschedule(now() + self._timeout)
+            time_limit.reschedule(now() + self._timeout)
 
 
-async def connect(session: Any, client: Any, settings: Settings, stack: AsyncExitStack) -> Wire | None:
-    """Return a wire to where the SDK's client would send plain requests; `None` where they would not be plain."""
+async def connect(session: Any, client: Any, settings: Settings, stack: AsyncExitStack) -> SignedHttp | None:
+    """Return what sends simple requests to the same host as the SDK's client.
+
+    Returns `None` where only the SDK can do that: without a region, by an access point, or through a proxy.
+    """
     credentials = None if settings.anonymous else await session.get_credentials()
     region = client.meta.region_name
     bucket = settings.bucket
@@ -182,15 +192,15 @@ async def connect(session: Any, client: Any, settings: Settings, stack: AsyncExi
     secure = where.scheme == "https"
     trust = await hop(_trust, settings.ca_bundle or session.get_config_variable("ca_bundle")) if secure else False
     http = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, ssl=trust),  # requests take turns, and who reads keeps a connection
+        connector=aiohttp.TCPConnector(limit=0, ssl=trust),  # requests take turns already, and readers keep theirs
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.timeout, sock_read=settings.timeout),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
-        skip_auto_headers=_SENT_BY_US,
+        skip_auto_headers=_NOT_ADDED,
         read_bufsize=PIECE,
     )
     await stack.enter_async_context(http)
-    return Wire(http, base, region, credentials, settings.timeout)
+    return SignedHttp(http, base, region, credentials, settings.timeout)
 
 
 def _trust(bundle: str | None) -> ssl.SSLContext:

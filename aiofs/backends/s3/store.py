@@ -1,4 +1,4 @@
-"""One bucket and prefix: its names, its requests, and how it treats conditions. All parts of this room share it."""
+"""One bucket and prefix: its keys, its objects, and what it promises. All modules of this package share it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from aiofs.backends.s3.client import Clients
+from aiofs.backends.s3.client import S3Clients
 from aiofs.backends.s3.errors import refused
-from aiofs.backends.s3.facts import Facts, read_facts
+from aiofs.backends.s3.facts import ObjectFacts, read_facts, version_parameter
 from aiofs.backends.s3.probe import AWS, STALE, Traits, probe
-from aiofs.backends.s3.requests import Direct, Sdk
+from aiofs.backends.s3.requests import DirectRequests, SdkRequests
 from aiofs.driver import ABSENT
 from aiofs.errors import AccessDenied, Conflict, NotFound, StoreMissing, Unsupported
 from aiofs.kit import each, together
@@ -25,46 +25,38 @@ PAGE = 1000
 """How many objects one request removes at most."""
 LOOKED_AT_ONCE = 32
 LOCKS = ".aiofs-locks/"
-"""Where lock objects are, below the prefix; no listing shows them."""
-LONGEST_KEY = 1024
+"""The folder of the lock objects, below the prefix. Listings do not show it."""
 _PROBED: dict[tuple[str, str], Traits] = {}
-"""By endpoint and bucket, as versioning changes what some stores promise; for all file systems of this process."""
+"""What was probed, by endpoint and bucket, as versioning changes what some stores promise. One for this process."""
 _UNORDERED: set[tuple[str | None, str]] = set()
-"""Where names were found to be listed in another order than that of their bytes."""
+"""The endpoints and buckets that were seen to list names in another order than that of their bytes."""
 
 
 class Store:
-    """What the parts of this room know about the bucket together."""
+    """One bucket and prefix."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.clients: Clients = Clients(settings)
-        self.calls: Sdk = (Direct if settings.direct else Sdk)(self.clients, settings)
+        self.clients: S3Clients = S3Clients(settings)
+        self.requests: SdkRequests = (DirectRequests if settings.direct else SdkRequests)(self.clients, settings)
         self.may_remove: bool | None = None
-        """Whether we may remove objects; `None` until one was removed, or that was refused."""
+        """Whether we may remove objects; `None` until a removal has succeeded or was refused."""
         self.may_remove_versions = True
-        """Whether old versions may be removed by us: until that is refused."""
+        """Whether we may remove old versions; true until a removal is refused."""
         self._bucket_seen = False
 
     def key(self, path: str) -> str:
         """Return the key of a path."""
         return self.settings.prefix + path
 
-    def check_name(self, path: str) -> None:
-        """Raise `ValueError` for a path whose key is too long."""
-        length = len(self.key(path).encode())
-        if length > LONGEST_KEY:
-            raise ValueError(f"path {path!r}: its key has {length} bytes, and S3 takes {LONGEST_KEY}")
-
-    async def facts(self, path: str, version_id: str | None = None) -> Facts:
-        """Ask for the facts of an object, or of an old version of it.
+    async def facts(self, path: str, version_id: str | None = None) -> ObjectFacts:
+        """Return the facts of an object, or of an old version of it, by HEAD.
 
         :raises NotFound: if there is none.
-        :raises StoreMissing: if there is not even the bucket, which an answer without a body does not tell.
+        :raises StoreMissing: if there is no bucket. The answer has no body that says so, so the bucket is looked up.
         """
-        kept = {} if version_id is None else {"VersionId": version_id}
         try:
-            answer = await self.calls.send("head_object", path, Key=self.key(path), **kept)
+            answer = await self.requests.send("head_object", path, Key=self.key(path), **version_parameter(version_id))
         except NotFound:
             await self._check_bucket(path)
             raise
@@ -72,45 +64,46 @@ class Store:
 
     @property
     def hashed(self) -> bool:
-        """Whether an ETag of 32 digits is the MD5 of the bytes: not in directory buckets."""
+        """Whether an ETag of 32 digits is the MD5 of the bytes. It is not in directory buckets."""
         return not self.settings.bucket.endswith("--x-s3")
 
     async def tags(self, path: str, version_id: str | None = None) -> dict[str, str]:
-        """Ask for an object's tags."""
-        kept = {} if version_id is None else {"VersionId": version_id}
-        answer = await self.calls.send("get_object_tagging", path, Key=self.key(path), **kept)
+        """Return the tags of an object."""
+        answer = await self.requests.send(
+            "get_object_tagging", path, Key=self.key(path), **version_parameter(version_id)
+        )
         return {tag["Key"]: tag["Value"] for tag in answer.parsed.get("TagSet", ())}
 
-    async def look(self, path: str) -> Facts | None:
-        """Ask for an object's facts; `None` if there is none."""
+    async def look(self, path: str) -> ObjectFacts | None:
+        """Return the facts of an object; `None` if there is none."""
         try:
             return await self.facts(path)
         except NotFound:
             return None
 
     async def traits(self, path: str) -> Traits:
-        """Return how this bucket treats conditions, which was tried before; AWS is known.
+        """Return how this bucket treats conditions. The first call probes it, unless it is on AWS.
 
-        :raises OSError: about `path`, if the store did not answer clearly; then it is asked again next time.
+        :raises OSError: about `path`, if the store did not answer clearly. Then the next call probes it again.
         """
-        held = await self.clients.held()
-        if held.endpoint is None:
+        current = await self.clients.current()
+        if current.endpoint is None:
             return AWS
-        place = (held.endpoint, self.settings.bucket)
+        place = (current.endpoint, self.settings.bucket)
         if place not in _PROBED:
-            async with held.lock:
+            async with current.lock:
                 if place not in _PROBED:
-                    _PROBED[place] = await probe(self.calls, self.key(LOCKS), path)
+                    _PROBED[place] = await probe(self.requests, self.key(LOCKS), path)
         return _PROBED[place]
 
     def forget(self, traits: Traits) -> None:
-        """Have the bucket tried again: it is set up otherwise than when that was found out."""
+        """Forget what was probed, as the bucket's settings have changed since."""
         for place in [place for place, known in _PROBED.items() if known is traits]:
             del _PROBED[place]
 
     async def ordered(self) -> bool | None:
-        """Return whether the store lists names by their bytes; `None` if nobody has found out."""
-        place = ((await self.clients.held()).endpoint, self.settings.bucket)
+        """Return whether the store lists names in the order of their bytes; `None` if that is not known."""
+        place = ((await self.clients.current()).endpoint, self.settings.bucket)
         if place in _UNORDERED:
             return False
         if place[0] is None:
@@ -118,9 +111,9 @@ class Store:
         traits = _PROBED.get((place[0], place[1]))
         return None if traits is None else traits.ordered
 
-    async def unordered(self) -> Literal[False]:
-        """Remember that the store lists names in another order."""
-        _UNORDERED.add(((await self.clients.held()).endpoint, self.settings.bucket))
+    async def mark_unordered(self) -> Literal[False]:
+        """Remember that the store lists names in another order, and return false."""
+        _UNORDERED.add(((await self.clients.current()).endpoint, self.settings.bucket))
         return False
 
     async def check_present(self, paths: Sequence[str]) -> None:
@@ -139,21 +132,21 @@ class Store:
         traits = await self.traits(path)
         if traits.deletes:
             with suppress(Conflict, NotFound):
-                await self.calls.send("delete_object", path, Key=self.key(path), **traits.same(STALE))
+                await self.requests.send("delete_object", path, Key=self.key(path), **traits.same(STALE))
             self.may_remove = True
         elif traits.deletes is None:
             raise AccessDenied.of(path, f"{what} needs the permission s3:DeleteObject")
 
     async def remove(self, paths: Sequence[str]) -> None:
-        """Remove objects, whether they are there or not."""
-        # XML has no control characters, so keys that hold some go one by one; so does a key that is alone.
+        """Remove objects. Those that are not there are no failure."""
+        # XML cannot contain control characters, so keys that have some are removed one by one; so is a single key.
         plain = [path for path in paths if self.key(path).isprintable()] if len(paths) > 1 else []
         odd = [path for path in paths if not self.key(path).isprintable()] if plain else paths
-        await each(odd, lambda path: self.calls.send("delete_object", path, Key=self.key(path)))
+        await each(odd, lambda path: self.requests.send("delete_object", path, Key=self.key(path)))
         for page in batches(plain, PAGE):
             named = {self.key(path): path for path in page}
-            objects = {"Objects": [{"Key": key} for key in named]}  # not quiet: no answer looks like an empty one then
-            answer = await self.calls.send("delete_objects", page[0], Delete=objects)
+            objects = {"Objects": [{"Key": key} for key in named]}  # not quiet, so that an empty answer proves nothing
+            answer = await self.requests.send("delete_objects", page[0], Delete=objects)
             for error in answer.parsed.get("Errors", ()):
                 if error.get("Code") != "NoSuchKey":
                     raise refused(0, error, named.get(error.get("Key", ""), page[0]), "delete_objects")
@@ -175,19 +168,19 @@ class Store:
             raise Conflict.of(path, "the file was changed meanwhile; it was not removed")
         condition = (await self.traits(path)).same(match)
         try:
-            await self.calls.send("delete_object", path, Key=self.key(path), **condition)
+            await self.requests.send("delete_object", path, Key=self.key(path), **condition)
         except Conflict:
             if await self.look(path) is not None:
                 raise
-            if not missing_ok:  # some stores call that another version
+            if not missing_ok:  # some stores report it as another version
                 raise NotFound.of(path) from None
         except Unsupported:
-            await self.calls.send("delete_object", path, Key=self.key(path))
+            await self.requests.send("delete_object", path, Key=self.key(path))
 
     async def _check_bucket(self, path: str) -> None:
         if not self._bucket_seen:
             try:
-                await self.calls.send("head_bucket", path)
+                await self.requests.send("head_bucket", path)
             except NotFound as error:
                 raise StoreMissing.of(path, f"there is no bucket {self.settings.bucket!r}") from error
             self._bucket_seen = True

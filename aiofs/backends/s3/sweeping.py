@@ -1,4 +1,4 @@
-"""What processes left in the bucket: multipart uploads, lock objects, probes of conditions, old versions."""
+"""Sweeping: multipart uploads, lock objects, probes and old versions that processes left in the bucket."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiofs.backends.s3.errors import refused
 from aiofs.backends.s3.locks import LockObjects, is_young, lock_key
-from aiofs.backends.s3.names import Reading, key_of, listed_name
+from aiofs.backends.s3.names import ListedKey, key_of, listed_name
 from aiofs.backends.s3.probe import NAME
 from aiofs.backends.s3.publishing import abort_upload, upload_exists
 from aiofs.backends.s3.store import LOCKS, PAGE, batches
@@ -26,16 +26,17 @@ if TYPE_CHECKING:
 UPLOAD = "multipart upload"
 LOCK = "lock object"
 PROBE = "probe"
-FORGOTTEN = timedelta(days=1)
-"""How old an upload must be to be taken for abandoned where no lock tells."""
+OLD_VERSIONS = "old versions"
+ABANDONED_AFTER = timedelta(days=1)
+"""An upload of this age counts as abandoned where no locks can tell."""
 
 
 async def leftovers(
     store: Store, locks: LockObjects, elsewhere: LocksElsewhere | None, prefix: str
 ) -> AsyncIterator[Leftover]:
-    """Yield the uploads, the locks and probes, then old versions; `elsewhere` has the locks if not this store."""
+    """Yield uploads, then locks and probes, then old versions. `elsewhere` keeps the locks, if this store does not."""
     async for path, upload, begun, sure in _uploads(store, prefix):
-        if not sure:  # whose it is, nobody knows: it stays
+        if not sure:  # nobody knows whose it is, so it stays
             live, holder = True, None
         elif store.settings.locking == "lease" and elsewhere is None:
             found = await locks.look(path)
@@ -61,7 +62,7 @@ async def leftovers(
 
 
 async def sweep(store: Store, locks: LockObjects, leftover: Leftover) -> bool:
-    """Remove one of them unless it is live; return whether it is gone."""
+    """Remove a leftover unless it is live; return whether it is gone."""
     if leftover.live:
         return False
     token: dict[str, Any] = json.loads(leftover.token)
@@ -86,9 +87,9 @@ async def _sweep_lock(locks: LockObjects, leftover: Leftover, version: str) -> b
 
 
 async def _is_live(path: str, begun: datetime | None, elsewhere: LocksElsewhere | None) -> bool:
-    """Whether somebody has the path's lock in the store elsewhere; without locks, whether the upload is young."""
+    """Return whether somebody holds the lock of the path elsewhere; without locks, whether the upload is young."""
     if elsewhere is None:
-        return begun is None or datetime.now(UTC) - begun < FORGOTTEN
+        return begun is None or datetime.now(UTC) - begun < ABANDONED_AFTER
     try:
         lease = await elsewhere.lock(path)
     except Locked:
@@ -98,12 +99,12 @@ async def _is_live(path: str, begun: datetime | None, elsewhere: LocksElsewhere 
 
 
 async def _uploads(store: Store, prefix: str) -> AsyncIterator[tuple[str, str, datetime | None, bool]]:
-    """Yield path and id of each upload, when it was begun, and whether the path is sure."""
+    """Yield the path of each upload, its id, when it was begun, and whether the path is sure."""
     root = len(store.settings.prefix)
     where: dict[str, Any] = {"Prefix": store.settings.prefix + prefix, "EncodingType": "url"}
     while True:
-        page = (await store.calls.send("list_multipart_uploads", None, **where)).parsed
-        last = Reading(page.get("NextKeyMarker", ""), sure=False)
+        page = (await store.requests.send("list_multipart_uploads", None, **where)).parsed
+        last = ListedKey(page.get("NextKeyMarker", ""), sure=False)
         for upload in page.get("Uploads", ()):
             last = await key_of(store, upload, page)
             yield last.key[root:], upload["UploadId"], upload.get("Initiated"), last.sure
@@ -112,11 +113,8 @@ async def _uploads(store: Store, prefix: str) -> AsyncIterator[tuple[str, str, d
         where["KeyMarker"], where["UploadIdMarker"] = last.key, page["NextUploadIdMarker"]
 
 
-KIND = "old versions"
-
-
 async def old_versions(store: Store, prefix: str) -> AsyncGenerator[Leftover]:
-    """Yield one leftover for all old versions of hidden objects in the folder `prefix`, if there are any."""
+    """Yield one leftover for all old versions of hidden objects (locks, journals) in a folder, if there are any."""
     if RESERVED in prefix or not (prefix == "" or prefix.endswith("/")):
         return
     beginning = prefix + RESERVED
@@ -128,7 +126,7 @@ async def old_versions(store: Store, prefix: str) -> AsyncGenerator[Leftover]:
         return  # the store has no versions
     except AccessDenied as error:
         if not await _keeps_none(store):
-            yield Leftover(beginning, KIND, None, None, live=False, token="", stays=str(error.strerror))
+            yield Leftover(beginning, OLD_VERSIONS, None, None, live=False, token="", stays=str(error.strerror))
         return
     if counted:
         advice = (
@@ -137,14 +135,16 @@ async def old_versions(store: Store, prefix: str) -> AsyncGenerator[Leftover]:
             "and ExpiredObjectDeleteMarker"
         )
         yield Leftover(
-            beginning, KIND, None, None, live=False, token=json.dumps({"versions": beginning}), advice=advice
+            beginning, OLD_VERSIONS, None, None, live=False, token=json.dumps({"versions": beginning}), advice=advice
         )
 
 
 async def remove_old(store: Store, beginning: str) -> bool:
     """Remove the old versions of all objects whose names start with `beginning`; return whether none is left.
 
-    :raises AccessDenied: if the user may not remove versions; it names the permission.
+    Versions are removed before delete markers. In the other order, an old version would for a moment be the object.
+
+    :raises AccessDenied: if we may not remove versions; it names the permission.
     """
     found = [each async for each in _removable(store, beginning)]
     for markers in (False, True):
@@ -153,11 +153,11 @@ async def remove_old(store: Store, beginning: str) -> bool:
 
 
 async def _removable(store: Store, beginning: str) -> AsyncGenerator[tuple[str, str, bool]]:
-    """Yield name, version id and whether it is a delete marker: all delete markers, all versions but the latest."""
+    """Yield all delete markers and all old versions: their names, their ids, and whether they are markers."""
     root = store.key(beginning)
     where: dict[str, Any] = {"Prefix": root, "EncodingType": "url"}
     while True:
-        page = (await store.calls.send("list_object_versions", beginning, **where)).parsed
+        page = (await store.requests.send("list_object_versions", beginning, **where)).parsed
         for field in ("Versions", "DeleteMarkers"):
             for found in page.get(field, ()):
                 marker = field == "DeleteMarkers"
@@ -176,14 +176,14 @@ def _name(store: Store, root: str, found: Mapping[str, Any], page: Mapping[str, 
 async def _remove(store: Store, beginning: str, versions: list[tuple[str, str]]) -> None:
     for batch in batches(versions, PAGE):
         objects = [{"Key": store.key(name), "VersionId": version_id} for name, version_id in batch]
-        answer = await store.calls.send("delete_objects", beginning, Delete={"Objects": objects})
+        answer = await store.requests.send("delete_objects", beginning, Delete={"Objects": objects})
         for error in answer.parsed.get("Errors", ()):
             if error.get("Code") not in {"NoSuchKey", "NoSuchVersion"}:
                 raise refused(0, error, beginning, "delete_object_versions")
 
 
 async def _keeps_none(store: Store) -> bool:
-    """Whether the bucket surely keeps no versions."""
+    """Return whether the bucket is known to keep no versions."""
     try:
         return (await store.traits(RESERVED)).versioning == ""
     except OSError:

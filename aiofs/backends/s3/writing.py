@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aiofs.backends.s3.errors import FAILURES
-from aiofs.backends.s3.facts import tags_of, unquoted, with_tags, write_options
-from aiofs.backends.s3.publishing import FORMAT, MOST_PARTS, Publication, abort_upload, complete
+from aiofs.backends.s3.facts import tags_of, unquoted, version_parameter, with_tags, write_options
+from aiofs.backends.s3.publishing import FORMAT, MOST_PARTS, S3Publication, abort_upload, complete
 from aiofs.backends.s3.reading import checksum, open_stream
 from aiofs.driver import MIB, Entry, WriteSession
 from aiofs.errors import Archived, Conflict, Damaged, TooLarge
@@ -22,18 +22,18 @@ from aiofs.lifetimes import finish
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from aiofs.backends.s3.facts import Facts
+    from aiofs.backends.s3.facts import ObjectFacts
     from aiofs.backends.s3.store import Store
     from aiofs.driver import Capabilities, Lease, Part
 
 COPIED_AT_ONCE = 128 * MIB
-"""How much one request has the store copy: S3 would take 5 GiB, but is quicker with several at the same time."""
+"""How many bytes one request copies. S3 takes 5 GiB, but several requests at the same time are faster."""
 
-Sent = dict[str, Any]  # a part as the request to complete the upload names it
+Sent = dict[str, Any]  # a part in the form in which the request that completes the upload names it
 
 
 class S3Write(WriteSession):
-    """New bytes for one object."""
+    """Writes one object."""
 
     def __init__(
         self, store: Store, path: str, lease: Lease, *, match: str | None, metadata: Mapping[str, str] | None = None
@@ -45,7 +45,7 @@ class S3Write(WriteSession):
         self._metadata = metadata
         self._writer = uuid.uuid4().hex
         self._options = write_options(store.settings, path, metadata, self._writer)
-        self._publication = Publication(store, path, lease, match, self._writer)
+        self._publication = S3Publication(store, path, lease, match, self._writer)
         name = store.settings.checksum
         self._announced = {"ChecksumAlgorithm": name.upper()} if name else {}
         self._first: Part | None = None
@@ -56,7 +56,7 @@ class S3Write(WriteSession):
         self._done = False
 
     async def write(self, part: Part) -> None:
-        """Keep the first part; send it, and those that follow, once there are two."""
+        """Keep the first part. When there is a second one, begin an upload, and send both and all that follow."""
         self._size += len(part)
         if self._opening is None and self._first is None:
             self._first = part
@@ -65,15 +65,15 @@ class S3Write(WriteSession):
         await self._add(self._upload(part, await self._number()))
 
     async def copy_range(self, start: int, stop: int) -> None:
-        """Have the store copy from the version that this session replaces, or read it where that is as quick."""
-        assert self._match  # noqa: S101 -- there is nothing to copy from where nothing is replaced
+        """Have the store copy a range of the version that is replaced; a short range is read and written instead."""
+        assert self._match  # noqa: S101 -- only a session that replaces a version has a range to copy
         if stop - start < self._store.settings.part_size:
             await self._read_in(start, stop)
         else:
             await self.copy_from({"Bucket": self._store.settings.bucket, "Key": self._key}, self._match, start, stop)
 
     async def copy_from(self, where: Mapping[str, str], version: str, start: int, stop: int) -> None:
-        """Have the store copy a range of an object, which `where` names, in whole parts but for the last."""
+        """Have the store copy a range of the object that `where` names, in whole parts except for the last."""
         await self._flush()
         part_size = self._store.settings.part_size
         step = max(COPIED_AT_ONCE // part_size, 1) * part_size
@@ -82,13 +82,13 @@ class S3Write(WriteSession):
         self._size += stop - start
 
     async def prepare(self) -> dict[str, Any]:
-        """Send all that is left, and return the upload, its parts, and the version it is to replace."""
+        """Send the rest, and return a token: the upload, its parts, and the version that it replaces."""
         await self._flush(even_if_empty=True)
         parts = await self._uploads.results()
         return {**await self._upload_token(parts), "writer": self._writer, "match": await self._publication.base()}
 
     async def commit(self) -> Entry:
-        """Publish by a PUT, or by completing the upload."""
+        """Publish, by a PUT or by completing the upload."""
         if self._opening is None:
             version = await self._publication.run(self._put, size=self._size, checked=True)
         else:
@@ -99,11 +99,11 @@ class S3Write(WriteSession):
         return Entry(self._path, self._size, None, version).described(self._metadata)
 
     async def abort(self) -> None:
-        """Stop what is under way and remove the upload, if there is one."""
+        """Cancel the requests under way, and remove the upload if there is one."""
         await finish(self._abort())
 
     def abandon(self) -> None:
-        """Stop what is under way; a sweep will find the upload."""
+        """Cancel the requests under way, without awaiting. A sweep finds the upload."""
         self._uploads.abandon()
 
     async def _abort(self) -> None:
@@ -119,7 +119,7 @@ class S3Write(WriteSession):
         self._done = True
 
     async def _flush(self, *, even_if_empty: bool = False) -> None:
-        """Send the part that was kept, as the first of an upload."""
+        """Send the kept part, as the first of an upload."""
         first, self._first = self._first, None
         if first is None and even_if_empty and not self._parts:
             first = b""
@@ -127,30 +127,30 @@ class S3Write(WriteSession):
             await self._add(self._upload(first, await self._number()))
 
     async def _number(self) -> int:
-        """Return the number of the next part, once there is an upload that it can be part of.
+        """Begin the upload if need be, and return the number of the next part.
 
         :raises TooLarge: if S3 takes no more parts.
         """
         await self._upload_id()
         self._parts += 1
         if self._parts > MOST_PARTS:
-            reason = f"S3 takes {MOST_PARTS} parts of one file; give the file system a larger part_size"
+            reason = f"S3 takes at most {MOST_PARTS} parts of one file: give the file system a larger part_size"
             raise TooLarge.of(self._path, reason)
         return self._parts
 
     async def _upload_id(self) -> str:
-        """Return the upload, begun by a task of its own so that a cancelled writer does not lose sight of it."""
+        """Return the id of the upload. A task of its own begins it, so that a cancelled writer can still remove it."""
         if self._opening is None:
             self._opening = looked_at(self._open())
         return await asyncio.shield(self._opening)
 
     async def _upload_token(self, parts: list[Sent]) -> dict[str, Any]:
-        """Return what it takes to complete the upload."""
+        """Return what is needed to complete the upload."""
         upload = await self._upload_id()
         return {"format": FORMAT, "path": self._path, "upload": upload, "parts": parts, "size": self._size}
 
     async def _open(self) -> str:
-        answer = await self._store.calls.send(
+        answer = await self._store.requests.send(
             "create_multipart_upload", self._path, Key=self._key, **self._options, **self._announced
         )
         return str(answer.parsed["UploadId"])
@@ -160,7 +160,7 @@ class S3Write(WriteSession):
 
     async def _upload(self, part: Part, number: int) -> Sent:
         checks = await self._checks(part)
-        answer = await self._store.calls.send(
+        answer = await self._store.requests.send(
             "upload_part",
             self._path,
             Key=self._key,
@@ -173,7 +173,7 @@ class S3Write(WriteSession):
         return {"PartNumber": number, "ETag": f'"{answer.version}"', **checks}
 
     async def _copy(self, where: Mapping[str, str], version: str, start: int, stop: int, number: int) -> Sent:
-        answer = await self._store.calls.send(
+        answer = await self._store.requests.send(
             "upload_part_copy",
             self._path,
             Key=self._key,
@@ -184,14 +184,14 @@ class S3Write(WriteSession):
             CopySourceIfMatch=f'"{version}"',
         )
         result = answer.parsed["CopyPartResult"]
-        told = {name: value for name, value in result.items() if name.startswith("Checksum")} if self._announced else {}
-        return {"PartNumber": number, "ETag": result["ETag"], **told}
+        checks = {name: result[name] for name in result if name.startswith("Checksum")} if self._announced else {}
+        return {"PartNumber": number, "ETag": result["ETag"], **checks}
 
     async def _read_in(self, start: int, stop: int) -> None:
-        """Take a range too short for the store to copy, whole as one part."""
+        """Read a range that is too short for the store to copy, and write it as one part."""
         store = self._store
         async with await open_stream(
-            store.calls, self._key, self._path, start, stop, match=self._match, whole=False
+            store.requests, self._key, self._path, start, stop, match=self._match, whole=False
         ) as stream:
             part = await stream.rest()
         if len(part) != stop - start:
@@ -201,7 +201,7 @@ class S3Write(WriteSession):
     async def _put(self, condition: dict[str, str]) -> str:
         body = b"" if self._first is None else self._first
         checks = await self._checks(body)
-        answer = await self._store.calls.send(
+        answer = await self._store.requests.send(
             "put_object",
             self._path,
             Key=self._key,
@@ -219,35 +219,37 @@ class S3Write(WriteSession):
 
 
 COPIED_WHOLE = 256 * MIB
-"""Up to here one request copies all: S3 would take 5 GiB, but answers only when it has copied them."""
+"""An object of at most this size is copied by one request. S3 takes 5 GiB, but answers only when it has copied them."""
 
 
 @dataclass(frozen=True)
-class Source:
-    """What is to be copied: a file as it is now, or an old version of it."""
+class CopySource:
+    """The source of a copy: the present version of a file, or an old one."""
 
     path: str
-    facts: Facts
+    facts: ObjectFacts
     version_id: str | None = None
 
     def where(self, store: Store) -> dict[str, str]:
-        """Return the SDK's parameter that names it."""
-        kept = {} if self.version_id is None else {"VersionId": self.version_id}
-        return {"Bucket": store.settings.bucket, "Key": store.key(self.path), **kept}
+        """Return the value of the SDK's parameter `CopySource`."""
+        return {"Bucket": store.settings.bucket, "Key": store.key(self.path), **version_parameter(self.version_id)}
 
 
 async def copy(
     store: Store, source: str, target: str, lease: Lease, *, match: str | None, capabilities: Capabilities
 ) -> Entry:
-    """Make `target` the same as `source`, with its metadata, tags and other properties."""
-    found = Source(source, await store.facts(source))
+    """Copy `source` to `target` on the server, with its metadata, tags and other properties."""
+    found = CopySource(source, await store.facts(source))
     return await copy_from(store, found, target, lease, match=match, capabilities=capabilities)
 
 
 async def copy_from(
-    store: Store, source: Source, target: str, lease: Lease, *, match: str | None, capabilities: Capabilities
+    store: Store, source: CopySource, target: str, lease: Lease, *, match: str | None, capabilities: Capabilities
 ) -> Entry:
-    """Make `target` what the source was when its facts were asked for."""
+    """Copy to `target` the version that the source had when its facts were read.
+
+    :raises Conflict: if the source was changed since, beside what publishing raises.
+    """
     facts = source.facts
     _, metadata = tags_of(facts.entry(source.path).kept(capabilities))
     try:
@@ -262,18 +264,18 @@ async def copy_from(
         raise
 
 
-async def _copy_whole(  # noqa: PLR0917 -- what is copied where, and what goes with it
-    store: Store, source: Source, target: str, lease: Lease, match: str | None, metadata: Mapping[str, str] | None
+async def _copy_whole(  # noqa: PLR0917 -- the source and the target, with what goes with each
+    store: Store, source: CopySource, target: str, lease: Lease, match: str | None, metadata: Mapping[str, str] | None
 ) -> Entry:
     writer = uuid.uuid4().hex
     options = write_options(store.settings, target, metadata, writer)
-    if store.settings.checksum:  # of the whole, computed by the store
+    if store.settings.checksum:  # the store computes it, for the whole object
         options["ChecksumAlgorithm"] = store.settings.checksum.upper()
     if source.facts.tagged:
         options["TaggingDirective"] = "COPY"
 
     async def send(condition: dict[str, str]) -> str:
-        answer = await store.calls.send(
+        answer = await store.requests.send(
             "copy_object",
             target,
             Key=store.key(target),
@@ -286,11 +288,11 @@ async def _copy_whole(  # noqa: PLR0917 -- what is copied where, and what goes w
         return unquoted(answer.parsed["CopyObjectResult"]["ETag"])
 
     size = source.facts.size
-    version = await Publication(store, target, lease, match, writer).run(send, size=size, checked=False)
+    version = await S3Publication(store, target, lease, match, writer).run(send, size=size, checked=False)
     return Entry(target, size, None, version).described(metadata)
 
 
-async def _copy_in_parts(session: S3Write, where: Mapping[str, str], source: Source) -> Entry:
+async def _copy_in_parts(session: S3Write, where: Mapping[str, str], source: CopySource) -> Entry:
     try:
         await session.copy_from(where, source.facts.version, 0, source.facts.size)
         return await session.commit()

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
+from aiofs.backends.s3 import store
 from aiofs.stores import S3FileSystem
 from backends.s3.front import Front
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from servers.moto import S3Server
+
+    Fronts = Callable[[S3Server], Awaitable[tuple[Front, S3Server]]]
 
 
 class Connect(Protocol):
@@ -47,7 +50,7 @@ async def fs(connect: Connect, s3_server: S3Server) -> S3FileSystem:
 
 
 @pytest.fixture
-async def front() -> AsyncIterator[Callable[[S3Server], Awaitable[tuple[Front, S3Server]]]]:
+async def front() -> AsyncIterator[Fronts]:
     """Set a front before a server: `front, server = await front(s3_server)`."""
     async with AsyncExitStack() as stack:
 
@@ -56,3 +59,13 @@ async def front() -> AsyncIterator[Callable[[S3Server], Awaitable[tuple[Front, S
             return made, server.through(made.port)
 
         yield before
+
+
+@pytest.fixture
+def nothing_probed() -> Iterator[None]:
+    """Let the test probe its server by itself: other tests know nothing of it, and it knows nothing of theirs."""
+    known = dict(store._PROBED)
+    store._PROBED.clear()
+    yield
+    store._PROBED.clear()
+    store._PROBED.update(known)

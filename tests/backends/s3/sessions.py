@@ -32,3 +32,19 @@ async def by_client(server: S3Server, operation: str, **parameters: Any) -> Any:
             client.close()
 
     return await asyncio.to_thread(ask)
+
+
+async def put(server: S3Server, key: str, data: bytes) -> None:
+    """Write an object as another program does."""
+    await by_client(server, "put_object", Key=key, Body=data)
+
+
+async def keys(server: S3Server, prefix: str = ".aiofs-locks/") -> list[str]:
+    """Return the keys that another program sees in the bucket: by default, those of lock objects."""
+    found = await by_client(server, "list_objects_v2", Prefix=prefix)
+    return [each["Key"] for each in found.get("Contents", [])]
+
+
+async def keep_versions(server: S3Server) -> None:
+    """Switch versioning on."""
+    await by_client(server, "put_bucket_versioning", VersioningConfiguration={"Status": "Enabled"})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiobotocore.session import AioSession
 
-from aiofs.backends.s3.signing import Wire
+from aiofs.backends.s3.signing import SignedHttp
 from aiofs.driver import MIB
 from aiofs.errors import AccessDenied, Unsupported
 from aiofs.stores import S3FileSystem
@@ -18,16 +18,13 @@ from backends.s3.front import refusal
 from backends.s3.sessions import by_client
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from aiohttp import web
 
-    from backends.s3.conftest import Connect
+    from backends.s3.conftest import Connect, Fronts
     from backends.s3.front import Asked, Front
     from servers.moto import S3Server
-
-    Fronts = Callable[[S3Server], Awaitable[tuple[Front, S3Server]]]
 
 KEY = bytes(range(32))
 
@@ -192,7 +189,7 @@ def test_each_region_of_aws_has_a_host() -> None:
         ("s3.us-east-1.amazonaws.com/bucket", "s3.eu-west-3.amazonaws.com"),
         ("localhost:9000/bucket", "localhost:9000"),
     ):
-        wire = Wire(http, f"https://{host}/", "us-east-1", None, 1)
+        wire = SignedHttp(http, f"https://{host}/", "us-east-1", None, 1)
         wire.move("eu-west-3")
         assert (wire._origin, wire._host) == (f"https://{moved}", moved)
 

@@ -8,31 +8,26 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiohttp import web
 
-from aiofs.backends.s3.requests import Sdk
+from aiofs.backends.s3.requests import SdkRequests
 from aiofs.errors import AccessDenied, NotFound
 from backends.s3.front import Asked, refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from backends.s3.conftest import Connect
-    from backends.s3.front import Front
+    from backends.s3.conftest import Connect, Fronts
     from servers.moto import S3Server
-
-    Fronts = Callable[[S3Server], Awaitable[tuple[Front, S3Server]]]
 
 
 @pytest.fixture
 def by_sdk(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the SDK is asked for."""
     asked: list[str] = []
-    send = Sdk.send
+    send = SdkRequests.send
 
-    async def noted(self: Sdk, operation: str, path: str | None, **parameters: Any) -> Any:
+    async def noted(self: SdkRequests, operation: str, path: str | None, **parameters: Any) -> Any:
         asked.append(operation)
         return await send(self, operation, path, **parameters)
 
-    monkeypatch.setattr(Sdk, "send", noted)
+    monkeypatch.setattr(SdkRequests, "send", noted)
     return asked
 
 

@@ -13,14 +13,9 @@ from aiofs.transactions.fsck import fsck
 from backends.s3.front import Asked, refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from aiofs.stores import S3FileSystem
-    from backends.s3.conftest import Connect
-    from backends.s3.front import Front
+    from backends.s3.conftest import Connect, Fronts
     from servers.moto import S3Server
-
-    Fronts = Callable[[S3Server], Awaitable[tuple[Front, S3Server]]]
 
 NAMES = ["a name", "100%25", "a+b"]
 

@@ -18,12 +18,10 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from aiofs.stores import S3FileSystem
-    from backends.s3.conftest import Connect
-    from backends.s3.front import Front
+    from backends.s3.conftest import Connect, Fronts
     from servers.moto import S3Server
     from servers.proxy import FaultProxy, Flow
 
-    Fronts = Callable[[S3Server], Awaitable[tuple[Front, S3Server]]]
     Proxies = Callable[[int], Awaitable[FaultProxy]]
 
 SIZE = 20 * MIB

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
 
 from aiofs.layers import Percent
-from backends.s3.test_verdicts import put
+from backends.s3.sessions import put
 
 if TYPE_CHECKING:
     from backends.s3.conftest import Connect
@@ -19,7 +18,7 @@ async def test_names_with_a_backslash_are_refused_before_they_become_others(
     connect: Connect, seaweedfs: S3Server
 ) -> None:
     fs = connect(seaweedfs)
-    await asyncio.to_thread(put, seaweedfs, "a/b", b"another file")
+    await put(seaweedfs, "a/b", b"another file")
     with pytest.raises(ValueError, match=r"a\\\\b.*Percent"):
         await fs.write_bytes("a\\b", b"new")
     with pytest.raises(ValueError, match="Percent"):

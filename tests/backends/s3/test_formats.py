@@ -12,8 +12,7 @@ import pytest
 from aiofs.backends.s3.locks import lock_key
 from aiofs.errors import Locked, Unsupported
 from aiofs.stores import S3FileSystem
-from backends.s3.sessions import fed
-from backends.s3.test_verdicts import put
+from backends.s3.sessions import fed, keys, put
 
 if TYPE_CHECKING:
     from backends.s3.conftest import Connect
@@ -51,7 +50,7 @@ async def test_an_upload_that_2_0_0a1_prepared_is_finished_or_undone(
 
 async def test_a_lock_of_2_0_0a1_keeps_us_out_until_it_has_run_out(connect: Connect, s3_server: S3Server) -> None:
     left = json.loads((LEFT / "lock.json").read_text())
-    await asyncio.to_thread(put, s3_server, lock_key(PATH), json.dumps({**left, "ttl": 2}).encode())
+    await put(s3_server, lock_key(PATH), json.dumps({**left, "ttl": 2}).encode())
     fs = connect(s3_server)
     with pytest.raises(Locked, match=left["holder"]):
         await fs.write_bytes(PATH, b"ours")
@@ -84,6 +83,20 @@ async def test_what_was_prepared_in_a_format_of_the_future_is_refused_by_its_num
         with pytest.raises(Unsupported, match="has the format"):
             await connect(s3_server).driver.resume({**token, "format": number})
     await (await connect(s3_server).driver.resume(token)).abort()
+
+
+async def test_a_lock_in_a_format_of_the_future_is_refused_by_its_number(connect: Connect, s3_server: S3Server) -> None:
+    fs = connect(s3_server)
+    lease = await fs.driver.lock("file")
+    (key,) = await keys(s3_server)
+    await lease.release()
+    note = {"format": 7, "path": "file"}
+    await put(s3_server, key, json.dumps(note).encode())
+    with pytest.raises(Unsupported, match=r"format 7.*knows 1"):
+        await fs.write_bytes("file", b"bytes")
+    with pytest.raises(Unsupported, match="format 7"):
+        await fs.rm("file", missing_ok=True)
+    assert [(left.path, left.live) async for left in fs.driver.leftovers()] == [("file", True)]
 
 
 def test_directory_buckets_are_refused_by_name() -> None:

@@ -16,14 +16,10 @@ from backends.s3.front import refusal
 from backends.s3.sessions import by_client
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from aiofs.stores import S3FileSystem
-    from backends.s3.conftest import Connect
-    from backends.s3.front import Asked, Front
+    from backends.s3.conftest import Connect, Fronts
+    from backends.s3.front import Asked
     from servers.moto import S3Server
-
-    Fronts = Callable[[S3Server], Awaitable[tuple[Front, S3Server]]]
 
 NAME = "a folder/100%25 + more"
 

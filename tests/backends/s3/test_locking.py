@@ -8,34 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aiofs.backends.s3 import store
 from aiofs.errors import AlreadyExists, Conflict, Locked, Unavailable, Unsupported
 from aiofs.stores import MemoryFileSystem, OSFileSystem
 from backends.s3.front import Asked, refusal
-from backends.s3.sessions import fed
+from backends.s3.sessions import fed, put
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
 
     from aiohttp import web
 
     from aiofs.stores import S3FileSystem
-    from backends.s3.conftest import Connect
-    from backends.s3.front import Front
+    from backends.s3.conftest import Connect, Fronts
     from servers.moto import S3Server
 
-    Fronts = Callable[[S3Server], Awaitable[tuple[Front, S3Server]]]
 
-
-@pytest.fixture(autouse=True)
-def _nothing_known() -> Iterator[None]:
-    """Have every test find out by itself what its server can do."""
-    known = dict(store._PROBED)
-    store._PROBED.clear()
-    yield
-    store._PROBED.clear()
-    store._PROBED.update(known)
+pytestmark = pytest.mark.usefixtures("nothing_probed")
 
 
 def lock_objects(server: S3Server) -> list[dict[str, Any]]:
@@ -138,7 +126,7 @@ async def test_writing_over_what_a_foreign_program_writes_meanwhile_succeeds(
         nonlocal looks
         version: str | None = await base()
         if not looks:
-            await asyncio.to_thread(_put, s3_server, "file", b"foreign")
+            await put(s3_server, "file", b"foreign")
         looks += 1
         return version
 
@@ -147,12 +135,6 @@ async def test_writing_over_what_a_foreign_program_writes_meanwhile_succeeds(
     assert looks == 2
     assert await fs.read_bytes("file") == b"ours"
     await session._publication._lease.release()
-
-
-def _put(server: S3Server, path: str, data: bytes) -> None:
-    client = server.client()
-    client.put_object(Bucket=server.bucket, Key=path, Body=data)
-    client.close()
 
 
 async def test_a_store_without_conditions_is_refused(front: Fronts, connect: Connect, s3_server: S3Server) -> None:
@@ -308,7 +290,7 @@ async def test_a_large_file_does_not_overwrite_what_a_foreign_program_wrote(
     await fs.write_bytes("file", bytes(20 << 20))
     file = await fs.open("file", "r+")
     await file.write(b"changed")
-    await asyncio.to_thread(_put, s3_server, "file", b"foreign")
+    await put(s3_server, "file", b"foreign")
     with pytest.raises(Conflict):
         await file.close()
     assert await fs.read_bytes("file") == b"foreign"
@@ -357,7 +339,7 @@ async def test_lock_objects_are_skipped_by_one_request(front: Fronts, connect: C
     fs = connect(server, page_size=5)
     leases = [await fs.driver.lock(f"file {number}") for number in range(20)]
     for name in ("!before", "after", "folder/file"):
-        await asyncio.to_thread(_put, s3_server, name, b"")
+        await put(s3_server, name, b"")
     before.asked.clear()
     assert await fs.ls() == ["!before", "after", "folder/file"]
     assert len(before.asked) == 2

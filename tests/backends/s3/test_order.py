@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from typing import TYPE_CHECKING
 from xml.etree.ElementTree import XML, tostring
@@ -13,16 +12,12 @@ from aiohttp import web
 from aiofs.backends.s3 import listing, store
 from aiofs.driver import Entry
 from aiofs.errors import Unavailable
-from backends.s3.test_verdicts import put
+from backends.s3.sessions import put
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from backends.s3.conftest import Connect
-    from backends.s3.front import Asked, Front
+    from backends.s3.conftest import Connect, Fronts
+    from backends.s3.front import Asked
     from servers.moto import S3Server
-
-    Fronts = Callable[[S3Server], Awaitable[tuple[Front, S3Server]]]
 
 NAMES = ["B", "a", "d-/b", "d.txt", "d/a", "d/c", "e", "f", "g"]
 S3 = "{http://s3.amazonaws.com/doc/2006-03-01/}"
@@ -97,7 +92,7 @@ async def test_a_server_in_order_is_asked_for_what_follows_only_once_it_was_trie
 ) -> None:
     before, server = await front(s3_server)
     for name in NAMES:
-        await asyncio.to_thread(put, s3_server, name, b"bytes")
+        await put(s3_server, name, b"bytes")
     reader = connect(server, page_size=2)
     assert await reader.ls(after="e") == ["f", "g"]
     assert not any("start-after" in asked.query for asked in before.asked)
@@ -131,7 +126,7 @@ async def test_what_is_too_much_for_memory_is_put_in_order_on_disk(monkeypatch: 
     monkeypatch.setattr(listing, "IN_MEMORY", 100)
     monkeypatch.setattr(listing, "PIECE", 7)
     names = [f"{number * 7919 % 1009:04}" for number in range(1009)]
-    sorter = listing.Sorter()
+    sorter = listing.ListingSorter()
     for start in range(0, len(names), 40):
         await sorter.add([Entry(name, 1) for name in names[start : start + 40]])
         assert len(sorter._entries) < 140
@@ -143,7 +138,7 @@ async def test_what_is_too_much_for_memory_is_put_in_order_on_disk(monkeypatch: 
 async def test_seaweedfs_is_known_by_its_name(connect: Connect, seaweedfs: S3Server) -> None:
     store._PROBED.clear()
     for name in NAMES:
-        await asyncio.to_thread(put, seaweedfs, name, b"bytes")
+        await put(seaweedfs, name, b"bytes")
     fs = connect(seaweedfs, page_size=2)
     assert await fs.ls() == NAMES
     assert await fs.ls(after="d.txt") == NAMES[4:]

@@ -20,11 +20,8 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from aiofs.stores import S3FileSystem
-    from backends.s3.conftest import Connect
-    from backends.s3.front import Front
+    from backends.s3.conftest import Connect, Fronts
     from servers.moto import S3Server
-
-    Fronts = Callable[[S3Server], Awaitable[tuple[Front, S3Server]]]
 
 GIVEN: dict[str, Any] = {
     "content_type": "text/csv",

@@ -9,14 +9,10 @@ import pytest
 from aiofs.driver import MIB
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from aiofs.stores import S3FileSystem
-    from backends.s3.conftest import Connect
+    from backends.s3.conftest import Connect, Fronts
     from backends.s3.front import Front
     from servers.moto import S3Server
-
-    Fronts = Callable[[S3Server], Awaitable[tuple[Front, S3Server]]]
 
 PART = 8 * MIB
 LARGE = bytes(range(256)) * (3 * PART // 256) + b"the end"

@@ -12,7 +12,7 @@ from botocore.credentials import Credentials
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from aiofs.backends.s3.signing import EMPTY, Signer, encode_path, encode_query
+from aiofs.backends.s3.signing import EMPTY, RequestSigner, encode_path, encode_query
 
 ACCESS, SECRET = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40)
@@ -48,7 +48,7 @@ def test_botocore_signs_the_same(method: str, key: str, query: dict[str, str], m
         **{f"x-amz-meta-{name}": value for name, value in metadata.items()},
     }
     path, spelled = f"/{encode_path(key)}", encode_query(query)
-    assert Signer("eu-central-1").sign(method, path, spelled, headers, ACCESS, SECRET) == theirs(
+    assert RequestSigner("eu-central-1").sign(method, path, spelled, headers, ACCESS, SECRET) == theirs(
         method, path, spelled, headers
     )
 
@@ -56,9 +56,9 @@ def test_botocore_signs_the_same(method: str, key: str, query: dict[str, str], m
 @pytest.mark.parametrize("other", [("20260525T000000Z", SECRET), ("20260524T000000Z", "another")])
 def test_the_key_of_a_day_is_not_used_for_another(other: tuple[str, str]) -> None:
     headers = {"host": "h", "x-amz-date": "20260524T000000Z", "x-amz-content-sha256": EMPTY}
-    signer = Signer("r")
+    signer = RequestSigner("r")
     first = signer.sign("GET", "/", "", headers, ACCESS, SECRET)
     changed = signer.sign("GET", "/", "", {**headers, "x-amz-date": other[0]}, ACCESS, other[1])
-    fresh = Signer("r").sign("GET", "/", "", {**headers, "x-amz-date": other[0]}, ACCESS, other[1])
+    fresh = RequestSigner("r").sign("GET", "/", "", {**headers, "x-amz-date": other[0]}, ACCESS, other[1])
     assert first != changed == fresh
     assert signer.sign("GET", "/", "", headers, ACCESS, SECRET) == first

@@ -24,14 +24,11 @@ from aiofs.stores import S3FileSystem
 from backends.s3.sessions import by_client
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-    from backends.s3.conftest import Connect
-    from backends.s3.front import Asked, Front
+    from backends.s3.conftest import Connect, Fronts
+    from backends.s3.front import Asked
     from servers.moto import S3Server
-
-    Fronts = Callable[[S3Server], Awaitable[tuple[Front, S3Server]]]
 
 PART = 5 * MIB
 
@@ -281,19 +278,19 @@ async def test_two_loops_one_after_the_other(s3_server: S3Server) -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"bucket": "No_pe!"}, "'No_pe!': no bucket"),
+        ({"bucket": "No_pe!"}, "'No_pe!': a bucket's name"),
         ({"endpoint_url": "http://me:mine@host"}, "no credentials"),
         ({"endpoint_url": "host:9000"}, "give http://"),
         ({"endpoint_url": "http://"}, "give http://"),
         ({"access_key": "only one"}, "go together"),
         ({"part_size": MIB}, "part_size"),
-        ({"part_size": 6 << 30}, "no parts above"),
+        ({"part_size": 6 << 30}, "at most"),
         ({"addressing": "virtually"}, "'auto' or 'path' or 'virtual'"),
         ({"checksum": "md5"}, "'crc32' or 'sha1' or 'sha256'"),
-        ({"timeout": 0}, "timeout 0: it must be more"),
-        ({"attempts": 0}, "attempts 0: it must be a whole number"),
-        ({"parallel": 0}, "parallel 0"),
-        ({"page_size": 0.5}, "page_size 0.5"),
+        ({"timeout": 0}, "timeout must be greater than 0, not 0"),
+        ({"attempts": 0}, "attempts must be a whole number, at least 1, not 0"),
+        ({"parallel": 0}, "parallel must be"),
+        ({"page_size": 0.5}, r"page_size .* not 0\.5"),
         ({"locking": "never"}, "'lease' or 'commit'"),
         ({"lease": 0}, "lease"),
         ({"prefix": "../up"}, r"'\.\.'"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,40 +13,17 @@ from aiofs.errors import Locked, Unavailable, Unsupported
 from aiofs.stores import S3FileSystem
 from aiofs.transactions.transaction import transaction
 from backends.s3.front import Asked, refusal
+from backends.s3.sessions import keep_versions, keys
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
 
     from aiohttp import web
 
-    from backends.s3.conftest import Connect
-    from backends.s3.front import Front
+    from backends.s3.conftest import Connect, Fronts
     from servers.moto import S3Server
 
-    Fronts = Callable[[S3Server], Awaitable[tuple[Front, S3Server]]]
-
-LOCKS = ".aiofs-locks/"
-
-
-@pytest.fixture(autouse=True)
-def _nothing_known() -> Iterator[None]:
-    """Have every test find out by itself what its server can do."""
-    known = dict(store._PROBED)
-    store._PROBED.clear()
-    yield
-    store._PROBED.clear()
-    store._PROBED.update(known)
-
-
-def keys(server: S3Server, prefix: str = LOCKS) -> list[str]:
-    """What another program sees in the bucket."""
-    client = server.client()
-    try:
-        found = client.list_objects_v2(Bucket=server.bucket, Prefix=prefix).get("Contents", [])
-        return [each["Key"] for each in found]
-    finally:
-        client.close()
+pytestmark = pytest.mark.usefixtures("nothing_probed")
 
 
 def versions(server: S3Server) -> list[str]:
@@ -58,12 +34,6 @@ def versions(server: S3Server) -> list[str]:
         return [each["Key"] for each in [*found.get("Versions", []), *found.get("DeleteMarkers", [])]]
     finally:
         client.close()
-
-
-def keep_versions(server: S3Server) -> None:
-    client = server.client()
-    client.put_bucket_versioning(Bucket=server.bucket, VersioningConfiguration={"Status": "Enabled"})
-    client.close()
 
 
 def second_bucket(server: S3Server) -> S3Server:
@@ -86,7 +56,7 @@ class LikeCeph:
             asked.headers.pop("if-none-match", None)
 
     async def keep_versions(self) -> None:
-        await asyncio.to_thread(keep_versions, self._server)
+        await keep_versions(self._server)
         self.versioned.add(self._server.bucket)
 
 
@@ -108,7 +78,7 @@ async def test_no_two_writers_get_in_once_versioning_was_switched_on(
     assert all(isinstance(outcome, Unsupported | Locked) for outcome in outcomes), outcomes
     assert any("locks=" in str(outcome) for outcome in outcomes)
     assert await writers[0].read_bytes("file") == b"old"
-    assert await asyncio.to_thread(keys, s3_server) == []
+    assert await keys(s3_server) == []
     with pytest.raises(Unsupported, match="exclusive creations"):
         await writers[0].write_bytes("file", b"again")
 
@@ -133,7 +103,7 @@ async def test_a_sound_bucket_is_tried_again_when_its_versioning_is_switched_on(
     _, server = await front(s3_server)
     fs = connect(server)
     await fs.write_bytes("file", b"old")
-    await asyncio.to_thread(keep_versions, s3_server)
+    await keep_versions(s3_server)
     for number in range(3):
         await fs.write_bytes("file", b"%d" % number)
     assert [traits.versioning for traits in store._PROBED.values()] == ["all"]
@@ -141,7 +111,7 @@ async def test_a_sound_bucket_is_tried_again_when_its_versioning_is_switched_on(
 
 
 async def test_a_versioned_bucket_keeps_no_locks(connect: Connect, s3_server: S3Server) -> None:
-    await asyncio.to_thread(keep_versions, s3_server)
+    await keep_versions(s3_server)
     fs = connect(s3_server, lease=6.0)
     for number in range(3):
         await fs.write_bytes(f"file {number}", b"bytes")
@@ -175,10 +145,10 @@ async def test_an_endpoint_that_is_configured_is_tried_like_one_that_is_given(
     async with S3FileSystem(server.bucket, access_key=server.access_key, secret_key=server.secret_key) as fs:
         with pytest.raises(Unsupported, match="locks="):
             await fs.open("file", "w")
-    assert await asyncio.to_thread(keys, s3_server) == []
+    assert await keys(s3_server) == []
     monkeypatch.setenv("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")
     async with S3FileSystem(server.bucket, access_key="key", secret_key=server.secret_key, region="eu-west-1") as fs:
-        held = await fs.driver._store.clients.held()
+        held = await fs.driver._store.clients.current()
         assert held.endpoint is None
         assert "amazonaws.com" in held.client.meta.endpoint_url
 
@@ -224,7 +194,7 @@ async def test_a_store_that_fails_while_it_is_tried_is_asked_again(
     await fs.write_bytes("file", b"bytes")
     assert await fs.read_bytes("file") == b"bytes"
     if failing == "PUT":
-        assert await asyncio.to_thread(keys, s3_server) == []
+        assert await keys(s3_server) == []
 
 
 async def test_a_store_that_fails_for_some_of_the_losers_is_served(
@@ -264,7 +234,7 @@ async def test_a_store_whose_delete_knows_no_conditions_is_served(
     async with fs.open("file", "r+") as file:
         await file.write(b"B")
     assert await fs.read_bytes("file") == b"Bytes"
-    assert await asyncio.to_thread(keys, s3_server) == []
+    assert await keys(s3_server) == []
 
 
 class MayNotRemove:
@@ -300,11 +270,11 @@ async def test_who_may_not_remove_can_write(front: Fronts, connect: Connect, s3_
             await unit.write_bytes("one", b"1")
             await unit.write_bytes("two", b"2")
     assert await fs.ls() == ["file", "large"]
-    probes = [key for key in await asyncio.to_thread(keys, s3_server) if "probe" in key]
+    probes = [key for key in await keys(s3_server) if "probe" in key]
     assert len(probes) == 1
     store._PROBED.clear()
     await connect(server).write_bytes("file", b"by another process")
-    assert [key for key in await asyncio.to_thread(keys, s3_server) if "probe" in key] == probes
+    assert [key for key in await keys(s3_server) if "probe" in key] == probes
     # Everybody else takes the free locks, and removes them.
     store._PROBED.clear()
     free = connect(s3_server)
@@ -313,7 +283,7 @@ async def test_who_may_not_remove_can_write(front: Fronts, connect: Connect, s3_
     locks = [left async for left in free.driver.leftovers() if left.kind == "lock object"]
     assert all(left.holder is None and not left.live for left in locks)
     assert all([await free.driver.sweep(each) for each in locks])
-    assert await asyncio.to_thread(keys, s3_server) == probes
+    assert await keys(s3_server) == probes
 
 
 async def test_only_one_gets_a_lock_that_was_left_free(front: Fronts, connect: Connect, s3_server: S3Server) -> None:
@@ -337,23 +307,3 @@ async def test_only_one_gets_a_lock_that_was_left_free(front: Fronts, connect: C
         done += sum(await asyncio.gather(*map(count, writers)))
     assert done > 0
     assert int(await writers[0].read_bytes("file")) == done
-
-
-async def test_a_lock_in_a_format_of_the_future_is_refused_by_its_number(connect: Connect, s3_server: S3Server) -> None:
-    fs = connect(s3_server)
-    lease = await fs.driver.lock("file")
-    (key,) = await asyncio.to_thread(keys, s3_server)
-    await lease.release()
-    note = {"format": 7, "path": "file"}
-    await asyncio.to_thread(put, s3_server, key, json.dumps(note).encode())
-    with pytest.raises(Unsupported, match=r"format 7.*knows 1"):
-        await fs.write_bytes("file", b"bytes")
-    with pytest.raises(Unsupported, match="format 7"):
-        await fs.rm("file", missing_ok=True)
-    assert [(left.path, left.live) async for left in fs.driver.leftovers()] == [("file", True)]
-
-
-def put(server: S3Server, key: str, data: bytes) -> None:
-    client = server.client()
-    client.put_object(Bucket=server.bucket, Key=key, Body=data)
-    client.close()
