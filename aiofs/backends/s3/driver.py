@@ -35,9 +35,8 @@ if TYPE_CHECKING:
     from aiofs.backends.s3.settings import Settings
     from aiofs.driver import Entry, Lease, Leftover, Power, ReadStream, WriteSession
 
-_TABLES: WeakValueDictionary[str, LockTable] = (
-    WeakValueDictionary()
-)  # shared by all file systems with the same bucket and prefix
+# One for all file systems of this process with the same bucket and prefix.
+_TABLES: WeakValueDictionary[str, LockTable] = WeakValueDictionary()
 LONGEST_URL = 7 * 24 * 3600
 FEW = 8
 """The locks of so many paths are looked up one by one; for more paths, all locks are listed."""

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 """The number of the format of notes. 2.0.0a1 wrote the same format, without a number."""
+ROUNDS = 4
+"""How often to try again when the lock is released at the same time, or an answer was lost."""
 _CLOCK_STEP = timedelta(seconds=1)  # HTTP gives times in whole seconds
 _WHO = f"process {os.getpid()} on {socket.gethostname()}"
 
@@ -121,15 +123,11 @@ def is_young(facts: ObjectFacts, seconds: float) -> bool:
 def _read(data: bytes, path: str) -> dict[str, Any]:
     try:
         note = json.loads(data)
-    except ValueError as error:
-        raise Damaged.of(path, "the object in place of its lock was not written by this package") from error
+    except ValueError:
+        note = None
     if not isinstance(note, dict):
         raise Damaged.of(path, "the object in place of its lock was not written by this package")
     return note
-
-
-ROUNDS = 4
-"""How often to try again when the lock is released at the same time, or an answer was lost."""
 
 
 class LockObjects:
@@ -212,7 +210,7 @@ class LockObjects:
         )
 
     async def remove(self, path: str, version: str) -> bool:
-        """Remove a lock object if it still has this version, if the store checks that; return whether it is gone.
+        """Remove a lock object; if the store checks that, only this version. Return whether it is gone.
 
         :raises AccessDenied: if we may not remove objects.
         """
@@ -270,7 +268,7 @@ class LockObjects:
                     raise found.refusal(path) from None
                 else:
                     match = found.version
-                    replaced = kept(found.version_id)
+                    replaced = versions_to_remove(found.version_id)
                 if not left:
                     raise
             else:
@@ -296,7 +294,7 @@ class ObjectLease(RenewedLease):
         self._note = note
         self._turns = count(note["turn"] + 1)  # each turn is written once, so that we see which request succeeded
         self._version = version
-        self._versions = [*replaced, *kept(version_id)]
+        self._versions = [*replaced, *versions_to_remove(version_id)]
         self._unsure = False  # whether a version may be there that no answer has named
         self._turn = asyncio.Lock()
         self.version_id = version_id
@@ -362,7 +360,7 @@ class ObjectLease(RenewedLease):
                 return True
             answer = await objects.rewrite(note, self._version)
         self._note, self._version, self._unsure = note, answer.version, False
-        self._versions += kept(answer.version_id)
+        self._versions += versions_to_remove(answer.version_id)
         return True
 
     async def _look_again(self, objects: LockObjects) -> LockState | None:
@@ -371,12 +369,12 @@ class ObjectLease(RenewedLease):
         if found is None or found.note.get("token") != self._note["token"]:
             return None
         self._version = found.version
-        self._versions += [each for each in kept(found.version_id) if each not in self._versions]
+        self._versions += [each for each in versions_to_remove(found.version_id) if each not in self._versions]
         return found
 
 
-def kept(version_id: str | None) -> list[str]:
-    """Return the version to remove later, if the bucket keeps versions that were replaced."""
+def versions_to_remove(version_id: str | None) -> list[str]:
+    """Return the version to remove later, if the bucket keeps the versions that were replaced."""
     return [] if version_id is None or version_id == "null" else [version_id]
 
 

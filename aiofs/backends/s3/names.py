@@ -10,10 +10,9 @@ import uuid
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote_plus
 
-from aiofs.backends.s3.errors import NoSuchUpload
 from aiofs.backends.s3.probe import NAME
 from aiofs.backends.s3.store import LOCKS
-from aiofs.errors import AiofsError, NotFound
+from aiofs.errors import AiofsError
 from aiofs.lifetimes import finish
 
 if TYPE_CHECKING:
@@ -115,7 +114,7 @@ async def key_of(store: Store, upload: Mapping[str, Any], page: Mapping[str, Any
     encoded = await _encodes(store)
     if encoded is not None:
         return ListedKey(decoded if encoded else found, sure=True)
-    there = [key for key in (found, decoded) if await _has_upload(store, key, upload["UploadId"])]
+    there = [key for key in (found, decoded) if await store.has_upload(None, key, upload["UploadId"])]
     return ListedKey(there[0] if there else found, sure=len(there) == 1)
 
 
@@ -142,11 +141,3 @@ async def _learn(store: Store) -> bool:
         return not listed[0].endswith(_ODD)
     finally:
         await finish(store.requests.send("abort_multipart_upload", None, Key=key, UploadId=upload))
-
-
-async def _has_upload(store: Store, key: str, upload: str) -> bool:
-    try:
-        await store.requests.send("list_parts", None, Key=key, UploadId=upload, MaxParts=1)
-    except (NoSuchUpload, NotFound):
-        return False
-    return True

@@ -139,6 +139,7 @@ class ResumedUpload(WriteSession):
         self._store = store
         self._token = token
         self._path = str(token["path"])
+        self._key = store.key(self._path)
         self._lease = lease
 
     async def write(self, part: Part) -> None:
@@ -182,7 +183,7 @@ class ResumedUpload(WriteSession):
             return True
         if facts is None or facts.version == self._token["match"]:
             return False
-        return not await upload_exists(self._store, self._path, self._token["upload"])
+        return not await self._store.has_upload(self._path, self._key, self._token["upload"])
 
 
 def check_token(token: Mapping[str, Any]) -> dict[str, Any]:
@@ -220,7 +221,7 @@ def check_token(token: Mapping[str, Any]) -> dict[str, Any]:
 async def is_removed(store: Store, token: Mapping[str, Any]) -> bool:
     """Return whether neither the upload nor the file is there: the upload was aborted, or the file removed."""
     path = str(token["path"])
-    return await store.look(path) is None and not await upload_exists(store, path, token["upload"])
+    return await store.look(path) is None and not await store.has_upload(path, store.key(path), token["upload"])
 
 
 async def complete(store: Store, publication: S3Publication, token: Mapping[str, Any]) -> str:
@@ -250,12 +251,3 @@ async def abort_upload(store: Store, path: str, upload: str) -> None:
     """Remove an upload with its parts, if it is there."""
     with suppress(NoSuchUpload, NotFound):
         await store.requests.send("abort_multipart_upload", path, Key=store.key(path), UploadId=upload)
-
-
-async def upload_exists(store: Store, path: str, upload: str) -> bool:
-    """Return whether an upload was neither completed nor aborted."""
-    try:
-        await store.requests.send("list_parts", path, Key=store.key(path), UploadId=upload, MaxParts=1)
-    except (NoSuchUpload, NotFound):
-        return False
-    return True

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from aiofs.backends.s3.client import S3Clients
-from aiofs.backends.s3.errors import refused
+from aiofs.backends.s3.errors import NoSuchUpload, refused
 from aiofs.backends.s3.facts import ObjectFacts, read_facts, version_parameter
 from aiofs.backends.s3.probe import AWS, STALE, Traits, probe
 from aiofs.backends.s3.requests import DirectRequests, SdkRequests
@@ -80,6 +80,14 @@ class Store:
             return await self.facts(path)
         except NotFound:
             return None
+
+    async def has_upload(self, path: str | None, key: str, upload: str) -> bool:
+        """Return whether a multipart upload to `key` was neither completed nor aborted; `path` is used in errors."""
+        try:
+            await self.requests.send("list_parts", path, Key=key, UploadId=upload, MaxParts=1)
+        except (NoSuchUpload, NotFound):
+            return False
+        return True
 
     async def traits(self, path: str) -> Traits:
         """Return how this bucket treats conditions. The first call probes it, unless it is on AWS.

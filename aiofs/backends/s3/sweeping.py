@@ -11,7 +11,7 @@ from aiofs.backends.s3.errors import refused
 from aiofs.backends.s3.locks import LockObjects, is_young, lock_key
 from aiofs.backends.s3.names import ListedKey, key_of, listed_name
 from aiofs.backends.s3.probe import NAME
-from aiofs.backends.s3.publishing import abort_upload, upload_exists
+from aiofs.backends.s3.publishing import abort_upload
 from aiofs.backends.s3.store import LOCKS, PAGE, batches
 from aiofs.driver import Leftover
 from aiofs.errors import AccessDenied, Locked, NotFound, Unsupported
@@ -68,7 +68,7 @@ async def sweep(store: Store, locks: LockObjects, leftover: Leftover) -> bool:
     token: dict[str, Any] = json.loads(leftover.token)
     if "upload" in token:
         await abort_upload(store, leftover.path, token["upload"])
-        return not await upload_exists(store, leftover.path, token["upload"])
+        return not await store.has_upload(leftover.path, store.key(leftover.path), token["upload"])
     if "versions" in token:
         return await remove_old(store, token["versions"])
     if "probe" in token:

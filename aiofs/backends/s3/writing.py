@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from aiofs.backends.s3.store import Store
     from aiofs.driver import Capabilities, Lease, Part
 
+COPIED_WHOLE = 256 * MIB
+"""An object of at most this size is copied by one request. S3 takes 5 GiB, but answers only when it has copied them."""
 COPIED_AT_ONCE = 128 * MIB
 """How many bytes one request copies. S3 takes 5 GiB, but several requests at the same time are faster."""
 
@@ -216,10 +218,6 @@ class S3Write(WriteSession):
     async def _checks(self, part: Part) -> dict[str, str]:
         name = self._store.settings.checksum
         return {f"Checksum{name.upper()}": checksum(name, part)} if name else {}
-
-
-COPIED_WHOLE = 256 * MIB
-"""An object of at most this size is copied by one request. S3 takes 5 GiB, but answers only when it has copied them."""
 
 
 @dataclass(frozen=True)
