@@ -87,7 +87,6 @@ class S3Driver(Driver):
             stop,
             match=match,
             whole=settings.checksum is not None,
-            hashed=store.hashed,
         )
 
     async def begin(

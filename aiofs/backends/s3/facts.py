@@ -115,8 +115,8 @@ class ObjectFacts:
         )
 
 
-def read_facts(headers: Mapping[str, str], *, hashed: bool = True) -> ObjectFacts:
-    """Read the headers, in lower case, of an answer to HEAD or GET; with `hashed`, the ETag may be an MD5 hash."""
+def read_facts(headers: Mapping[str, str]) -> ObjectFacts:
+    """Read the headers, in lower case, of an answer to HEAD or GET."""
     whole = headers.get("content-range")
     size = int(whole.rpartition("/")[2]) if whole else int(headers.get("content-length", 0))
     metadata, writer = _read_metadata(headers)
@@ -131,7 +131,7 @@ def read_facts(headers: Mapping[str, str], *, hashed: bool = True) -> ObjectFact
         headers.get("content-type"),
         cast("Properties", properties) or None,
         int(headers.get("x-amz-tagging-count", 0)),
-        f"md5:{version}" if hashed and _is_md5(headers, version) else None,
+        f"md5:{version}" if _is_md5(headers, version) else None,
         headers.get("x-amz-version-id"),
         http_time(headers.get("date")),
     )

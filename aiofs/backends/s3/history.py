@@ -79,7 +79,6 @@ async def read_kept(store: Store, path: str, version_id: str, start: int, stop: 
             stop,
             match=None,
             whole=store.settings.checksum is not None,
-            hashed=store.hashed,
             version_id=version_id,
         )
 

@@ -57,7 +57,9 @@ async def entries(store: Store, prefix: str, after: str, delimiter: str | None) 
         if page.more is None:
             return
         last = page.entries[-1].path if page.entries else last
-        start = _next_page(page.more, behind_locks=bool(ordered) and last.startswith(LOCKS), store=store)
+        # One request skips all lock objects, however many there are.
+        skip = ordered and last.startswith(LOCKS)
+        start = {"StartAfter": store.key(_AFTER_LOCKS)} if skip else {"ContinuationToken": page.more}
     if yielded:
         raise Unavailable.of(prefix, "the store lists its names out of order. This is known from now on: list again")
     sorter = ListingSorter()
@@ -67,11 +69,6 @@ async def entries(store: Store, prefix: str, after: str, delimiter: str | None) 
                 yield entry
     finally:
         await finish(sorter.aclose())
-
-
-def _next_page(more: str, *, behind_locks: bool, store: Store) -> dict[str, str]:
-    """Return the parameter that asks for the next page. Within the lock objects it skips all that are left of them."""
-    return {"StartAfter": store.key(_AFTER_LOCKS)} if behind_locks else {"ContinuationToken": more}
 
 
 async def _sorted_entries(store: Store, sorter: ListingSorter, where: dict[str, Any]) -> AsyncIterator[Entry]:

@@ -210,12 +210,11 @@ async def open_stream(
     match: str | None,
     whole: bool,
     version_id: str | None = None,
-    hashed: bool = True,
 ) -> S3Stream:
     """Make the first request, and return the stream.
 
     It asks for the range, or for the whole file if `whole` and the range begins at 0: only then the store sends the
-    checksum. `version_id` asks for an old version; `hashed` is as for `read_facts`.
+    checksum. `version_id` asks for an old version.
 
     :raises NotFound: if there is no such file.
     :raises Conflict: if `match` is given and the file has another version.
@@ -223,7 +222,7 @@ async def open_stream(
     which = version_parameter(version_id)
     condition: dict[str, str] = {**which, **({"IfMatch": f'"{match}"'} if match else {})}
     if stop is not None and stop <= start:
-        return await _empty(requests, key, path, match, which, hashed=hashed)
+        return await _empty(requests, key, path, match, which)
     if whole and start == 0:
         condition["ChecksumMode"] = "ENABLED"
     elif start or stop is not None:
@@ -231,17 +230,15 @@ async def open_stream(
     try:
         answer = await requests.send("get_object", path, Key=key, **condition)
     except NoSuchRange:
-        return await _empty(requests, key, path, match, which, hashed=hashed)
-    facts = read_facts(answer.headers, hashed=hashed)
+        return await _empty(requests, key, path, match, which)
+    facts = read_facts(answer.headers)
     return S3Stream(requests, key, facts, path, which).attach(answer, start, stop)
 
 
-async def _empty(
-    requests: SdkRequests, key: str, path: str, match: str | None, which: Mapping[str, str], *, hashed: bool
-) -> S3Stream:
+async def _empty(requests: SdkRequests, key: str, path: str, match: str | None, which: Mapping[str, str]) -> S3Stream:
     """Return a stream without bytes, for a range that is empty or begins behind the end of the file."""
     answer = await requests.send("head_object", path, Key=key, **which)
-    facts = read_facts(answer.headers, hashed=hashed)
+    facts = read_facts(answer.headers)
     if match and facts.version != match:
         raise Conflict.of(path, "this version of the file is not there any more")
     return S3Stream(requests, key, facts, path, which)

@@ -60,12 +60,7 @@ class Store:
         except NotFound:
             await self._check_bucket(path)
             raise
-        return read_facts(answer.headers, hashed=self.hashed)
-
-    @property
-    def hashed(self) -> bool:
-        """Whether an ETag of 32 digits is the MD5 of the bytes. It is not in directory buckets."""
-        return not self.settings.bucket.endswith("--x-s3")
+        return read_facts(answer.headers)
 
     async def tags(self, path: str, version_id: str | None = None) -> dict[str, str]:
         """Return the tags of an object."""

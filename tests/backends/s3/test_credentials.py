@@ -103,7 +103,7 @@ async def test_what_is_no_credentials_is_not_repeated(s3_server: S3Server) -> No
         return {"access": "key", "secret": "hidden"}
 
     async with S3FileSystem(s3_server.bucket, endpoint_url=s3_server.endpoint_url, credentials=wrong) as fs:
-        with pytest.raises(TypeError, match="access_key, secret_key") as caught:
+        with pytest.raises(TypeError, match="access_key and secret_key") as caught:
             await fs.read_bytes("file")
     assert "hidden" not in str(caught.value)
 

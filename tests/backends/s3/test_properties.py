@@ -144,7 +144,7 @@ async def test_reading_and_changing_what_has_no_tags_does_not_ask_for_them(
         ({"content_disposition": " lead"}, "without space around"),
         ({"content_disposition": "filename=žluť"}, "printable ASCII"),
         ({"tags": {"": "x"}}, "names of 1 to 128"),
-        ({"tags": {"a": "x" * 257}}, "values of 256"),
+        ({"tags": {"a": "x" * 257}}, "values of at most 256"),
         ({"tags": {str(number): "" for number in range(11)}}, "11 tags"),
         ({"metadata": {"content-type": "text/plain"}}, "give content_type="),
         ({"metadata": {"Cache-Control": "no-store"}}, "give cache_control="),
