@@ -53,7 +53,7 @@ def new_note(path: str, lease: float) -> dict[str, Any]:
         "token": uuid.uuid4().hex,
         "holder": _WHO,
         "since": datetime.now(UTC).isoformat(),
-        "ttl": lease,
+        "ttl": float(lease),
         "turn": 0,
     }
 
