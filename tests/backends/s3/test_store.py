@@ -311,7 +311,7 @@ async def test_urls_are_good_for_a_second_at_least_and_for_seven_days_at_most(fs
     """What is signed for less is good for nothing, and S3 refuses what is signed for more."""
     assert "X-Amz-Expires=1&" in await fs.url("file", expires=0.1)
     assert "X-Amz-Expires=604800&" in await fs.url("file", expires=7 * 24 * 3600)
-    with pytest.raises(ValueError, match="at most 604800 seconds .*, not 604801"):
+    with pytest.raises(ValueError, match=r"at most 604800 seconds .*, not 604801"):
         await fs.url("file", expires=604801)
 
 
