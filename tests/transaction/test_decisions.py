@@ -10,15 +10,20 @@ import pytest
 
 import aiofs
 from aiofs import clock
+from aiofs.driver import Copies
 from aiofs.files.reading import whole_chunks
 from aiofs.layers import Gzip
 from aiofs.transactions.journal import FOLDER, Journal
 from aiofs.transactions.records import Step, encode
 from aiofs.transactions.steps import images_for, read_before, resume
+from backends.fastdfs.systems import over
+from servers.fastdfs.cluster import Cluster
 from transaction.test_journal import crashed, write_two
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from aiofs.driver import Power
 
 
 @pytest.mark.parametrize("layers", [(), (Gzip(),)], ids=["plain", "gzip"])
@@ -58,6 +63,37 @@ async def before(fs: aiofs.FileSystem, step: Step) -> bytes:
         return b"".join([chunk async for chunk in whole_chunks(stream)])
     finally:
         await stream.aclose()
+
+
+@pytest.mark.parametrize("kind", ["snapshots", "copies", "journal"])
+async def test_every_kind_of_before_image_can_be_read(kind: str) -> None:
+    async with Cluster() as cluster:
+        stores = {
+            "snapshots": lambda: over(cluster, aiofs.MemoryFileSystem()),
+            "copies": lambda: aiofs.MemoryFileSystem().over(Hidden(Copies)),
+            "journal": lambda: aiofs.MemoryFileSystem().over(Hidden()),
+        }
+        async with stores[kind]() as fs:
+            await fs.write_bytes("folder/a", b"old" * 99)
+            images = images_for(fs.driver, fs.driver)
+            tag = f"{'0' * 32}-0"
+            await images.keep("folder/a", tag)
+            await fs.write_bytes("folder/a", b"new")
+            step = Step("", "folder/a", "another version", tag)
+            assert await before(fs, step) == b"old" * 99
+            await images.drop("folder/a", tag)
+            with pytest.raises(aiofs.NotFound):
+                await before(fs, step)
+
+
+class Hidden(aiofs.Layer):
+    """Hides all powers of a store but these."""
+
+    def __init__(self, *shown: type) -> None:
+        self._shown = shown
+
+    def offers(self, power: type[Power]) -> Power | None:
+        return super().offers(power) if power in self._shown else None
 
 
 async def overwrite(fs: aiofs.FileSystem, path: str) -> None:
