@@ -1,4 +1,4 @@
-"""What servers would refuse, or accept and spoil, is refused before anything is sent."""
+"""The client refuses what servers would refuse, or accept and damage, before it sends anything."""
 
 from __future__ import annotations
 

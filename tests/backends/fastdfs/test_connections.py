@@ -88,7 +88,7 @@ async def test_busy_connections_are_waited_for_only_so_long(cluster: Cluster, co
 
 @pytest.mark.both_loops
 async def test_closing_ends_what_is_under_way(cluster: Cluster, connect: Connects) -> None:
-    """Neither who waits for a connection nor who could ask again goes on with a new one."""
+    """A request that waits for a connection, and one that could be repeated, do not continue with a new one."""
     client = connect(cluster, connections=1)
     stored = await client.upload(b"x", appender=True)
     cluster.storage.fault = Fault("stall", "answer", 0)

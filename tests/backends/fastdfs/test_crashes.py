@@ -1,4 +1,4 @@
-"""What crashes leave, who removes it, and before-images."""
+"""What crashes leave, how it is removed, and before-images."""
 
 from __future__ import annotations
 

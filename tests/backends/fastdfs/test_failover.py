@@ -1,4 +1,4 @@
-"""Servers that are down: who is asked instead, and who is not."""
+"""Servers that are down: which others are asked instead, and which are not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several storages of a group that follow each other with a delay: who is believed, who is asked instead of whom."""
+"""Storages of a group copy files with a delay: which one is believed, and which one is asked instead of another."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ PIECE = bytes(range(256)) * 1024
 
 
 async def pieces(size: int) -> AsyncIterator[memoryview]:
-    """The same buffer again and again, as whoever reads a file into one gives it."""
+    """The same buffer again and again, as a caller does who reads a file into one buffer."""
     buffer = memoryview(bytearray(PIECE))
     for start in range(0, size, len(buffer)):
         yield buffer[: size - start]

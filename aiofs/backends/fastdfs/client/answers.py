@@ -76,7 +76,7 @@ class Address(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class StoragePlace:
     """A storage that a tracker named, and the number of its path for an upload (-1: the storage chooses)."""
 
     group: str
@@ -110,24 +110,24 @@ def nothing(_body: bytes) -> None:
     """Ignore the body: some servers repeat the request in it."""
 
 
-def store_place(body: bytes) -> Place:
+def store_place(body: bytes) -> StoragePlace:
     """Read the storage and the path for an upload."""
     return only(store_places(body))
 
 
-def store_places(body: bytes) -> list[Place]:
+def store_places(body: bytes) -> list[StoragePlace]:
     """Read the storages and the path for an upload."""
     found = places(body[:-1])
     path_index = int.from_bytes(body[-1:], signed=True)
-    return [Place(place.group, place.address, path_index) for place in found]
+    return [StoragePlace(place.group, place.address, path_index) for place in found]
 
 
-def place(body: bytes) -> Place:
+def place(body: bytes) -> StoragePlace:
     """Read the storage that has a file."""
     return only(places(body))
 
 
-def places(body: bytes) -> list[Place]:
+def places(body: bytes) -> list[StoragePlace]:
     """Read the storages that have a file."""
     rest = body[_GROUP_WIDTH:]
     for ip_width in _IP_WIDTHS:
@@ -135,11 +135,11 @@ def places(body: bytes) -> list[Place]:
         if rest and len(rest) % width == 0:
             group = group_name(body[:_GROUP_WIDTH])
             fields = (rest[start : start + width] for start in range(0, len(rest), width))
-            return [Place(group, _address(field)) for field in fields]
+            return [StoragePlace(group, _address(field)) for field in fields]
     raise ProtocolError(f"{len(body)} bytes are not a list of places")
 
 
-def fetch_places(body: bytes) -> list[Place]:
+def fetch_places(body: bytes) -> list[StoragePlace]:
     """Read the storages from which a file can be read. The first has a port, and the others have the same port.
 
     Both widths of addresses may fit the length. With the wrong one the port is read from the middle of an address, and
@@ -153,7 +153,7 @@ def fetch_places(body: bytes) -> list[Place]:
         first = _address(rest[: width + _PORT.size])
         hosts = [_ip(others[start : start + width]) for start in range(0, len(others), width)]
         group = group_name(body[:_GROUP_WIDTH])
-        return [Place(group, address) for address in (first, *(Address(host, first.port) for host in hosts))]
+        return [StoragePlace(group, address) for address in (first, *(Address(host, first.port) for host in hosts))]
     raise ProtocolError(f"{len(body)} bytes are not a list of storages to read a file from")
 
 

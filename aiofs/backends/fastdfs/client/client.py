@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterable, Mapping
     from os import PathLike
 
-    from aiofs.backends.fastdfs.client.answers import GroupInfo, LoggedName, Place, StorageInfo
+    from aiofs.backends.fastdfs.client.answers import GroupInfo, LoggedName, StorageInfo, StoragePlace
     from aiofs.backends.fastdfs.client.trackers import GroupMembers
     from aiofs.backends.fastdfs.client.transfers import Data, Link, Source
 
@@ -314,25 +314,25 @@ class FastDFSClient:
 
     # The cluster
 
-    async def query_store(self, group: str | None = None) -> Place:
+    async def query_store(self, group: str | None = None) -> StoragePlace:
         """Ask for a storage that takes a new file."""
         return await self._trackers.ask(wire.query_store(_checked(group)), group)
 
-    async def query_store_all(self, group: str | None = None) -> list[Place]:
+    async def query_store_all(self, group: str | None = None) -> list[StoragePlace]:
         """Ask for all storages of a group that take new files."""
         return await self._trackers.ask(wire.query_store_all(_checked(group)), group)
 
-    async def query_fetch(self, file_id: str) -> Place:
+    async def query_fetch(self, file_id: str) -> StoragePlace:
         """Ask for a storage to read a file from. Trackers do not know whether the file exists."""
         file = FileId.parse(file_id)
         return await self._trackers.ask(wire.query_fetch(file), file.group)
 
-    async def query_fetch_all(self, file_id: str) -> list[Place]:
+    async def query_fetch_all(self, file_id: str) -> list[StoragePlace]:
         """Ask for all storages to read a file from."""
         file = FileId.parse(file_id)
         return await self._trackers.ask(wire.query_fetch_all(file), file.group)
 
-    async def query_update(self, file_id: str) -> Place:
+    async def query_update(self, file_id: str) -> StoragePlace:
         """Ask for the storage where a file can be changed."""
         file = FileId.parse(file_id)
         return await self._trackers.ask(wire.query_update(file), file.group)

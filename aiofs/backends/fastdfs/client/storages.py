@@ -14,7 +14,7 @@ from aiofs.errors import AiofsError, IsAFolder, NotAccepted, NotFound, TimedOut,
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
 
-    from aiofs.backends.fastdfs.client.answers import Place
+    from aiofs.backends.fastdfs.client.answers import StoragePlace
     from aiofs.backends.fastdfs.client.connections import Network, Server
     from aiofs.backends.fastdfs.client.ids import FileId
     from aiofs.backends.fastdfs.client.trackers import Trackers
@@ -245,7 +245,7 @@ async def store_file(
     raise failure from failure.__cause__
 
 
-async def _takers(trackers: Trackers, storages: Storages, group: str | None) -> AsyncIterator[Place]:
+async def _takers(trackers: Trackers, storages: Storages, group: str | None) -> AsyncIterator[StoragePlace]:
     """Yield storages that take new files: first the one that the trackers choose, then all others. Some come twice.
 
     One that timed out a moment ago comes after the others of its group.
@@ -266,7 +266,7 @@ async def _takers(trackers: Trackers, storages: Storages, group: str | None) -> 
                 yield placed
 
 
-async def _other_groups(trackers: Trackers, group: str) -> list[list[Place]]:
+async def _other_groups(trackers: Trackers, group: str) -> list[list[StoragePlace]]:
     try:
         others = [other.name for other in await trackers.ask(wire.list_groups()) if other.writable]
         return [await trackers.ask(wire.query_store_all(other), other) for other in others if other != group]

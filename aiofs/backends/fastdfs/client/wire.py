@@ -17,7 +17,7 @@ from aiofs.backends.fastdfs.client.errors import ProtocolError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from aiofs.backends.fastdfs.client.answers import FileInfo, GroupInfo, Place, StorageInfo
+    from aiofs.backends.fastdfs.client.answers import FileInfo, GroupInfo, StorageInfo, StoragePlace
     from aiofs.backends.fastdfs.client.ids import FileId
 
 T = TypeVar("T")
@@ -116,31 +116,31 @@ def goodbye() -> FastDFSRequest[None]:
     return FastDFSRequest(Command.QUIT, b"", answers.nothing)
 
 
-def query_store(group: str | None = None) -> FastDFSRequest[Place]:
+def query_store(group: str | None = None) -> FastDFSRequest[StoragePlace]:
     """Ask a tracker for the storage of a new file."""
     if group is None:
         return FastDFSRequest(Command.QUERY_STORE, b"", answers.store_place, repeatable=True)
     return FastDFSRequest(Command.QUERY_STORE_IN_GROUP, _group(group), answers.store_place, repeatable=True)
 
 
-def query_store_all(group: str | None = None) -> FastDFSRequest[list[Place]]:
+def query_store_all(group: str | None = None) -> FastDFSRequest[list[StoragePlace]]:
     """Ask a tracker for all storages that take new files."""
     if group is None:
         return FastDFSRequest(Command.QUERY_STORE_ALL, b"", answers.store_places, repeatable=True)
     return FastDFSRequest(Command.QUERY_STORE_IN_GROUP_ALL, _group(group), answers.store_places, repeatable=True)
 
 
-def query_fetch(file: FileId) -> FastDFSRequest[Place]:
+def query_fetch(file: FileId) -> FastDFSRequest[StoragePlace]:
     """Ask a tracker for a storage to read a file from."""
     return FastDFSRequest(Command.QUERY_FETCH, _named(file), answers.place, repeatable=True)
 
 
-def query_fetch_all(file: FileId) -> FastDFSRequest[list[Place]]:
+def query_fetch_all(file: FileId) -> FastDFSRequest[list[StoragePlace]]:
     """Ask a tracker for all storages to read a file from."""
     return FastDFSRequest(Command.QUERY_FETCH_ALL, _named(file), answers.fetch_places, repeatable=True)
 
 
-def query_update(file: FileId) -> FastDFSRequest[Place]:
+def query_update(file: FileId) -> FastDFSRequest[StoragePlace]:
     """Ask a tracker for the storage where a file can be changed."""
     return FastDFSRequest(Command.QUERY_UPDATE, _named(file), answers.place, repeatable=True)
 
