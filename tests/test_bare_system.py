@@ -59,6 +59,8 @@ class Pages(aiofs.FileLikeSystem):
 
     async def rm(self, *paths: str) -> None:  # type: ignore[override]  # what is left out is added
         for path in paths:
+            if path not in self.pages:
+                raise FileNotFoundError(2, "No such page", path)
             del self.pages[path]
 
     async def ls(self, path: str = "") -> AsyncIterator[str]:  # type: ignore[override]  # it becomes a listing
