@@ -21,7 +21,7 @@ __all__ = [
     "tempfile",
 ]
 
-# These modules of aiofiles are as good here as there, so they are importable by a name of this package, too
+# These modules of aiofiles need no change. They can be imported by names of this package, too
 tempfile.temptypes = _temptypes  # type: ignore[attr-defined] # type checkers find it in aiofiles
 threadpool.utils = _utils  # type: ignore[attr-defined] # the same
 _modules |= {

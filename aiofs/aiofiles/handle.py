@@ -128,10 +128,6 @@ class LocalHandle(AsyncBase[Line]):
             self._make_buffers()
         return self._known_local
 
-    @_local.setter
-    def _local(self, local: LocalFile | None) -> None:
-        self._known_local = local
-
     def _attach(self, local: LocalFile) -> None:
         """Work on the loop from now on, with `local` at the bottom of the stream."""
         self._known_local = local
@@ -147,7 +143,7 @@ class LocalHandle(AsyncBase[Line]):
     def _detach(self) -> LocalFile | None:
         """Work in threads from now on. Return the engine's file, if there was one."""
         self._lines_ahead = False
-        local, self._local = self._local, None
+        local, self._known_local = self._local, None
         self._stop_inline()
         return local
 

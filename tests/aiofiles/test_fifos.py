@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aiofs import aiofiles
+from aiofs.localio.opening import Fifo
 from guards import descriptors
 
 if TYPE_CHECKING:
@@ -24,6 +25,19 @@ pytestmark = pytest.mark.both_loops
 def fifo(tmp_path: Path) -> Path:
     os.mkfifo(tmp_path / "fifo")
     return tmp_path / "fifo"
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Is set when the loop begins to wait for the other end of a FIFO."""
+    begun, join = asyncio.Event(), Fifo.join
+
+    async def joined(fifo: Fifo) -> bool:
+        begun.set()
+        return await join(fifo)
+
+    monkeypatch.setattr(Fifo, "join", joined)
+    return begun
 
 
 @pytest.fixture(params=[False, True], ids=["workers", "executor"])
@@ -97,22 +111,22 @@ async def test_a_writer_waits_for_a_reader(fifo: Path, mode: str) -> None:
     os.close(reader)
 
 
-async def test_a_fifo_that_is_removed_while_a_writer_waits(fifo: Path) -> None:
+async def test_a_fifo_that_is_removed_while_a_writer_waits(fifo: Path, waits: asyncio.Event) -> None:
     writing = opening(fifo, "wb")
-    await asyncio.wait([writing], timeout=0.3)  # it has looked at the FIFO by then
-    fifo.unlink()
     async with asyncio.timeout(10):
+        await waits.wait()
+        fifo.unlink()
         with pytest.raises(FileNotFoundError):
             await writing
 
 
 @pytest.mark.may_block
-async def test_a_file_that_takes_its_place_while_a_writer_waits(fifo: Path) -> None:
+async def test_a_file_that_takes_its_place_while_a_writer_waits(fifo: Path, waits: asyncio.Event) -> None:
     writing = opening(fifo, "wb")
-    await asyncio.wait([writing], timeout=0.3)  # it has looked at the FIFO by then
-    (fifo.parent / "file").touch()
-    (fifo.parent / "file").replace(fifo)
     async with asyncio.timeout(10):
+        await waits.wait()
+        (fifo.parent / "file").touch()
+        (fifo.parent / "file").replace(fifo)
         file = await writing
     await file.write(b"bytes")
     await file.close()

@@ -1,6 +1,6 @@
 """Handles of text.
 
-Python's text layer cannot be told that bytes are late: if it gets none, it takes that for the end of the file. So it is
+Python's text layer cannot come back later for bytes: if it gets none, it takes that for the end of the file. So it is
 called on the loop only when the bytes that it can ask for are in memory (`LocalFile.ahead`).
 
 Of lines, the text layer reads the first of a piece, and the others are split off beside it. They are in the layer all
