@@ -1,4 +1,4 @@
-"""The clients, one set for each event loop: requests, new attempts, credentials, and what the environment says."""
+"""The clients of a container, one set for each event loop: requests, new attempts, credentials and the environment."""
 
 from __future__ import annotations
 
@@ -36,25 +36,30 @@ TokenMaker = Callable[[], AsyncTokenCredential]
 Credential = str | AzureNamedKeyCredential | AzureSasCredential | AsyncTokenCredential | TokenMaker
 T = TypeVar("T")
 PART = 8 * MIB
-"""What goes in one request, up or down."""
+"""How much one request carries, up or down."""
 SLICE = MIB // 4
-"""How much of it is handed over at a time: the SDK's 4 KiB, and all in one piece, both cost twice as much."""
+"""How much goes to the transport at a time. The SDK's 4 KiB, and all in one piece, cost twice as much CPU time."""
 AT_ONCE = 80
-"""How many requests are under way, the others waiting for their turn; the transport has a hundred connections."""
+"""How many requests are made at the same time, while others wait; the transport has a hundred connections."""
 ATTEMPTS = 6
 SHORTEST_PAUSE = 0.05
 SILENCE = 1 / 3
-"""How much of the time limit a request may stay without an answer before it is sent again."""
+"""After which part of `timeout` without an answer a request is sent again."""
 _BLOBS_KEPT = 1000
+_NEVER_THERE = f"{HIDDEN}never-there"
+_DELETE_PERMISSION = (
+    "needs the permission to delete blobs ('d' in a SAS, .../blobs/delete in a role), which was not granted"
+)
+
 _ACCOUNTS = ("AZURE_STORAGE_ACCOUNT", "AZURE_STORAGE_ACCOUNT_NAME")
 _KEYS = ("AZURE_STORAGE_KEY", "AZURE_STORAGE_ACCOUNT_KEY")
 _SIGNATURES = ("AZURE_STORAGE_SAS_TOKEN",)
 _IDENTITIES = ("AZURE_CLIENT_ID", "AZURE_FEDERATED_TOKEN_FILE", "IDENTITY_ENDPOINT", "MSI_ENDPOINT")
-"""What azure-identity's default credential finds in the environment of a program that has an identity."""
+"""Variables from which azure-identity's default credential knows the identity of a program."""
 
 
-class Clients:
-    """The client of one event loop, and those of the blobs that were used last."""
+class AzureClients:
+    """The SDK's clients for one event loop: of the container, of its account, and of the blobs used last."""
 
     def __init__(
         self,
@@ -69,7 +74,7 @@ class Clients:
         self._blobs: OrderedDict[str, BlobClient] = OrderedDict()
 
     def blob(self, path: str) -> BlobClient:
-        """Return the client of a blob; to make one costs as much as a request, so the last ones are kept."""
+        """Return the client of a blob. Making one costs as much as a request, so the last ones are kept."""
         blob = self._blobs.get(path)
         if blob is None:
             blob = self._blobs[path] = self.client.get_blob_client(path)
@@ -80,7 +85,7 @@ class Clients:
         return blob
 
     async def aclose(self) -> None:
-        """Close the connections, and a credential that was made for them."""
+        """Close the connections, and the credential that was made for them."""
         await self.client.close()
         if self.service is not None:
             await self.service.close()
@@ -89,7 +94,7 @@ class Clients:
 
 
 class Container:
-    """A container, by a connection string, or by the URL of its account and a credential."""
+    """A container, reached by a connection string, or by the URL of its account and a credential."""
 
     def __init__(
         self,
@@ -100,18 +105,18 @@ class Container:
         timeout: float,
     ) -> None:
         if (connection_string is None) is (account_url is None):
-            raise ValueError("give either the connection_string of an account or its account_url")
+            raise ValueError("give either connection_string= or account_url=")
         check_container(name)
         if not timeout > 0:
-            raise ValueError(f"timeout {timeout!r}: it must be more than nothing")
+            raise ValueError(f"timeout must be greater than 0, not {timeout!r}")
         self.name = name
         self._connection_string = connection_string
         self._account_url = account_url
         self._credential = credential
         self._timeout = timeout
-        self.may_remove: bool = False
-        """Whether a blob was removed, or could have been: `removing` asks before it matters."""
-        self._clients = PerLoop(self, self._new_clients, Clients.aclose)
+        self._may_remove = False
+        """Whether we know that we may remove blobs."""
+        self._clients = PerLoop(self, self._new_clients, AzureClients.aclose)
         client = self._new_client(None if callable(credential) else credential)  # checks, and connects nothing
         _check_key(client)
         if self.has_token and client.scheme != "https":
@@ -119,7 +124,7 @@ class Container:
         self._where = client.primary_hostname
 
     def __reduce__(self) -> tuple[type[Container], tuple[object, ...]]:
-        """Pickle without the clients: who opens it makes their own."""
+        """Pickle without the clients: each process makes its own."""
         return Container, (self.name, self._connection_string, self._account_url, self._credential, self._timeout)
 
     def __str__(self) -> str:
@@ -127,31 +132,70 @@ class Container:
 
     @property
     def has_token(self) -> bool:
-        """Whether we show tokens of an identity, not a key or a signature."""
+        """Whether requests carry tokens of an identity, not a key or a signature."""
         return callable(self._credential) or isinstance(self._credential, AsyncTokenCredential)
 
     @property
     def service(self) -> BlobServiceClient:
-        """The account's client of this loop, for who has a token."""
+        """This loop's client of the account; only with `has_token`."""
         service = self._clients.get().service
-        assert service is not None  # noqa: S101 -- who has a token has it
+        assert service is not None  # noqa: S101 -- there is one with a token
         return service
 
     @property
     def client(self) -> ContainerClient:
-        """The client of this loop."""
+        """This loop's client of the container."""
         return self._clients.get().client
 
     def blob(self, path: str, **kept: str) -> BlobClient:
         """Return this loop's client of a blob, or of the `snapshot` or `version_id` of it."""
         return self.client.get_blob_client(path, **kept) if kept else self._clients.get().blob(path)
 
-    async def find(self, path: str) -> BlobProperties | None:
-        """Return the properties of a blob, `None` if there is none."""
+    async def find(self, name: str, path: str | None = None) -> BlobProperties | None:
+        """Return the properties of the blob `name`, `None` if there is none; errors name `path` if it is given."""
         try:
-            return await self.ask(path, self.blob(path).get_blob_properties)
+            return await self.ask(name if path is None else path, self.blob(name).get_blob_properties)
         except NotFound:
             return None
+
+    async def remove(self, name: str, path: str | None, **conditions: Any) -> None:
+        """Remove the blob `name`; errors name `path`.
+
+        :raises NotFound: if there is none, unless an earlier request, whose answer was lost, may have removed it.
+        :raises NotPermitted: if the credentials do not allow it; the message names the permission.
+        """
+        blob = self.blob(name)
+        requests = 0
+
+        async def delete() -> None:
+            nonlocal requests
+            requests += 1
+            await blob.delete_blob(**conditions)
+
+        try:
+            await self.ask(path, delete)
+        except NotFound:
+            if requests == 1:
+                raise
+        except NotPermitted as error:
+            raise NotPermitted.of(path, f"{error.strerror}: removing {_DELETE_PERMISSION}") from error.__cause__
+        self._may_remove = True
+
+    async def check_may_remove(self, path: str | None, what: str) -> None:
+        """Raise `NotPermitted` if we may not remove blobs; `what` is what would need it.
+
+        It is called before something is created that has to be removed later. The answer comes from removing, once,
+        a blob that does not exist: the service looks at permissions first.
+        """
+        if self._may_remove:
+            return
+        try:
+            await self.ask(path, self.blob(_NEVER_THERE).delete_blob)
+        except NotFound:
+            pass
+        except NotPermitted as error:
+            raise NotPermitted.of(path, f"{error.strerror}: {what} {_DELETE_PERMISSION}") from error.__cause__
+        self._may_remove = True
 
     async def ask(
         self,
@@ -161,10 +205,10 @@ class Container:
         settled: Callable[[], Awaitable[T | None]] | None = None,
         urgent: bool = False,
     ) -> T:
-        """Return what `call` returns, asking again where that may help.
+        """Return what `call` returns; call it again after failures that may pass.
 
-        What must not happen twice says by `settled` whether it has: asked after an answer was lost, it returns what
-        that would have been, or `None`.
+        A call that must not happen twice comes with `settled`, which is asked before each new attempt: it returns what
+        an earlier attempt, whose answer was lost, would have returned, or `None` if none of them succeeded.
 
         :raises OSError: as the table of `errors` says.
         :raises ValueError: once the clients are closed.
@@ -177,7 +221,7 @@ class Container:
                     self._clients.check_open()
                     deadline = min(deadline, time.monotonic() + self._timeout)
                     return await call()
-            except (*FAILURES, RuntimeError) as error:  # with the last, the transport says that it was closed
+            except (*FAILURES, RuntimeError) as error:  # the transport raises RuntimeError when it was closed
                 self._clients.check_open(error)
                 if isinstance(error, RuntimeError):
                     raise
@@ -194,33 +238,33 @@ class Container:
         raise AssertionError("the last attempt returns or raises")
 
     async def aclose(self) -> None:
-        """Close the clients, of every loop that has not ended."""
+        """Close the clients of every loop that has not ended."""
         await self._clients.aclose()
 
-    def _new_clients(self) -> Clients:
+    def _new_clients(self) -> AzureClients:
         if not self.has_token:
-            return Clients(self._new_client(self._credential))
+            return AzureClients(self._new_client(self._credential))
         made = self._credential() if callable(self._credential) else None
         credential: Any = self._credential if made is None else made
-        service = BlobServiceClient(str(self._account_url), credential=credential, **self._wire())
-        return Clients(self._new_client(credential), service, made)
+        service = BlobServiceClient(str(self._account_url), credential=credential, **self._sdk_settings())
+        return AzureClients(self._new_client(credential), service, made)
 
     def _new_client(self, credential: Any) -> ContainerClient:
         if self._connection_string is not None:
-            return ContainerClient.from_connection_string(self._connection_string, self.name, **self._wire())
-        return ContainerClient(str(self._account_url), self.name, credential=credential, **self._wire())
+            return ContainerClient.from_connection_string(self._connection_string, self.name, **self._sdk_settings())
+        return ContainerClient(str(self._account_url), self.name, credential=credential, **self._sdk_settings())
 
-    def _wire(self) -> dict[str, Any]:
-        """Return a transport of its own, and how requests go over it."""
+    def _sdk_settings(self) -> dict[str, Any]:
+        """Return settings for a new client of the SDK, with a transport of its own."""
         wire: dict[str, Any] = {
             "connection_timeout": self._timeout,
             "read_timeout": self._timeout * SILENCE,  # so that `ask` has time left to ask again
             "connection_data_block_size": SLICE,
         }
         return {
-            # Looking for proxies, and passwords in netrc, takes two thread hops for each request.
+            # Looking for proxies, and for passwords in netrc, takes two thread hops for each request.
             "transport": AioHttpTransport(use_env_settings=bool(getproxies()), **wire),
-            "retry_total": 0,  # `ask` does that
+            "retry_total": 0,  # `ask` makes the new attempts
             "max_single_put_size": PART,
             "max_single_get_size": PART,
             "max_chunk_get_size": PART,
@@ -229,67 +273,24 @@ class Container:
 
 
 def _check_key(client: ContainerClient) -> None:
-    """Raise `ValueError` for a key that is none; the SDK would find that out when it signs."""
+    """Raise `ValueError` for a key that is not in base64; the SDK would find out only when it signs."""
     key = getattr(client.credential, "account_key", None)
     try:
         base64.b64decode(key or "", validate=True)
     except ValueError:
-        raise ValueError("the key of the account: it is not in base64, as Azure gives it") from None
-
-
-_NEVER_THERE = f"{HIDDEN}never-there"
-_NEEDED = "needs the permission to delete blobs ('d' in a SAS, .../blobs/delete in a role), which was not granted"
-
-
-async def remove(container: Container, name: str, path: str | None, **conditions: Any) -> None:
-    """Remove the blob `name`; errors are about `path`.
-
-    :raises NotFound: if it is not there, and not because an earlier request, whose answer was lost, removed it.
-    :raises NotPermitted: if the credentials do not allow it, naming the permission.
-    """
-    blob = container.blob(name)
-    requests = 0
-
-    async def delete() -> None:
-        nonlocal requests
-        requests += 1
-        await blob.delete_blob(**conditions)
-
-    try:
-        await container.ask(path, delete)
-    except NotFound:
-        if requests == 1:
-            raise
-    except NotPermitted as error:
-        raise NotPermitted.of(path, f"{error.strerror}: removing {_NEEDED}") from error.__cause__
-    container.may_remove = True
-
-
-async def check_may_remove(container: Container, path: str | None, what: str) -> None:
-    """Raise `NotPermitted` if blobs cannot be removed, before anything is done that would have to be removed.
-
-    It tries to remove what is not there, once: the service looks at permissions first.
-    """
-    if container.may_remove:
-        return
-    blob = container.blob(_NEVER_THERE)
-    try:
-        await container.ask(path, blob.delete_blob)
-    except NotFound:
-        pass
-    except NotPermitted as error:
-        raise NotPermitted.of(path, f"{error.strerror}: {what} {_NEEDED}") from error.__cause__
-    container.may_remove = True
+        raise ValueError("the account's key is not in base64: copy it as Azure shows it") from None
 
 
 def settings(account_url: str | None, *, anonymous: bool, identity: bool) -> dict[str, Any]:
-    """Return the `connection_string`, or the `account_url` and `credential`, that the environment gives.
+    """Return `connection_string`, or `account_url` and `credential`, from the environment.
 
-    :raises ValueError: if it names no account.
+    The variables are those of Azure's own command line, of adlfs and of obstore.
+
+    :raises ValueError: if the environment names no account.
     :raises ImportError: if azure-identity is needed and not installed.
     """
     if anonymous and identity:
-        raise ValueError("anonymous= shows no credential, and identity= shows one: leave out either")
+        raise ValueError("anonymous= sends no credential, and identity= sends one: leave out either")
     string = os.environ.get("AZURE_STORAGE_CONNECTION_STRING")
     if string and account_url is None and not (anonymous or identity):
         return {"connection_string": string}
@@ -302,9 +303,9 @@ def settings(account_url: str | None, *, anonymous: bool, identity: bool) -> dic
 
 
 def default_identity() -> AsyncTokenCredential:
-    """Return the credential that azure-identity finds by itself.
+    """Return azure-identity's default credential.
 
-    :raises ImportError: if it is not installed.
+    :raises ImportError: if azure-identity is not installed.
     """
     made: AsyncTokenCredential = _identity().DefaultAzureCredential()
     return made
@@ -313,7 +314,7 @@ def default_identity() -> AsyncTokenCredential:
 def _credential(identity: bool) -> Any:
     given = None if identity else _first(_KEYS) or _first(_SIGNATURES)
     if given is None and (identity or _first(_IDENTITIES)):
-        _identity()  # so that what is not installed is said now, not by the first request
+        _identity()  # so that a missing package is reported now, not by the first request
         return default_identity
     return given
 

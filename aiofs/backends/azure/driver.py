@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import suppress
 from math import ceil
 from typing import TYPE_CHECKING, Any, Literal
 
 from azure.storage.blob import BlobSasPermissions
 
-from aiofs.backends.azure.client import PART, Container, Credential, check_may_remove, remove
+from aiofs.backends.azure.client import PART, Container, Credential
 from aiofs.backends.azure.errors import NotPermitted
-from aiofs.backends.azure.history import History, kept_as
+from aiofs.backends.azure.history import AzureHistory, kept_as
 from aiofs.backends.azure.listing import entries
-from aiofs.backends.azure.locks import LONGEST, SHORTEST, AzureLease, acquire, check_free, is_free, lock_name, refusal
+from aiofs.backends.azure.locks import LONGEST, SHORTEST, AzureLease, acquire, check_free
 from aiofs.backends.azure.names import check_format, check_name, from_headers
 from aiofs.backends.azure.properties import (
     KEPT,
-    Labels,
+    Attributes,
     check_file,
     check_not_archived,
     check_replaceable,
@@ -29,25 +28,19 @@ from aiofs.backends.azure.properties import (
 )
 from aiofs.backends.azure.reading import SMALLEST_RANGE, block_ids, open_stream
 from aiofs.backends.azure.signing import Signer
-from aiofs.backends.azure.sweeping import Sweeper, locks
+from aiofs.backends.azure.sweeping import AzureSweeper
 from aiofs.backends.azure.writing import AppendSession, AzureSession, Copier, check_token
 from aiofs.driver import ABSENT, Capabilities, Driver, Entry, Lease, ReadStream, WriteSession
 from aiofs.errors import AccessDenied, Conflict, NotFound, Unsupported
-from aiofs.kit import EndedSession, together, whole_part
+from aiofs.kit import EndedSession, each, together, whole_part
 from aiofs.tokens import Token
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Mapping, Sequence
 
 
-AT_ONCE = 16
-"""How many requests for one call are under way at the same time."""
-FEW = 8
-"""Up to so many locks are looked at one by one, more are listed."""
-
-
-class AzureDriver(Sweeper, History, Driver):
-    """The blobs of one container."""
+class AzureDriver(AzureSweeper, AzureHistory, Driver):
+    """The blobs of one container, each a file."""
 
     capabilities: Capabilities = Capabilities(locks="shared", resume=True, metadata=True, properties=KEPT)
     part_size = PART
@@ -65,18 +58,20 @@ class AzureDriver(Sweeper, History, Driver):
         page: int = 5000,
     ) -> None:
         if not isinstance(lease, int) or not SHORTEST <= lease <= LONGEST:
-            raise ValueError(f"Azure grants leases of {SHORTEST} to {LONGEST} whole seconds, not {lease!r}")
+            raise ValueError(
+                f"lease must be {SHORTEST} to {LONGEST} whole seconds, not {lease!r}: Azure grants no other"
+            )
         super().__init__(Container(container, connection_string, account_url, credential, timeout))
         self._signer = Signer(self._container)
         self._lease = lease
         self._page = page
 
     def check_name(self, path: str) -> None:
-        """Raise `ValueError` for what cannot be the name of a blob."""
+        """Raise `ValueError` for a path that cannot be the name of a blob."""
         check_name(path)
 
     async def stat(self, path: str) -> Entry:
-        """Describe the blob; its tags, if it has any and they may be read, are another request."""
+        """Describe the blob. Tags, if it has any, take another request; without permission for it they are left out."""
         properties = await self._container.ask(path, self._container.blob(path).get_blob_properties)
         with suppress(AccessDenied):
             return entry_of(path, properties, await tags_of(self._container, path, properties))
@@ -89,21 +84,21 @@ class AzureDriver(Sweeper, History, Driver):
     async def begin(
         self, path: str, lease: Lease, *, match: str | None = None, metadata: Mapping[str, str] | None = None
     ) -> WriteSession:
-        """Begin new bytes for the blob; what it is now is looked up, and must still be so when they are published."""
-        labels = Labels.of(path, metadata)
+        """Begin new bytes for the blob, which must still be what it is now when they are published."""
+        attributes = Attributes.of(path, metadata)
         there = None if match == ABSENT else await self._container.find(path)
         if there is None:
-            return AzureSession(self._container, _own(lease), ABSENT if match is None else match, labels)
+            return AzureSession(self._container, _own_lease(lease), ABSENT if match is None else match, attributes)
         check_file(path, there)
         if match is not None and is_append_blob(there):
-            return AppendSession(self._container, _own(lease), match, there)
+            return AppendSession(self._container, _own_lease(lease), match, there)
         check_replaceable(path, there)
         check_not_archived(path, there)
         if match is None:
             match = version_of(there.etag)
         else:
-            labels = await labels.keeping(self._container, path, there)
-        return AzureSession(self._container, _own(lease), match, labels)
+            attributes = await attributes.keeping(self._container, path, there)
+        return AzureSession(self._container, _own_lease(lease), match, attributes)
 
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:
         """Take over a prepared session."""
@@ -113,7 +108,7 @@ class AzureDriver(Sweeper, History, Driver):
         if await self._is_ended(token):
             return EndedSession(self, path)
         lease = await acquire(self._container, path, self._lease)
-        session = AzureSession(self._container, lease, token["match"], Labels.from_token(token))
+        session = AzureSession(self._container, lease, token["match"], Attributes.from_token(token))
         session.adopt(token)
         return session
 
@@ -134,19 +129,19 @@ class AzureDriver(Sweeper, History, Driver):
             elif not missing_ok:
                 raise NotFound.of(path)
 
-        await together([self._check_free(free), self._side_by_side(check, free)])
+        await together([check_free(self._container, free), each(free, check)])
 
-        async def one(path: str) -> None:
+        async def remove(path: str) -> None:
             try:
-                await remove(self._container, path, path, **matching(match))
+                await self._container.remove(path, path, **matching(match))
             except NotFound:
                 if not missing_ok:
                     raise
 
-        await self._side_by_side(one, paths)
+        await each(paths, remove, all_of_them=True)
 
     def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry]:
-        """Yield what the service lists, in the order of UTF-8 bytes."""
+        """Yield the blobs that the service lists, in the order of UTF-8 bytes."""
         return entries(self._container, prefix, after, delimiter, self._page)
 
     async def lock(self, path: str) -> Lease:
@@ -154,37 +149,39 @@ class AzureDriver(Sweeper, History, Driver):
         return await acquire(self._container, path, self._lease)
 
     async def copy(self, source: str, target: str, lease: Lease, *, match: str | None = None) -> Entry:
-        """Let the service copy, in one step; what is too large for that, or not ours to sign, is carried."""
-        return await Copier(self._container, self._signer, self.capabilities, source).to(_own(lease), match)
+        """Let the service copy in one step; if it cannot, copy through this process."""
+        return await Copier(self._container, self._signer, self.capabilities, source).to(_own_lease(lease), match)
 
     async def restore_kept(self, path: str, version_id: str, lease: Lease) -> Entry:
         """Copy an old version to the blob, in one step."""
         kept = kept_as(path, version_id)
         if not kept:
-            return await self.stat(path)  # it is that already
+            return await self.stat(path)  # it is the current version
         try:
-            return await Copier(self._container, self._signer, self.capabilities, path, kept).to(_own(lease))
+            return await Copier(self._container, self._signer, self.capabilities, path, kept).to(_own_lease(lease))
         except NotFound as error:
             raise NotFound.of(path, f"there is no version {version_id!r} of this file") from error
 
     async def check_may_remove(self, path: str) -> None:
-        """Raise `AccessDenied` if files may not be removed."""
-        await check_may_remove(self._container, path, "removing or moving a file")
+        """Raise `AccessDenied` if we may not remove blobs."""
+        await self._container.check_may_remove(path, "removing or moving a file")
 
     async def url(self, path: str, method: Literal["GET", "PUT"], expires: float) -> str:
-        """Return a URL that carries a signature for this blob alone."""
+        """Return a URL with a signature for this blob alone."""
         permission = BlobSasPermissions(read=True) if method == "GET" else BlobSasPermissions(create=True, write=True)
         try:
             url = await self._signer.url(path, permission, ceil(expires))
         except OverflowError as error:
-            raise ValueError(f"a URL cannot be good for {expires} seconds: that ends after all dates") from error
+            raise ValueError(f"expires={expires} is too long for a URL: it would end after all dates") from error
         if url is None:
-            raise Unsupported.of(path, "only the account's key or a token can sign URLs, not a SAS")
+            raise Unsupported.of(
+                path, "only the account's key or a token can sign URLs, not a SAS: give one of them as credential="
+            )
         return url
 
     async def note(self, path: str, data: bytes) -> None:
-        """Create a small file without a lock, if whoever does may remove it at the end."""
-        await check_may_remove(self._container, None, "a transaction, which removes its journal at the end,")
+        """Create a small file without a lock, if we may remove it later."""
+        await self._container.check_may_remove(None, "a transaction, which removes its journal at the end,")
         blob = self._container.blob(path)
 
         async def create() -> bool:
@@ -201,17 +198,17 @@ class AzureDriver(Sweeper, History, Driver):
         await self._container.ask(path, create, settled=created)
 
     async def erase(self, paths: Sequence[str]) -> None:
-        """Remove small files, whoever may hold locks."""
+        """Remove small files without asking for locks."""
 
-        async def one(path: str) -> None:
+        async def remove(path: str) -> None:
             with suppress(NotFound):
                 try:
-                    await remove(self._container, path, path)
+                    await self._container.remove(path, path)
                 except NotPermitted:
-                    await self.stat(path)  # nothing has to be permitted to remove what is not there
+                    await self.stat(path)  # raises NotFound if there is nothing to remove, which needs no permission
                     raise
 
-        await self._side_by_side(one, paths)
+        await each(paths, remove, all_of_them=True)
 
     async def aclose(self) -> None:
         """Close the clients."""
@@ -221,7 +218,7 @@ class AzureDriver(Sweeper, History, Driver):
         return str(self._container)
 
     async def _is_ended(self, token: Mapping[str, Any]) -> bool:
-        """Whether what was prepared is there, or is neither there nor staged: somebody removed it since."""
+        """Whether what was prepared was published, or is not staged any more and nothing is there."""
         ids = [name for name, _ in token["blocks"]]
         if ids:
             committed, staged = await block_ids(self._container, token["path"])
@@ -230,38 +227,15 @@ class AzureDriver(Sweeper, History, Driver):
             there = await self.stat(token["path"])
         except NotFound:
             return False
-        # Nothing tells who wrote a file without blocks; one that is as empty and described alike is as good as ours.
+        # A file without blocks does not show who wrote it: an empty one with the same metadata is as good as ours.
         return there.size == 0 and there.version != token["match"] and there.metadata == from_headers(token["headers"])
 
     async def _version_of(self, path: str) -> str:
         properties = await self._container.find(path)
         return ABSENT if properties is None else version_of(properties.etag)
 
-    async def _check_free(self, paths: Sequence[str]) -> None:
-        """Raise `Locked` if somebody is writing one of the blobs."""
-        if len(paths) <= FEW:
-            await self._side_by_side(lambda path: check_free(self._container, path), paths)
-            return
-        held = {lock.name: lock async for lock in locks(self._container) if not is_free(lock)}
-        for path in paths:
-            if lock_name(path) in held:
-                raise refusal(path, held[lock_name(path)])
 
-    async def _side_by_side(self, work: Callable[[str], Awaitable[object]], paths: Sequence[str]) -> None:
-        """Do `work` for all paths, some at a time; the first failure, in their order, is raised when all are done."""
-        places = asyncio.Semaphore(AT_ONCE)
-
-        async def one(path: str) -> None:
-            async with places:
-                await work(path)
-
-        if len(paths) == 1:
-            await work(paths[0])
-            return
-        await together(map(one, paths))
-
-
-def _own(lease: Lease) -> AzureLease:
+def _own_lease(lease: Lease) -> AzureLease:
     if not isinstance(lease, AzureLease):
-        raise TypeError(f"a lease of this store is needed, not {type(lease).__name__}")
+        raise TypeError(f"give a lease that this store's lock() returned, not a {type(lease).__name__}")
     return lease

@@ -1,4 +1,4 @@
-"""What the errors of the service and its SDK mean, in one table."""
+"""Errors of the service and its SDK, and which errors of aiofs they become."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ FAILURES = (exceptions.AzureError, OSError)
 
 
 class InvalidRange(AiofsError):
-    """There are no bytes at this offset."""
+    """The blob ends before the range begins."""
 
 
 class BlocksGone(Conflict):
-    """Blocks that were staged are not there any more: another writer published."""
+    """Staged blocks are not there any more, because another writer published."""
 
 
 class NotPermitted(AccessDenied):
-    """The credentials are good, but do not allow for this."""
+    """The credentials are valid, but do not allow this request."""
 
 
 _BY_CODE: dict[str, type[AiofsError]] = {
@@ -109,7 +109,7 @@ _BY_KIND: tuple[tuple[type[Exception], type[AiofsError]], ...] = (
 
 
 def failed(error: Exception, path: str | None) -> AiofsError:
-    """Return the error to raise for one of the SDK's."""
+    """Return the error to raise for one that a request raised."""
     if isinstance(error, exceptions.HttpResponseError) and error.status_code is not None:
         code = getattr(error, "error_code", None)
         name = str(getattr(code, "value", code) or "")
@@ -125,15 +125,15 @@ def failed(error: Exception, path: str | None) -> AiofsError:
 
 @contextmanager
 def creating(path: str) -> Iterator[None]:
-    """Have "not found" in the block mean the container: the blob itself need not be there."""
+    """Turn "not found" into `StoreMissing`: creating a blob only needs the container to exist."""
     try:
         yield
     except NotFound as error:
-        raise StoreMissing.of(path, f"the container is not there ({error.strerror})") from error.__cause__
+        raise StoreMissing.of(path, f"the container does not exist ({error.strerror})") from error.__cause__
 
 
 def _lasting_fault(error: BaseException | None) -> str | None:
-    """Return why a request that failed will fail again whenever it is tried; `None` if that is not known."""
+    """Return why every new attempt would fail too; `None` if one may succeed."""
     while error is not None:
         host = getattr(error, "host", "the store")
         certificate = getattr(error, "certificate_error", None)
@@ -147,5 +147,5 @@ def _lasting_fault(error: BaseException | None) -> str | None:
 
 
 def _words(error: Exception) -> str:
-    """Return the first line of what an error says, without the query of a URL, which may be a signature."""
+    """Return the first line of an error's message, without the query of a URL, which may be a signature."""
     return (str(error) or type(error).__name__).partition("\n")[0].partition("?")[0]

@@ -1,4 +1,4 @@
-"""Old versions of a blob: those that the container keeps by itself, and snapshots that somebody took."""
+"""Old versions of a blob: those that an account with versioning keeps, and snapshots that somebody took."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
     from aiofs.driver import Entry, ReadStream
 
 SNAPSHOT = "snapshot:"
-"""What the id of a snapshot begins with; behind it, as in the id of a version, is the time that it is of."""
+"""The ids of snapshots begin with it. Its time follows; the id of a version is only a time."""
 CURRENT = "current"
-"""The id of the blob as it is now, where the container gives it none."""
+"""The id of the blob as it is now, if the account keeps no versions."""
 _PAGE = 1000
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z")
 
 
-class History:
+class AzureHistory:
     """The power to list and read old versions."""
 
     def __init__(self, container: Container) -> None:
         self._container = container
 
     async def history(self, path: str) -> AsyncGenerator[Entry]:
-        """Yield the versions of the blob, the newest first, and before them the blob as it is now.
+        """Yield the blob as it is now, and then its old versions, the newest first.
 
         :raises NotFound: if there is neither the blob nor a version of it.
         """
@@ -58,7 +58,7 @@ class History:
         return stream
 
     async def _all(self, path: str) -> AsyncGenerator[BlobProperties]:
-        """Yield the blob and its versions: they are listed before all longer names."""
+        """Yield the blob and its versions. The service lists them before all longer names."""
         listed = pages(self._container, path, None, _PAGE, ["snapshots", "versions", "metadata"])
         async with aclosing(listed):
             async for page in listed:
@@ -69,9 +69,9 @@ class History:
 
 
 def kept_as(path: str, version_id: str) -> dict[str, str]:
-    """Return the `snapshot` or `version_id` that an id of `history` means; nothing for the blob as it is now.
+    """Return the `snapshot` or `version_id` for an id from `history`; an empty dict for the blob as it is now.
 
-    :raises NotFound: if it cannot be one.
+    :raises NotFound: if this cannot be such an id.
     """
     if version_id == CURRENT:
         return {}
@@ -86,5 +86,5 @@ def _missing(path: str, version_id: str) -> NotFound:
 
 
 def _time(blob: BlobProperties) -> str:
-    """Return what versions sort by: the blob without one is the newest."""
+    """Return the key to sort versions by. A blob without a version is the newest."""
     return str(blob.snapshot or blob.version_id or "~")

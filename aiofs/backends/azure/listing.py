@@ -1,8 +1,8 @@
 """Listing: the service's pages, put into the order of UTF-8 bytes.
 
-The service sorts by UTF-16 units. That is the same order except that characters beyond U+FFFF, written there as a pair
-of units from U+D800 on, come before those from U+E000 on. So entries with such a character wait until all that share
-what is before it have passed; nothing else does.
+The service sorts by UTF-16 units. That is the same order, except for characters beyond U+FFFF: UTF-16 writes them as a
+pair of units from U+D800 on, so the service lists them before characters from U+E000 on. An entry with such a character
+waits until all entries that share the text before it were yielded. No other entry waits.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     from aiofs.backends.azure.client import Container
 
 _NO_NAME = re.compile(r"(?:\A|/)\.{0,2}(?:/|\Z)")
-"""Other programs' names that are no paths: with a segment that is empty, `.` or `..`, or ending in `/`."""
+"""Names of other programs that are not paths: a segment is empty, `.` or `..`, or the name ends in `/`."""
 _BEYOND = re.compile("[\U00010000-\U0010ffff]")
 
 
-class Sorter:
-    """Takes entries in the order of UTF-16 units and gives them back in that of code points, which is UTF-8's."""
+class CodePointSorter:
+    """Takes entries in the order of UTF-16 units, and yields them in the order of code points, which is UTF-8's."""
 
     def __init__(self) -> None:
         self._waiting: list[tuple[str, list[Entry]]] = []
 
     def take(self, entry: Entry) -> Iterator[Entry]:
-        """Give back what need not wait any more now that `entry` is here."""
+        """Take the next entry, and yield those that need not wait any longer."""
         while self._waiting and not entry.path.startswith(self._waiting[-1][0]):
             yield from self._pass()
         beyond = _BEYOND.search(entry.path)
@@ -47,7 +47,7 @@ class Sorter:
         self._waiting[-1][1].append(entry)
 
     def rest(self) -> Iterator[Entry]:
-        """Give back all that still waits."""
+        """Yield all entries that still wait."""
         while self._waiting:
             yield from self._pass()
 
@@ -58,18 +58,18 @@ class Sorter:
 async def pages(
     container: Container, prefix: str, delimiter: str | None, page_size: int, include: list[str] | None = None
 ) -> AsyncGenerator[list[BlobProperties]]:
-    """Yield the service's pages; of a folder only the name is known."""
+    """Yield the service's pages. A folder in them has a name and nothing else."""
     token = None
     while True:
 
         async def one(token: str | None = token) -> tuple[list[BlobProperties], str | None]:
             client = container.client
             listed: AsyncItemPaged[Any]
-            asked: dict[str, Any] = {"include": include, "results_per_page": page_size}
+            settings: dict[str, Any] = {"include": include, "results_per_page": page_size}
             if delimiter is None:
-                listed = client.list_blobs(prefix or None, **asked)
+                listed = client.list_blobs(prefix or None, **settings)
             else:
-                listed = client.walk_blobs(prefix or None, delimiter=delimiter, **asked)
+                listed = client.walk_blobs(prefix or None, delimiter=delimiter, **settings)
             paged = listed.by_page(token)
             page: list[Any] = [blob async for blob in await anext(paged)]
             following: str | None = paged.continuation_token  # type: ignore[attr-defined]
@@ -84,13 +84,13 @@ async def pages(
 async def entries(
     container: Container, prefix: str, after: str, delimiter: str | None, page_size: int
 ) -> AsyncGenerator[Entry]:
-    """Yield what begins with `prefix` and comes behind `after`, in the order of UTF-8 bytes.
+    """Yield entries that begin with `prefix` and come after `after`, in the order of UTF-8 bytes.
 
-    Blobs that only mark a folder are left out: a folder is there as long as a file is.
+    Blobs that only mark a folder are left out: a folder exists as long as a file in it does.
     """
-    sorter = Sorter()
+    sorter = CodePointSorter()
     async for page in pages(container, prefix, delimiter, page_size, ["metadata"]):
-        page.sort(key=lambda blob: blob.name.encode("utf-16-be"))  # the service gives folders before files
+        page.sort(key=lambda blob: blob.name.encode("utf-16-be"))  # the service lists folders before files
         for entry in filter(None, map(_entry, page)):
             for passing in sorter.take(entry):
                 if passing.path > after:
@@ -101,7 +101,7 @@ async def entries(
 
 
 def _entry(blob: BlobProperties) -> Entry | None:
-    """Return what to list; `None` for the mark of a folder, and for a name that is none."""
+    """Return the entry of a blob or folder; `None` for a mark of a folder, and for a name that is not a path."""
     path: str = blob.name
     if not isinstance(blob, BlobProperties):
         return None if _NO_NAME.search(path[:-1]) else Entry(path)

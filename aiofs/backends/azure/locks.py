@@ -1,11 +1,12 @@
-"""Locks: blobs under a hidden prefix, leased.
+"""Locks: leased blobs under a hidden prefix, each named after the path that it locks.
 
-Why not the lease of the file's own blob? There is none before the file is first written, and none after it was removed,
-while a writer (a transaction, a move) may hold its lock through both; and an empty blob made to be leased would be seen
-by every reader. A blob beside it, named after the path, is the same lock all the time. What a lease of the file itself
-would give, that nobody publishes without it, the conditions of publishing give: see `session`.
+Why not lease the file's own blob? It does not exist before the file is first written and after it was removed, while a
+transaction or a move holds its lock through both; and every reader would see an empty blob that is made to be leased.
+A lease of the file itself would keep everybody else from publishing; the conditions of publishing do that too (see
+`writing`).
 
-A lock that was given back is removed. Where that is not permitted its blob stays, without a lease: that is a free lock.
+Releasing a lock removes its blob. Where that is not permitted the blob stays without a lease, which means that the lock
+is free.
 """
 
 from __future__ import annotations
@@ -22,37 +23,41 @@ from urllib.parse import quote, unquote
 
 from azure.storage.blob.aio import BlobLeaseClient
 
-from aiofs.backends.azure.client import remove
 from aiofs.backends.azure.errors import creating
+from aiofs.backends.azure.listing import pages
 from aiofs.backends.azure.names import FORMAT, LOCKS, check_format, is_known
 from aiofs.backends.azure.properties import matching
 from aiofs.driver import ABSENT
 from aiofs.errors import AccessDenied, AlreadyExists, Conflict, Locked, NotFound
+from aiofs.kit import each
 from aiofs.lifetimes import finish
 from aiofs.locks import RenewedLease, granted, locked
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncGenerator, Mapping, Sequence
 
     from azure.storage.blob import BlobProperties
 
     from aiofs.backends.azure.client import Container
 
 SHORTEST, LONGEST = 15, 60
-"""How many seconds the service grants a lease for."""
+"""For how many seconds the service grants a lease."""
 ROUNDS = 4
+FEW = 8
+"""Up to this number locks are looked up one by one; for more of them, all locks are listed."""
+PAGE = 5000
 _LOCK = "the lock of this file"
 _LEASED = "leased"
 
 
 class AzureLease(RenewedLease):
-    """A lease of a lock's blob; `fence` is its id."""
+    """A lease of the blob that is the lock; `fence` is its id."""
 
     def __init__(self, path: str, fence: str, ttl: float, container: Container, granted: float) -> None:
         self._container = container
         self._lock = lock_name(path)
         self.removed: bool = True
-        """Whether the blob goes with the lock; else it stays, and is free."""
+        """Whether releasing the lock removes the blob; else the blob stays without a lease."""
         super().__init__(path, fence, ttl, renew=self._prolong, release=self._free, granted=granted)
 
     async def _prolong(self) -> bool:
@@ -67,8 +72,8 @@ class AzureLease(RenewedLease):
         with suppress(OSError):  # it expires by itself
             if self.removed:
                 try:
-                    await remove(self._container, self._lock, self.path, lease=self.fence)
-                except AccessDenied:  # who may write need not be allowed to remove
+                    await self._container.remove(self._lock, self.path, lease=self.fence)
+                except AccessDenied:  # those who may write need not be allowed to remove
                     self.removed = False
             if not self.removed:
                 lease = BlobLeaseClient(self._container.blob(self._lock), self.fence)
@@ -78,16 +83,33 @@ class AzureLease(RenewedLease):
 async def acquire(container: Container, path: str, ttl: int) -> AzureLease:
     """Return the lock of `path`.
 
-    :raises Locked: if somebody else has it, naming who and since when.
+    :raises Locked: if somebody else has it; the message says who, and since when.
     """
-    return await granted(_ask_for(container, path, ttl))
+    return await granted(_acquire(container, path, ttl))
 
 
-async def check_free(container: Container, path: str) -> None:
-    """Raise `Locked` if somebody has the lock of `path`."""
-    found = await _look(container, path)
-    if found is not None and not is_free(found):
-        raise refusal(path, found)
+async def check_free(container: Container, paths: Sequence[str]) -> None:
+    """Raise `Locked` if somebody is writing one of the paths."""
+
+    async def check(path: str) -> None:
+        found = await container.find(lock_name(path), path)
+        if found is not None and not is_free(found):
+            raise _refusal(path, found)
+
+    if len(paths) <= FEW:
+        await each(paths, check)
+        return
+    held = {lock.name: lock async for lock in all_locks(container) if not is_free(lock)}
+    for path in paths:
+        if lock_name(path) in held:
+            raise _refusal(path, held[lock_name(path)])
+
+
+async def all_locks(container: Container) -> AsyncGenerator[BlobProperties]:
+    """Yield all locks, held or free."""
+    async for page in pages(container, LOCKS, None, PAGE, ["metadata"]):
+        for lock in page:
+            yield lock
 
 
 def lock_name(path: str) -> str:
@@ -96,14 +118,14 @@ def lock_name(path: str) -> str:
 
 
 def is_free(lock: BlobProperties) -> bool:
-    """Whether the lock has no lease, or one that expired; of one in an unknown format nobody can say that."""
+    """Whether nobody holds the lock. A lock in an unknown format counts as held."""
     return is_known(lock.metadata) and lock.lease.state != _LEASED
 
 
-def refusal(path: str, lock: BlobProperties) -> Locked:
-    """Return the error that says what a lock says.
+def _refusal(path: str, lock: BlobProperties) -> Locked:
+    """Return the error for a lock that somebody else holds.
 
-    :raises Unsupported: if it has an unknown format.
+    :raises Unsupported: if the lock has an unknown format.
     """
     check_format(path, _LOCK, lock.metadata)
     _, holder, since = read_note(lock.metadata)
@@ -111,13 +133,13 @@ def refusal(path: str, lock: BlobProperties) -> Locked:
 
 
 def read_note(metadata: Mapping[str, str] | None) -> tuple[str, str | None, datetime | None]:
-    """Return what a lock says: which path it is of, who holds it, and since when."""
+    """Return which path a lock is for, who holds it, and since when."""
     note = metadata or {}
     since = note.get("since")
     return unquote(note.get("path", "")), note.get("holder"), datetime.fromisoformat(since) if since else None
 
 
-async def _ask_for(container: Container, path: str, ttl: int) -> AzureLease:
+async def _acquire(container: Container, path: str, ttl: int) -> AzureLease:
     blob = container.blob(lock_name(path))
     fence = str(uuid.uuid4())
     since = datetime.now(UTC).isoformat(timespec="seconds")
@@ -135,27 +157,19 @@ async def _ask_for(container: Container, path: str, ttl: int) -> AzureLease:
         try:
             await container.ask(path, lambda: blob.acquire_lease(ttl, lease_id=fence))
         except NotFound:
-            continue  # given back just then
+            continue  # released in this moment
         except Locked:
-            found = await _look(container, path)
-            raise locked(path) if found is None else refusal(path, found) from None
+            found = await container.find(lock_name(path), path)
+            raise locked(path) if found is None else _refusal(path, found) from None
         lease = AzureLease(path, fence, ttl, container, asked)
         if not made:
             try:
                 there = await container.ask(path, blob.get_blob_properties)
                 lease.removed = is_known(there.metadata)
-                check_format(path, _LOCK, there.metadata)  # another may not be held by its lease alone
+                check_format(path, _LOCK, there.metadata)  # in another format a lease alone may not make a lock
                 await container.ask(path, lambda: blob.set_blob_metadata(note, lease=fence))
             except BaseException:
                 await finish(lease.release())
                 raise
         return lease
     raise locked(path)
-
-
-async def _look(container: Container, path: str) -> BlobProperties | None:
-    blob = container.blob(lock_name(path))
-    try:
-        return await container.ask(path, blob.get_blob_properties)
-    except NotFound:
-        return None

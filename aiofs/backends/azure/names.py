@@ -1,4 +1,4 @@
-"""What the service can hold: which names, and metadata in which spelling."""
+"""Which names and metadata the service takes; where aiofs keeps locks, and the number of their format."""
 
 from __future__ import annotations
 
@@ -22,16 +22,18 @@ _CONTAINER = re.compile(r"(?=.{3,63}\Z)[a-z0-9]+(?:-[a-z0-9]+)*|\$(?:root|web|lo
 _CODED = "aiofs_"
 FOLDER = "hdi_isfolder"
 """The metadata of an empty blob that only marks a folder, as Data Lake Storage and Hadoop write it."""
+FORMAT = "1"
+"""Locks and prepared sessions carry it as `format`. 2.0.0a1 wrote none, and meant this one."""
 
 
 def check_container(name: str) -> None:
-    """Raise `ValueError` for what cannot be the name of a container."""
+    """Raise `ValueError` for a text that cannot be the name of a container."""
     if not isinstance(name, str) or not _CONTAINER.fullmatch(name):
         raise ValueError(f"container {name!r}: Azure takes 3 to 63 lower-case letters, digits and single hyphens")
 
 
 def check_name(path: str) -> None:
-    """Raise `ValueError` for a path that cannot be the name of a blob, or is not given back as it was."""
+    """Raise `ValueError` for a path that Azure refuses, or would change, as the name of a blob."""
     fault = _fault(path)
     if fault:
         raise ValueError(f"path {path!r}: Azure {fault}")
@@ -39,21 +41,21 @@ def check_name(path: str) -> None:
 
 def _fault(path: str) -> str | None:
     if len(path.encode("utf-16-le")) > 2 * LONGEST:
-        return f"allows for {LONGEST} characters in a name"
+        return f"takes at most {LONGEST} characters in a name"
     segments = path.split("/")
     if len(segments) > MOST_SEGMENTS:
-        return f"allows for {MOST_SEGMENTS} segments in a name"
+        return f"takes at most {MOST_SEGMENTS} segments in a name"
     if "\\" in path:
-        return "takes a backslash for a '/'"
+        return "turns a backslash into a '/'"
     if any(segment.endswith(".") for segment in segments):
-        return "drops the dot that a segment ends with"
+        return "drops the dot at the end of a segment"
     if _NOT_TEXT.search(path):
         return "refuses control characters in a name"
     return None
 
 
 def to_headers(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Spell metadata as headers; what they cannot carry goes under a key made of letters and digits."""
+    """Return metadata as headers; a key or value that headers cannot carry is encoded in letters and digits."""
     headers: dict[str, str] = {}
     taken: set[str] = set()
     for key, value in metadata.items():
@@ -67,12 +69,12 @@ def to_headers(metadata: Mapping[str, str]) -> dict[str, str]:
 
 
 def is_header(key: str, value: str) -> bool:
-    """Whether this can be one of the headers that metadata are spelled as."""
+    """Whether `to_headers` can have returned this header."""
     return bool(_PLAIN_KEY.fullmatch(key) and (not value or _PLAIN_VALUE.fullmatch(value)))
 
 
 def from_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
-    """Read what `to_headers` wrote, or another program."""
+    """Return metadata from headers, which `to_headers` or another program wrote."""
     return dict(_pair(key, value) for key, value in (headers or {}).items())
 
 
@@ -81,16 +83,12 @@ def _pair(key: str, value: str) -> tuple[str, str]:
         try:
             return bytes.fromhex(key[len(_CODED) :]).decode(), unquote(value[1:])
         except ValueError:
-            pass  # another program's
+            pass  # another program wrote it
     return key, value
 
 
-FORMAT = "1"
-"""Written as `format`. What has no number is of 2.0.0a1, and is read in the same way."""
-
-
 def is_known(labels: Mapping[str, Any] | None) -> bool:
-    """Whether this version of aiofs knows the format."""
+    """Whether this version of aiofs knows the format that metadata or a token name."""
     return bool((labels or {}).get("format", FORMAT) == FORMAT)
 
 

@@ -1,4 +1,4 @@
-"""Versions are ETags; `match` becomes the condition of a request."""
+"""What a blob has beside its bytes: its kind, its version (the ETag), metadata, headers, access tier and tags."""
 
 from __future__ import annotations
 
@@ -23,9 +23,16 @@ if TYPE_CHECKING:
     from aiofs.backends.azure.client import Container
     from aiofs.properties import Properties
 
+KEPT = NAMES
+"""The properties that a blob keeps: all of them."""
+_SETTINGS = ("cache_control", "content_disposition", "content_encoding", "content_language")
+_TYPES = mimetypes.MimeTypes()  # Python's own table, the same on every machine
+_TIERS = {tier.value.lower(): tier.value for tier in StandardBlobTier}
+_ARCHIVE = StandardBlobTier.ARCHIVE.value
+
 
 def matching(match: str | None) -> dict[str, Any]:
-    """Return the condition that the blob is at version `match`, is not there if that is `ABSENT`, or none."""
+    """Return the condition of a request: the blob has version `match`, or is missing if that is `ABSENT`."""
     if match is None:
         return {}
     if match == ABSENT:
@@ -34,19 +41,19 @@ def matching(match: str | None) -> dict[str, Any]:
 
 
 def version_of(etag: str | None) -> str:
-    """Return an ETag without its quotes, which listings leave out."""
+    """Return an ETag without the quotes, which listings leave out."""
     return (etag or "").strip('"')
 
 
 def marks_folder(size: int | None, metadata: Mapping[str, str] | None) -> bool:
-    """Whether a blob is what Data Lake Storage and Hadoop leave for a folder: empty, and labelled as one."""
+    """Whether a blob is what Data Lake Storage and Hadoop create for a folder: empty, with metadata that say so."""
     return not size and any(key.lower() == FOLDER and value == "true" for key, value in (metadata or {}).items())
 
 
 def check_file(path: str, properties: BlobProperties) -> None:
     """Raise `IsAFolder` if the blob only marks a folder."""
     if marks_folder(properties.size, properties.metadata):
-        raise IsAFolder.of(path, "this blob marks a folder (hdi_isfolder), it is no file")
+        raise IsAFolder.of(path, "this blob marks a folder (hdi_isfolder) and is not a file")
 
 
 def is_append_blob(properties: BlobProperties) -> bool:
@@ -55,36 +62,28 @@ def is_append_blob(properties: BlobProperties) -> bool:
 
 
 def check_replaceable(path: str, properties: BlobProperties) -> None:
-    """Raise `Unsupported` if new bytes would make a block blob of something that is none."""
+    """Raise `Unsupported` for a blob that new bytes would turn into a block blob."""
     if properties.blob_type == BlobType.PAGEBLOB:
-        raise Unsupported.of(path, "this is a page blob, which aiofs only reads and removes; remove it to write a file")
+        raise Unsupported.of(path, "this is a page blob, which aiofs only reads and removes: remove it to write a file")
     if is_append_blob(properties):
         raise Unsupported.of(
             path,
-            "this is an append blob, which only mode 'a' outside of transactions changes; remove it to write a file",
+            "this is an append blob, which only mode 'a' outside of transactions changes: remove it to write a file",
         )
 
 
 def check_copied(path: str, properties: BlobProperties) -> None:
-    """Raise `Unsupported` if a copy would be another kind of blob: in one step the service copies only block blobs."""
+    """Raise `Unsupported` if a copy would be another kind of blob: the service copies only block blobs in one step."""
     if properties.blob_type not in {None, BlobType.BLOCKBLOB}:
         kind = "an append blob" if is_append_blob(properties) else "a page blob"
         raise Unsupported.of(
-            path, f"this is {kind}, and its copy would be a block blob; read it and write the bytes if that is wanted"
+            path, f"this is {kind}, and its copy would be a block blob; if you want that, read it and write the bytes"
         )
 
 
-KEPT = NAMES
-"""The properties that a blob keeps: all."""
-_SETTINGS = ("cache_control", "content_disposition", "content_encoding", "content_language")
-_TYPES = mimetypes.MimeTypes()  # Python's own table, the same on every machine
-_TIERS = {tier.value.lower(): tier.value for tier in StandardBlobTier}
-_ARCHIVE = StandardBlobTier.ARCHIVE.value
-
-
 @dataclass(frozen=True, slots=True)
-class Labels:
-    """What a new version of a blob is to say of itself."""
+class Attributes:
+    """The metadata, headers, access tier and tags for a new version of a blob."""
 
     headers: dict[str, str]
     settings: ContentSettings
@@ -92,10 +91,10 @@ class Labels:
     tags: dict[str, str] | None = None
 
     @classmethod
-    def of(cls, path: str, about: Mapping[str, str] | None) -> Labels:
-        """Return what the `metadata` of `Driver.begin` asks for; a type that it does not say is guessed from the name.
+    def of(cls, path: str, about: Mapping[str, str] | None) -> Attributes:
+        """Return what the `metadata` of `Driver.begin` asks for; without a content type, the name says which it is.
 
-        :raises ValueError: for a storage class that is none of Azure's, or what headers cannot carry.
+        :raises ValueError: for a storage class that Azure does not have, or a text that headers cannot carry.
         """
         metadata, properties = part(about)
         for name in ("content_type", *_SETTINGS):
@@ -112,54 +111,54 @@ class Labels:
         return cls(to_headers(metadata or {}), settings, _tier(properties), None if tags is None else dict(tags))
 
     @classmethod
-    def from_token(cls, token: Mapping[str, Any]) -> Labels:
-        """Return what `token` made; 2.0.0a1 knew neither tiers nor tags."""
+    def from_token(cls, token: Mapping[str, Any]) -> Attributes:
+        """Return what `token` returned; in tokens of 2.0.0a1 there are no tiers and tags."""
         settings = ContentSettings(**token["settings"])
         return cls(token["headers"], settings, token.get("tier"), token.get("tags"))
 
-    async def keeping(self, container: Container, path: str, properties: BlobProperties) -> Labels:
-        """Return this with the tier and the tags of a blob where it says none: reading a blob does not tell them.
+    async def keeping(self, container: Container, path: str, properties: BlobProperties) -> Attributes:
+        """Return these attributes, with a blob's own tier and tags where they have none.
 
-        :raises NotPermitted: if the tags may not be read.
+        Tier and tags do not come with a blob's bytes, so editing a file would lose them.
+
+        :raises NotPermitted: if we may not read the tags.
         """
         tags = await tags_of(container, path, properties) if self.tags is None else self.tags
         return replace(self, tier=self.tier or _own_tier(properties), tags=tags)
 
     def token(self) -> dict[str, Any]:
-        """Return all of it in JSON's terms."""
+        """Return the attributes as JSON can hold them."""
         settings = {name: value for name, value in vars(self.settings).items() if isinstance(value, str)}
         return {"headers": self.headers, "settings": settings, "tier": self.tier, "tags": self.tags}
 
-    def asked(self) -> dict[str, Any]:
-        """Return all of it as the SDK takes it with new bytes."""
+    def arguments(self) -> dict[str, Any]:
+        """Return the attributes as arguments of the SDK's calls that write bytes."""
         tier = {} if self.tier is None else {"standard_blob_tier": StandardBlobTier(self.tier)}
         tags = {"tags": self.tags} if self.tags else {}
         return {"metadata": self.headers, "content_settings": self.settings, **tier, **tags}
 
 
 def entry_of(path: str, properties: BlobProperties, tags: Mapping[str, str] | None = None) -> Entry:
-    """Return what a blob's properties say.
-
-    The service keeps a digest right for block blobs only.
+    """Return the entry of a blob. Only block blobs have a digest that the service keeps up to date.
 
     :raises IsAFolder: if the blob only marks a folder.
     """
     check_file(path, properties)
-    said = properties.content_settings
-    own: dict[str, Any] = {name: getattr(said, name) for name in _SETTINGS if getattr(said, name)}
+    settings = properties.content_settings
+    own: dict[str, Any] = {name: getattr(settings, name) for name in _SETTINGS if getattr(settings, name)}
     tier = _own_tier(properties)
     if tier:
         own["storage_class"] = tier
     if tags:
         own["tags"] = dict(tags)
-    digest = bytes(said.content_md5 or b"") if properties.blob_type == BlobType.BLOCKBLOB else b""
+    digest = bytes(settings.content_md5 or b"") if properties.blob_type == BlobType.BLOCKBLOB else b""
     return Entry(
         path,
         properties.size,
         properties.last_modified,
         version_of(properties.etag),
         from_headers(properties.metadata),
-        said.content_type,
+        settings.content_type,
         f"md5:{digest.hex()}" if digest else None,
         cast("Properties", own) if own else None,
         properties.version_id,
@@ -167,9 +166,9 @@ def entry_of(path: str, properties: BlobProperties, tags: Mapping[str, str] | No
 
 
 async def tags_of(container: Container, path: str, properties: BlobProperties) -> dict[str, str]:
-    """Return the tags of a blob, for which a request is made only if there are any.
+    """Return the tags of a blob; this takes a request only if it has any.
 
-    :raises AccessDenied: if they may not be read.
+    :raises NotPermitted: if we may not read them.
     """
     if not properties.tag_count:
         return {}
@@ -182,20 +181,20 @@ async def tags_of(container: Container, path: str, properties: BlobProperties) -
 
 
 def check_not_archived(path: str, properties: BlobProperties) -> None:
-    """Raise `Archived` for a blob whose bytes can be neither read nor replaced."""
+    """Raise `Archived` for a blob in the archive tier: its bytes can be neither read nor replaced."""
     if properties.blob_tier == _ARCHIVE:
-        under_way = "; that is under way" if properties.archive_status else ""
+        under_way = "; the change of tier is under way" if properties.archive_status else ""
         raise Archived.of(path, f"the blob is in the archive tier: set its tier to hot, cool or cold first{under_way}")
 
 
 def _check_header(name: str, value: str) -> None:
-    """Raise `ValueError` for what would come back as something else, or not get there."""
+    """Raise `ValueError` for a header that the service would refuse or change."""
     if not value.isascii() or value != value.strip():
-        raise ValueError(f"{name}={value!r}: Azure takes ASCII characters, without spaces at the ends")
+        raise ValueError(f"{name}={value!r}: Azure takes ASCII characters only, and no spaces at the ends")
 
 
 def _own_tier(properties: BlobProperties) -> str | None:
-    """Return the access tier of a blob, if it is its own and one that can be set."""
+    """Return the access tier of a blob; `None` if it is the account's default, or one that cannot be set."""
     own = None if properties.blob_tier_inferred else properties.blob_tier
     return _TIERS.get(str(own).lower())
 
@@ -206,5 +205,5 @@ def _tier(properties: Properties) -> str | None:
         return None
     tier = _TIERS.get(given.lower())
     if tier is None:
-        raise ValueError(f"storage_class={given!r} is none of Azure's access tiers: use Hot, Cool, Cold or Archive")
+        raise ValueError(f"storage_class={given!r} is not an access tier of Azure: use Hot, Cool, Cold or Archive")
     return tier

@@ -1,4 +1,4 @@
-"""Reading one version of a blob in ranges, the next one on its way while the last is being read."""
+"""Reading one version of a blob in ranges, each requested while the last is being read, and the list of its blocks."""
 
 from __future__ import annotations
 
@@ -22,11 +22,14 @@ if TYPE_CHECKING:
     from aiofs.driver import Entry
 
 SMALLEST_RANGE = 1 * MIB
-_AS_STORED: dict[str, Any] = {"max_concurrency": 1, "decompress": False}  # or a Content-Encoding would be undone
+_AS_STORED: dict[str, Any] = {"max_concurrency": 1, "decompress": False}  # the SDK undoes a Content-Encoding otherwise
+ID_LENGTH = 32
+SHORTEST_ID = 20
+"""Shorter ids have no room for the random text that makes them ours."""
 
 
-class Source(NamedTuple):
-    """A blob, or an old version of it: `kept` is its `snapshot` or `version_id`."""
+class BlobVersion(NamedTuple):
+    """A blob, or an old version of it, whose `snapshot` or `version_id` is `kept`."""
 
     container: Container
     path: str
@@ -34,20 +37,22 @@ class Source(NamedTuple):
 
     @property
     def blob(self) -> BlobClient:
-        """The client of this loop."""
+        """This loop's client of it."""
         return self.container.blob(self.path, **self.kept)
 
 
 class AzureStream(ReadStream):
-    """Bytes of one version; what follows the first range is asked for with its ETag."""
+    """The bytes of one version; every range after the first is requested with its ETag."""
 
-    def __init__(self, source: Source, properties: BlobProperties, data: bytes, start: int, stop: int | None) -> None:
+    def __init__(
+        self, source: BlobVersion, properties: BlobProperties, data: bytes, start: int, stop: int | None
+    ) -> None:
         self.entry: Entry = entry_of(source.path, properties)
         self._properties = properties
         self._source = source
         self._size = self.entry.size or 0
         self._data = data
-        self._offset = 0  # what of the data was given away
+        self._offset = 0  # how much of the data was returned
         self._position = start + len(data)  # where the next range begins
         self._stop = self._size if stop is None else min(stop, self._size)
         self._next: asyncio.Task[bytes] | None = None
@@ -63,7 +68,7 @@ class AzureStream(ReadStream):
         return data if start == 0 and self._offset == len(data) else data[start : self._offset]
 
     async def seek(self, start: int, stop: int | None = None) -> None:
-        """Go on at `start`; the request waits for the next `chunk`."""
+        """Continue at `start`. The next `chunk` makes the request."""
         await self.aclose()
         self._data, self._offset = b"", 0
         self._position = start
@@ -74,16 +79,16 @@ class AzureStream(ReadStream):
         check_replaceable(self.entry.path, self._properties)
 
     async def aclose(self) -> None:
-        """Stop what is on its way."""
+        """Cancel the request under way."""
         task, self._next = self._next, None
         if task is not None:
             task.cancel()
             await asyncio.wait([task])
             if not task.cancelled():
-                task.exception()  # looked at, so that nobody is told that it never was
+                task.exception()  # asyncio prints failures that nobody retrieves
 
     def abandon(self) -> None:
-        """Stop what is on its way without waiting."""
+        """Cancel the request under way without waiting."""
         if self._next is not None and not self._next.get_loop().is_closed():
             self._next.get_loop().call_soon_threadsafe(self._next.cancel)
 
@@ -97,7 +102,7 @@ class AzureStream(ReadStream):
         else:
             return b""
         self._position += len(data)
-        if len(data) == PART and self._position < self._stop:  # a long read
+        if len(data) == PART and self._position < self._stop:  # the next range is likely to be read too
             rest = min(PART, self._stop - self._position)
             self._next = asyncio.create_task(self._fetch(self._position, rest))
         return data
@@ -122,12 +127,12 @@ class AzureStream(ReadStream):
 async def open_stream(
     container: Container, path: str, start: int, stop: int | None, match: str | None, **kept: str
 ) -> ReadStream:
-    """Open a blob for reading with the first request for its bytes, which brings its size and version too.
+    """Open a blob for reading. The first request for its bytes brings its size and version too.
 
     `kept` is the `snapshot` or `version_id` of an old version.
     """
     count = PART if stop is None else min(PART, stop - start)
-    source = Source(container, path, kept)
+    source = BlobVersion(container, path, kept)
     if count <= 0:
         return await _without_bytes(source, start, match)
     blob = source.blob
@@ -151,34 +156,32 @@ async def open_stream(
 
 
 async def _bytes_of(answer: StorageStreamDownloader[bytes]) -> bytes:
-    """Return the bytes of an answer; `readall` would copy them twice."""
+    """Return the bytes of an answer; the SDK's `readall` copies them twice."""
     pieces: list[bytes] = [piece async for piece in answer.chunks()]
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-async def _without_bytes(source: Source, start: int, match: str | None) -> ReadStream:
-    """Open what has no bytes to ask for: the file is empty, or the range is."""
+async def _without_bytes(source: BlobVersion, start: int, match: str | None) -> ReadStream:
+    """Open a blob of which there are no bytes to request: the blob or the range is empty."""
     blob = source.blob
     ask = source.container.ask
     properties = await ask(source.path, lambda: blob.get_blob_properties(**matching(match)))
     return AzureStream(source, properties, b"", start, start)
 
 
-ID_LENGTH = 32
-SHORTEST_ID = 20
-"""Ids shorter than this leave no room for a random part that makes them our own."""
-
-
 class Piece(NamedTuple):
-    """Bytes `start` to `stop`; all of a block, or of none that could be taken over."""
+    """Bytes `start` to `stop`: a whole block, or bytes that must be uploaded again if `block` is `None`."""
 
     start: int
     stop: int
     block: str | None
 
 
-class Base:
-    """A version and its blocks. All ids in a blob have the same length, so new ones must have that of the old."""
+class BaseBlocks:
+    """The blocks of the version that is being replaced, which its successor can keep.
+
+    All ids in a blob have the same length, so new ids must be as long as those of kept blocks.
+    """
 
     def __init__(self, container: Container, path: str, version: str, blocks: list[Piece]) -> None:
         self._container = container
@@ -192,8 +195,8 @@ class Base:
             self._blocks = {}
 
     @classmethod
-    async def of(cls, container: Container, path: str, version: str) -> Base:
-        """Ask for the blocks of the version."""
+    async def of(cls, container: Container, path: str, version: str) -> BaseBlocks:
+        """Return the blocks of a version."""
         blob = container.blob(path)
         try:
             committed, _ = await container.ask(path, lambda: blob.get_block_list("committed"))
@@ -207,18 +210,18 @@ class Base:
         return cls(container, path, version, pieces)
 
     def pieces(self, start: int, stop: int) -> Iterator[Piece]:
-        """Cut `start` to `stop` into whole blocks, and what lies between them into parts."""
-        carried = start
+        """Yield whole blocks from `start` to `stop`, and the bytes between them in parts."""
+        yielded = start
         while start < stop:
             block = self._blocks.get(start)
             if block is not None and block.stop <= stop:
-                yield from _cut(carried, start)
+                yield from _cut(yielded, start)
                 yield block
-                start = carried = block.stop
+                start = yielded = block.stop
             else:
                 start = min((other for other in self._blocks if other > start), default=stop)
                 start = min(start, stop)
-        yield from _cut(carried, stop)
+        yield from _cut(yielded, stop)
 
     async def bytes_of(self, piece: Piece) -> bytes:
         """Return the bytes of a piece."""
@@ -229,14 +232,8 @@ class Base:
             await stream.aclose()
 
 
-async def committed_ids(container: Container, path: str) -> list[str]:
-    """Return the ids of a blob's blocks, in order; none if there is no blob."""
-    committed, _ = await block_ids(container, path)
-    return committed
-
-
 async def block_ids(container: Container, path: str) -> tuple[list[str], list[str]]:
-    """Return the ids of a blob's blocks, in order, and of those that are staged; none if there is nothing."""
+    """Return the ids of a blob's blocks, in order, and those of staged blocks; empty lists if there is no blob."""
     blob = container.blob(path)
     try:
         committed, staged = await container.ask(path, lambda: blob.get_block_list("all"))

@@ -1,8 +1,8 @@
-"""Writing one blob: one request for a small one, else blocks that are staged side by side and committed as a list.
+"""Writing one blob: a small one with one request, others in blocks; adding to append blobs; copying.
 
-The fence: what is published is conditional on the version that was there when the lock was held, or on there being
-none. A writer that lost its lock, and does not know it yet, finds another version there, or makes the one that took the
-lock over find another; either way only one of the two publishes, and nobody's work is overwritten unseen.
+The fence: publishing is conditional on the version that was there under the lock, or on there being none. Suppose that
+a writer lost its lock, does not know it yet, and another writer has the lock now. Whichever of the two publishes first
+changes the version, so the other one is refused: nothing is overwritten unseen.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, cast
 from azure.core import MatchConditions
 from azure.storage.blob import BlobBlock, BlobSasPermissions, BlockState, ContentSettings, StandardBlobTier
 
-from aiofs.backends.azure.client import PART, SLICE, Container, remove
+from aiofs.backends.azure.client import PART, SLICE, Container
 from aiofs.backends.azure.errors import NotPermitted, creating
 from aiofs.backends.azure.names import FORMAT, is_header
 from aiofs.backends.azure.properties import (
-    Labels,
+    Attributes,
     check_copied,
     check_file,
     check_not_archived,
@@ -30,10 +30,10 @@ from aiofs.backends.azure.properties import (
     matching,
     version_of,
 )
-from aiofs.backends.azure.reading import ID_LENGTH, Base, committed_ids, open_stream
+from aiofs.backends.azure.reading import ID_LENGTH, BaseBlocks, block_ids, open_stream
 from aiofs.driver import ABSENT, MIB, Entry, Part, WriteSession
 from aiofs.errors import Conflict, NotFound, TooLarge
-from aiofs.kit import Uploads, pour, whole_part
+from aiofs.kit import Uploads, check_lease, pour, whole_part
 from aiofs.lifetimes import finish
 from aiofs.tokens import Token
 
@@ -47,44 +47,46 @@ if TYPE_CHECKING:
     from aiofs.driver import Capabilities
 
 WIDTH = 4
-"""How many blocks are on their way at the same time."""
+"""How many blocks of a file are uploaded at the same time."""
 MOST_BLOCKS = 50_000
 LARGEST_PUT = 1 * MIB
-"""Up to this size a file goes with one request; the SDK would send a larger body in one piece, which holds the loop."""
-LOST = "the lock on this file was lost before it was published; nothing was overwritten"
+"""Up to this size a file takes one request. The SDK sends the whole body at once, and larger ones block the loop."""
+LARGEST_BLOCK = 100 * MIB
+LARGEST_BLOCK_BEFORE = 4 * MIB
+"""How large a block may be in versions of the service before `LARGER_SINCE`."""
+LARGER_SINCE = "2022-11-02"
+LARGEST_COPY = 256 * MIB
+COPY_SECONDS = 600.0
+"""How long the service can read the source of a copy through the URL that we sign for it."""
 
 
 def check_token(token: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a token once all that it tells is checked, but its format.
+    """Return a token after checking all values in it but its format.
 
-    The blocks are looked up under the name of the path: Azure knows no block without a blob.
+    Azure keeps blocks under the name of their blob, so a token cannot lead to blocks of other paths.
 
-    :raises Damaged: if `AzureSession.prepare` could not have told it.
+    :raises Damaged: if `AzureSession.prepare` cannot have returned it.
     """
-    told = Token(token)
-    told.text("match")
-    told.number("size")
-    for row in told.rows("blocks"):
-        if not isinstance(row, list) or list(map(type, row)) != [str, bool] or not _is_id(row[0]):
-            raise told.wrong("blocks", "one of them is no block")
-    for key, value in told.texts("headers").items():
+    given = Token(token)
+    given.text("match")
+    given.number("size")
+    for row in given.rows("blocks"):
+        # Ids of other programs may have spaces and any letters.
+        if not isinstance(row, list) or list(map(type, row)) != [str, bool] or not (row[0] and row[0].isprintable()):
+            raise given.wrong("blocks", "one of them is not a block")
+    for key, value in given.texts("headers").items():
         if not is_header(key, value):
-            raise told.wrong("headers", f"{key!r} cannot be one")
-    for key, value in told.texts("settings").items():
+            raise given.wrong("headers", f"{key!r} is not possible")
+    for key, value in given.texts("settings").items():
         if key not in vars(ContentSettings()) or not value.isprintable():
-            raise told.wrong("settings", f"{key!r} cannot be one")
-    tags = told.texts("tags") if told.has("tags") else None
-    labels = {"headers": told.texts("headers"), "settings": told.texts("settings"), "tags": tags}
-    return {**token, **labels, "tier": told.text_or_none("tier", "|".join(tier.value for tier in StandardBlobTier))}
-
-
-def _is_id(text: str) -> bool:
-    """Whether a block can have this id; other programs put spaces and letters of any kind into theirs."""
-    return bool(text) and text.isprintable()
+            raise given.wrong("settings", f"{key!r} is not possible")
+    tags = given.texts("tags") if given.has("tags") else None
+    checked = {"headers": given.texts("headers"), "settings": given.texts("settings"), "tags": tags}
+    return {**token, **checked, "tier": given.text_or_none("tier", "|".join(tier.value for tier in StandardBlobTier))}
 
 
 class PublishedOnce(WriteSession):
-    """A session that publishes once; committing it again returns what was published."""
+    """A session that publishes once. Committing it again returns the same entry."""
 
     _path: str
     _done: Entry | None = None
@@ -96,7 +98,7 @@ class PublishedOnce(WriteSession):
             if self._ended:
                 raise Conflict.of(self._path, "this write was aborted")
             await finish(self._publish())
-        assert self._done is not None  # noqa: S101 -- or it raised
+        assert self._done is not None  # noqa: S101 -- `_publish` sets it
         return self._done
 
     @abstractmethod
@@ -105,28 +107,27 @@ class PublishedOnce(WriteSession):
 
 
 class AzureSession(PublishedOnce):
-    """New bytes for a blob; `match` is the version it replaces, or `ABSENT`."""
+    """New bytes for a blob. `match` is the version that they replace, or `ABSENT`."""
 
-    def __init__(self, container: Container, lease: AzureLease, match: str, labels: Labels) -> None:
+    def __init__(self, container: Container, lease: AzureLease, match: str, attributes: Attributes) -> None:
         self._container = container
         self._lease = lease
         self._path = lease.path
         self._blob = container.blob(lease.path)
         self._match = match
-        self._labels = labels
+        self._attributes = attributes
         self._size = 0
         self._first: Part | None = None
         self._blocks: list[BlobBlock] = []
         self._token: str | None = None
-        self._base: Base | None = None
+        self._base: BaseBlocks | None = None
         self._uploads = Uploads[None](WIDTH)
         self._listed = False
         self._adopted = False
 
     async def write(self, part: Part) -> None:
         """Take the next part."""
-        if self._lease.lost:
-            raise Conflict.of(self._path, LOST)
+        check_lease(self._lease, self._path)
         if self._size == 0:
             self._first = part
         else:
@@ -135,7 +136,7 @@ class AzureSession(PublishedOnce):
         self._size += len(part)
 
     async def copy_range(self, start: int, stop: int) -> None:
-        """Take the blocks of the version that is replaced; what is in none of its own passes through here."""
+        """Keep blocks of the replaced version; bytes between them are downloaded and uploaded again."""
         await self._stage_first()
         base = await self._known_base()
         for piece in base.pieces(start, stop):
@@ -146,7 +147,7 @@ class AzureSession(PublishedOnce):
         self._size += stop - start
 
     async def prepare(self) -> dict[str, Any]:
-        """Have everything in blocks, which the service keeps for a week."""
+        """Upload everything in blocks, which the service keeps for a week."""
         await self._stage_first()
         await self._uploads.results()
         self._listed = True
@@ -156,18 +157,18 @@ class AzureSession(PublishedOnce):
             "match": self._match,
             "size": self._size,
             "blocks": [[block.id, block.state is BlockState.COMMITTED] for block in self._blocks],
-            **self._labels.token(),
+            **self._attributes.token(),
         }
 
     def adopt(self, token: Mapping[str, Any]) -> None:
-        """Go on with what another process prepared, under a lease that is given back at the end."""
+        """Continue what another process prepared; this session releases its lease at the end."""
         self._size = token["size"]
         states = (BlockState.UNCOMMITTED, BlockState.COMMITTED)
         self._blocks = [BlobBlock(name, states[committed]) for name, committed in token["blocks"]]
         self._listed = self._adopted = True
 
     async def abort(self) -> None:
-        """Drop what was staged."""
+        """Drop all staged blocks."""
         self._first = None
         await self._uploads.cancel()
         if not self._ended:
@@ -177,13 +178,13 @@ class AzureSession(PublishedOnce):
             await self.leave()
 
     async def leave(self) -> None:
-        """Let go, and give a lock back that came with the session."""
+        """Leave what was prepared to others, and release the lock that came with it."""
         self.abandon()
         if self._adopted:
             await self._lease.release()
 
     def abandon(self) -> None:
-        """Stop what is on its way."""
+        """Cancel uploads under way."""
         self._uploads.abandon()
 
     async def _publish(self) -> None:
@@ -205,13 +206,15 @@ class AzureSession(PublishedOnce):
             data if isinstance(data, bytes) else bytes(data),
             length=len(data),
             overwrite=True,
-            **self._labels.asked(),
+            **self._attributes.arguments(),
             **matching(self._match),
         )
         return self._entry(answer)
 
     async def _put_list(self) -> Entry:
-        answer = await self._blob.commit_block_list(self._blocks, **self._labels.asked(), **matching(self._match))
+        answer = await self._blob.commit_block_list(
+            self._blocks, **self._attributes.arguments(), **matching(self._match)
+        )
         return self._entry(answer)
 
     def _entry(self, answer: Mapping[str, Any]) -> Entry:
@@ -219,36 +222,35 @@ class AzureSession(PublishedOnce):
         return Entry(self._path, self._size, answer.get("last_modified"), version, version_id=answer.get("version_id"))
 
     async def _list_is_there(self) -> Entry | None:
-        """Return what is published if that is our blocks."""
+        """Return the blob's entry if it consists of our blocks."""
         if not self._blocks:
             return await self._bytes_are_there()
         ids = [block.id for block in self._blocks]
-        if await committed_ids(self._container, self._path) != ids:
+        if (await block_ids(self._container, self._path))[0] != ids:
             return None
         return entry_of(self._path, await self._properties())
 
     async def _bytes_are_there(self) -> Entry | None:
-        """Return what is published if it is another version than before, and of our bytes."""
+        """Return the blob's entry if it has another version than before, and our bytes."""
         try:
             properties = await self._properties()
         except NotFound:
             return None
         ours = entry_of(self._path, properties)
         digest = hashlib.md5(self._first or b"", usedforsecurity=False).digest()
-        told = bytes(properties.content_settings.content_md5 or b"")  # nothing, of a list of blocks, even an empty one
-        same = ours.size == self._size and (not ours.size or told == digest)
+        # A list of blocks has no digest, not even an empty list.
+        theirs = bytes(properties.content_settings.content_md5 or b"")
+        same = ours.size == self._size and (not ours.size or theirs == digest)
         return ours if same and ours.version != self._match else None
 
     async def _properties(self) -> BlobProperties:
         return await self._container.ask(self._path, self._blob.get_blob_properties)
 
     async def _discard(self) -> None:
-        """Remove the blocks of a file that was to be new. Those of others the service drops when it is written next."""
+        """Remove the blocks of a file that does not exist yet. Otherwise the service drops them at the next write."""
         with suppress(OSError):  # the service drops them after a week
-            try:
-                await self._properties()
-            except NotFound:
-                await remove(self._container, self._path, self._path)
+            if await self._container.find(self._path) is None:
+                await self._container.remove(self._path, self._path)
 
     async def _stage_first(self) -> None:
         first, self._first = self._first, None
@@ -272,17 +274,17 @@ class AzureSession(PublishedOnce):
 
     def _add(self, block: BlobBlock) -> None:
         if len(self._blocks) == MOST_BLOCKS:
-            raise TooLarge.of(self._path, f"Azure allows for {MOST_BLOCKS} blocks in a blob")
+            raise TooLarge.of(self._path, f"a blob has at most {MOST_BLOCKS} blocks")
         self._blocks.append(block)
 
-    async def _known_base(self) -> Base:
+    async def _known_base(self) -> BaseBlocks:
         if self._base is None:
-            self._base = await Base.of(self._container, self._path, self._match)
+            self._base = await BaseBlocks.of(self._container, self._path, self._match)
         return self._base
 
 
 def slices(*parts: Part) -> Any:
-    """Return what the SDK sends of parts: slices, which cost half of what the whole does."""
+    """Return an iterator of slices of parts: the SDK sends them for half the CPU time that whole parts take."""
 
     async def cut() -> AsyncGenerator[memoryview]:
         for part in parts:
@@ -293,14 +295,8 @@ def slices(*parts: Part) -> Any:
     return cut()
 
 
-LARGEST_BLOCK = 100 * MIB
-LARGEST_BLOCK_BEFORE = 4 * MIB
-"""Of what a block may have in versions of the service before `LARGER_SINCE`."""
-LARGER_SINCE = "2022-11-02"
-
-
 class AppendSession(PublishedOnce):
-    """Bytes for the end of an append blob, held until they are published: they go as one block or not at all."""
+    """Bytes for the end of an append blob. They are kept in memory and published as one block."""
 
     def __init__(self, container: Container, lease: AzureLease, match: str, properties: BlobProperties) -> None:
         self._container = container
@@ -315,31 +311,30 @@ class AppendSession(PublishedOnce):
         self._largest: int = LARGEST_BLOCK if newer else LARGEST_BLOCK_BEFORE
 
     async def keep_base(self) -> None:
-        """Begin with what the blob has."""
+        """Begin with all bytes of the blob."""
         self._kept = True
 
     async def write(self, part: Part) -> None:
         """Take the next part.
 
-        :raises Unsupported: if the blob was to be written anew: it would not be an append blob any more.
-        :raises TooLarge: if it does not fit into one block.
+        :raises Unsupported: if the blob was to be replaced: it would not be an append blob any more.
+        :raises TooLarge: if the bytes do not fit into one block.
         """
         self._check_kept()
-        if self._lease.lost:
-            raise Conflict.of(self._path, LOST)
+        check_lease(self._lease, self._path)
         self._size += len(part)
         if self._size > self._largest:
-            reason = f"one block of an append blob has {self._largest // MIB} MiB at most; append less at a time"
+            reason = f"one block of an append blob has {self._largest // MIB} MiB at most: append less at a time"
             raise TooLarge.of(self._path, reason)
         self._parts.append(part)
 
     async def prepare(self) -> dict[str, Any]:
-        """Refuse: a block that was appended is seen at once, and cannot be taken back."""
+        """Refuse: readers see an appended block at once, and it cannot be removed again."""
         check_replaceable(self._path, self._before)
         return await super().prepare()
 
     async def commit(self) -> Entry:
-        """Append the block, if the blob is still the version that was to be added to."""
+        """Append the block, if the blob still has the version that it had."""
         self._check_kept()
         return await super().commit()
 
@@ -373,7 +368,7 @@ class AppendSession(PublishedOnce):
         return Entry(self._path, size, answer.get("last_modified"), version_of(answer.get("etag")))
 
     async def _is_there(self) -> Entry | None:
-        """Return what is there if it is what was, and our bytes behind that."""
+        """Return the blob's entry if it has its earlier bytes and then ours."""
         size = self._before.size + self._size
         stream = await open_stream(self._container, self._path, self._before.size, None, None)
         try:
@@ -385,13 +380,11 @@ class AppendSession(PublishedOnce):
         return stream.entry if data == b"".join(self._parts) else None
 
 
-LARGEST_COPY = 256 * MIB
-COPY_SECONDS = 600.0
-"""For how long the service may read the source of a copy by the URL that it is given."""
-
-
 class Copier:
-    """Copies of one blob, or of an old version of it: `kept` is its `snapshot` or `version_id`."""
+    """Copies one blob, or an old version of it, whose `snapshot` or `version_id` is `kept`.
+
+    The service copies in one request, together with all attributes of the blob, if it can read the source by a URL.
+    """
 
     def __init__(
         self,
@@ -408,9 +401,9 @@ class Copier:
         self._kept = dict(kept or {})
 
     async def to(self, lease: AzureLease, match: str | None = None) -> Entry:
-        """Make the blob of the lease, at version `match`, the same as the source.
+        """Make the blob that the lease is for, at version `match`, the same as the source.
 
-        What is too large for the service, or what we cannot sign for it, passes through here.
+        A source that is too large for the service, or that we cannot sign a URL for, passes through this process.
         """
         container, source, target = self._container, self._source, lease.path
         there = await container.find(target)
@@ -425,15 +418,15 @@ class Copier:
         found = entry_of(source, properties)
         url = await self._url(properties)
         if url is None:
-            return await self._carry(found, lease, match, properties)
+            return await self._copy_through(found, lease, match, properties)
         return await finish(self._let_copy(url, found, target, match, properties))
 
     async def _url(self, properties: BlobProperties) -> str | None:
-        """Return what the service can read the source by."""
+        """Return a URL for the service to read the source; `None` if the service cannot copy it."""
         if properties.size > LARGEST_COPY:
             return None
         read = BlobSasPermissions(read=True, tag=bool(properties.tag_count))
-        with suppress(NotPermitted):  # to sign, which is no reason not to copy
+        with suppress(NotPermitted):  # to sign URLs; copying through this process may still be permitted
             return await self._signer.url(self._source, read, COPY_SECONDS, **self._kept)
         return None
 
@@ -467,11 +460,11 @@ class Copier:
 
         return await container.ask(target, start, settled=copied)
 
-    async def _carry(self, found: Entry, lease: AzureLease, match: str, properties: BlobProperties) -> Entry:
-        labels = Labels.of(lease.path, found.kept(self._capabilities))
-        labels = await labels.keeping(self._container, self._source, properties)
+    async def _copy_through(self, found: Entry, lease: AzureLease, match: str, properties: BlobProperties) -> Entry:
+        attributes = Attributes.of(lease.path, found.kept(self._capabilities))
+        attributes = await attributes.keeping(self._container, self._source, properties)
         stream = await open_stream(self._container, self._source, 0, None, found.version, **self._kept)
         try:
-            return await pour(stream, AzureSession(self._container, lease, match, labels), PART, lease)
+            return await pour(stream, AzureSession(self._container, lease, match, attributes), PART, lease)
         finally:
             await finish(stream.aclose())

@@ -1,4 +1,8 @@
-"""The clients, one for each event loop: requests, time limits and new attempts."""
+"""The client of a Redis, one for each event loop: requests, time limits and new attempts.
+
+Every command that goes through here has the same effect when it arrives twice. So it is sent again when its answer was
+lost.
+"""
 
 from __future__ import annotations
 
@@ -28,13 +32,37 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
     from types import TracebackType
 
-    from aiofs.backends.redis.scripts import Script, Source
+    from aiofs.backends.redis.scripts import Script, ScriptText
+
+# Without this, redis-py looks its version up in files, on the loop, for every connection.
+try:
+    from redis.driver_info import DriverInfo
+except ImportError:  # before redis-py 7.1
+    _LIBRARY: dict[str, Any] = {"lib_version": sdk_version}
+else:
+    _LIBRARY = {"driver_info": DriverInfo(lib_version=sdk_version)}
+
+AnyRedis = redis.Redis | redis.RedisCluster
+T = TypeVar("T")
+
+ATTEMPTS = 6
+SHORTEST_PAUSE = 0.02
+SCAN_COUNT = 1000
+_NODE_ATTEMPTS = 3
+_AT_ONCE = 80
+"""How many requests are made at the same time, while others wait; redis-py has a hundred connections."""
+_NO_CLUSTER = (
+    "replica= works with a single server, and this is a cluster: leave replica= out, and the primaries of the cluster "
+    "answer everything"
+)
+_FAILURES = (exceptions.RedisError, exceptions.RedisClusterException, OSError)
 
 
 class Deadline:
-    """`with deadline:` ends what a task of its loop awaits in it after `seconds`, or some more, by a `TimeoutError`.
+    """`with deadline:` raises `TimeoutError` if its block lasts longer than `seconds`, or a little more.
 
-    A cancellation that what it awaits swallowed is raised at its end.
+    One timer serves all tasks of a loop: `asyncio.timeout` would add a sixth to the cost of a GET. If the block
+    swallows a cancellation, as redis-py may do when an answer comes, it is raised at the end of the block.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -46,7 +74,7 @@ class Deadline:
     def __enter__(self) -> None:
         loop = asyncio.get_running_loop()
         task = asyncio.current_task(loop)
-        assert task is not None  # noqa: S101 -- whoever awaits is a task
+        assert task is not None  # noqa: S101 -- only tasks await
         if self._timer is None:
             self._timer = loop.call_later(self._seconds, self._look, loop)
         self._ends[task] = loop.time() + self._seconds, task.cancelling()
@@ -55,7 +83,7 @@ class Deadline:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         task = asyncio.current_task()
-        assert task is not None  # noqa: S101 -- the one that entered
+        assert task is not None  # noqa: S101 -- the task that entered
         _, cancelled = self._ends.pop(task)
         if task in self._overdue:
             self._overdue.discard(task)
@@ -71,7 +99,7 @@ class Deadline:
             self._timer = None
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Cancel the tasks whose time is up, and look again when that of the next one is."""
+        """Cancel the tasks whose time is up, and come again when the next one's time is up."""
         now = loop.time()
         for task, (end, _) in self._ends.items():
             if end <= now and task not in self._overdue:
@@ -81,44 +109,20 @@ class Deadline:
         self._timer = loop.call_at(min(ends), self._look, loop) if ends else None
 
 
-# Said here, so that redis-py does not look it up in its package's files, on the loop, for every connection.
-try:
-    from redis.driver_info import DriverInfo
-except ImportError:  # before redis-py 7.1
-    WHO: dict[str, Any] = {"lib_version": sdk_version}
-else:
-    WHO = {"driver_info": DriverInfo(lib_version=sdk_version)}
-
-Client = redis.Redis | redis.RedisCluster
-T = TypeVar("T")
-
-ATTEMPTS = 6
-SHORTEST_PAUSE = 0.02
-SCAN_COUNT = 1000
-_NODE_ATTEMPTS = 3
-_AT_ONCE = 80
-"""How many requests are under way, the others waiting for their turn; redis-py has a hundred connections for them."""
-_NO_CLUSTER = (
-    "replica= works with a single server, and this is a cluster: leave replica= out, and the primaries of the cluster "
-    "answer everything"
-)
-_FAILURES = (exceptions.RedisError, exceptions.RedisClusterException, OSError)
-
-
-class Local:
-    """What there is for one event loop: the client, and in which order it is used."""
+class LoopClient:
+    """The client for one event loop, the turns of its requests, and their time limit."""
 
     def __init__(self, at_once: int, timeout: float) -> None:
-        self.client: Client | None = None
+        self.client: AnyRedis | None = None
         self.making: asyncio.Lock = asyncio.Lock()
         self.turns: tuple[asyncio.Semaphore, asyncio.Semaphore] = lanes(at_once)
         self.deadline: Deadline = Deadline(timeout)
 
 
-class Connection:
-    """One Redis, or a cluster of them, reached by a URL or through a client that was lent."""
+class RedisClient:
+    """A Redis, or a cluster, reached by a URL or through a client of redis-py that the user lends."""
 
-    def __init__(self, url: str | None, client: Client | None, timeout: float, *, no_cluster: bool = False) -> None:
+    def __init__(self, url: str | None, client: AnyRedis | None, timeout: float, *, no_cluster: bool = False) -> None:
         if client is not None:
             _check_lent(url, client)
             if no_cluster and isinstance(client, redis.RedisCluster):
@@ -130,18 +134,19 @@ class Connection:
         self._url = url
         self._lent = client
         self._timeout = timeout
-        self._no_cluster = no_cluster  # whether a cluster is refused
+        self._no_cluster = no_cluster
         self._at_once = min(_AT_ONCE, getattr(pool, "max_connections", _AT_ONCE))
+        self._may_remove = False
         self._locals = PerLoop(self, self._new_local, self._close)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle without the client: who opens it makes their own.
+        """Pickle without the clients of redis-py: each process makes its own.
 
-        :raises TypeError: for a client that was lent.
+        :raises TypeError: if the user lent a client.
         """
         if self._url is None:
-            raise TypeError("a Redis client that was lent cannot be pickled: give the URL instead")
-        return partial(Connection, no_cluster=self._no_cluster), (self._url, None, self._timeout)
+            raise TypeError("a Redis client that was lent cannot be pickled: give a URL instead of client=")
+        return partial(RedisClient, no_cluster=self._no_cluster), (self._url, None, self._timeout)
 
     def __str__(self) -> str:
         if self._url is None:
@@ -150,7 +155,7 @@ class Connection:
         return f"Redis at {parts.netloc.rpartition('@')[2]}{parts.path}"
 
     async def is_cluster(self) -> bool:
-        """Return whether keys are spread over nodes."""
+        """Whether the keys are on several nodes."""
         return isinstance(await self._try(None, _ready), redis.RedisCluster)
 
     async def ask(self, path: str | None, *command: Any, urgent: bool = False, **options: Any) -> Any:
@@ -161,7 +166,7 @@ class Connection:
         return await self._try(path, lambda client: client.execute_command(*command, **options), urgent=urgent)
 
     async def run(self, path: str | None, script: Script, keys: Sequence[str], *args: Any, urgent: bool = False) -> Any:
-        """Take a step; where the server makes no digests, tell it what it needs.
+        """Run a script, whole or not at all; a server that makes no digests gets them from here.
 
         :raises OSError: as the table of `errors` says.
         """
@@ -170,16 +175,16 @@ class Connection:
         except Undigested:
             pass
         for _ in range(ATTEMPTS - 1):
-            with suppress(Undigested):  # the value was changed since we got it
+            with suppress(Undigested):  # the value was changed after we read it
                 return await self._inform(path, script, keys, *args)
         return await self._inform(path, script, keys, *args)
 
     async def evaluate(
-        self, path: str | None, script: Source, keys: Sequence[str], *args: Any, urgent: bool = False
+        self, path: str | None, script: ScriptText, keys: Sequence[str], *args: Any, urgent: bool = False
     ) -> Any:
-        """Run a script, whose text the server is sent only when it does not know it yet.
+        """Run a script; its text is sent only if the server does not know it yet.
 
-        :raises Undigested: if it needs a digest, and the server makes none.
+        :raises Undigested: if it needs a digest and the server makes none.
         """
         try:
             try:
@@ -189,25 +194,39 @@ class Connection:
                     raise
             return await self.ask(path, "EVAL", script.source, len(keys), *keys, *args, urgent=urgent)
         except NotInScript as error:
-            reason = f"{error.strerror}: allow the commands that it needs: {', '.join(script.commands)}"
+            reason = f"{error.strerror}: allow the commands that the script needs: {', '.join(script.commands)}"
             raise AccessDenied.of(path, reason) from error.__cause__
 
-    async def ask_each(self, commands: Sequence[Sequence[Any]], path: str | None = None) -> list[Any]:
-        """Send many commands at once and return their answers, a server's refusal of one in its place.
+    async def check_may_remove(self, path: str, what: str) -> None:
+        """Raise `AccessDenied` if the user may not remove keys; `what` is what would need it.
 
-        Where they are about one `path`, a refusal is raised.
+        The server is asked once, by removing a key that never exists.
+        """
+        if self._may_remove:
+            return
+        try:
+            await self.ask(path, "UNLINK", NEVER)
+        except AccessDenied as error:
+            reason = f"{error.strerror}: {what} needs the command UNLINK ('+unlink' in the user's access list)"
+            raise AccessDenied.of(path, reason) from error.__cause__
+        self._may_remove = True
+
+    async def ask_each(self, commands: Sequence[Sequence[Any]], path: str | None = None) -> list[Any]:
+        """Send many commands at once and return their answers. A refused command has the error in its place.
+
+        If all of them are about one `path`, the error is raised.
 
         :raises OSError: as the table of `errors` says.
         """
 
-        async def send(client: Client) -> list[Any]:
+        async def send(client: AnyRedis) -> list[Any]:
             async with client.pipeline(transaction=False) as pipeline:
                 for command in commands:
                     pipeline.execute_command(*command)
                 answers = await pipeline.execute(raise_on_error=False)
             for refusal in answers if path is not None else ():
                 if isinstance(refusal, Exception):
-                    raise refusal  # not by redis-py, whose message would repeat the bytes that were sent
+                    raise refusal  # redis-py would raise it with a message that has the bytes that were sent
             return answers
 
         return await self._try(path, send)
@@ -215,7 +234,7 @@ class Connection:
     async def value(self, path: str | None, key: str) -> bytes | None:
         """Return a whole value; `None` if there is none.
 
-        :raises Unsupported: if the answer is not as long as the value: fakeredis' server cuts long ones.
+        :raises Unsupported: if the answer is shorter than the value: the server of fakeredis cuts long answers.
         """
         for _ in range(ATTEMPTS):
             size, data = await self.ask_each([("STRLEN", key), ("GET", key)], path)
@@ -229,7 +248,7 @@ class Connection:
         )
 
     async def keys(self, pattern: str) -> AsyncGenerator[str]:
-        """Yield all keys that are text and fit the glob, on every node; some perhaps twice, in no order."""
+        """Yield all keys of all nodes that match the glob and are text: in no order, and some perhaps twice."""
         client = await self._try(None, _ready)
         if isinstance(client, redis.RedisCluster):
             nodes: list[dict[str, Any]] = [{"target_nodes": node} for node in client.get_primaries()]
@@ -240,11 +259,11 @@ class Connection:
                 try:
                     yield key.decode()
                 except UnicodeDecodeError:
-                    continue  # no path can name it
+                    continue  # no path has this key
 
     async def _inform(self, path: str | None, script: Script, keys: Sequence[str], *args: Any) -> Any:
         value: bytes | None = None
-        with suppress(WrongType):  # it became a file in parts, whose version is no digest
+        with suppress(WrongType):  # it is a file in parts now, whose version is not a digest
             value = await self.value(path, keys[script.digested])
         known = value or b""
         return await self.evaluate(path, script.informed, keys, *args, known, digest_of(known))
@@ -256,16 +275,16 @@ class Connection:
             cursor, keys = await self.ask(None, "SCAN", cursor, *command, **node)
             for key in keys:
                 yield key
-            if isinstance(cursor, dict):  # a cluster's client tells the cursors of all nodes that it asked
+            if isinstance(cursor, dict):  # a cluster's client returns the cursors of all nodes that it asked
                 cursor = next(iter(cursor.values()))
             if not int(cursor):
                 return
 
     async def aclose(self) -> None:
-        """Close the clients of every loop that has not ended, unless they were lent."""
+        """Close the clients of every loop that has not ended, except a lent one."""
         await self._locals.aclose()
 
-    async def _try(self, path: str | None, send: Callable[[Client], Awaitable[T]], *, urgent: bool = False) -> T:
+    async def _try(self, path: str | None, send: Callable[[AnyRedis], Awaitable[T]], *, urgent: bool = False) -> T:
         local = self._locals.get()
         attempt, deadline = 1, math.inf
         while True:
@@ -273,7 +292,7 @@ class Connection:
                 async with local.turns[urgent]:
                     self._locals.check_open()
                     deadline = min(deadline, time.monotonic() + self._timeout)
-                    with local.deadline:  # it sees to cancellation too, which redis-py may lose as an answer comes
+                    with local.deadline:
                         return await send(await self._connected(local))
             except Unsupported as error:
                 raise Unsupported.of(path, str(error.strerror)) from error.__cause__
@@ -287,27 +306,27 @@ class Connection:
             await asyncio.sleep(random.uniform(0, SHORTEST_PAUSE * 2**attempt))  # noqa: S311 -- no secret is made of it
             attempt += 1
 
-    def _new_local(self) -> Local:
-        return Local(self._at_once, self._timeout)
+    def _new_local(self) -> LoopClient:
+        return LoopClient(self._at_once, self._timeout)
 
-    async def _close(self, local: Local) -> None:
+    async def _close(self, local: LoopClient) -> None:
         async with local.making:
             client, local.client = local.client, None
             if client is not None and client is not self._lent:
                 await client.aclose()
             local.deadline.close()
 
-    async def _connected(self, local: Local) -> Client:
+    async def _connected(self, local: LoopClient) -> AnyRedis:
         if local.client is None:
-            async with local.making:  # many tasks may come first, and one that closes
+            async with local.making:  # several tasks may be the first, and one may close the client
                 self._locals.check_open()
                 if local.client is None:
                     local.client = await (self._new_client() if self._lent is None else _ready(self._lent))
         return local.client
 
-    async def _new_client(self) -> Client:
+    async def _new_client(self) -> AnyRedis:
         url = _given(self._url)
-        settings = {**WHO, "socket_timeout": None, "socket_connect_timeout": None}  # `Deadline` does that, cheaper
+        settings = {**_LIBRARY, "socket_timeout": None, "socket_connect_timeout": None}  # `Deadline` is cheaper
         single = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **settings)
         try:
             if not await _is_node(single):
@@ -318,18 +337,18 @@ class Connection:
         await single.aclose()
         if self._no_cluster:
             raise Unsupported.of(None, _NO_CLUSTER)
-        # Here the client's own attempts are needed, to follow keys that move from node to node.
+        # The client's own attempts follow keys that move from node to node.
         patience = Retry(ExponentialWithJitterBackoff(cap=1, base=SHORTEST_PAUSE), _NODE_ATTEMPTS)
         return await _ready(redis.RedisCluster.from_url(url, retry=patience, **settings))
 
 
-async def _ready(client: Client) -> Client:
-    """Return the client once it knows the nodes, if there are several; before, it would ask any of them."""
+async def _ready(client: AnyRedis) -> AnyRedis:
+    """Return the client after it has asked which nodes a cluster has; before, it would send commands to any node."""
     return await client.initialize()
 
 
 async def _is_node(client: redis.Redis) -> bool:
-    """Return whether the server is part of a cluster; one that refuses to say is taken for one alone."""
+    """Whether the server is part of a cluster. One that refuses to say counts as a single server."""
     try:
         return bool((await client.info("cluster")).get("cluster_enabled"))
     except exceptions.ResponseError:
@@ -337,20 +356,20 @@ async def _is_node(client: redis.Redis) -> bool:
 
 
 def _pool(url: str) -> redis.ConnectionPool:
-    """Return what a client would be made of; it connects nothing.
+    """Return the connection pool for a URL, without connecting.
 
-    :raises ValueError: for another scheme, a path that is no database, or a parameter that redis-py does not take.
+    :raises ValueError: for an unknown scheme or parameter, or a path that is not the number of a database.
     """
     parts = urlsplit(url)
     if parts.scheme == "unix" and not parts.path:
-        raise ValueError("the URL of a Redis: unix:// names no socket")
+        raise ValueError("the URL of a Redis: unix:// names no socket: write unix:///the/whole/path")
     if parts.scheme == "unix" and parts.hostname:
         raise ValueError(f"the URL of a Redis: unix:// names a host, {parts.hostname!r}: write unix:///the/whole/path")
     if parts.scheme != "unix" and not parts.path.removeprefix("/").isdecimal() and parts.path not in {"", "/"}:
-        raise ValueError(f"the URL of a Redis: {parts.path!r} is no number of a database; at() gives a folder")
-    pool = redis.ConnectionPool.from_url(url, **WHO)
+        raise ValueError(f"the URL of a Redis: {parts.path!r} is no number of a database; for a folder use at()")
+    pool = redis.ConnectionPool.from_url(url, **_LIBRARY)
     try:
-        pool.make_connection()  # which connects nothing yet
+        pool.make_connection()  # this does not connect
     except TypeError as error:
         raise ValueError(f"the URL of a Redis: {str(error).rpartition(') ')[2]}") from None
     except exceptions.RedisError as error:
@@ -364,32 +383,10 @@ def _given(url: str | None) -> str:
     return url
 
 
-def _check_lent(url: str | None, client: Client) -> None:
+def _check_lent(url: str | None, client: AnyRedis) -> None:
     if url is not None:
         raise ValueError("give the URL of a Redis or lend a client, not both")
     if not isinstance(client, redis.Redis | redis.RedisCluster):
         raise TypeError(f"client= takes a Redis or a RedisCluster of redis.asyncio, not {type(client)!r}")
     if getattr(client, "read_from_replicas", False) or getattr(client, "load_balancing_strategy", None) is not None:
         raise ValueError("client= reads from replicas of the cluster, which may lag: lend one that asks primaries only")
-
-
-class Rights:
-    """Checks the rights of the user of a connection, and remembers those that it found."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._may_remove = False
-
-    async def check_may_remove(self, path: str, what: str) -> None:
-        """Raise `AccessDenied`, which says `what` needs the right, if the user may not remove keys.
-
-        The server is asked once, by removing a key that never exists.
-        """
-        if self._may_remove:
-            return
-        try:
-            await self._connection.ask(path, "UNLINK", NEVER)
-        except AccessDenied as error:
-            reason = f"{error.strerror}: {what} needs the command UNLINK ('+unlink' in the user's access list)"
-            raise AccessDenied.of(path, reason) from error.__cause__
-        self._may_remove = True

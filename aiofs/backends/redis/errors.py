@@ -1,4 +1,4 @@
-"""What the errors of redis-py mean, in one table."""
+"""Errors of redis-py, and which errors of aiofs they become."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class NotInScript(AccessDenied):
 
 
 class Undigested(AiofsError):
-    """The scripts of this server cannot make the digest that a version is."""
+    """Scripts of this server cannot compute the digest that is a version."""
 
 
 OF_LOOPS = (TypeError, AttributeError, RuntimeError)
-"""What event loops may say of a lost connection, and bugs of all kinds too: `raised_by_the_loop` tells."""
+"""Event loops may raise these when a connection is lost, and so may bugs: `raised_by_the_loop` tells them apart."""
 _BY_KIND: tuple[tuple[type[Exception], type[AiofsError]], ...] = (
     (exceptions.AuthenticationError, AccessDenied),
     (exceptions.AuthorizationError, AccessDenied),
@@ -33,7 +33,7 @@ _BY_KIND: tuple[tuple[type[Exception], type[AiofsError]], ...] = (
     (exceptions.RedisClusterException, Unreachable),
     (TimeoutError, TimedOut),
     (OSError, Unreachable),
-    *((kind, Unreachable) for kind in OF_LOOPS),  # only as below
+    *((kind, Unreachable) for kind in OF_LOOPS),  # only if `raised_by_the_loop`
 )
 _BY_CODE: dict[str, type[AiofsError]] = {
     "ACL": AccessDenied,  # within a script
@@ -60,17 +60,17 @@ _NOT_ALLOWED = "The user executing the script can't "
 _UNKNOWN_FORMAT = re.compile(r"AIOFS-FORMAT (\w{1,20})")
 _UNKNOWN_COMMAND = re.compile(r"unknown command [`'](\w+)", re.IGNORECASE)
 _NO_DIGEST = "value is not an integer or out of range"
-"""What our own scripts stop with: at a file of an unknown format, and for want of a digest."""
+"""Our own scripts raise these: for a file of an unknown format, and for a digest that the server cannot compute."""
 
 
 def failed(error: Exception, path: str | None) -> AiofsError:
-    """Return the error to raise for one of redis-py's."""
-    words = str(error).partition(", with args")[0]  # which a server may repeat, and passwords are among them
+    """Return the error to raise for one that a request raised."""
+    words = str(error).partition(", with args")[0]  # a server may repeat the arguments, and passwords are among them
     number = _UNKNOWN_FORMAT.search(words)
     if number is not None:
         return unknown_format("this file, in several keys,", number[1], path)
     if _NO_DIGEST in words:
-        return Undigested.of(path, "Redis: the scripts of this server make no digests")
+        return Undigested.of(path, "Redis: scripts of this server compute no digests")
     words = _WITHIN_SCRIPT.sub("", words)
     unknown = _UNKNOWN_COMMAND.match(words)
     if unknown is not None:
@@ -89,15 +89,15 @@ def failed(error: Exception, path: str | None) -> AiofsError:
 
 
 def unknown_format(what: str, number: object, path: str | None) -> Unsupported:
-    """Return the error for something of aiofs's own in a format that this version does not know."""
+    """Return the error for data of aiofs in a format that this version does not know."""
     return Unsupported.of(path, f"{what} has the format {number}, which a newer aiofs made: update aiofs to use it")
 
 
 def raised_by_the_loop(error: Exception) -> bool:
-    """Return whether a connection was lost.
+    """Whether the event loop raised an error because the connection was lost.
 
-    asyncio of Python 3.13.0 says so by a `TypeError` or an `AttributeError` when it is to send several buffers, uvloop
-    by a `RuntimeError`.
+    When it sends several buffers, asyncio of Python 3.13.0 raises a `TypeError` or an `AttributeError` then, and uvloop
+    a `RuntimeError`.
     """
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:

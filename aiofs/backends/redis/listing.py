@@ -1,4 +1,4 @@
-"""Listing: the keys of all nodes, which come in no order, sorted into pages."""
+"""Listing: the keys of all nodes, which come in no order, are sorted into pages."""
 
 from __future__ import annotations
 
@@ -8,26 +8,45 @@ from aiofs.backends.redis.errors import failed
 from aiofs.backends.redis.names import COMPANIONS, key_of, path_of, pattern_of
 from aiofs.driver import Entry
 from aiofs.errors import WrongType
+from aiofs.kit import level_name
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
-    from aiofs.backends.redis.client import Connection
+    from aiofs.backends.redis.client import RedisClient
+
+SIZES_AT_ONCE = 1000
 
 
-async def first_names(connection: Connection, prefix: str, after: str, delimiter: str | None, count: int) -> list[str]:
-    """Return the first `count` names behind `after`, cut at the delimiter, in order.
+async def entries(
+    client: RedisClient, prefix: str, after: str, delimiter: str | None, page: int
+) -> AsyncGenerator[Entry]:
+    """Yield entries that begin with `prefix` and come after `after`, in order.
 
-    However many keys there are, no more than twice as many names are in memory.
+    All keys are looked at for each page of names, so that memory does not grow with their number.
+    """
+    full = True
+    while full:
+        names = await _first_names(client, prefix, after, delimiter, page)
+        for start in range(0, len(names), SIZES_AT_ONCE):
+            for entry in await _sized(client, names[start : start + SIZES_AT_ONCE]):
+                yield entry
+        full = len(names) == page
+        after = names[-1] if names else after
+
+
+async def _first_names(client: RedisClient, prefix: str, after: str, delimiter: str | None, count: int) -> list[str]:
+    """Return the first `count` names after `after`, cut at the delimiter, in order.
+
+    At most twice as many names are in memory, however many keys there are.
     """
     found: set[str] = set()
     last: str | None = None
-    async for key in connection.keys(pattern_of(prefix)):
+    async for key in client.keys(pattern_of(prefix)):
         name = path_of(key)
         if key.startswith(COMPANIONS) or not name.startswith(prefix):
             continue
-        end = name.find(delimiter, len(prefix)) + 1 if delimiter else 0
-        name = name[:end] if end else name
+        name = level_name(name, prefix, delimiter)
         if name > after and (last is None or name < last):
             found.add(name)
             if len(found) >= 2 * count:
@@ -36,20 +55,20 @@ async def first_names(connection: Connection, prefix: str, after: str, delimiter
     return sorted(found)[:count]
 
 
-async def sized(connection: Connection, names: Sequence[str]) -> list[Entry]:
-    """Return the entries of names, without those that are not files (any more)."""
+async def _sized(client: RedisClient, names: Sequence[str]) -> list[Entry]:
+    """Return the entries of names, without names that are not files, or not any more."""
     files = [name for name in names if not name.endswith("/")]
-    sizes = dict(zip(files, await _sizes(connection, files), strict=True))
+    sizes = dict(zip(files, await _sizes(client, files), strict=True))
     return [Entry(name, sizes.get(name)) for name in names if sizes.get(name, 0) is not None]
 
 
-async def _sizes(connection: Connection, files: Sequence[str]) -> list[int | None]:
-    """Return the size of each file, `None` for what is none."""
+async def _sizes(client: RedisClient, files: Sequence[str]) -> list[int | None]:
+    """Return the size of each file, `None` for a key that is not a file."""
     keys = [key_of(name) for name in files]
     sizes: list[int | None] = []
     parted: list[int] = []
     empty: list[int] = []
-    for index, answer in enumerate(await connection.ask_each([("STRLEN", key) for key in keys])):
+    for index, answer in enumerate(await client.ask_each([("STRLEN", key) for key in keys])):
         if isinstance(answer, Exception):
             error = failed(answer, files[index])
             if not isinstance(error, WrongType):
@@ -58,9 +77,9 @@ async def _sizes(connection: Connection, files: Sequence[str]) -> list[int | Non
         elif not answer:
             empty.append(index)
         sizes.append(None if isinstance(answer, Exception) else answer)
-    for index, there in zip(empty, await connection.ask_each([("EXISTS", keys[i]) for i in empty]), strict=True):
+    for index, there in zip(empty, await client.ask_each([("EXISTS", keys[i]) for i in empty]), strict=True):
         sizes[index] = 0 if there else None
-    manifests = await connection.ask_each([("HMGET", keys[i], "aiofs", "size") for i in parted])
+    manifests = await client.ask_each([("HMGET", keys[i], "aiofs", "size") for i in parted])
     for index, fields in zip(parted, manifests, strict=True):
         if isinstance(fields, list) and fields[0] is not None:
             sizes[index] = int(fields[1])

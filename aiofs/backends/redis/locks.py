@@ -16,12 +16,12 @@ from aiofs.errors import Locked
 from aiofs.locks import RenewedLease, granted, locked
 
 if TYPE_CHECKING:
-    from aiofs.backends.redis.client import Connection
+    from aiofs.backends.redis.client import RedisClient
 
 STAGED_LIVES = 2
-"""How many leases long what is staged outlives its last renewal."""
+"""Staged keys live this many times as long as the lease after its last renewal."""
 FORMAT = "1"
-"""What a lock's value says of itself. 2.0.0a1 said nothing, and meant this one."""
+"""The format in a lock's value. 2.0.0a1 wrote none, and meant this one."""
 _FORMAT_LINE = "\naiofs-format "
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
@@ -29,61 +29,61 @@ _TIME = "%Y-%m-%dT%H:%M:%SZ"
 class RedisLease(RenewedLease):
     """A lock of a key; `fence` is the token that its value begins with."""
 
-    def __init__(self, path: str, fence: str, ttl: float, connection: Connection, granted: float) -> None:
+    def __init__(self, path: str, fence: str, ttl: float, client: RedisClient, granted: float) -> None:
         self.key: str = key_of(path)
         self.tail: str = tail_of(self.key)
         self.lock_key: str = LOCK + self.tail
         self.staged: set[str] = set()
-        """Keys that are to live as long as the lock is renewed."""
-        self._connection = connection
+        """Keys that live as long as the lock is renewed."""
+        self._client = client
         self._life = milliseconds(ttl)
         self._sessions = 0
         super().__init__(path, fence, ttl, renew=self._prolong, release=self._free, granted=granted)
 
     @property
     def staged_life(self) -> int:
-        """How many milliseconds something staged lives unless it is renewed."""
+        """How many milliseconds a staged key lives unless it is renewed."""
         return STAGED_LIVES * self._life
 
     def next_session(self) -> str:
-        """Return an identity for what is written under this lock; it tells whose lock that is."""
+        """Return an identity for a write under this lock. It begins with the lock's token."""
         self._sessions += 1
         return f"{self.fence}-{self._sessions}"
 
     async def _prolong(self) -> bool:
         keys = (self.lock_key, *self.staged)
-        answer = await self._connection.run(
+        answer = await self._client.run(
             self.path, scripts.RENEW, keys, self.fence, self._life, self.staged_life, urgent=True
         )
         return bool(answer)
 
     async def _free(self) -> None:
         with suppress(OSError):  # it expires by itself
-            await self._connection.run(self.path, scripts.RELEASE, (self.lock_key,), self.fence)
+            await self._client.run(self.path, scripts.RELEASE, (self.lock_key,), self.fence)
 
 
-async def acquire(connection: Connection, path: str, ttl: float) -> RedisLease:
+async def acquire(client: RedisClient, path: str, ttl: float) -> RedisLease:
     """Return the lock of `path`.
 
-    :raises Locked: if somebody else has it, naming who and since when.
+    :raises Locked: if somebody else has it; the message says who, and since when.
     """
-    return await granted(_ask_for(connection, path, ttl))
+    return await granted(_acquire(client, path, ttl))
 
 
-async def _ask_for(connection: Connection, path: str, ttl: float) -> RedisLease:
+async def _acquire(client: RedisClient, path: str, ttl: float) -> RedisLease:
     now = datetime.now(UTC)
     token = f"{milliseconds(now.timestamp()):012x}{secrets.token_hex(10)}"
     value = f"{token} {now:{_TIME}} {socket.gethostname()}:{os.getpid()}{_FORMAT_LINE}{FORMAT}"
     key = LOCK + tail_of(key_of(path))
     asked = time.monotonic()
-    holder = await connection.run(path, scripts.LOCK, (key,), token, value, milliseconds(ttl))
+    holder = await client.run(path, scripts.LOCK, (key,), token, value, milliseconds(ttl))
     if holder is not None:
-        raise held_by(path, holder)
-    return RedisLease(path, token, ttl, connection, asked)
+        raise refusal(path, holder)
+    return RedisLease(path, token, ttl, client, asked)
 
 
-def held_by(path: str, value: bytes) -> Locked:
-    """Return the error that says what a lock's value says."""
+def refusal(path: str, value: bytes) -> Locked:
+    """Return the error for a lock that somebody else holds, given the lock's value."""
     number = value.decode(errors="replace").partition(_FORMAT_LINE)[2].partition("\n")[0]
     if number not in {"", FORMAT}:
         return Locked.of(path, f"the lock of this file has the format {number}, which a newer aiofs made: update aiofs")
@@ -92,7 +92,7 @@ def held_by(path: str, value: bytes) -> Locked:
 
 
 def holder_of(value: bytes) -> tuple[datetime | None, str | None]:
-    """Return since when a lock is held, and by whom, as far as its value tells."""
+    """Return since when a lock is held, and by whom, if its value says so."""
     words = value.decode(errors="replace").partition("\n")[0].split(" ", 2)
     try:
         _, since, name = words
@@ -101,8 +101,8 @@ def holder_of(value: bytes) -> tuple[datetime | None, str | None]:
         return None, None
 
 
-def began(identity: str) -> datetime | None:
-    """Return when the lock was taken under which a session of that identity wrote."""
+def begun_at(identity: str) -> datetime | None:
+    """Return when the lock was taken under which this session wrote, given its identity."""
     try:
         return datetime.fromtimestamp(int(identity[:12], 16) / 1000, UTC)
     except ValueError:
@@ -110,5 +110,5 @@ def began(identity: str) -> datetime | None:
 
 
 def milliseconds(seconds: float) -> int:
-    """Return a time as Redis counts it, one millisecond at least."""
+    """Return a time in milliseconds, at least one."""
     return max(1, round(seconds * 1000))

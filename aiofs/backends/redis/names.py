@@ -1,14 +1,14 @@
-"""How paths and Redis keys spell each other, and what a key's companions are called.
+"""Paths to keys and back, and the names of the keys that belong to a file's key: its companions.
 
 `dir/path/file.bin` is the key `dir:path:file.bin`. Every path has one key and every key that is text has one path:
 
 * A `:` in a name is `%3A` in the key, and `%3A` in a name is `%253A`: a `%` becomes `%25` only where it would read as
   one of these two. `100%`, `%25` and `a%20b` stay what they are.
-* Keys of other programs may hold what no path can: a `/` is `%2F` in the path (and `%2F` in such a key `%252F`), a NUL
-  is `%00`; a whole segment that is empty, `.` or `..` is `%_`, `%.` or `%..`.
+* Keys of other programs may have what paths cannot have: a `/` is `%2F` in the path (and `%2F` in such a key is
+  `%252F`), a NUL is `%00`; a whole segment that is empty, `.` or `..` is `%_`, `%.` or `%..`.
 
-A key's companions (its lock, what is staged for it ...) carry a hash tag that puts them into the key's own slot, since
-one step of Redis Cluster reaches one slot only.
+A key's companions (its lock, its staged bytes) have a hash tag that puts them into the key's own slot, since one script
+of Redis Cluster reaches one slot only.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ SLOTS = 16384
 LOCK = ".aiofs-lock"
 PART = ".aiofs-part"
 OLD_PIN = ".aiofs-pin"
-"""2.0.0a1 kept the versions of its readers under such names, for some minutes; now nobody does."""
+"""2.0.0a1 kept versions for its readers under such keys, for some minutes."""
 NEVER = f"{PART}:never-there"
-"""A key that nobody ever sets."""
+"""A key that never exists."""
 COMPANIONS = tuple(f"{kind}:" for kind in (LOCK, PART, OLD_PIN))
 
 _ESCAPE = r"%(?:25)*(?:3A|2F|00)"
@@ -57,10 +57,10 @@ def path_of(key: str) -> str:
 
 
 def pattern_of(prefix: str) -> str:
-    """Return a glob, in Redis's terms, of keys among which are all whose paths begin with `prefix`."""
+    """Return a glob of Redis that matches all keys whose paths begin with `prefix`, and perhaps others."""
     folder, slash, begun = prefix.rpartition("/")
     whole = key_of(folder) + ":" if slash else ""
-    begun = begun.partition("%")[0].replace(":", "%3A")  # behind a % an escape may have begun that looks otherwise
+    begun = begun.partition("%")[0].replace(":", "%3A")  # after a % there may be an escape, which differs in keys
     return _GLOB.sub(r"\\\1", whole + begun) + "*"
 
 
@@ -70,14 +70,14 @@ def slot_of(key: str) -> int:
 
 
 def tail_of(key: str) -> str:
-    """Return what a companion's name ends with: `:{key}`, or where that would be another slot, `:{tag}:key`."""
+    """Return the end of a companion's name: `:{key}`, or `:{tag}:key` where that would be another slot."""
     if key and "}" not in key:
         return f":{{{key}}}"
     return f":{{{_tag_within(key) or _word_in(_slot(key))}}}:{key}"
 
 
 def part_of(identity: str, number: int, tail: str) -> str:
-    """Return where the part `number` of what `identity` writes is kept."""
+    """Return the key of part `number` of the write `identity`."""
     return f"{PART}:{identity}.{number}{tail}"
 
 
@@ -89,7 +89,7 @@ class Layout(NamedTuple):
 
     @classmethod
     def of(cls, identity: str, part_size: int, count: int, tail: str) -> Layout:
-        """Return the layout of what `identity` wrote in parts."""
+        """Return the layout of a file that the write `identity` wrote in parts."""
         return cls([part_of(identity, number, tail) for number in range(count)], part_size)
 
 
@@ -110,7 +110,7 @@ def _slot(text: str) -> int:
 
 @lru_cache(maxsize=1024)
 def _word_in(slot: int) -> str:
-    """Return a word whose slot is `slot`, for a key that cannot be a hash tag because of its braces."""
+    """Return a word with this slot, to tag a key that cannot be a tag because of its braces."""
     return next(word for word in map(str, range(SLOTS * SLOTS)) if _slot(word) == slot)
 
 
@@ -129,7 +129,7 @@ def _segment_of_path(segment: str) -> str:
 
 
 def _relevel(escape: str, *, to_key: bool) -> str:
-    """Take one `25` out of an escape, or put one in: `%3A` is written in keys, the others in paths."""
+    """Remove one `25` from an escape, or add one: `%3A` stands in keys, the other escapes in paths."""
     return _longer(escape) if escape.endswith("3A") is to_key else _shorter(escape, {})
 
 

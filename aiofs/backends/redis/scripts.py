@@ -1,13 +1,14 @@
-"""The steps that must not be divided, in Lua: each runs alone on the server, whole or not at all.
+"""Lua scripts for steps that must happen whole or not at all: the server runs nothing else while it runs one.
 
-A file is a string, or a hash that names the parts of one too large for a string (its manifest). A lock's value begins
-with its holder's token, which is the fence; sessions that were published under it are noted behind that, one a line,
-so that a step which is asked for again, because its answer was lost, is not taken twice.
+A file is a string, or a hash (the manifest) that names the parts of a file that is too large for a string. A lock's
+value begins with its holder's token, which is the fence. The identities of sessions that were published under the lock
+follow, one a line: a script that is sent again, because its answer was lost, does not publish twice.
 
-Steps that only read write nothing: a replica, a full server and a user who may only read take them.
+Scripts that only read write nothing, so they also run on a replica, on a full server, and for a user who may only read.
 
-A version is the SHA-1 of a value. A server whose scripts cannot make one (fakeredis) stops a step that needs it; then
-the client gets the value, makes the digest, and asks for the step again, `informed` of both, which compares the value.
+A version is the SHA-1 of a value. A server whose scripts cannot compute it (fakeredis) stops a script that needs it.
+Then the client reads the value, computes the digest, and sends the script again, `informed` of both: it compares the
+value.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from aiofs.driver import Entry
 
 _INFORM = "local known_digest, known_value = table.remove(ARGV), table.remove(ARGV)"
 _COMMON = """
--- Return the value of a lock that is held. A user who may not remove a lock released it by making it empty.
+-- Return the value of a lock that is held. A user who may not remove a lock makes it empty to release it.
 local function lock_of(key)
   local value = redis.call('GET', key)
   return value and value ~= '' and value
@@ -31,7 +32,7 @@ local function held(lock, token)
   return value and string.sub(value, 1, #token) == token and value
 end
 
--- Remove a key that no file shows any more; a user who may not remove it makes it expire.
+-- Remove a key that belongs to no file any more; a user who may not remove it makes it expire.
 local function drop(key)
   local done = redis.pcall('UNLINK', key)
   if type(done) == 'table' and done.err then redis.pcall('PEXPIRE', key, 1) end
@@ -63,7 +64,7 @@ end
 
 local function digest(value)
   if redis.sha1hex then return redis.sha1hex(value) end
-  -- An error of a command, which alone fakeredis's server passes on as one line; nothing else here makes this one.
+  -- Only errors of commands pass fakeredis's server as one line; nothing else here causes this one.
   if value ~= known_value then redis.call('GETRANGE', KEYS[1], 'no digest', 0) end
   return known_digest
 end
@@ -124,18 +125,18 @@ _COMMAND = re.compile(r"redis\.p?call\('([A-Z]+)'")
 
 
 def digest_of(data: bytes | memoryview) -> str:
-    """Return the SHA-1 of bytes, as the server spells it."""
+    """Return the SHA-1 of bytes, in hexadecimal digits as the server's."""
     return hashlib.sha1(data, usedforsecurity=False).hexdigest()
 
 
 def entry_of(path: str, size: int, version: str) -> Entry:
-    """Return what is known of a file; the version of a value is its SHA-1, that of a file in parts has a hyphen."""
+    """Return the entry of a file. The version of a value is its SHA-1; that of a file in parts has a hyphen."""
     return Entry(path, size, version=version, digest=None if "-" in version else f"sha1:{version}")
 
 
 @dataclass(frozen=True)
-class Source:
-    """The text of a script; the server knows it by its digest once it has seen it."""
+class ScriptText:
+    """The text of a script, and the digest by which the server knows it once it has seen it."""
 
     source: str
     digest: str = field(init=False)
@@ -145,26 +146,26 @@ class Source:
 
     @property
     def commands(self) -> list[str]:
-        """The commands that it may run."""
+        """The commands that the script may run."""
         return sorted(set(_COMMAND.findall(self.source)))
 
 
-class Script(Source):
-    """A step. `informed` is the same, told behind its arguments a value and the digest of that.
+class Script(ScriptText):
+    """A script. `informed` is the same script, which takes a value and its digest after its other arguments.
 
-    `digested` is which of its keys it may need the version of.
+    `digested` is the index of the key whose version it may need.
     """
 
     def __init__(self, body: str, *, digested: int = 0) -> None:
         super().__init__(f"local known_digest, known_value{_COMMON}{body}")
-        object.__setattr__(self, "informed", Source(f"{_INFORM}{_COMMON}{body}"))
+        object.__setattr__(self, "informed", ScriptText(f"{_INFORM}{_COMMON}{body}"))
         object.__setattr__(self, "digested", digested)
 
-    informed: Source
+    informed: ScriptText
     digested: int
 
 
-LOCK = Script("""-- KEYS: lock. ARGV: token, its whole value, life. Returns who holds it, or nothing if it is ours now.
+LOCK = Script("""-- KEYS: lock. ARGV: token, its whole value, life. Returns another holder's value, or nothing.
 local value = lock_of(KEYS[1])
 if value and string.sub(value, 1, #ARGV[1]) ~= ARGV[1] then return value end
 redis.call('SET', KEYS[1], value or ARGV[2], 'PX', ARGV[3])
@@ -192,8 +193,8 @@ local kind = file(KEYS[1])
 return (kind == 'string' or kind == 'parts') and {size(KEYS[1]), version(KEYS[1])} or false
 """)
 
-OPEN = Script("""-- KEYS: file. ARGV: start, stop or -1, match, what is much, largest to give whole, size of a block.
--- Of what does not come whole, the version comes with the bytes asked for, or with the digests of all blocks.
+OPEN = Script("""-- KEYS: file. ARGV: start, stop or -1, match, what is much, largest to return whole, size of a block.
+-- If the file is not returned whole, its version comes with the requested bytes, or with the digests of all blocks.
 local kind, parts = file(KEYS[1])
 if kind == 'none' or kind == 'foreign' then return {'missing'} end
 local size, start, stop, much = size(KEYS[1]), tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[4])
@@ -241,7 +242,7 @@ if not noted(lock, id) then
   if refused then return {refused} end
   if not ARGV[10] and staged(id, count, ARGV[6]) ~= tonumber(ARGV[7]) then return {'gone'} end
   local _, replaced = file(KEYS[1])
-  -- Publishing comes last: a user who may not run one of these commands has changed no file.
+  -- Publishing comes last: if the user may not run one of these commands, no file has changed.
   redis.call('APPEND', KEYS[2], '\\n' .. id)
   if ARGV[10] then
     if ttl > 0 then redis.call('SET', KEYS[1], ARGV[10], 'PX', ttl) else redis.call('SET', KEYS[1], ARGV[10]) end
@@ -256,7 +257,7 @@ end
 return {'ok', ARGV[5] ~= '' and ARGV[5] or version(KEYS[1])}
 """)
 
-ABORT = Script("""-- KEYS: file, parts ... ARGV: id. A commit whose answer was lost may have made them part of the file.
+ABORT = Script("""-- KEYS: file, parts ... ARGV: id. A commit whose answer was lost may have published them.
 local _, parts = file(KEYS[1])
 if parts and parts.id == ARGV[1] then return end
 for number = 2, #KEYS do drop(KEYS[number]) end

@@ -1,10 +1,10 @@
-"""What unfinished writers left behind: told, and removed. Most of it expires by itself."""
+"""What unfinished writers left: reporting it, and removing it. Most of it expires by itself."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aiofs.backends.redis.locks import began, holder_of
+from aiofs.backends.redis.locks import begun_at, holder_of
 from aiofs.backends.redis.names import LOCK, PART, key_of_tail, part_of, path_of
 from aiofs.driver import Leftover
 from aiofs.errors import WrongType
@@ -12,42 +12,42 @@ from aiofs.errors import WrongType
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from aiofs.backends.redis.client import Connection
+    from aiofs.backends.redis.client import RedisClient
 
 FOREVER = -1
 
 
-class Sweeper:
-    """The power to sweep."""
+class RedisSweeper:
+    """The power to sweep a Redis."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, client: RedisClient) -> None:
+        self._client = client
 
     async def leftovers(self, prefix: str = "") -> AsyncGenerator[Leftover]:
-        """Yield every lock that is held, and every write that is staged."""
-        async for key in self._connection.keys(f"{LOCK}:*"):
+        """Yield every lock that is held, and every staged write."""
+        async for key in self._client.keys(f"{LOCK}:*"):
             path = path_of(key_of_tail(key.removeprefix(LOCK)))
             if not path.startswith(prefix):
                 continue
             try:
-                value = await self._connection.ask(path, "GET", key)
+                value = await self._client.ask(path, "GET", key)
             except WrongType:
-                stays = f"the key {key!r} is no lock, and keeps writers of this file out: delete it by hand"
+                stays = f"the key {key!r} is not a lock, and keeps everybody from writing this file: delete it by hand"
                 yield Leftover(path, "lock", None, None, live=False, token="", stays=stays)
                 continue
-            if value:  # an empty one was given back
+            if value:  # an empty one was released
                 since, holder = holder_of(value)
                 yield Leftover(path, "lock", since, holder, live=True, token=key)
-        async for key in self._connection.keys(f"{PART}:*.0:*"):
+        async for key in self._client.keys(f"{PART}:*.0:*"):
             leftover = await self._staged(key)
             if leftover is not None and leftover.path.startswith(prefix):
                 yield leftover
 
     async def sweep(self, leftover: Leftover) -> bool:
-        """Remove a staged write whose lock is gone. A lock is live as long as it is there."""
+        """Remove a staged write whose lock is gone. A lock that exists is live."""
         key = leftover.token
         if key.startswith(f"{LOCK}:"):
-            return not await self._connection.ask(leftover.path, "EXISTS", key)
+            return not await self._client.ask(leftover.path, "EXISTS", key)
         found = await self._staged(key)
         if found is None:
             return True
@@ -55,15 +55,15 @@ class Sweeper:
             return False
         identity, tail = _parsed(key)
         number = 0
-        while await self._connection.ask(leftover.path, "UNLINK", part_of(identity, number, tail)):
+        while await self._client.ask(leftover.path, "UNLINK", part_of(identity, number, tail)):
             number += 1
         return True
 
     async def _staged(self, key: str) -> Leftover | None:
-        """Return what is left over of a session, given the key of its first part; `None` if that is part of a file."""
+        """Return the leftover of a session, given the key of its first part; `None` if the part belongs to a file."""
         identity, tail = _parsed(key)
         name = key_of_tail(tail)
-        lock, published, life = await self._connection.ask_each(
+        lock, published, life = await self._client.ask_each(
             [
                 ("GET", LOCK + tail),
                 ("HGET", name, "aiofs"),
@@ -76,7 +76,7 @@ class Sweeper:
         value = lock or b""
         live = value.startswith(identity.partition("-")[0].encode())
         holder = holder_of(value)[1] if live else None
-        return Leftover(path_of(name), kind, began(identity), holder, live=live, token=key)
+        return Leftover(path_of(name), kind, begun_at(identity), holder, live=live, token=key)
 
 
 def _parsed(key: str) -> tuple[str, str]:

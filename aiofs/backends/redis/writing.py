@@ -1,4 +1,4 @@
-"""Writing one file: its bytes are collected under another key and get the right one in a single step."""
+"""Writing one file: its bytes are staged under another key, and a single step gives them the file's key."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from aiofs.backends.redis.names import part_of
 from aiofs.backends.redis.scripts import entry_of
 from aiofs.driver import MIB, Entry, Part, WriteSession
 from aiofs.errors import AiofsError, AlreadyExists, Conflict, Damaged, NotFound, TooLarge
+from aiofs.kit import check_lease
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from aiofs.backends.redis.client import Connection
+    from aiofs.backends.redis.client import RedisClient
     from aiofs.backends.redis.locks import RedisLease
     from aiofs.backends.redis.names import Layout
 
 LARGEST_VALUE = 512 * MIB
 MOST_PARTS = 1 << 17
-"""Of how many parts a file that was prepared may be, at most."""
+"""How many parts a prepared file may have at most."""
 LARGEST_COPY = 8 * MIB
-"""How much the server copies in one step, during which it does nothing else."""
+"""How much the server copies in one step, while all other clients wait."""
 ANYTHING = "*"
 FORMAT = 1
-"""What the token of a prepared write says of itself. 2.0.0a1 said nothing, and meant this one."""
-_LOST = "the lock on this file was lost before it was published; nothing was overwritten"
+"""The format in the token of a prepared write. 2.0.0a1 wrote none, and meant this one."""
 _REFUSALS: dict[bytes, tuple[type[AiofsError], str | None]] = {
-    b"lost": (Conflict, _LOST),
+    b"lost": (Conflict, "the lock on this file was lost before it was published; nothing was overwritten"),
     b"changed": (Conflict, "the file was changed meanwhile"),
     b"exists": (AlreadyExists, None),
     b"missing": (NotFound, None),
-    b"gone": (Damaged, "what was staged for this file is not there any more; nothing was overwritten"),
+    b"gone": (Damaged, "the bytes that were staged for this file are gone; nothing was overwritten"),
     b"foreign": (AlreadyExists, "the key holds something that is not a file; nothing was overwritten"),
 }
 
 
 def check_answer(answer: Sequence[bytes], path: str) -> None:
-    """Raise what a step refused, if it did."""
+    """Raise the error for the answer of a script that refused to do its work."""
     refusal = _REFUSALS.get(answer[0])
     if refusal is not None:
         kind, reason = refusal
@@ -47,14 +47,14 @@ def check_answer(answer: Sequence[bytes], path: str) -> None:
 
 
 class RedisSession(WriteSession):
-    """New bytes for a key. What fits into one part is sent with the commit itself; more is staged beside it.
+    """New bytes for a key. Up to one write goes with the commit; more is staged under other keys.
 
-    Files of more than `part_size` bytes become several parts if `chunked`; otherwise they are refused.
+    A file of more than `part_size` bytes gets several parts with `chunked`, and is refused without.
     """
 
     def __init__(
         self,
-        connection: Connection,
+        client: RedisClient,
         lease: RedisLease,
         match: str,
         *,
@@ -64,7 +64,7 @@ class RedisSession(WriteSession):
         base: Layout | None = None,
         identity: str | None = None,
     ) -> None:
-        self._connection = connection
+        self._client = client
         self._lease = lease
         self._path = lease.path
         self._match = match
@@ -83,7 +83,7 @@ class RedisSession(WriteSession):
     async def write(self, part: Part) -> None:
         """Take the next part.
 
-        :raises TooLarge: before anything is sent, if the file gets larger than a value may be.
+        :raises TooLarge: before it is sent, if the file would be larger than a value can be.
         """
         self._check_room(len(part))
         if self._hash is not None:
@@ -96,28 +96,28 @@ class RedisSession(WriteSession):
         self._size += len(part)
 
     async def rewrite(self, offset: int, data: Part) -> None:
-        """Overwrite bytes that were handed over."""
+        """Overwrite bytes that were written."""
         await self._stage_first()
         self._hash = None
         await self._put(offset, data)
 
     async def resize(self, size: int) -> None:
-        """Forget what was handed over from `size` on."""
+        """Drop the bytes that were written from `size` on."""
         await self._stage_first()
         self._hash = None
         self._size = size
         while len(self._staged) > self._count:
-            await self._connection.ask(self._path, "UNLINK", self._staged.pop())
+            await self._client.ask(self._path, "UNLINK", self._staged.pop())
         last = self._count - 1
         args = (size - last * self._part_size, self._lease.staged_life)
-        await self._connection.run(self._path, scripts.CUT, (self._staged[last],), *args)
+        await self._client.run(self._path, scripts.CUT, (self._staged[last],), *args)
 
     async def copy_range(self, start: int, stop: int) -> None:
-        """Let the server copy bytes of the version that is replaced.
+        """Let the server copy bytes of the replaced version.
 
-        :raises Conflict: if it is not there any more.
+        :raises Conflict: if that version is gone.
         """
-        assert self._base is not None  # noqa: S101 -- only a session with a version to replace is asked
+        assert self._base is not None  # noqa: S101 -- only a session that replaces a version is asked
         self._check_room(stop - start)
         await self._stage_first()
         self._hash = None
@@ -129,20 +129,20 @@ class RedisSession(WriteSession):
             self._stage(target)
             keys = (self._base.keys[number], self._staged[target])
             args = (offset, offset + size - 1, target_offset, self._lease.staged_life)
-            copied = await self._connection.run(self._path, scripts.COPY_RANGE, keys, *args)
+            copied = await self._client.run(self._path, scripts.COPY_RANGE, keys, *args)
             if copied != size:
                 raise Conflict.of(self._path, "the file was changed meanwhile")
             self._size += size
             start += size
 
     async def prepare(self) -> dict[str, Any]:
-        """Stage everything, for good; from now on it replaces what is there now, and nothing newer."""
+        """Stage all bytes so that they do not expire. They can replace only the version that is there now."""
         await self._stage_first()
         if not self._staged:
             await self._put(0, b"")
         lease = self._lease
         args = (lease.fence, self._identity, self._count, lease.tail, self._size, self._match)
-        answer = await self._connection.run(self._path, scripts.PREPARE, (lease.key, lease.lock_key), *args)
+        answer = await self._client.run(self._path, scripts.PREPARE, (lease.key, lease.lock_key), *args)
         check_answer(answer, self._path)
         self._match = answer[1].decode()
         lease.staged.difference_update(self._staged)
@@ -158,7 +158,7 @@ class RedisSession(WriteSession):
         }
 
     async def commit(self) -> Entry:
-        """Publish, if the lock is still ours and the version to be replaced still there."""
+        """Publish, if the lock is still ours and the version to be replaced is still there."""
         if self._done is not None:
             return self._done
         lease = self._lease
@@ -167,7 +167,7 @@ class RedisSession(WriteSession):
         args += [self._size, self._part_size, self._count]
         if not self._staged:
             args.append(self._first or b"")
-        answer = await self._connection.run(self._path, scripts.COMMIT, keys, *args)
+        answer = await self._client.run(self._path, scripts.COMMIT, keys, *args)
         check_answer(answer, self._path)
         lease.staged.difference_update(self._staged)
         self._done = entry_of(self._path, self._size, answer[1].decode())
@@ -175,23 +175,23 @@ class RedisSession(WriteSession):
         return self._done
 
     async def abort(self) -> None:
-        """Remove what was staged."""
+        """Remove the staged bytes."""
         if self._done is None:
             self._first = None
             keys, self._staged = self._staged, []
             self._lease.staged.difference_update(keys)
             if keys:
-                with suppress(OSError):  # unless it was prepared, it expires by itself
-                    await self._connection.run(self._path, scripts.ABORT, (self._lease.key, *keys), self._identity)
+                with suppress(OSError):  # they expire, unless they were prepared
+                    await self._client.run(self._path, scripts.ABORT, (self._lease.key, *keys), self._identity)
             await self.leave()
 
     async def leave(self) -> None:
-        """Let go of what was prepared, and of a lock that came with it."""
+        """Leave what was prepared to others, and release the lock that came with it."""
         if self._adopted:
             await self._lease.release()
 
     def adopt(self, size: int) -> None:
-        """Go on with what another process prepared, under a lease that is given back at the end."""
+        """Continue what another process prepared; this session releases its lease at the end."""
         self._size = size
         self._hash = None
         self._adopted = True
@@ -204,40 +204,35 @@ class RedisSession(WriteSession):
 
     @property
     def _version(self) -> str:
-        """Return what the version will be, or nothing where only the server can tell."""
+        """Return the version that the file will have, or an empty text if only the server can compute it."""
         if self._count > 1:
             return self._identity
         return "" if self._hash is None else str(self._hash.hexdigest())
 
     def _check_room(self, more: int) -> None:
         if self._size + more > self._part_size and not self._chunked:
-            reason = f"a value of Redis holds {self._part_size} bytes at most; chunked=True allows for more"
+            reason = f"a value of Redis holds at most {self._part_size} bytes: chunked=True allows more"
             raise TooLarge.of(self._path, reason)
-        if self._lease.lost:
-            raise Conflict.of(self._path, _LOST)
+        check_lease(self._lease, self._path)
 
     async def _stage_first(self) -> None:
-        """Send what was kept back in the hope that it would be all."""
+        """Send the first write, which was kept in case that it is the whole file."""
         first, self._first = self._first, None
         if first is not None:
             await self._put(0, first)
 
     async def _put(self, offset: int, data: Part) -> None:
-        """Write to the parts; being told where, the server may be told twice."""
+        """Write to the parts. Every request says where, so it can be sent twice."""
         view = memoryview(data)
         while True:
             number, start = divmod(offset, self._part_size)
             piece = view[: self._part_size - start]
             if self._stage(number):
-                await self._connection.ask(
-                    self._path, "SET", self._staged[number], piece, "PX", self._lease.staged_life
-                )
+                await self._client.ask(self._path, "SET", self._staged[number], piece, "PX", self._lease.staged_life)
             else:
                 key = self._staged[number]
-                staged, _ = await self._connection.ask_each(
-                    [("STRLEN", key), ("SETRANGE", key, start, piece)], self._path
-                )
-                if staged < start:  # a server that forgot what it was told last would fill the gap with zeros
+                staged, _ = await self._client.ask_each([("STRLEN", key), ("SETRANGE", key, start, piece)], self._path)
+                if staged < start:  # a server that lost its last writes would fill the gap with zeros
                     check_answer([b"gone"], self._path)
             offset += len(piece)
             view = view[len(piece) :]
@@ -245,7 +240,7 @@ class RedisSession(WriteSession):
                 return
 
     def _stage(self, number: int) -> bool:
-        """Note the key of a part, which then lives as long as the lock is renewed; return whether it is new."""
+        """Add the key of a part, so that it lives as long as the lock is renewed; return whether it is new."""
         if number < len(self._staged):
             return False
         key = part_of(self._identity, number, self._lease.tail)

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 from azure.core.credentials import AccessToken
 from azure.core.pipeline.transport import AioHttpTransport
-from azure.storage.blob import ContainerSasPermissions, generate_container_sas
 from azure.storage.blob.aio import BlobServiceClient
 
 import aiofs
@@ -91,13 +90,6 @@ def trusting(monkeypatch: pytest.MonkeyPatch, authority: Authority) -> None:
     monkeypatch.setattr("aiofs.backends.azure.client.AioHttpTransport", transport)
 
 
-def signature(account: AzureAccount) -> str:
-    permission = ContainerSasPermissions.from_string("racwdl")
-    return generate_container_sas(
-        account.name, account.container, account_key=account.key, permission=permission, expiry="2099-01-01T00:00:00Z"
-    )
-
-
 async def works(fs: aiofs.FileSystem) -> None:
     async with fs:
         await fs.write_bytes("file", b"bytes")
@@ -114,7 +106,7 @@ async def test_by_url_with_what_the_environment_has(
         monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", azurite.connection_string)
         await works(aiofs.connect(f"azure://{azurite.container}/folder"))
         return
-    monkeypatch.setenv(f"AZURE_STORAGE_{name}", signature(azurite) if name == "SAS_TOKEN" else azurite.key)
+    monkeypatch.setenv(f"AZURE_STORAGE_{name}", azurite.signature("racwdl") if name == "SAS_TOKEN" else azurite.key)
     await works(aiofs.connect(f"azure://{azurite.container}/folder?account_url={azurite.url}"))
     monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_URL", azurite.url)
     await works(aiofs.connect(f"azure://{azurite.container}/folder"))

@@ -126,26 +126,9 @@ async def test_one_in_ten_requests_fails_and_everything_succeeds(
     assert failures > 20
 
 
-async def test_a_published_write_whose_answer_is_lost_is_a_success(
-    azurite: AzureAccount, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = Container.ask
-
-    async def lossy(self: Container, path: str | None, call: Callable[[], Awaitable[object]], **rest: object) -> object:
-        lost = False
-
-        async def once() -> object:
-            nonlocal lost
-            answer = await call()
-            if not lost and rest.get("settled"):
-                lost = True
-                raise ServiceResponseError("the answer was lost")
-            return answer
-
-        return await asked(self, path, once, **rest)  # type: ignore[arg-type]
-
+@pytest.mark.usefixtures("answers_are_lost")
+async def test_a_published_write_whose_answer_is_lost_is_a_success(azurite: AzureAccount) -> None:
     async with connect(azurite) as fs:
-        monkeypatch.setattr(Container, "ask", lossy)
         for data in (b"", b"small", NEW):
             await fs.write_bytes("file", data)
             assert await fs.read_bytes("file") == data

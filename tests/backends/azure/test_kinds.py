@@ -5,17 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from azure.core.exceptions import ServiceResponseError
 from azure.storage.blob import BlobType
 
 import aiofs
 from aiofs.backends.azure import writing
-from aiofs.backends.azure.client import Container
 from aiofs.errors import Conflict, TooLarge, Unsupported
 from aiofs.layers import Limit, Log, Matching, Percent
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Callable, Coroutine
 
     from azure.storage.blob import ContainerClient
 
@@ -107,25 +105,8 @@ async def test_what_another_appended_meanwhile_is_not_passed_over(
     assert await fs.read_bytes(log) == LOG + b"theirs"
 
 
-async def test_a_block_whose_answer_is_lost_is_appended_once(
-    fs: AzureFileSystem, log: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = Container.ask
-
-    async def lossy(self: Container, path: str | None, call: Callable[[], Awaitable[object]], **rest: Any) -> object:
-        lost = False
-
-        async def once() -> object:
-            nonlocal lost
-            answer = await call()
-            if not lost and rest.get("settled"):
-                lost = True
-                raise ServiceResponseError("the answer was lost")
-            return answer
-
-        return await asked(self, path, once, **rest)
-
-    monkeypatch.setattr(Container, "ask", lossy)
+@pytest.mark.usefixtures("answers_are_lost")
+async def test_a_block_whose_answer_is_lost_is_appended_once(fs: AzureFileSystem, log: str) -> None:
     async with fs.open(log, "a") as file:
         await file.write(b"once")
     assert await fs.read_bytes(log) == LOG + b"once"

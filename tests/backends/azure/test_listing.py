@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiofs.backends.azure.listing import Sorter
+from aiofs.backends.azure.listing import CodePointSorter
 from aiofs.driver import Entry
 
 NAMES = st.text(st.sampled_from("a\ud7ff\ue000\uffef\U00010000\U0001f600".replace("\ud7ff", "\u4e2d")), max_size=6)
@@ -13,7 +13,7 @@ NAMES = st.text(st.sampled_from("a\ud7ff\ue000\uffef\U00010000\U0001f600".replac
 
 @given(st.lists(NAMES, unique=True))
 def test_sorted_as_utf8(names: list[str]) -> None:
-    sorter = Sorter()
+    sorter = CodePointSorter()
     given_back: list[str] = []
     for name in sorted(names, key=lambda name: name.encode("utf-16-be")):
         given_back += [entry.path for entry in sorter.take(Entry(name))]
@@ -22,7 +22,7 @@ def test_sorted_as_utf8(names: list[str]) -> None:
 
 
 def test_only_what_has_such_characters_waits() -> None:
-    sorter = Sorter()
+    sorter = CodePointSorter()
     assert [entry.path for entry in sorter.take(Entry("a"))] == ["a"]
     assert list(sorter.take(Entry("a\U0001f600"))) == []
     assert [entry.path for entry in sorter.take(Entry("a\ue000"))] == ["a\ue000"]

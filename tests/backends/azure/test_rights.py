@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from azure.storage.blob import ContainerSasPermissions, generate_container_sas
 
 import aiofs
 from aiofs.backends.azure.driver import AzureDriver
@@ -26,14 +25,8 @@ pytestmark = pytest.mark.may_block  # the tests look from outside with a client 
 @pytest.fixture
 async def writer(azurite: AzureAccount) -> AsyncIterator[AzureFileSystem]:
     """The same files for somebody who may read, create, write and list."""
-    token = generate_container_sas(
-        azurite.name,
-        azurite.container,
-        account_key=azurite.key,
-        permission=ContainerSasPermissions(read=True, create=True, write=True, list=True),
-        expiry="2099-01-01T00:00:00Z",
-    )
-    async with AzureFileSystem(azurite.container, account_url=azurite.url, credential=token) as system:
+    signature = azurite.signature("rcwl")
+    async with AzureFileSystem(azurite.container, account_url=azurite.url, credential=signature) as system:
         yield system
 
 

@@ -325,17 +325,17 @@ async def test_a_commit_that_was_cancelled_after_it_was_sent_keeps_the_parts(val
         for start in range(0, len(NEW), MIB):
             await written.write(NEW[start : start + MIB])
         assert isinstance(written, writing.RedisSession)
-        sent = written._connection
+        sent = written._client
         answers: list[object] = []
 
         async def lose(path: str | None, script: scripts.Script, *rest: object) -> object:
-            answers.append(await client.Connection.run(sent, path, script, *rest))  # type: ignore[arg-type]
+            answers.append(await client.RedisClient.run(sent, path, script, *rest))  # type: ignore[arg-type]
             raise asyncio.CancelledError
 
-        written._connection = _Losing(lose)  # type: ignore[assignment]
+        written._client = _Losing(lose)  # type: ignore[assignment]
         with pytest.raises(asyncio.CancelledError):
             await written.commit()
-        written._connection = sent
+        written._client = sent
         await written.abort()
         await lease.release()
         assert answers
@@ -343,7 +343,7 @@ async def test_a_commit_that_was_cancelled_after_it_was_sent_keeps_the_parts(val
 
 
 class _Losing:
-    """A connection whose answers are lost."""
+    """A client whose answers are lost."""
 
     def __init__(self, run: Callable[..., Awaitable[object]]) -> None:
         self.run = run

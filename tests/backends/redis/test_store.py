@@ -325,14 +325,14 @@ async def test_thousands_at_once_wait_for_their_turn(most: int | None, valkey_ur
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"lease": 0}, "lease 0: it must be more than nothing"),
-        ({"timeout": -1}, "timeout -1"),
-        ({"ttl": 0}, "ttl 0"),
-        ({"chunk_size": 0}, "chunk_size 0"),
-        ({"ttl": inf}, "ttl inf: Redis counts it"),
-        ({"lease": inf}, "lease inf: Redis counts it"),
-        ({"chunk_size": 1.5}, r"chunk_size 1\.5: it must be a whole number"),
-        ({"chunk_size": 1 << 30, "chunked": True}, "chunk_size 1073741824: a value of Redis holds 536870912 bytes"),
+        ({"lease": 0}, "lease must be greater than 0, not 0"),
+        ({"timeout": -1}, "timeout must be greater than 0, not -1"),
+        ({"ttl": 0}, "ttl must be greater than 0, not 0"),
+        ({"chunk_size": 0}, "chunk_size must be greater than 0, not 0"),
+        ({"ttl": inf}, "ttl must be a finite number of seconds"),
+        ({"lease": inf}, "lease must be a finite number of seconds"),
+        ({"chunk_size": 1.5}, r"chunk_size must be a whole number, not 1\.5"),
+        ({"chunk_size": 1 << 30, "chunked": True}, "chunk_size must be at most 536870912, .* not 1073741824"),
     ],
 )
 def test_settings_that_make_no_sense(settings: dict[str, Any], words: str) -> None:
@@ -399,7 +399,7 @@ async def test_fsck_names_a_key_of_another_type_that_is_in_a_locks_place(valkey_
     async with RedisFileSystem(valkey_url) as fs:
         (finding,) = await fsck(fs, fix=True)
         assert (finding.path, finding.kind, finding.fixed) == ("folder/file", "lock", False)
-        assert "'.aiofs-lock:{folder:file}' is no lock" in finding.why
+        assert "'.aiofs-lock:{folder:file}' is not a lock" in finding.why
     assert raw.delete(".aiofs-lock:{folder:file}")
 
 

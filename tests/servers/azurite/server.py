@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import uuid
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,7 +49,22 @@ class AzureAccount:
     def through(self, port: int) -> AzureAccount:
         """The same account behind a proxy that listens on `port`."""
         parts = urlsplit(self.url)
-        return AzureAccount(parts._replace(netloc=f"{HOST}:{port}").geturl(), self.name, self.key, self.container)
+        return replace(self, url=parts._replace(netloc=f"{HOST}:{port}").geturl())
+
+    def signature(self, permissions: str) -> str:
+        """A SAS for the container; its permissions are Azure's letters, `rwdl` to read, write, delete and list."""
+        from azure.storage.blob import (  # noqa: PLC0415  (it loads for most of a second)
+            ContainerSasPermissions,
+            generate_container_sas,
+        )
+
+        return generate_container_sas(
+            self.name,
+            self.container,
+            account_key=self.key,
+            permission=ContainerSasPermissions.from_string(permissions),
+            expiry="2099-01-01T00:00:00Z",
+        )
 
     def client(self, **options: Any) -> ContainerClient:
         """A blocking client of the SDK's for the container, to set up and to look from outside."""
@@ -71,42 +87,38 @@ def account_at(url: str) -> AzureAccount:
     return AzureAccount(bare, unquote(parts.username or ""), unquote(parts.password or ""))
 
 
+@contextmanager
+def azurite_in(folder: Path, scheme: str, *options: str) -> Iterator[AzureAccount]:
+    """Run an Azurite whose files are in `folder`, and give its account."""
+    script = install()
+    with running(
+        "azurite",
+        lambda port: (
+            *(str(NODE), "--require", str(NO_COLLECTION), str(script)),
+            *("--blobHost", HOST, "--blobPort", str(port), *OPTIONS, *options),
+        ),
+        folder,
+        environment={"AZURITE_ACCOUNTS": f"{ACCOUNT}:{KEY}"},
+    ) as port:
+        yield AzureAccount(f"{scheme}://{HOST}:{port}/{ACCOUNT}", ACCOUNT, KEY)
+
+
 @pytest.fixture(scope="session")
 def azure_account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzureAccount]:
     """An account for the whole run: Azurite's, or the one of AIOFS_TEST_AZURE."""
     if given := os.environ.get("AIOFS_TEST_AZURE"):
         yield account_at(given)
         return
-    folder = tmp_path_factory.mktemp("azurite")
-    script = install()
-    with running(
-        "azurite",
-        lambda port: (
-            *(str(NODE), "--require", str(NO_COLLECTION), str(script)),
-            *("--blobHost", HOST, "--blobPort", str(port), *OPTIONS),
-        ),
-        folder,
-        environment={"AZURITE_ACCOUNTS": f"{ACCOUNT}:{KEY}"},
-    ) as port:
-        yield AzureAccount(f"http://{HOST}:{port}/{ACCOUNT}", ACCOUNT, KEY)
+    with azurite_in(tmp_path_factory.mktemp("azurite"), "http") as account:
+        yield account
 
 
 @pytest.fixture(scope="session")
 def azurite_with_tokens(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[AzureAccount]:
-    """Azurite over TLS, which is what tokens of an identity need; it believes any that is well made."""
-    folder = tmp_path_factory.mktemp("azurite-tls")
-    script = install()
-    with running(
-        "azurite",
-        lambda port: (
-            *(str(NODE), "--require", str(NO_COLLECTION), str(script)),
-            *("--blobHost", HOST, "--blobPort", str(port), *OPTIONS, "--oauth", "basic"),
-            *("--cert", str(authority.certificate), "--key", str(authority.key)),
-        ),
-        folder,
-        environment={"AZURITE_ACCOUNTS": f"{ACCOUNT}:{KEY}"},
-    ) as port:
-        account = AzureAccount(f"https://{HOST}:{port}/{ACCOUNT}", ACCOUNT, KEY, "tokens")
+    """Azurite over TLS, which tokens of an identity need; it accepts any that is well formed."""
+    options = ("--oauth", "basic", "--cert", str(authority.certificate), "--key", str(authority.key))
+    with azurite_in(tmp_path_factory.mktemp("azurite-tls"), "https", *options) as server:
+        account = replace(server, container="tokens")
         with account.client(connection_verify=str(authority.path)) as client:
             client.create_container()
         yield account
