@@ -104,7 +104,7 @@ async def test_redis(valkey_url: str) -> None:
 
 async def test_redis_that_was_lent(valkey_url: str) -> None:
     async with redis.Redis.from_url(valkey_url) as client, RedisFileSystem(client=client) as fs:
-        with pytest.raises(TypeError, match="lent cannot be pickled: give the URL"):
+        with pytest.raises(TypeError, match="lent cannot be pickled: give a URL"):
             pickle.dumps(fs)
 
 
