@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from servers.azurite.server import AzureAccount
     from servers.moto import S3Server
 
-MANY = 2000 if os.environ.get("AIOFS_TEST_FULL") else 400
+MANY = 2000 if os.environ.get("AIOFS_TEST_FULL") else 120  # more than there are turns, of which a store has 80
 RENEWALS = 2
 LEASE = 15  # the shortest that Azure grants, and long enough for a busy machine
 pytestmark = pytest.mark.may_block  # Azure's SDK does in its client

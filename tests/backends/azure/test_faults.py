@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from servers.azurite.server import AzureAccount
     from servers.proxy import FaultProxy, Flow
 
+FULL = bool(os.environ.get("AIOFS_TEST_FULL"))
+STEPS = 20 if FULL else 6  # where connections are cut: at the beginning, at the end, and between
 OLD, NEW = b"old" * 1000, bytes(range(256)) * 4096 * 20  # of which the new one has 20 MiB
 pytestmark = [pytest.mark.may_block, pytest.mark.timeout(120)]  # the tests look from outside with a client that blocks
 
@@ -50,14 +53,14 @@ async def test_a_write_cut_anywhere(
 ) -> None:
     flow: Flow = getattr(proxy, direction)
     async with connect(azurite) as sure:
-        for step in range(10):
+        for step in range(STEPS):
             await sure.rm("file", missing_ok=True)
             if before is not None:
                 await sure.write_bytes("file", before)
             async with connect(azurite.through(proxy.port)) as fs:
                 await fs.stat("file") if before is not None else await fs.ls()
                 length = len(NEW) + 8000 if direction == "to_server" else 5000
-                flow.cut_at = flow.passed + step * length // 9
+                flow.cut_at = flow.passed + step * length // (STEPS - 1)
                 with suppress(OSError):
                     await fs.write_bytes("file", NEW)
                 flow.cut_at = None
@@ -75,8 +78,8 @@ async def read(fs: FileSystem) -> bytes | None:
 async def test_a_read_cut_anywhere(azurite: AzureAccount, proxy: FaultProxy) -> None:
     async with connect(azurite.through(proxy.port)) as fs:
         await fs.write_bytes("file", NEW)
-        for step in range(20):
-            proxy.to_client.cut_at = proxy.to_client.passed + step * len(NEW) // 19
+        for step in range(STEPS):
+            proxy.to_client.cut_at = proxy.to_client.passed + step * len(NEW) // (STEPS - 1)
             with suppress(OSError):
                 async with fs.open("file") as file:
                     assert await file.read() == NEW
