@@ -260,8 +260,8 @@ def _forget_threads() -> None:
 
 
 @atexit.register
-def _finish() -> None:
-    """Let calls end before the interpreter does."""
+def finish_calls() -> None:
+    """Wait, when the interpreter ends, until no worker has anything to do."""
     _workers.finish()
 
 

@@ -21,6 +21,7 @@ from weakref import WeakKeyDictionary
 
 from aiofs.localio.devices import Device
 from aiofs.localio.reading import INLINE, NOWAIT, LoopBudget, pread_now, rest_now
+from aiofs.threads import finish_calls
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -305,7 +306,11 @@ def flush_at_exit(stream: IO[Any], raw: UpdateFile) -> None:
 
 @atexit.register
 def _flush_unclosed() -> None:
-    """Write what is held before the interpreter finalizes streams and raw files in any order."""
+    """Write what is held before the interpreter finalizes streams and raw files in any order.
+
+    First the workers end: a file that one of them writes at this moment would have the same bytes twice.
+    """
+    finish_calls()
     for stream, raw in list(_unclosed.items()):
         with suppress(OSError, ValueError):
             raw.waits = True

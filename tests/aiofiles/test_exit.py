@@ -46,6 +46,33 @@ def test_nothing_is_lost_when_the_interpreter_ends(tmp_path: Path, ending: str) 
         assert "ResourceWarning" not in done.stderr
 
 
+SLOWLY = """
+import asyncio, io, sys, time
+from aiofs import aiofiles
+from aiofs.localio import files
+begun = []
+def slow(file, data):
+    begun.append(len(data))
+    written = io.FileIO.write(file, data)
+    time.sleep(0.5)
+    return written
+files.LocalFile.write = slow
+async def main():
+    global file
+    file = await aiofiles.open(sys.argv[1], "w")
+    for _ in range(3000):
+        await file.write("0123456789")
+    while not begun:
+        await asyncio.sleep(0.001)
+asyncio.run(main())
+"""
+
+
+def test_what_a_thread_writes_when_the_interpreter_ends_is_written_once(tmp_path: Path) -> None:
+    assert run(SLOWLY, tmp_path / "file").returncode == 0
+    assert (tmp_path / "file").read_text() == "0123456789" * 3000
+
+
 INTERRUPT = """
 import asyncio, signal, sys
 from aiofs import aiofiles
