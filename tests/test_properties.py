@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import aiofs
-from aiofs.backends.memory import MemoryDriver, Stored
-from aiofs.kit import BytesStream
+from aiofs.backends.memory import Stored
 from aiofs.layers import Base64, Gzip, Log, Prefix, ReadOnly
 from aiofs.testing import Chaos
+from conformance.versioned_memory import VersionedMemory
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
-    from aiofs.driver import Entry, Lease, ReadStream
+    from aiofs.driver import Entry
     from aiofs.modes import BinaryMode
 
 
@@ -71,32 +70,13 @@ async def test_a_transaction_keeps_them() -> None:
         assert entry.properties == {"tags": {"a b": "c&d"}}
 
 
-class Digesting(MemoryDriver):
+class Digesting(VersionedMemory):
     """Files in memory with a digest in each entry, and with old versions."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.old: dict[tuple[str, str], Stored] = {}
-
     def publish(self, path: str, data: bytes, *rest: Any, **more: Any) -> Entry:
-        entry = super().publish(path, data, *rest, **more)
-        known = aiofs.Entry(path, entry.size, entry.modified, entry.version, digest="md5:00", version_id=entry.version)
-        self.files.stored[path] = self.old[path, entry.version or ""] = Stored(known, data)
-        return known
-
-    async def history(self, path: str) -> AsyncGenerator[Entry]:
-        for (name, _), stored in reversed(self.old.items()):
-            if name == path:
-                yield stored.entry
-
-    async def read_kept(self, path: str, version_id: str, start: int = 0, stop: int | None = None) -> ReadStream:
-        if (path, version_id) not in self.old:
-            raise aiofs.NotFound.of(path, f"there is no version {version_id}")
-        stored = self.old[path, version_id]
-        return BytesStream(stored.entry, stored.data, start, stop)
-
-    async def restore_kept(self, path: str, version_id: str, lease: Lease) -> Entry:
-        return self.publish(path, self.old[path, version_id].data, lease, None, None)
+        entry = replace(super().publish(path, data, *rest, **more), digest="md5:00")
+        self.files.stored[path] = self.old[path, entry.version or ""] = Stored(entry, data)
+        return entry
 
 
 @pytest.mark.parametrize("layer", [Gzip(), Base64()], ids=str)

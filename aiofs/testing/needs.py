@@ -21,6 +21,7 @@ Need = Literal[
     "metadata",
     "properties",
     "listed sizes",
+    "history",
     "server",
     "credentials",
     "blockbuster",
@@ -74,6 +75,8 @@ def number_of(name: str) -> int | None:
 def _reason(need: str, suite: type) -> str | None:
     if need == "server":
         return None if getattr(suite, "server", False) else "there is no server that could be away"
+    if need == "history":
+        return None if getattr(suite, "history", False) else "keeps no old versions"
     if need == "credentials":
         return None if getattr(suite, "credentials", False) else "it takes no credentials that could be refused"
     if need == "blockbuster":

@@ -9,11 +9,12 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from aiofs.backends.memory import MemoryDriver, MemorySession, Stored
+from aiofs.backends.memory import MemorySession, Stored
 from aiofs.driver import Entry, Layer, Lease, Part, ReadStream, WriteSession
 from aiofs.errors import NotFound
 from aiofs.kit import BytesStream
 from aiofs.properties import part
+from conformance.versioned_memory import VersionedMemory
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -31,7 +32,7 @@ class FreeLease(Lease):
         """Do nothing."""
 
 
-class Faulty(MemoryDriver):
+class Faulty(VersionedMemory):
     """Files in memory whose sessions and streams a twin may replace by its own."""
 
     session: type[MemorySession] = MemorySession
@@ -374,3 +375,9 @@ class ForgetsProperties(Faulty):
         self, path: str, lease: Lease, *, match: str | None = None, metadata: Mapping[str, str] | None = None
     ) -> WriteSession:
         return await super().begin(path, lease, match=match, metadata=part(metadata)[0])
+
+
+class ListsTheOldestVersionFirst(Faulty):
+    async def history(self, path: str) -> AsyncGenerator[Entry]:
+        for entry in reversed([entry async for entry in super().history(path)]):
+            yield entry

@@ -76,6 +76,7 @@ FAULTS: list[tuple[int, type[Any]]] = [
     (117, stores.ForgetsMetadata),
     (121, stores.IgnoresTheVersionAskedFor),
     (132, stores.ForgetsProperties),
+    (133, stores.ListsTheOldestVersionFirst),
     (124, stores.AbortsWhatWasCommitted),
     (126, stores.ResumesUnderTheLiving),
 ]
@@ -86,6 +87,7 @@ class Sound(Contract):
 
     __test__ = False
     declares = MemoryDriver.capabilities
+    history = True
 
 
 REJECTIONS = (AssertionError, pytest.fail.Exception, OSError, KeyError, ExceptionGroup, BlockingError)

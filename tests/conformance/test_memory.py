@@ -21,6 +21,7 @@ from aiofs.testing.contract.listing import Listings
 from aiofs.testing.contract.reading import ReadingFiles, TextHandles
 from aiofs.testing.contract.removing import FileFacts
 from aiofs.testing.contract.seeking import Changing, Seeking
+from conformance.versioned_memory import VersionedMemory
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -128,6 +129,16 @@ class TestMemoryWithoutSizes(Contract):
     @pytest.fixture
     def harness(self) -> Harness:
         return memory(Sizeless())
+
+
+@pytest.mark.variant.with_args(FileFacts)
+class TestMemoryWithOldVersions(Contract):
+    declares = VersionedMemory.capabilities
+    history = True
+
+    @pytest.fixture
+    def harness(self) -> Harness:
+        return memory(VersionedMemory())
 
 
 async def test_files_stay_when_locks_are_gone() -> None:

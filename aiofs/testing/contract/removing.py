@@ -207,6 +207,31 @@ class FileFacts:
         anew = _properties_of(await store.fs.stat("file"), wanted)
         assert not any(anew[name] == wanted[name] for name in wanted)
 
+    @needs("writable", "history")
+    async def test_133_history(self, store: Harness) -> None:
+        """Old versions are listed, the newest first, can be read, and can be restored as the newest one."""
+        for data in (b"first", b"second"):
+            await store.put("file", data)
+            await store.put("other", data)
+        versions = await store.fs.history("file")
+        assert [entry.path for entry in versions] == ["file", "file"]
+        for entry, data in zip(versions, (b"second", b"first"), strict=True):
+            async with store.fresh().open("file", version_id=entry.version_id) as file:
+                assert await file.read() == data
+        first = versions[1].version_id
+        assert first is not None
+        async with store.fresh().open("file", "r+"):
+            with pytest.raises(BlockingIOError):
+                await store.fs.restore("file", first)
+        assert await store.get("file") == b"second"
+        await store.fs.restore("file", first)
+        assert await store.get("file") == b"first"
+        ids = [entry.version_id async for entry in store.fs.history("file")]
+        assert ids[1:] == [entry.version_id for entry in versions]
+        with pytest.raises(FileNotFoundError) as caught:
+            await store.fs.restore("missing", first)
+        assert caught.value.filename == "missing"
+
 
 _PROPERTIES = {
     "content_type": "text/csv; charset=utf-8",

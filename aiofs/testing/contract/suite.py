@@ -26,6 +26,8 @@ class Suite:
     """What the store can do; usually the `capabilities` of its driver."""
     server: ClassVar[bool] = False
     """Whether the store has a server that can be out of reach. The harness must give `unreachable=` then."""
+    history: ClassVar[bool] = False
+    """Whether the store keeps old versions of files, which `FileSystem.history` lists."""
     credentials: ClassVar[bool] = False
     """Whether the store has credentials. The harness must give `denied=` and `secrets=` then."""
     lacks: ClassVar[Mapping[int, str]] = {}
