@@ -109,7 +109,7 @@ class Deadline:
         self._timer = loop.call_at(min(ends), self._look, loop) if ends else None
 
 
-class LoopClient:
+class RedisLoopClient:
     """The client for one event loop, the turns of its requests, and their time limit."""
 
     def __init__(self, at_once: int, timeout: float) -> None:
@@ -306,17 +306,17 @@ class RedisClient:
             await asyncio.sleep(random.uniform(0, SHORTEST_PAUSE * 2**attempt))  # noqa: S311 -- no secret is made of it
             attempt += 1
 
-    def _new_local(self) -> LoopClient:
-        return LoopClient(self._at_once, self._timeout)
+    def _new_local(self) -> RedisLoopClient:
+        return RedisLoopClient(self._at_once, self._timeout)
 
-    async def _close(self, local: LoopClient) -> None:
+    async def _close(self, local: RedisLoopClient) -> None:
         async with local.making:
             client, local.client = local.client, None
             if client is not None and client is not self._lent:
                 await client.aclose()
             local.deadline.close()
 
-    async def _connected(self, local: LoopClient) -> AnyRedis:
+    async def _connected(self, local: RedisLoopClient) -> AnyRedis:
         if local.client is None:
             async with local.making:  # several tasks may be the first, and one may close the client
                 self._locals.check_open()
