@@ -146,7 +146,11 @@ class Unit:
             return await self._lock(driver, path)
         await self._write()
         lease = await self._lock(driver, path)
-        await self._write(touched)  # it stays in memory until the next durable line: it may only say what is true now
+        try:
+            await self._write(touched)  # it stays in memory until the next durable line: it may only say what is true
+        except BaseException:
+            await finish(lease.release())  # the transaction ended meanwhile
+            raise
         return lease
 
     async def record_lock(self, driver: UnitDriver, path: str, lease: Lease) -> None:
