@@ -24,3 +24,8 @@ def monotonic() -> float:
 def token(size: int = 16) -> str:
     """Return `size` random bytes as hexadecimal digits: a name that nothing else has."""
     return os.urandom(size).hex()
+
+
+def up_to(most: float) -> float:
+    """Return a random number of seconds from 0 to `most`, so that callers which failed together try again apart."""
+    return most * int.from_bytes(os.urandom(6), "big") / (1 << 48)

@@ -218,6 +218,25 @@ def a_circle(arrows: dict[str, set[str]]) -> list[str]:
     return next((circle for module in sorted(arrows) if (circle := visit(module, []))), [])
 
 
+SOURCES = {"random", "secrets", "time", "uuid"}
+OF_THEIR_OWN = ("aiofiles", "cli", "clock", "localio", "testing")
+"""Rooms that may take time and randomness themselves: the drop-in and its engine, and what no program runs on."""
+
+
+def test_time_and_randomness_come_from_the_clock() -> None:
+    """So that a simulated event loop can run the package; `uuid` may still give a token its form."""
+    by_themselves = []
+    for path in FILES:
+        if room(module_of(path)) in OF_THEIR_OWN:
+            continue
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            named = ast.unparse(node) if isinstance(node, ast.Attribute | ast.ImportFrom) else ""
+            source = named.partition(".")[0] if isinstance(node, ast.Attribute) else getattr(node, "module", None)
+            if named in {"os.urandom", "datetime.now"} or (source in SOURCES and named != "uuid.UUID"):
+                by_themselves.append(f"{module_of(path)}: {named}")
+    assert not by_themselves
+
+
 def test_imports_are_absolute() -> None:
     relative = [
         module_of(path)

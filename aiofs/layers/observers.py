@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import time
 from abc import ABC, abstractmethod
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from aiofs import clock
 from aiofs.driver import ChecksRemoval, Copies, KeepsHistory, Layer, Moves, Presigns, Sweeps
 from aiofs.layers.forward import ForwardedSession, ForwardedStream, power_of, with_powers_of
 from aiofs.names import is_reserved
@@ -147,13 +147,13 @@ class _Operation:
         self._verb: Verb = verb
         self._path = path
         self._target = target
-        self._started = time.monotonic()
+        self._started = clock.monotonic()
         self._ended = is_reserved(path)
 
     async def report(self, phase: Phase, error: BaseException | None = None) -> None:
         """Await `notice`, unless the operation has ended."""
         if not self._ended:
-            seconds = time.monotonic() - self._started
+            seconds = clock.monotonic() - self._started
             event = Event(self._verb, self._path, phase, self._target, self.size, seconds, error)
             await self._layer.notice(event)
 

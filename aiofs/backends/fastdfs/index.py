@@ -9,12 +9,12 @@ import asyncio
 import hashlib
 import json
 import time
-import uuid
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from aiofs import clock
 from aiofs.backends.fastdfs.client.ids import FileId
 from aiofs.driver import ABSENT, Entry
 from aiofs.errors import AlreadyExists, Damaged, Locked, NotFound, Unsupported
@@ -80,7 +80,7 @@ class Index:
         while self._identity is None:
             self._identity = await self.known_identity()
             if self._identity is None:
-                await self.identify_as(uuid.uuid4().hex)
+                await self.identify_as(clock.token())
         return self._identity
 
     async def known_identity(self) -> str | None:

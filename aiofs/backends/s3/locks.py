@@ -12,14 +12,13 @@ import hashlib
 import json
 import os
 import socket
-import time
-import uuid
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from aiofs import clock
 from aiofs.backends.s3.errors import UNCLEAR
 from aiofs.backends.s3.reading import open_stream
 from aiofs.backends.s3.store import LOCKS
@@ -50,9 +49,9 @@ def new_note(path: str, lease: float) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "path": path,
-        "token": uuid.uuid4().hex,
+        "token": clock.token(),
         "holder": _WHO,
-        "since": datetime.now(UTC).isoformat(),
+        "since": clock.now().isoformat(),
         "ttl": float(lease),
         "turn": 0,
     }
@@ -102,7 +101,7 @@ def parse_note(data: bytes, facts: ObjectFacts, version_id: str | None, path: st
     :raises Damaged: if it is not a note of this package.
     """
     note = _read(data, path)
-    now = facts.now or datetime.now(UTC)
+    now = facts.now or clock.now()
     live = not is_known(note) or (not note.get("free") and is_young(facts, float(note.get("ttl", 0))))
     return LockState(note, facts.version, version_id, facts.modified or now, live)
 
@@ -117,7 +116,7 @@ def is_young(facts: ObjectFacts, seconds: float) -> bool:
     """Return whether an object was written at most so many seconds ago, by the store's own clock."""
     if facts.modified is None:
         return True
-    return (facts.now or datetime.now(UTC)) - facts.modified < timedelta(seconds=seconds) + _CLOCK_STEP
+    return (facts.now or clock.now()) - facts.modified < timedelta(seconds=seconds) + _CLOCK_STEP
 
 
 def _read(data: bytes, path: str) -> dict[str, Any]:
@@ -252,7 +251,7 @@ class LockObjects:
 
     async def _acquire(self, path: str, traits: Traits) -> ObjectLease:
         note = new_note(path, self.store.settings.lease)
-        granted = time.monotonic()
+        granted = clock.monotonic()
         match = ABSENT
         replaced: list[str] = []
         for left in reversed(range(ROUNDS)):

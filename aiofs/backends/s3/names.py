@@ -6,10 +6,10 @@ upload of our own to a key with a space and a `%`.
 
 from __future__ import annotations
 
-import uuid
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote_plus
 
+from aiofs import clock
 from aiofs.backends.s3.probe import NAME
 from aiofs.backends.s3.store import LOCKS
 from aiofs.errors import AiofsError
@@ -131,7 +131,7 @@ async def _encodes(store: Store) -> bool | None:
 
 
 async def _learn(store: Store) -> bool:
-    key = f"{store.key(LOCKS)}{NAME}{uuid.uuid4().hex}{_ODD}"
+    key = f"{store.key(LOCKS)}{NAME}{clock.token()}{_ODD}"
     upload = (await store.requests.send("create_multipart_upload", None, Key=key)).parsed["UploadId"]
     try:
         page = (await store.requests.send("list_multipart_uploads", None, Prefix=key, EncodingType="url")).parsed

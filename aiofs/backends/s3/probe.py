@@ -6,10 +6,10 @@ time: a temporary failure says nothing about the store.
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from aiofs import clock
 from aiofs.driver import ABSENT
 from aiofs.errors import AccessDenied, AiofsError, Conflict, NotFound, Unavailable, Unsupported
 from aiofs.kit import together
@@ -86,7 +86,7 @@ class _Probe:
     def __init__(self, requests: SdkRequests, folder: str, path: str) -> None:
         self._requests = requests
         self._path = path
-        self._key = f"{folder}{NAME}{uuid.uuid4().hex}"
+        self._key = f"{folder}{NAME}{clock.token()}"
         self._fixed = f"{folder}{NAME}{KEPT}"
         self._made: list[tuple[str, str]] = []  # keys and ids of the versions to remove
         self._versioning = ""
@@ -162,7 +162,7 @@ class _Probe:
         return None if await self._is_there() else "none succeeded"
 
     async def _put(self, number: int, **condition: Any) -> bool:
-        body = f"{number} {uuid.uuid4().hex}".encode()
+        body = f"{number} {clock.token()}".encode()
         try:
             await self._send("put_object", Key=self._key, Body=body, **condition)
         except _LOST:

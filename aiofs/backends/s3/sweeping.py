@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from aiofs import clock
 from aiofs.backends.s3.errors import refused
 from aiofs.backends.s3.locks import LockObjects, is_young, lock_key
 from aiofs.backends.s3.names import ListedKey, key_of, listed_name
@@ -89,7 +90,7 @@ async def _sweep_lock(locks: LockObjects, leftover: Leftover, version: str) -> b
 async def _is_live(path: str, begun: datetime | None, elsewhere: LocksElsewhere | None) -> bool:
     """Return whether somebody holds the lock of the path elsewhere; without locks, whether the upload is young."""
     if elsewhere is None:
-        return begun is None or datetime.now(UTC) - begun < ABANDONED_AFTER
+        return begun is None or clock.now() - begun < ABANDONED_AFTER
     try:
         lease = await elsewhere.lock(path)
     except Locked:

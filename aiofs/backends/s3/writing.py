@@ -6,10 +6,10 @@ Copying, by the server, is here too: it is a write whose bytes come from another
 from __future__ import annotations
 
 import asyncio
-import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from aiofs import clock
 from aiofs.backends.s3.errors import FAILURES
 from aiofs.backends.s3.facts import tags_of, unquoted, version_parameter, with_tags, write_options
 from aiofs.backends.s3.publishing import FORMAT, MOST_PARTS, S3Publication, abort_upload, complete
@@ -45,7 +45,7 @@ class S3Write(WriteSession):
         self._key = store.key(path)
         self._match = match
         self._metadata = metadata
-        self._writer = uuid.uuid4().hex
+        self._writer = clock.token()
         self._options = write_options(store.settings, path, metadata, self._writer)
         self._publication = S3Publication(store, path, lease, match, self._writer)
         name = store.settings.checksum
@@ -265,7 +265,7 @@ async def copy_from(
 async def _copy_whole(  # noqa: PLR0917 -- the source and the target, with what goes with each
     store: Store, source: CopySource, target: str, lease: Lease, match: str | None, metadata: Mapping[str, str] | None
 ) -> Entry:
-    writer = uuid.uuid4().hex
+    writer = clock.token()
     options = write_options(store.settings, target, metadata, writer)
     if store.settings.checksum:  # the store computes it, for the whole object
         options["ChecksumAlgorithm"] = store.settings.checksum.upper()

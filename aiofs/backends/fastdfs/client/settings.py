@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict
+
+from aiofs import clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -146,7 +147,7 @@ class Links:
             if ttl is not None:
                 raise ValueError("ttl= needs the secret of the web servers: give secret=")
             return address
-        now = time.time()
+        now = clock.now().timestamp()
         stamp = int(now if ttl is None else now + ttl - self.token_ttl)
         token = hashlib.md5(f"{file.name}{secret}{stamp}".encode(), usedforsecurity=False).hexdigest()
         return f"{address}?token={token}&ts={stamp}"
