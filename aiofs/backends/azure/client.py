@@ -6,8 +6,6 @@ import asyncio
 import base64
 import math
 import os
-import random
-import time
 from collections import OrderedDict
 from collections.abc import Callable
 from importlib import import_module
@@ -19,6 +17,7 @@ from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.pipeline.transport import AioHttpTransport
 from azure.storage.blob.aio import BlobServiceClient, ContainerClient
 
+from aiofs import clock
 from aiofs.backends.azure.errors import FAILURES, NotPermitted, failed
 from aiofs.backends.azure.names import HIDDEN, check_container
 from aiofs.driver import MIB
@@ -219,7 +218,7 @@ class Container:
             try:
                 async with turn:
                     self._clients.check_open()
-                    deadline = min(deadline, time.monotonic() + self._timeout)
+                    deadline = min(deadline, clock.monotonic() + self._timeout)
                     return await call()
             except (*FAILURES, RuntimeError) as error:  # the transport raises RuntimeError when it was closed
                 self._clients.check_open(error)
@@ -228,9 +227,9 @@ class Container:
                 failure = failed(error, path)
                 # A lock is not waited for here: the caller decides that.
                 final = not failure.retryable or isinstance(failure, Locked)
-                if final or attempt == ATTEMPTS or time.monotonic() > deadline:
+                if final or attempt == ATTEMPTS or clock.monotonic() > deadline:
                     raise failure from error
-            await asyncio.sleep(random.uniform(0, SHORTEST_PAUSE * 2**attempt))  # noqa: S311 -- no secret is made of it
+            await asyncio.sleep(clock.up_to(SHORTEST_PAUSE * 2**attempt))
             if settled is not None:
                 answer = await settled()
                 if answer is not None:

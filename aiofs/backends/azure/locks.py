@@ -14,15 +14,15 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
-import time
 import uuid
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
 from azure.storage.blob.aio import BlobLeaseClient
 
+from aiofs import clock
 from aiofs.backends.azure.errors import creating
 from aiofs.backends.azure.listing import pages
 from aiofs.backends.azure.names import FORMAT, LOCKS, check_format, is_known
@@ -141,8 +141,8 @@ def read_note(metadata: Mapping[str, str] | None) -> tuple[str, str | None, date
 
 async def _acquire(container: Container, path: str, ttl: int) -> AzureLease:
     blob = container.blob(lock_name(path))
-    fence = str(uuid.uuid4())
-    since = datetime.now(UTC).isoformat(timespec="seconds")
+    fence = str(uuid.UUID(clock.token()))
+    since = clock.now().isoformat(timespec="seconds")
     note = {"path": quote(path), "holder": f"{socket.gethostname()}:{os.getpid()}", "since": since, "format": FORMAT}
     for _ in range(ROUNDS):
         made = True
@@ -153,7 +153,7 @@ async def _acquire(container: Container, path: str, ttl: int) -> AzureLease:
                 )
         except (AlreadyExists, Locked):
             made = False
-        asked = time.monotonic()
+        asked = clock.monotonic()
         try:
             await container.ask(path, lambda: blob.acquire_lease(ttl, lease_id=fence))
         except NotFound:

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from azure.storage.blob import generate_blob_sas
 
+from aiofs import clock
 from aiofs.backends.azure.errors import NotPermitted
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Signer:
         """
         container = self._container
         client = container.client
-        now = datetime.now(UTC).replace(microsecond=0)
+        now = clock.now().replace(microsecond=0)
         start, expiry = now - _CLOCK_SKEW, now + timedelta(seconds=seconds)
         key: dict[str, Any] = {"account_key": getattr(client.credential, "account_key", None)}
         if key["account_key"] is None:

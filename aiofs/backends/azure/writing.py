@@ -8,7 +8,6 @@ changes the version, so the other one is refused: nothing is overwritten unseen.
 from __future__ import annotations
 
 import hashlib
-import secrets
 from abc import abstractmethod
 from contextlib import nullcontext, suppress
 from dataclasses import replace
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 from azure.core import MatchConditions
 from azure.storage.blob import BlobBlock, BlobSasPermissions, BlockState, ContentSettings, StandardBlobTier
 
+from aiofs import clock
 from aiofs.backends.azure.client import PART, SLICE, Container
 from aiofs.backends.azure.errors import NotPermitted, creating
 from aiofs.backends.azure.names import FORMAT, is_header
@@ -260,7 +260,7 @@ class AzureSession(PublishedOnce):
     async def _stage(self, part: Part) -> None:
         if self._token is None:
             length = ID_LENGTH if self._match == ABSENT else (await self._known_base()).id_length
-            self._token = secrets.token_hex(length)[: length - 8]
+            self._token = clock.token(length)[: length - 8]
         name = f"{self._token}{len(self._blocks):08}"
         self._add(BlobBlock(name, BlockState.UNCOMMITTED))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from aiofs.backends.fastdfs.client.ids import FileId, check_group, looks_like_id
-from aiofs.backends.fastdfs.index import IDENTITY, Index, NamedFiles, Record, check_format, label
+from aiofs.backends.fastdfs.index import Index, NamedFiles, Record, check_format, label
 from aiofs.backends.fastdfs.reading import about, describe, open_record, read_id, read_named
 from aiofs.backends.fastdfs.snapshots import FastDFSSnapshots
 from aiofs.backends.fastdfs.sweeping import FastDFSSweeper
@@ -162,14 +162,9 @@ class FastDFSDriver(Driver):
             raise Unsupported.of(path, "files behind names cannot grow in place")
         await appends.append(path, data, durable=durable)
 
-    async def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry]:
+    def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry]:
         """Yield the names in the index, without sizes: each would take a request to the index."""
-        async for entry in self.index.driver.list(prefix, after=after, delimiter=delimiter):
-            if is_reserved(entry.path):
-                if entry.path != IDENTITY:
-                    yield entry
-            else:
-                yield Entry(entry.path)
+        return self.index.names(prefix, after, delimiter)
 
     async def lock(self, path: str) -> Lease:
         """Get the right to write the path from the index; without one it holds in this process."""

@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import time
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -19,9 +18,10 @@ from aiofs.backends.fastdfs.client.ids import FileId
 from aiofs.driver import ABSENT, Entry
 from aiofs.errors import AlreadyExists, Damaged, Locked, NotFound, Unsupported
 from aiofs.lifetimes import finish
+from aiofs.names import is_reserved
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncGenerator, Mapping
 
     from aiofs.backends.fastdfs.client.client import FastDFSClient
     from aiofs.driver import Driver, Lease
@@ -103,6 +103,15 @@ class Index:
                 await self._write(IDENTITY, identity.encode(), lease, ABSENT)
         finally:
             await finish(lease.release())
+
+    async def names(self, prefix: str, after: str, delimiter: str | None) -> AsyncGenerator[Entry]:
+        """Yield the names as `Driver.list` does, and the reserved names that the store of the index has."""
+        async with aclosing(self.driver.list(prefix, after=after, delimiter=delimiter)) as entries:
+            async for entry in entries:
+                if not is_reserved(entry.path):
+                    yield Entry(entry.path)
+                elif entry.path != IDENTITY:
+                    yield entry
 
     async def find(self, path: str) -> Record:
         """Return the record of a name.
@@ -196,7 +205,7 @@ class Label:
 
 def label(index: str, path: str, metadata: Mapping[str, str]) -> dict[str, str]:
     """Return the label of a file as metadata of the protocol, cut into values that servers keep whole."""
-    fields = {"index": index, "path": path, "metadata": dict(metadata), "written": time.time_ns()}
+    fields = {"index": index, "path": path, "metadata": dict(metadata), "written": int(clock.now().timestamp() * 1e9)}
     text = json.dumps({"format": FORMAT, **fields})
     starts = range(0, len(text), _LONGEST_VALUE)
     return {f"{_LABEL_KEY}{at // _LONGEST_VALUE:04}": text[at : at + _LONGEST_VALUE] for at in starts}

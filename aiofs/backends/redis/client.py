@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import random
-import time
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,6 +19,7 @@ from redis import exceptions
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 
+from aiofs import clock
 from aiofs.backends.redis.errors import OF_LOOPS, NotInScript, Undigested, failed, raised_by_the_loop
 from aiofs.backends.redis.names import NEVER
 from aiofs.backends.redis.scripts import digest_of
@@ -291,7 +290,7 @@ class RedisClient:
             try:
                 async with local.turns[urgent]:
                     self._locals.check_open()
-                    deadline = min(deadline, time.monotonic() + self._timeout)
+                    deadline = min(deadline, clock.monotonic() + self._timeout)
                     with local.deadline:
                         return await send(await self._connected(local))
             except Unsupported as error:
@@ -301,9 +300,9 @@ class RedisClient:
                     raise
                 self._locals.check_open(error)
                 failure = failed(error, path)
-                if not failure.retryable or attempt == ATTEMPTS or time.monotonic() > deadline:
+                if not failure.retryable or attempt == ATTEMPTS or clock.monotonic() > deadline:
                     raise failure from error
-            await asyncio.sleep(random.uniform(0, SHORTEST_PAUSE * 2**attempt))  # noqa: S311 -- no secret is made of it
+            await asyncio.sleep(clock.up_to(SHORTEST_PAUSE * 2**attempt))
             attempt += 1
 
     def _new_local(self) -> RedisLoopClient:

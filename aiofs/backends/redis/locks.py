@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import secrets
 import socket
-import time
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from aiofs import clock
 from aiofs.backends.redis import scripts
 from aiofs.backends.redis.names import LOCK, key_of, tail_of
 from aiofs.errors import Locked
@@ -71,11 +70,11 @@ async def acquire(client: RedisClient, path: str, ttl: float) -> RedisLease:
 
 
 async def _acquire(client: RedisClient, path: str, ttl: float) -> RedisLease:
-    now = datetime.now(UTC)
-    token = f"{milliseconds(now.timestamp()):012x}{secrets.token_hex(10)}"
+    now = clock.now()
+    token = f"{milliseconds(now.timestamp()):012x}{clock.token(10)}"
     value = f"{token} {now:{_TIME}} {socket.gethostname()}:{os.getpid()}{_FORMAT_LINE}{FORMAT}"
     key = LOCK + tail_of(key_of(path))
-    asked = time.monotonic()
+    asked = clock.monotonic()
     holder = await client.run(path, scripts.LOCK, (key,), token, value, milliseconds(ttl))
     if holder is not None:
         raise refusal(path, holder)

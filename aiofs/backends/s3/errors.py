@@ -90,6 +90,7 @@ _BY_CODE: dict[str, type[AiofsError]] = {
     "XMinioStorageFull": NoSpace,
     "NotImplemented": Unsupported,
 }
+_OTHER_VERSION = 412
 _BY_STATUS: dict[int, type[AiofsError]] = {
     401: AccessDenied,
     403: AccessDenied,
@@ -166,6 +167,16 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         yield left
         seen.add(id(left))
         left = left.__cause__ or left.__context__
+
+
+def certain(status: int, method: str, code: str | None, path: str | None) -> AiofsError | None:
+    """Return the error of an answer whose status alone is clear; `None` if the SDK must ask again to find out."""
+    kind = _BY_STATUS.get(status)
+    if kind is Conflict and status == _OTHER_VERSION:
+        return Conflict.of(path, "S3 has another version of the file than this request is about")
+    if kind is NoSuchRange or (kind is NotFound and (method == "HEAD" or (method == "GET" and code == "NoSuchKey"))):
+        return kind.of(path)
+    return None
 
 
 def refused(status: int, told: Mapping[str, str], path: str | None, operation: str = "") -> AiofsError:

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, Self
 from xml.etree.ElementTree import XML, ParseError
 
-from aiofs.backends.s3.errors import FAILURES, NoSuchRange, missing_in_body, missing_in_headers, translate, unproven
+from aiofs.backends.s3.errors import FAILURES, certain, missing_in_body, missing_in_headers, translate, unproven
 from aiofs.backends.s3.facts import Page, listed_entry, page_of, read_page, unquoted
 from aiofs.backends.s3.signing import HttpRequest
-from aiofs.errors import Conflict, NotFound, StoreMissing
+from aiofs.errors import NotFound, StoreMissing
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
@@ -82,7 +82,7 @@ _LISTING = {
     "ContinuationToken": "continuation-token",
 }
 _SUCCESS = {200, 204, 206}
-_GONE, _OTHER_VERSION, _NO_SUCH_RANGE, _BUSY = 404, 412, 416, 500
+_BUSY = 500
 _REGION = re.compile(r"[a-z0-9-]{1,40}")
 MOST_REFUSALS = 3
 """After so many direct requests in a row that the store refused, and granted to the SDK, the SDK makes all requests."""
@@ -339,12 +339,9 @@ async def _read(response: aiohttp.ClientResponse, method: str, path: str | None)
     text = await _read_whole(response)
     if status in _SUCCESS and text is not None and not (method == "DELETE" and text):
         return S3Answer(_lower(response))  # a removal whose answer has a body may have failed
-    if status == _OTHER_VERSION:
-        raise Conflict.of(path, "S3 has another version of the file than this request is about")
-    if status == _NO_SUCH_RANGE:
-        raise NoSuchRange.of(path)
-    if status == _GONE and (method == "HEAD" or (method == "GET" and text and _error_code(text) == "NoSuchKey")):
-        raise NotFound.of(path)
+    refusal = certain(status, method, _error_code(text) if text else None, path)
+    if refusal is not None:
+        raise refusal
     return None
 
 

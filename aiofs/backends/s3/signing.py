@@ -10,7 +10,6 @@ import hashlib
 import hmac
 import re
 import ssl
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
@@ -20,6 +19,7 @@ import aiohttp
 from botocore.httpsession import get_cert_path
 from yarl import URL
 
+from aiofs import clock
 from aiofs.threads import hop
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ class SignedHttp:
 
     async def _sign(self, request: HttpRequest, path: str, query: str, headers: dict[str, str]) -> None:
         keys = await self._credentials.get_frozen_credentials()
-        headers["x-amz-date"] = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        headers["x-amz-date"] = clock.now().strftime("%Y%m%dT%H%M%SZ")
         headers["x-amz-content-sha256"] = EMPTY if not request.body else await self._hash(request.body)
         if keys.token:
             headers["x-amz-security-token"] = keys.token
