@@ -9,7 +9,7 @@ from aiofs.driver import ABSENT
 from aiofs.errors import Conflict, NotFound
 from aiofs.files.reading import whole_chunks
 from aiofs.lifetimes import finish
-from aiofs.powers import Likens, Permits, Removes
+from aiofs.powers import Likens, Permits, Removes, Snapshots
 from aiofs.transactions.content import StoredRange, write_content
 from aiofs.transactions.errors import name_file, named, with_others
 from aiofs.transactions.journal import put_stream
@@ -106,7 +106,7 @@ class Preparation:
         try:
             stream.check_replaceable()
             entry = stream.entry
-            small = entry.size is not None and entry.size <= SMALL
+            small = entry.size is not None and entry.size <= SMALL and not _removal_has_parts(driver, staged)
             data = b"".join([chunk async for chunk in whole_chunks(stream)]) if small else b""
         finally:
             await finish(stream.aclose())
@@ -164,6 +164,14 @@ class Preparation:
         self._log.own(name)
         await put_stream(self._journal, name, reader.chunks(content.size, self._journal.part_size))
         return name
+
+
+def _removal_has_parts(driver: Driver, staged: StagedFile) -> bool:
+    """Whether a removal is more than one step of the store, as in FastDFS: first the name goes, then the bytes.
+
+    A kill between them leaves bytes that no name leads to. A snapshot remembers them, so that recovery removes them.
+    """
+    return staged.content is None and not driver.capabilities.certain and driver.offers(Snapshots) is not None
 
 
 def _leaves_traces(driver: UnitDriver, staged: StagedFile) -> bool:
