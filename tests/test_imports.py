@@ -237,6 +237,16 @@ def test_time_and_randomness_come_from_the_clock() -> None:
     assert not by_themselves
 
 
+def test_no_class_name_is_there_twice() -> None:
+    homes: dict[str, list[str]] = {}
+    for path in FILES:
+        for node in ast.parse(path.read_text("utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                homes.setdefault(node.name, []).append(module_of(path))
+    twice = {name: modules for name, modules in homes.items() if len(modules) > 1}
+    assert not twice
+
+
 def test_imports_are_absolute() -> None:
     relative = [
         module_of(path)

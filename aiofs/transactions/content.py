@@ -227,7 +227,7 @@ class StagedStream(ReadStream):
 async def write_content(
     content: StagedContent, session: WriteSession, reader: StagedReader, part_size: int, base: StoredRange
 ) -> None:
-    """Write a content to a session that replaces the version `base`; the store copies what it has of that by itself."""
+    """Write a content to a session that replaces the version `base`. The store itself copies unchanged parts."""
     copier = session if isinstance(session, CopiesRanges) and base.version else None
     offset = 0
     while offset < content.size:

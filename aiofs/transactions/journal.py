@@ -13,9 +13,9 @@ the transaction ended. It consists of lines (`records` has their format), in thi
     end      2.0.0a1 wrote it before it removed the log             recovery removes the log
 
 Where the store can append, the log is one file that grows. Elsewhere each line that must not be lost is a file of its
-own, which is created only if it does not exist: if two processes decide, the first one wins. The checksum finds a line
-that a crash cut short. In a log that grows, only the last line can be one, and the next line then says so (`mends`).
-Any other line that does not fit its checksum is damage, and is reported.
+own, which is created only if it does not exist: if two processes decide, the first one wins. The checksum shows that a
+crash cut a line short. In a log that grows, this can happen only to the last line, and the next line that is
+written then says so (`mends`). Any other line that does not fit its checksum is damage, and is reported.
 
 A decision that is damaged looks like one that a crash cut short. So before the first file is published, a log that
 grows gets a second file, `NUMBER.begun`, beside it. If this file is there and no decision can be read, the decision is
@@ -160,7 +160,7 @@ class JournalLog:
 
     @property
     def certain(self) -> bool:
-        """Whether a line was not written if writing it raised; elsewhere only the answer may be lost."""
+        """Whether an error means that the line was not written. Elsewhere only the answer may be lost."""
         return self._driver.capabilities.certain
 
     async def lock(self) -> None:
@@ -219,17 +219,17 @@ class JournalLog:
             self._pending = b""
 
     async def begin_publishing(self) -> None:
-        """If the log grows, write down that publishing begins. A power cut may lose that."""
+        """If the log grows, write `NUMBER.begun`, before the first file is published. A power cut may lose it."""
         if self._appends is not None:
             name = self.name("begun")
             self.own(name)
             await self._appends.append(name, _BEGUN, durable=False)
 
     async def confirm(self, *records: Record | None) -> None:
-        """Write lines that were read once more, before they are acted on, if they may be only in memory.
+        """Write these lines a second time, before recovery acts on them: they were read, but may be only in memory.
 
-        The process that wrote them may have died before they were on the disk, or an error may have said that they did
-        not get there. The system still shows such lines, and may lose them later.
+        The process that wrote them may have died before they were on the disk, or may have got an error that said so.
+        The system still shows such lines, and may lose them later. Only a store that is `certain` can show such lines.
         """
         if self.certain:
             for record in records:
@@ -287,7 +287,7 @@ class JournalLog:
             raise Unreadable.of(name, reason) from error
 
     async def _check_ended(self, records: Sequence[Record]) -> None:
-        """Raise `Damaged` unless the log is gone: publishing began, and no decision could be read."""
+        """Raise `Damaged` if the log is still there: publishing began, and no decision could be read."""
         if self.name("log") in await self.names():
             paths = [repr(record["path"]) for record in records if record["do"] == "touch"]
             files = ", ".join([*paths[:_MOST_NAMES], *(["..."] if len(paths) > _MOST_NAMES else [])]) or "its files"
@@ -300,7 +300,8 @@ class JournalLog:
     async def end(self) -> None:
         """Remove all files of the transaction, and release the log, also if removing fails. Harmless when done twice.
 
-        Without its decision nothing is done again, so where each line is a file that file is removed first.
+        Where each line is a file, the file of the decision is removed first: without a decision, no recovery
+        publishes anything again.
         """
         failures: list[Exception] = []
         for do in (self._erase, self.release):

@@ -96,7 +96,7 @@ class Preparation:
             await driver.leases.pop(path).release()
 
     async def _look(self, driver: Driver, path: str, staged: StagedFile) -> tuple[str, Record | None]:
-        """Return the version that is replaced, and its bytes if they are to be part of the decision."""
+        """Return the version that will be replaced, and a token with its bytes if the decision will have them."""
         if driver.capabilities.holds:
             return await version_of(driver, path), None
         try:
@@ -147,7 +147,7 @@ class Preparation:
             await reader.aclose()
 
     async def _liken(self, driver: UnitDriver, path: str, source: str | None) -> None:
-        """Give a copy no more rights than its source has; write its fence to the log, if that is another one now."""
+        """Give a copy no more rights than its source has. If this changes the fence of its lock, log the new one."""
         likens = driver.base.offers(Likens)
         if likens is None or source is None:
             return
@@ -167,9 +167,9 @@ class Preparation:
 
 
 def _removal_has_parts(driver: Driver, staged: StagedFile) -> bool:
-    """Whether a removal is more than one step of the store, as in FastDFS: first the name goes, then the bytes.
+    """Whether this is a removal that the store does in two steps, as FastDFS does: first the name, then the bytes.
 
-    A kill between them leaves bytes that no name leads to. A snapshot remembers them, so that recovery removes them.
+    A process that is killed in between leaves bytes without a name. A snapshot remembers them: recovery removes them.
     """
     return staged.content is None and not driver.capabilities.certain and driver.offers(Snapshots) is not None
 

@@ -91,7 +91,7 @@ class Work:
 
     @property
     def may_have_gone(self) -> bool:
-        """Whether a file that is not there may have been published, and removed by somebody else since."""
+        """Whether the step creates a file that somebody may have removed after it was published, if it is missing."""
         return self.step.base == ABSENT and not self.driver.capabilities.holds
 
     async def _was_done(self) -> bool:
@@ -184,9 +184,9 @@ class Publication:
         """Publish what a dead process had decided.
 
         That process may have published everything and reported it, and others may have changed the files since. So this
-        undoes only if a step still waits to be published and a store refuses another; if a store is unreachable, it
-        waits. It publishes what waits last, when the state of all other steps is known: afterwards it could not be
-        known that these had waited.
+        undoes only if a step still waits to be published, and a store refuses that step or another one. If a store is
+        unreachable, it raises `Unfinished`, and a later recovery continues. The steps that wait are published last,
+        after the state of all others is known: once they are published, nobody can see that they had waited.
         """
         try:
             await self._log.begin_publishing()
@@ -246,9 +246,10 @@ class Publication:
         await each([work for work in works if work.step.removes], Work.publish)
 
     async def _refused(self, settled: Sequence[Work]) -> dict[Work, Exception]:
-        """Return which of the steps that do not wait were not done, or were done and changed since, with the reasons.
+        """Return the steps whose files are not as the transaction decided, each with the refusal of its store.
 
-        It asks the store to publish them, which changes nothing: none of them finds the version that it replaces.
+        `settled` are the steps that do not wait. This asks the store to publish them again. That changes nothing: the
+        version that such a step replaces is not there any more.
         """
         refused: dict[Work, Exception] = {}
 

@@ -71,7 +71,7 @@ class Step:
 
 
 def encode(record: Record) -> bytes:
-    """Return the line, with a line break before it that ends what a crash may have left there."""
+    """Return the line. It begins with a line break, to end a line that a crash may have cut short before it."""
     body = json.dumps(record, separators=(",", ":"), ensure_ascii=True).encode()
     return b"\n%s %s %s\n" % (_MARK.encode(), _checksum(body), body)
 
@@ -288,7 +288,7 @@ class LineChecker:
             raise self._wrong("'bytes' are no bytes") from error
 
     def _place(self, store: Any, path: Any) -> None:
-        """Check a store and a path in it. If no line names stores, the rest of the log is being removed."""
+        """Check a store and a path in it. A log in which no line names stores is being removed: any name passes."""
         self._begun = True
         if not isinstance(store, str) or (self._stores is not None and store not in self._stores):
             raise self._wrong(f"{store!r} is none of its stores")

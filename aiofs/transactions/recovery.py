@@ -195,7 +195,10 @@ def _check_names(log: JournalLog, records: Sequence[Record], stores: Mapping[str
 
 
 async def _undo_undecided(log: JournalLog, records: Sequence[Record], stores: Mapping[str, Driver]) -> None:
-    """Remove what was staged. Nothing was published."""
+    """Undo a transaction that was not decided: remove what it staged, and its log. It published nothing.
+
+    :raises Locked: if one of its paths is locked: perhaps by the transaction, which is alive then.
+    """
     touched = {(record["store"], record["path"]): None for record in records if record["do"] == "touch"}
     loose: dict[str, list[str]] = {}
     for store, path in touched:
@@ -233,7 +236,7 @@ def _fences_of(records: Sequence[Record]) -> dict[tuple[str, str], str]:
 
 
 async def _withdraw(driver: Driver, path: str, fence: str) -> None:
-    """Abort what waits for a decision on this path; what another writer has there stays."""
+    """Abort the prepared write that has this fence. If another writer has the path now, change nothing."""
     try:
         session = await driver.resume({"path": path, "fence": fence})
     except Locked:
@@ -294,8 +297,8 @@ async def _end_decided(
 async def _tidy(works: Sequence[Work]) -> None:
     """Remove what the dead process left when it began to publish a file that this recovery published.
 
-    That can only be where bytes come from the journal: a write that the store had prepared is taken over, and a removal
-    leaves nothing. No other path is swept: that costs at least one listing, and on FastDFS one of the whole cluster.
+    Only a step whose bytes come from the journal leaves something: a write that the store prepared is taken over, and a
+    removal leaves nothing. No other path is swept, as a sweep costs a listing, on FastDFS one of the whole cluster.
     """
     swept: dict[Driver, list[str]] = {}
     for work in works:

@@ -311,7 +311,7 @@ class UnitDriver(Driver):
             raise Locked.of(path, reason) from error
 
     async def _kept(self, lease: Lease, path: str) -> Lease:
-        """Keep a lock for the transaction, unless that has ended meanwhile; park it if too many are held already."""
+        """Return the lock to keep, parked if too many are held. Release it if the transaction ended meanwhile."""
         parks = self.base.offers(Parks)
         try:
             self.owner.check_open()

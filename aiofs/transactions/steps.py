@@ -2,8 +2,8 @@
 
 A store that can resume prepared writes keeps them itself. Elsewhere the transaction keeps them: the bytes of a small
 file in the journal's decision, those of a large one in a file beside the journal; a removal needs only the version that
-is removed. Small files are in the decision as well where preparing them would not keep other writers out any longer
-than the lock does: so the only request that the store gets for such a file is the one that publishes it.
+is removed. If a prepared write keeps other writers out no longer than the lock does, the decision has the small files
+of that store as well: the store then gets only one request for such a file, the one that publishes it.
 
 A before-image is what a file was before a transaction published over it, kept until the transaction ended. The store
 makes it where it can: as a snapshot, or as a copy under a reserved name. Elsewhere it is a file beside the journal.

@@ -147,7 +147,8 @@ class Unit:
         await self._write()
         lease = await self._lock(driver, path)
         try:
-            await self._write(touched)  # it stays in memory until the next durable line: it may only say what is true
+            # The line may be lost until the next durable one, so it may only say what is already true.
+            await self._write(touched)
         except BaseException:
             await finish(lease.release())  # the transaction ended meanwhile
             raise
@@ -288,7 +289,7 @@ class Unit:
     async def _write_decision(self, log: JournalLog, works: Sequence[Work]) -> list[Exception]:
         """Write the decision, or undo what was prepared and raise.
 
-        Returns the failures in spite of which the decision is there.
+        Returns the errors that were raised although the decision is in the log.
         """
         try:
             self._check_whole()
