@@ -144,10 +144,10 @@ class WriteSession(ABC):
         """Take the next part: `Driver.part_size` bytes, fewer only for the last."""
 
     async def prepare(self) -> dict[str, Any]:
-        """Make the bytes durable and return what `Driver.resume` needs to finish or undo, in JSON's terms.
+        """Make the bytes durable, and return the token with which `Driver.resume` can finish or undo. JSON can hold it.
 
-        From here on only `commit` or `abort` ends the session; giving back its lease leaves it waiting. The token has
-        `path`, and as `version` what the file's version will be, where the store knows that before.
+        From here on only `commit` or `abort` ends the session; releasing its lease does not end it. The token has
+        `path`, and also `version`, the version that the file will have, if the store knows it before.
 
         :raises Unsupported: if the store cannot carry a session over the end of a process.
         """
@@ -226,7 +226,7 @@ class Driver(ABC):
     ) -> WriteSession:
         """Begin new bytes for the path, under a lease that `lock` gave.
 
-        `match` is the version to be replaced, `ABSENT` where there must be none, `None` for whatever is there.
+        `match` is the version to be replaced. `ABSENT`: there must be no file. `None`: any version, or no file.
         `metadata` has the user's own keys and the file's properties (`aiofs.properties.part` separates them).
         """
 
@@ -255,7 +255,7 @@ class Driver(ABC):
         """Yield what begins with `prefix` and comes behind `after`, in the order of UTF-8 bytes.
 
         With a delimiter (`/`), names that have it behind the prefix are yielded once, cut behind it: folders.
-        Reserved names are listed like others; the portable side hides them. Closing the generator lets go of the
+        Reserved names are listed like others; the portable side hides them. Closing the generator closes the
         connection or folder that it was reading.
         """
 
@@ -270,7 +270,7 @@ class Driver(ABC):
         """Close the clients that this driver made. Harmless when done twice."""
 
     def narrowed(self, depth: int) -> Driver:
-        """Return this driver, bounded: no name leads out of the folder that its first `depth` segments name.
+        """Return this driver with a limit: no name leads out of the folder that the name's first `depth` segments form.
 
         A store where a name can lead elsewhere, as through a symbolic link, overrides this, so that a user who may
         write one folder cannot make others read or write outside of it. Names, locks and `str` stay the same.
@@ -278,7 +278,7 @@ class Driver(ABC):
         return self
 
     def offers(self, power: type[Power]) -> Power | None:
-        """Return what exercises an optional power, or `None`."""
+        """Return the object that has the methods of an optional power, or `None` if there is none."""
         return self if has(self, power) else None
 
     def __str__(self) -> str:
@@ -303,7 +303,7 @@ _VERBS: dict[type, frozenset[str]] = {}
 
 
 def amounts_to(*verbs: VerbName) -> Callable[[type[Power]], type[Power]]:
-    """Declare which verbs of a driver a power does the work of: it does not go around a layer that overrides one."""
+    """Declare the verbs whose work a power does: a layer that overrides one of them does not pass the power on."""
 
     def declare(power: type[Power]) -> type[Power]:
         _VERBS[power] = frozenset(verbs)
@@ -466,7 +466,7 @@ class ReadsReplicas(Protocol):
     """The store has a replica, which may lag, for those who only read: mode r and `read_bytes`, and nobody else."""
 
     async def read_replica(self, path: str, start: int = 0, stop: int | None = None) -> ReadStream:
-        """Open the file for reading as the replica has it, or as the store does where the replica has it not."""
+        """Open the file for reading from the replica, or from the store if the replica does not have the file."""
         ...
 
 
@@ -476,7 +476,10 @@ class Sweeps(Protocol):
     """The store can say what unfinished writers left behind, and remove it."""
 
     def leftovers(self, prefix: str = "") -> AsyncIterator[Leftover]:
-        """Yield all that is staged for paths that begin with `prefix`, or beside them if the store knows no paths."""
+        """Yield all that is staged for paths that begin with `prefix`.
+
+        A store that cannot tell for which path something is staged yields all that is in the folder of the prefix.
+        """
         ...
 
     async def sweep(self, leftover: Leftover) -> bool:

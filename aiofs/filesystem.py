@@ -41,7 +41,8 @@ class FileSystem(FileLikeSystem):
     def __init__(self, driver: Driver, *, owner: bool = True, base: FileSystem | None = None) -> None:
         self._driver = driver
         self._owner = owner
-        self._base = base  # what this was made from: closed with it, and closed by it if that owns the store
+        # What this was made from. Closing that closes this; closing this closes that only if this owns the store.
+        self._base = base
         self._dependents = Dependents()  # of this, and of what was made from this
         self._calls: Calls = Calls() if base is None else base._calls  # noqa: SLF001 -- of the same class
         self._closed = False
@@ -133,7 +134,7 @@ class FileSystem(FileLikeSystem):
         """Open a file: `async with fs.open(path, "w") as f`, or `f = await fs.open(path)` and `await f.close()`.
 
         Modes are r (default), r+, w, x and a, for bytes; a `t`, or `encoding`, `errors` or `newline`, asks for text.
-        What is written is published when the file is closed, in one step; by an exception, or `abort`, never.
+        Closing the file publishes what was written, in one step. An exception, or `abort`, publishes nothing.
         A new file takes `metadata`, and `content_type`, `cache_control`, `tags` ... (`aiofs.Properties`) where the
         store keeps them. `version_id` reads an old version, as `history` lists them.
 
@@ -160,7 +161,9 @@ class FileSystem(FileLikeSystem):
         return Opening(open_text, _named(path, parsed, self))
 
     async def rm(self, *paths: str, missing_ok: bool = False, glob: str | None = None) -> None:
-        """Remove the files, literally named; if one of them cannot be removed, none is. Then those that match `glob`.
+        """Remove the files `paths`; if one of them cannot be removed, none is. Then remove those that match `glob`.
+
+        `paths` are names, not patterns.
 
         :raises NotFound: naming a path that is not there, unless `missing_ok`.
         :raises Locked: naming a path that somebody is writing.
@@ -190,8 +193,8 @@ class FileSystem(FileLikeSystem):
         """List names: `async for name in fs.ls("folder")` streams them, `await fs.ls("folder")` collects them.
 
         They come in the order of UTF-8 bytes: all files below the folder, or one level with its folders (ending in
-        `/`) if not `recursive`. `prefix` is what names begin with behind the folder, `after` a whole name to resume
-        behind, `glob` a pattern for what follows the folder.
+        `/`) if not `recursive`. Names must begin with `prefix` after the folder, and match the pattern `glob` there.
+        The list begins after the whole name `after`.
         """
         selection = self._selection(path, recursive, prefix, after, glob)
 
@@ -354,7 +357,7 @@ class FileSystem(FileLikeSystem):
                 return await keeps.restore_kept(path, version_id, lease)
 
     def at(self, folder: str) -> FileSystem:
-        """Return the folder as a file system of its own. It closes with this one; this one stays open without it."""
+        """Return the folder as a file system of its own. Closing this one closes it; closing it does not close this."""
         self._check_open()
         from aiofs.layers.names import Prefix  # noqa: PLC0415 -- a layer, loaded when used
 

@@ -98,9 +98,9 @@ def folded(entries: Iterable[Entry], prefix: str, after: str, delimiter: str | N
 
 
 async def together(work: Iterable[Awaitable[T]]) -> list[T]:
-    """Return what all of them return, awaited at the same time.
+    """Await all of `work` at the same time, and return what they return, in their order.
 
-    Raises what the first of them, in their order, raised; but only when all have ended.
+    If some fail, this raises the error of the first of them in this order, but only when all have ended.
     """
     outcomes = await asyncio.gather(*work, return_exceptions=True)
     results: list[T] = []
@@ -161,9 +161,9 @@ async def results(items: AsyncGenerator[T], work: Callable[[T], Awaitable[R]]) -
 
 
 def lanes(at_once: int) -> tuple[asyncio.Semaphore, asyncio.Semaphore]:
-    """Return the turns of ordinary requests, and of urgent ones, `at_once` of both together.
+    """Return two semaphores, for ordinary and for urgent requests; together they allow `at_once` requests.
 
-    Locks are renewed in the lane of their own: a renewal that waits behind thousands of requests would come too late.
+    Renewals of locks are urgent: a renewal that waits behind thousands of requests would come too late.
     """
     urgent = max(1, at_once // 5)
     ordinary = asyncio.Semaphore(max(1, at_once - urgent))
@@ -216,7 +216,7 @@ async def whole_part(stream: ReadStream, size: int) -> bytes:
 
 
 def looked_at(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-    """Start `work` as a task whose failure is not printed as never retrieved: who wants its result asks for it."""
+    """Start `work` as a task. If it fails and nobody asks for its result, asyncio does not print a warning."""
     task = asyncio.ensure_future(work)
     task.add_done_callback(lambda done: done.cancelled() or done.exception())
     return task

@@ -25,7 +25,7 @@ class Calls:
         return Calls, ()
 
     def leave_out(self, task: asyncio.Task[object] | None) -> None:
-        """Take out the calls of a task that closes the file system in the middle of one of them."""
+        """Do not wait for the calls of `task`: it closes the file system in the middle of one of them."""
         self.under_way -= {call for call in self._now() if call.task is task}
 
     async def ended(self) -> None:
@@ -66,7 +66,7 @@ class Call:
         return self.task is not None and self.task.get_loop() is loop
 
     def pause(self) -> None:
-        """Not be under way until `go_on`: nothing is asked of the store meanwhile."""
+        """Count as ended until `go_on`: meanwhile the call asks nothing of the store."""
         self._calls.end(self)
 
     def go_on(self) -> None:

@@ -168,7 +168,10 @@ class LeaseElsewhere(Lease):
 
 
 async def granted(asking: Coroutine[Any, Any, AnyLease]) -> AnyLease:
-    """Return the lease for which `asking` asks a store. If that is cancelled, release what the store granted."""
+    """Return the lease for which `asking` asks a store.
+
+    If the caller is cancelled, this waits for the answer and releases the lease that the store granted.
+    """
     answer = asyncio.ensure_future(asking)
     try:
         return await asyncio.shield(answer)

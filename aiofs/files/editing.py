@@ -98,7 +98,7 @@ class Overlay:
         self._spool.close()
 
     def _unchanged_parts(self, offset: int, part_size: int) -> int:
-        """Return how many bytes from `offset` are whole parts of the old version (or its very end)."""
+        """Return how many bytes from `offset` the store can copy: unchanged parts, of which the last may be short."""
         index = bisect_right(self._patches, offset, key=_STOP)
         stop = min(self._base_size, self._patches[index].start if index < len(self._patches) else self.size)
         if stop == self.size:

@@ -266,10 +266,13 @@ class Handle(FileLike):
         raise TypeError(f"open file {self._name!r} cannot be copied or pickled: send its path and its file system")
 
     async def end_early(self) -> None:
-        """Abort, because the file system is being closed. Nothing is published, and a later `close` raises that."""
+        """Abort, because the file system is being closed.
+
+        Nothing is published. If the file was open for writing, a later `close` raises `ValueError`.
+        """
         if self._closed:
             async with self.turns:
-                return  # what was being published then is
+                return  # a close that was publishing has ended by now
         self._ended_early = self._lease is not None
         await self.abort()
 

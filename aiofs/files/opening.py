@@ -95,7 +95,7 @@ def history_of(driver: Driver, path: str) -> KeepsHistory:
 
 
 async def read_only(driver: Driver, path: str, start: int, stop: int | None) -> ReadStream:
-    """Open the file for somebody who will not write what follows from it: a replica that lags will do."""
+    """Open the file for a caller that bases no write on what it reads, so a replica that lags may answer."""
     replicas = driver.offers(ReadsReplicas)
     return await (driver.read(path, start, stop) if replicas is None else replicas.read_replica(path, start, stop))
 
@@ -116,7 +116,8 @@ async def _open_to_write(driver: Driver, path: str, mode: Mode, metadata: Mappin
 async def _write(driver: Driver, path: str, mode: Mode, lease: Lease, metadata: Mapping[str, str] | None) -> Writer:
     match = None
     if mode.action == "x":
-        match = ABSENT  # decides when it is published; the look before spares writing for nothing
+        # The store checks this when it publishes. The check before only saves writing bytes in vain.
+        match = ABSENT
         await _refuse_existing(driver, path)
     session = await driver.begin(path, lease, match=match, metadata=metadata)
     return Writer(path, mode.spelled, lease, session, driver.part_size)

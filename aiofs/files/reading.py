@@ -47,7 +47,7 @@ class Cursor:
         return self._first_window is None
 
     async def chunk(self, position: int, want: int) -> bytes:
-        """Return bytes from `position` on, `want` of them or more where that is set; b"" only at the end of the file.
+        """Ask for at least `want` bytes from `position` on, and return what comes; b"" only at the end of the file.
 
         :raises Damaged: if the stream ends before the size that its entry promises.
         """

@@ -41,7 +41,7 @@ FORMAT = b"1"
 
 
 class PiecesStream(ReadStream):
-    """A file that is read in pieces. If the first of the servers cannot give a piece, the next one is request."""
+    """A file that is read in pieces. If the first of the servers cannot give a piece, the next one is asked."""
 
     def __init__(self, clients: Sequence[RedisClient], entry: Entry, key: str) -> None:
         self.entry = entry
