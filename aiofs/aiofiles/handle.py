@@ -42,40 +42,40 @@ NO_LINES: Iterator[Any] = iter(())
 
 
 class LocalHandle(AsyncBase[Line]):
-    """What handles of bytes and of text share.
+    """The superclass of the handles of bytes and of text.
 
     It begins with a file that has no buffers yet (`over`), or with any synchronous file. If one of the engine's files
     is at the bottom, it works on the loop; else it works in threads, as `AsyncBase` does.
 
-    Lines are taken many at a time. The stream stays where the first of them began; `_sync_stream` moves it after those
-    that were given out, when anything else is asked of the handle.
+    It reads many lines at a time, and keeps in `_lines` those that it has not returned yet. Meanwhile the stream stays
+    where the first of them began. Before another operation, `_sync_stream` moves it after the lines that were returned.
     """
 
     _unbuffered: UnbufferedFile | None
     """The file as it was opened, as long as nothing was asked that needs buffers."""
     _known_stream: Any
-    """The stream, for code that knows that it was made. Other code asks `_stream`, which makes it."""
+    """The stream, for code that runs only after it was made. Other code reads `_stream`, which makes it first."""
     _known_local: LocalFile | None
     """The engine's file, for the same."""
     # The next ones are set for each handle, not for the class: an attribute that both have is slow from Python 3.12 on
     _reads: int
     """Reads that may be done on the loop before the next look at the clock: none while anything is in the way."""
     _writes: int
-    """The same for writes. The first write after a flush goes the long way, which notes all that follows from it."""
+    """The same for writes. It is 0 after a flush, so the next write calls `_write_slowly`, which sets `_dirty`."""
     _lines: Iterator[Line]
     """Lines in memory that were not given out yet."""
     _dirty: bool
     """Whether something was written that may not have reached the file."""
     _amid_reads = False
-    """Whether it may lie in a buffer amid what was read. Flushing that moves in the file, so a thread does it."""
+    """Whether written bytes may share a buffer with bytes that were read. Flushing it seeks, so a thread does it."""
     _lines_ahead = False
-    """Whether lines were taken that the stream still stands before."""
+    """Whether lines were read ahead, and the stream was not yet moved after those that were returned."""
     _busy = False
     """Whether a task has the file."""
     _in_flight = False
     """Whether a thread works on the file."""
     _release_due = False
-    """Whether the task that has the file left while its thread works, so that the end of the thread gives it back."""
+    """Whether the end of the thread has to release the file, because no task waits for the thread."""
     _reading = False
     _gathering = False
     _queue: deque[asyncio.Future[None]] | None = None
@@ -315,7 +315,7 @@ class LocalHandle(AsyncBase[Line]):
             self._release()
 
     def _drain_soon(self) -> None:
-        """Write what begins to gather before long."""
+        """Have the gathered bytes written in the background after `GATHERING_TIME` seconds."""
         self._loop.call_later(GATHERING_TIME, _call_if_alive, WeakMethod(self._drain_in_background))
 
     def _drain_in_background(self) -> None:

@@ -41,7 +41,7 @@ class ForwardedStream(ReadStream):
 
 
 class ForwardedSession(WriteSession):
-    """A session that forwards to `base`, without the powers of `base`: `with_powers_of` adds those."""
+    """A session that forwards to `base` what every session has. `with_powers_of` adds the powers that `base` has."""
 
     def __init__(self, base: WriteSession) -> None:
         self.base = base

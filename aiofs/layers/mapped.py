@@ -102,7 +102,7 @@ class Mapped(Layer):
 
     async def check_may_remove(self, path: str) -> None:
         with self.named():
-            await power_of(self.base, ChecksRemoval).check_may_remove(self.inward(path))
+            await power_of(self.base, ChecksRemoval).check_may_remove(self.within(path))
 
     async def url(self, path: str, method: Literal["GET", "PUT"], expires: float) -> str:
         with self.named():
@@ -159,7 +159,7 @@ class Mapped(Layer):
     async def read_replica(self, path: str, start: int = 0, stop: int | None = None) -> ReadStream:
         with self.named():
             replicas = power_of(self.base, ReadsReplicas)
-            return MappedStream(self, await replicas.read_replica(self.inward(path), start, stop))
+            return MappedStream(self, await replicas.read_replica(self.within(path), start, stop))
 
     async def read_kept(self, path: str, version_id: str, start: int = 0, stop: int | None = None) -> ReadStream:
         with self.named():
@@ -206,9 +206,9 @@ class Mapped(Layer):
         return with_powers_of(base, MappedSession)(self, base, path)
 
     def within(self, path: str) -> str:
-        """Return the name of the file in the base, once `path` was checked: it must not lead out of this layer.
+        """Check that `path` names a file and does not lead out of this layer; return the name of the file in the base.
 
-        :raises ValueError: if it could.
+        :raises ValueError: if `path` names no file, or could lead out.
         """
         return self.inward(check_inside(path))
 

@@ -1,8 +1,8 @@
 """Regular files beneath Python's own buffers, which ask them for bytes as they ask any raw file.
 
-On the loop such a file answers from memory or not at all: `starved` then says that a thread has to go on. In a thread,
-and when the program gets hold of it, it waits like any other file (`waits`). As buffers and text layer are Python's
-own, so are positions, errors and peeked bytes.
+On the loop such a file returns only bytes that are in memory. If there are none, it sets `starved`, and a thread has to
+go on. In a thread, and once the program uses the file itself, it waits like any other file (`waits`). The buffers and
+the text layer are Python's own, so positions, errors and peeked bytes are the same as with the builtin `open`.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ class LocalFile(io.FileIO):
         return rest_now(self.descriptor, self.device, self.budget.scratch)
 
     def _starve(self) -> None:
-        """Note that only a thread can go on. Code that looks whether the budget is used up notices it, too."""
+        """Note that only a thread can go on, and use up the budget: callers that see this check `starved` then."""
         self.starved = True
         self.budget.end()
 
@@ -252,7 +252,7 @@ class UpdateFile(LocalFile):
         return len(memoryview(data))
 
     def load(self, size: int) -> bytes | None:
-        """Add `size` bytes to `ahead`, fewer only at the end, as text is written where the layer above has read to."""
+        """Add `size` bytes to `ahead`, fewer only at the end: the text layer writes where its reads of the file end."""
         before = self.ahead
         piece = super().load(size)
         if piece and len(piece) < size and not self.waits and self.look(1, self.tell() + len(self.ahead)) != b"":

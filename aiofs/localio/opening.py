@@ -1,9 +1,9 @@
 """Opening in a worker thread as the builtin `open` does, with this engine's files at the bottom.
 
-Opening a FIFO waits for the other end, in a thread that cannot be called back. So a FIFO is opened without waiting, and
-the loop waits. For reading, that succeeds at once: the loop says when there is something to read, and a thread asks now
-and then whether there is a writer that has written nothing yet. For writing, it fails until there is a reader, and is
-tried again. On other systems than Linux a thread waits, as with the builtin.
+Opening a FIFO waits for the other end, and a thread that waits there cannot be stopped. So a FIFO is opened without
+waiting, and a task waits on the loop. Opening for reading succeeds at once: the loop reports when there is something to
+read, and a thread checks now and then for a writer that has written nothing yet. Opening for writing fails until there
+is a reader, and is tried again. On other systems than Linux a thread waits, as with the builtin.
 """
 
 from __future__ import annotations

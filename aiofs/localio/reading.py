@@ -26,9 +26,10 @@ SETTLED = 20_000_000
 
 
 class LoopBudget:
-    """How long one loop has worked inline in its current iteration.
+    """Limits how long the tasks of one loop work inline before the loop runs other tasks.
 
-    If `over` is true, the task that has just finished an operation must run `await asyncio.sleep(0)`.
+    Each inline operation calls `spend`. If `over` is true then, the task that has just finished the operation must run
+    `await asyncio.sleep(0)`.
     """
 
     __slots__ = ("_until", "over", "scratch")

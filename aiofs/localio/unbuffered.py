@@ -1,7 +1,7 @@
 """Files that are opened for reading without buffers, and without a thread if the kernel has the path in memory.
 
-Most small files are opened, read whole and closed: buffers cost more than all of that. So they are made when something
-else is asked, in the state in which they would be by then.
+Most small files are opened, read whole and closed, and making buffers costs more than all of that. So buffers are made
+only when the program asks for something else. They get the state that they would have by then.
 
 To open without a thread, a path is first opened as a mere place (O_PATH, RESOLVE_CACHED): that reads no disk, asks no
 server, and wakes no FIFO. Then only a regular file on a device that is known to be local is opened for reading, through
@@ -65,7 +65,7 @@ _were_regular: PathFacts[bool] = PathFacts()
 
 
 class UnbufferedFile:
-    """An open descriptor at the start of a regular file, and the arguments with which it was opened."""
+    """A regular file that was opened for reading and has no buffers yet, and the arguments of its `open`."""
 
     __slots__ = (
         *("_arguments", "_budget", "_closed", "_descriptor", "_device"),

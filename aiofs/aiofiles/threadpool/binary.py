@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 FIRST_PIECE, LARGEST_PIECE = 2048, 65_536
-"""Bytes that are read beside the stream for lines: twice as many each time, as long as only lines are asked for."""
+"""Bytes that are read at once for lines, without moving the stream. They double while only lines are read."""
 QUICK_WHENCES = (os.SEEK_SET, os.SEEK_CUR, os.SEEK_END)
 """From where a seek is counted without asking the disk."""
 

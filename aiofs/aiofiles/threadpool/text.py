@@ -1,11 +1,11 @@
 """Handles of text.
 
-Python's text layer cannot come back later for bytes: if it gets none, it takes that for the end of the file. So it is
-called on the loop only when the bytes that it can ask for are in memory (`LocalFile.ahead`).
+Python's text layer cannot ask for bytes again later: if it gets none, it takes that for the end of the file. So it is
+called on the loop only when all bytes that it can ask for are in memory (`LocalFile.ahead`).
 
-Of lines, the text layer reads the first of a piece, and the others are split off beside it. They are in the layer all
-the same, decoded. So the layer follows by a read of as many characters as were given out, for which it asks for no
-bytes, and stands as it would if each line had been read from it.
+The text layer returns only the first line of a piece. The handle splits the other lines off itself, although the layer
+has decoded them too. To follow, the layer later reads as many characters as the lines that were returned have. For that
+it asks for no bytes, and afterwards it is where it would be if each line had been read from it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ BYTE_ORDER_MARK = 3
 EMPTYING = {"flush", "seek", "tell", "truncate"}
 """Methods of the text layer that write all that it holds. Others may fill the buffer below until it writes a part."""
 PLAIN_COOKIE = 1 << 63
-"""Positions from here on say more than an offset, and seeking there may read."""
+"""From this number on, a position of `tell` has more in it than an offset, and a seek to it may read the file."""
 
 
 class AsyncTextIOWrapper(LocalHandle[str], AiofilesTextIOWrapper):
@@ -120,9 +120,9 @@ class AsyncTextIOWrapper(LocalHandle[str], AiofilesTextIOWrapper):
             self._release()
 
     def _take_rest(self, local: LocalFile) -> bool:
-        """Read what is left for the text layer to ask for; False where that is much or not at hand.
+        """Read the rest of the file for the text layer. Return False if the rest is large or not in memory.
 
-        This is only for files that are not written: else the buffer moves in the file before it asks.
+        Return False also for a file that may be written: its buffer seeks in the file before it asks for the rest.
         """
         if not isinstance(local, UpdateFile):
             local.rest = local.take_rest()

@@ -115,7 +115,7 @@ class OSDriver(Driver):
         return OSRemoval(stage, match, durable=self._durable)
 
     async def check_may_remove(self, path: str) -> None:
-        """Raise `Unsupported` for a link: its lock is that of the file that it leads to, and that would be removed."""
+        """Raise `Unsupported` for a link: its lock is that of its target, so the target would be removed instead."""
         await hop(self._check_no_link, path)
 
     async def delete(
@@ -210,7 +210,7 @@ class OSDriver(Driver):
         return await hop(sweeping.sweep, self._root, leftover.token)
 
     def narrowed(self, depth: int) -> Driver:
-        """Return this driver; no link leads a name out of the folder that its first `depth` segments name."""
+        """Return a driver of these files where no link leads a name out of the folder of its first `depth` segments."""
         if not depth:
             return self
         driver = copy.copy(self)
@@ -251,7 +251,7 @@ class OSDriver(Driver):
             return open_stream(path, fd, start, stop, match, read=os.pread)
 
     def _prune_with(self, lease: Lease) -> None:
-        """Have releasing the lock of a removed file remove its folders too, if they are empty then."""
+        """Make the release of this lock also remove the folders of its removed file, if they are empty then."""
         self._stage_of(lease).place.made = parents_of(lease.path)
 
     def _open_image(self, path: str, tag: str) -> OSStream:

@@ -2,11 +2,11 @@
 
 A place stays the same folder when somebody renames or replaces the folders that led there.
 
-A new file is on the disk once its folder was synced; the folder itself is found there only once the one above it was
-synced, and so on up. POSIX promises no more, though many systems do more. A folder on the way may be new, whoever made
-it, so the whole way is synced, up to the end of the disk. This process remembers what it synced and does not sync it
-again. It knows a folder by its number and the time it was made, which no later folder can have, and by its name and
-the folder above.
+After a power cut, a new file is found only if its folder was synced, and the folder only if the one above it was
+synced, and so on up. POSIX promises no more, though many systems do more. This or another process may just have made a
+folder on the way, so all folders on the way are synced, up to the end of the disk. This process remembers what it
+synced and does not sync it again. It recognizes a folder by its number together with the time it was made, as no later
+folder can have both, and by its name and the folder above.
 """
 
 from __future__ import annotations

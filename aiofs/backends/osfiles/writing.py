@@ -41,7 +41,10 @@ COPY_STEP = 1 << 24
 
 
 class Stage(Lease):
-    """An open staging file, and the right to write its file."""
+    """An open staging file, and the right to write the file that it will replace.
+
+    If it is `leased`, another file system keeps that right.
+    """
 
     def __init__(
         self,
