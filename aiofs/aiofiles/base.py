@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     class AiofilesContext(Generic[T_co]):
         """What is awaited or entered."""
 
-    AiofilesBase: TypeAlias = object
+    class AiofilesBase:
+        """A file."""
+
     AiofilesBufferedIOBase: TypeAlias = object
     AiofilesBufferedReader: TypeAlias = object
     AiofilesFileIO: TypeAlias = object
