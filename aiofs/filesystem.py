@@ -149,7 +149,7 @@ class FileSystem(FileLikeSystem):
         if version_id is not None and parsed.action != "r":
             raise ValueError(f"version_id is for reading, not for mode {parsed.spelled!r}: restore() the version")
         if not parsed.text:
-            return Opening(lambda: self._open(path, parsed, metadata, version_id), _named(path, parsed, self))
+            return Opening(lambda: self._open(path, parsed, metadata, version_id), lambda: _named(path, parsed, self))
         from aiofs.files.decoding import TextFormat  # noqa: PLC0415
         from aiofs.files.text import TextFile  # noqa: PLC0415 -- loaded when text is used
 
@@ -158,7 +158,7 @@ class FileSystem(FileLikeSystem):
         async def open_text() -> TextFile:
             return TextFile(await self._open(path, parsed, metadata, version_id), form.encoding, form.errors, newline)
 
-        return Opening(open_text, _named(path, parsed, self))
+        return Opening(open_text, lambda: _named(path, parsed, self))
 
     async def rm(self, *paths: str, missing_ok: bool = False, glob: str | None = None) -> None:
         """Remove the files `paths`; if one of them cannot be removed, none is. Then remove those that match `glob`.
@@ -202,7 +202,7 @@ class FileSystem(FileLikeSystem):
             async for entry in self._selected(selection):
                 yield entry.path
 
-        return Listing(names, f"{selection} in {self}")
+        return Listing(names, lambda: f"{selection} in {self}")
 
     def scan(
         self,
@@ -215,7 +215,7 @@ class FileSystem(FileLikeSystem):
     ) -> Listing[Entry]:
         """List as `ls` does, with size, time and version of each file as far as the store's listing knows them."""
         selection = self._selection(path, recursive, prefix, after, glob)
-        return Listing(lambda: self._selected(selection), f"{selection} in {self}")
+        return Listing(lambda: self._selected(selection), lambda: f"{selection} in {self}")
 
     def glob(self, pattern: str) -> Listing[str]:
         """List the files whose whole name matches: `*`, `?` and `[abc]` within a segment, `**` across segments."""
@@ -340,7 +340,7 @@ class FileSystem(FileLikeSystem):
         self._check(path)
         return Listing(
             lambda: self._each(path, lambda: history_of(self._driver, path).history(path)),
-            f"versions of {path!r} in {self}",
+            lambda: f"versions of {path!r} in {self}",
         )
 
     async def restore(self, path: str, version_id: str) -> Entry:

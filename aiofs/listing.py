@@ -25,7 +25,7 @@ class Listing(Generic[T]):
     Each `async for` and each `await` lists anew.
     """
 
-    def __init__(self, start: Callable[[], AsyncIterator[T]], of: str = "") -> None:
+    def __init__(self, start: Callable[[], AsyncIterator[T]], of: Callable[[], str] = lambda: "a file system") -> None:
         self._start = start
         self._of = of
 
@@ -39,7 +39,7 @@ class Listing(Generic[T]):
         return [item async for item in self._start()]
 
     def __repr__(self) -> str:
-        return f"<listing of {self._of or 'a file system'}>"
+        return f"<listing of {self._of()}>"
 
 
 def listing(method: Callable[P, AsyncIterator[T]]) -> Callable[P, Listing[T]]:

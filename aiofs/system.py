@@ -162,12 +162,12 @@ class FileLikeSystem(ABC):
 
     def scan(self, path: str = "") -> Listing[Entry]:
         """List as `ls` does, with what the store knows of each file."""
-        return Listing(lambda: self._scan(path), f"{path!r} in {self}")
+        return Listing(lambda: self._scan(path), lambda: f"{path!r} in {self}")
 
     def glob(self, pattern: str) -> Listing[str]:
         """List the files whose whole name matches: `*`, `?` and `[abc]` within a segment, `**` across segments."""
         wanted = Pattern(pattern)
-        return Listing(lambda: self._glob(wanted), f"{pattern!r} in {self}")
+        return Listing(lambda: self._glob(wanted), lambda: f"{pattern!r} in {self}")
 
     def walk(self, path: str = "") -> AsyncIterator[tuple[str, list[str], list[str]]]:
         """Yield `(folder, folders in it, files in it)` from `path` downwards, as `os.walk` does."""

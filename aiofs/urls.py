@@ -73,10 +73,11 @@ def open_url(
         opening: Callable[..., Opening[Any]] = system.open  # the mode is not known before the program runs
         return await opening(path, mode, encoding=encoding, errors=errors, newline=newline)
 
-    return Opening(
-        opened,
-        f"{path!r}, mode {mode!r}, in {urlunsplit(base._replace(netloc=base.netloc.rpartition('@')[2], query=''))}",
-    )
+    def named() -> str:
+        shown = base._replace(netloc=base.netloc.rpartition("@")[2], query="")  # which may have a password
+        return f"{path!r}, mode {mode!r}, in {urlunsplit(shown)}"
+
+    return Opening(opened, named)
 
 
 class Scheme(NamedTuple):

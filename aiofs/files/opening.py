@@ -25,14 +25,14 @@ File = TypeVar("File", bound="AbstractAsyncContextManager[Any]")
 
 
 class Opening(AbstractAsyncContextManager[File], Generic[File]):
-    """What `open` returns, to be entered or awaited.
+    """What `open` returns, to be entered or awaited. `of` makes the text of its `repr`.
 
     `async with fs.open(...) as f` closes the file at its end; after `f = await fs.open(...)` the caller closes it.
     """
 
     __slots__ = ("_file", "_of", "_opener")
 
-    def __init__(self, opener: Callable[[], Coroutine[Any, Any, File]], of: str) -> None:
+    def __init__(self, opener: Callable[[], Coroutine[Any, Any, File]], of: Callable[[], str]) -> None:
         self._opener = opener
         self._of = of
 
@@ -51,7 +51,7 @@ class Opening(AbstractAsyncContextManager[File], Generic[File]):
         await file.__aexit__(kind, error, trace)
 
     def __repr__(self) -> str:
-        return f"<opening of {self._of}: await it, or enter it by async with>"
+        return f"<opening of {self._of()}: await it, or enter it by async with>"
 
 
 async def open_file(driver: Driver, path: str, mode: Mode, metadata: Mapping[str, str] | None = None) -> Handle:

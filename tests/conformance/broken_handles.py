@@ -37,7 +37,7 @@ class Twin(FileSystem):
             handle.__class__ = {Writer: self.writer, Reader: self.reader, Editor: self.editor}[type(handle)]
             return file
 
-        return Opening(opened, path)
+        return Opening(opened, lambda: path)
 
     def over(self, *layers: Layer) -> FileSystem:
         return type(self)(super().over(*layers).driver)
