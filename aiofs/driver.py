@@ -3,7 +3,7 @@
 A backend is a `Driver`: six verbs over one store. Paths arrive validated; failures leave as `OSError`, best as the
 classes of `aiofs.errors`. What a store can do beyond the six verbs it offers as a *power* (`Copies`, `Moves`,
 `Presigns`, `ReadsReplicas`, `RewritesParts`, `CopiesRanges`, `Sweeps`): a tiny protocol that the portable side asks
-for with `Driver.offers` (on sessions: `isinstance`) and does without where it is missing.
+for with `Driver.offers` (on sessions: `isinstance`) and works without if it is missing.
 """
 
 from __future__ import annotations

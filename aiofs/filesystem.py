@@ -486,7 +486,7 @@ class FileSystem(FileLikeSystem):
 
 
 async def _give_back(lease: Lease) -> None:
-    """Release a lease, whatever cancels the caller."""
+    """Release a lease, even if the caller is cancelled."""
     await finish(lease.release())
 
 

@@ -129,7 +129,7 @@ async def _refuse_existing(driver: Driver, path: str) -> None:
     except StoreMissing:
         raise
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError):
-        return  # who may write may not always look
+        return  # a user who may write is not always allowed to look
     raise AlreadyExists.of(path)
 
 

@@ -56,7 +56,7 @@ class TextFile:
 
     @property
     def errors(self) -> str:
-        """What is done about characters, or bytes, that the encoding has not."""
+        """What happens to characters, or bytes, that do not exist in the encoding."""
         return self._form.errors
 
     @property

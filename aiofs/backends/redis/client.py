@@ -197,7 +197,7 @@ class RedisClient:
             raise AccessDenied.of(path, reason) from error.__cause__
 
     async def check_may_remove(self, path: str, what: str) -> None:
-        """Raise `AccessDenied` if the user may not remove keys; `what` is what would need it.
+        """Raise `AccessDenied` if the user may not remove keys; `what` names the operation that removes them.
 
         The server is asked once, by removing a key that never exists.
         """
