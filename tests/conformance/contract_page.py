@@ -10,16 +10,13 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "contract.md"
 CHAPTERS = ROOT / "aiofs" / "testing" / "contract"
 ORDER = [
-    "content",
+    "writing",
     "reading",
-    "seeking",
-    "modes",
     "commit",
     "cancel",
     "writers",
     "sessions",
-    "processes",
-    "paths",
+    "names",
     "listing",
     "removing",
     "life",

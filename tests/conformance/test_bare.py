@@ -14,7 +14,7 @@ from aiofs.layers import Prefix
 from aiofs.system import FileLikeSystem
 from aiofs.testing import Contract, Harness
 from aiofs.testing.contract.listing import Listings
-from aiofs.testing.contract.paths import PathNames
+from aiofs.testing.contract.names import PathNames
 from aiofs.testing.contract.removing import FileFacts, Removing
 
 if TYPE_CHECKING:

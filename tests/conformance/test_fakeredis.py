@@ -16,9 +16,9 @@ from aiofs.errors import Unsupported
 from aiofs.filesystem import FileSystem
 from aiofs.stores import RedisFileSystem
 from aiofs.testing import Contract, Harness
+from aiofs.testing.contract import Suite
 from aiofs.testing.contract.life import Life
-from aiofs.testing.contract.processes import Processes
-from aiofs.testing.contract.suite import Suite
+from aiofs.testing.contract.writers import Processes
 from conformance.test_redis import harness_of
 from servers.leases import lease_for
 

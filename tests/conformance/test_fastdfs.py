@@ -22,11 +22,10 @@ from aiofs.filesystem import FileSystem
 from aiofs.stores import FastDFSFileSystem, OSFileSystem, RedisFileSystem
 from aiofs.testing import Contract, Harness, TransactionContract
 from aiofs.testing.contract.commit import Commit
-from aiofs.testing.contract.processes import Processes
 from aiofs.testing.contract.removing import Removing
 from aiofs.testing.contract.sessions import Leftovers, Prepared
 from aiofs.testing.contract.transactions import Crashes, Refusals
-from aiofs.testing.contract.writers import Writers
+from aiofs.testing.contract.writers import Processes, Writers
 from servers.fastdfs.cluster import Cluster
 from servers.fastdfs.sites import Real
 from servers.leases import lease_for

@@ -19,12 +19,12 @@ from aiofs.stores import OSFileSystem, S3FileSystem
 from aiofs.testing import Contract, Harness
 from aiofs.testing.contract.cancel import CancelledWriting
 from aiofs.testing.contract.commit import Commit
-from aiofs.testing.contract.content import WrittenBytes
 from aiofs.testing.contract.listing import Listings
-from aiofs.testing.contract.paths import PathNames
+from aiofs.testing.contract.names import PathNames
+from aiofs.testing.contract.reading import Changing
 from aiofs.testing.contract.removing import Removing
-from aiofs.testing.contract.seeking import Changing
 from aiofs.testing.contract.sessions import Leftovers, Prepared
+from aiofs.testing.contract.writing import WrittenBytes
 from servers.leases import lease_for
 
 if TYPE_CHECKING:

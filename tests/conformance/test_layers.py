@@ -15,13 +15,11 @@ from aiofs.layers import Allow, Base64, Gzip, HashPrefix, Limit, Log, Matching, 
 from aiofs.testing import Contract, Harness
 from aiofs.testing.contract.cancel import CancelledReading, CancelledWriting
 from aiofs.testing.contract.commit import Commit
-from aiofs.testing.contract.content import WrittenBytes
 from aiofs.testing.contract.listing import Listings
-from aiofs.testing.contract.modes import Modes
-from aiofs.testing.contract.paths import PathNames
-from aiofs.testing.contract.reading import ReadingFiles, TextHandles
+from aiofs.testing.contract.names import PathNames
+from aiofs.testing.contract.reading import Changing, ReadingFiles, Seeking, TextHandles
 from aiofs.testing.contract.removing import FileFacts, Removing
-from aiofs.testing.contract.seeking import Changing, Seeking
+from aiofs.testing.contract.writing import Modes, WrittenBytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,11 +16,10 @@ from aiofs.kit import BytesStream
 from aiofs.testing import Contract, Harness
 from aiofs.testing.contract.cancel import CancelledReading
 from aiofs.testing.contract.commit import Commit
-from aiofs.testing.contract.content import WrittenBytes
 from aiofs.testing.contract.listing import Listings
-from aiofs.testing.contract.reading import ReadingFiles, TextHandles
+from aiofs.testing.contract.reading import Changing, ReadingFiles, Seeking, TextHandles
 from aiofs.testing.contract.removing import FileFacts
-from aiofs.testing.contract.seeking import Changing, Seeking
+from aiofs.testing.contract.writing import WrittenBytes
 from conformance.versioned_memory import VersionedMemory
 
 if TYPE_CHECKING:

@@ -14,10 +14,9 @@ from aiofs.stores import OSFileSystem
 from aiofs.testing import Contract, Harness
 from aiofs.testing.contract.cancel import CancelledWriting
 from aiofs.testing.contract.commit import Commit
-from aiofs.testing.contract.processes import Processes
 from aiofs.testing.contract.removing import Removing
 from aiofs.testing.contract.sessions import Leftovers, Prepared
-from aiofs.testing.contract.writers import Writers
+from aiofs.testing.contract.writers import Processes, Writers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -15,14 +15,12 @@ from aiofs.stores import RedisFileSystem
 from aiofs.testing import Contract, Harness
 from aiofs.testing.contract.cancel import CancelledWriting
 from aiofs.testing.contract.commit import Commit
-from aiofs.testing.contract.content import WrittenBytes
 from aiofs.testing.contract.listing import Listings
-from aiofs.testing.contract.processes import Processes
-from aiofs.testing.contract.reading import ReadingFiles
+from aiofs.testing.contract.reading import Changing, ReadingFiles
 from aiofs.testing.contract.removing import Removing
-from aiofs.testing.contract.seeking import Changing
 from aiofs.testing.contract.sessions import Leftovers, Prepared
-from aiofs.testing.contract.writers import Writers
+from aiofs.testing.contract.writers import Processes, Writers
+from aiofs.testing.contract.writing import WrittenBytes
 from servers.leases import lease_for
 from servers.process import HOST, NOBODY
 from servers.valkey import SECRET

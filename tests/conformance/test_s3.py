@@ -16,15 +16,14 @@ from aiofs.stores import OSFileSystem, S3FileSystem
 from aiofs.testing import Contract, Harness
 from aiofs.testing.contract.cancel import CancelledWriting
 from aiofs.testing.contract.commit import Commit
-from aiofs.testing.contract.content import WrittenBytes
 from aiofs.testing.contract.life import Life
 from aiofs.testing.contract.listing import Listings
-from aiofs.testing.contract.paths import PathNames
-from aiofs.testing.contract.processes import Processes
+from aiofs.testing.contract.names import PathNames
 from aiofs.testing.contract.reading import ReadingFiles
 from aiofs.testing.contract.removing import FileFacts, Removing
 from aiofs.testing.contract.sessions import Conditions, Leftovers, Prepared
-from aiofs.testing.contract.writers import Writers
+from aiofs.testing.contract.writers import Processes, Writers
+from aiofs.testing.contract.writing import WrittenBytes
 from servers.leases import LONG, lease_for
 from servers.process import HOST, NOBODY
 

@@ -15,13 +15,12 @@ from aiofs.layers import Gzip, Prefix, ReadOnly
 from aiofs.stores import OSFileSystem
 from aiofs.testing import Contract, Harness
 from aiofs.testing.contract.commit import Commit
-from aiofs.testing.contract.content import WrittenBytes
 from aiofs.testing.contract.listing import Listings
-from aiofs.testing.contract.paths import PathNames
-from aiofs.testing.contract.reading import ReadingFiles
+from aiofs.testing.contract.names import PathNames
+from aiofs.testing.contract.reading import Changing, ReadingFiles
 from aiofs.testing.contract.removing import Removing
-from aiofs.testing.contract.seeking import Changing
 from aiofs.testing.contract.sessions import Leftovers, Prepared
+from aiofs.testing.contract.writing import WrittenBytes
 
 if TYPE_CHECKING:
     from pathlib import Path

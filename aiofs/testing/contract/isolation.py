@@ -10,8 +10,7 @@ import pytest
 
 from aiofs.backends.memory import MemoryDriver
 from aiofs.filesystem import FileSystem
-from aiofs.testing.contract.suite import Suite
-from aiofs.testing.contract.units import (
+from aiofs.testing.contract.transactions import (
     NEW,
     OLD,
     all_of,
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from aiofs.testing.harness import Harness
 
 
-class Isolation(Suite):
+class Isolation:
     """What is visible of a transaction, and when."""
 
     async def test_79_all_visible_after(self, store: Harness) -> None:
