@@ -72,8 +72,7 @@ if TYPE_CHECKING:
     )
     from aiofs.urls import connect
     from aiofs.work.kinds import Binary, Content, Image, Json, Picture, Text
-    from aiofs.work.repositories import PathTemplate, Repository, repository
-    from aiofs.work.unit_of_work import UnitOfWork
+    from aiofs.work.unit_of_work import PathTemplate, Repository, UnitOfWork, repository
 
 __all__ = [
     "AccessDenied",
@@ -196,7 +195,7 @@ _ROOMS = {
     "aiofs.transactions.errors": ("LeftBehind", "Overtaken", "StillOpen", "Unfinished"),
     "aiofs.work.kinds": ("Binary", "Content", "Image", "Json", "Picture", "Text"),
     "aiofs.transactions.recovery": ("Recovered",),
-    "aiofs.work.repositories": ("PathTemplate", "Repository", "repository"),
+    "aiofs.work.unit_of_work": ("PathTemplate", "Repository", "UnitOfWork", "repository"),
     "aiofs.transactions.transaction": (
         "FileTransaction",
         "Transaction",
@@ -204,7 +203,6 @@ _ROOMS = {
         "recover",
         "transaction",
     ),
-    "aiofs.work.unit_of_work": ("UnitOfWork",),
     "aiofs.urls": ("connect",),
 }
 _MODULES = ("aiofiles", "layers", "os", "tempfile", "testing")

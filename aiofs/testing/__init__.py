@@ -22,8 +22,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from aiofs.testing.chaos import Chaos, Gate
     from aiofs.testing.contract import Contract, TransactionContract, nursery
-    from aiofs.testing.harness import Harness, until
-    from aiofs.testing.needs import Need, needs
+    from aiofs.testing.harness import Harness, Need, needs, until
     from aiofs.testing.plugin import pytest_collection_modifyitems, pytest_configure, pytest_terminal_summary
     from aiofs.testing.steps import Stepped, Steps
 
@@ -47,8 +46,7 @@ __all__ = [
 _ROOMS = {
     "chaos": ("Chaos", "Gate"),
     "contract": ("Contract", "TransactionContract", "nursery"),
-    "harness": ("Harness", "until"),
-    "needs": ("Need", "needs"),
+    "harness": ("Harness", "Need", "needs", "until"),
     "plugin": ("pytest_collection_modifyitems", "pytest_configure", "pytest_terminal_summary"),
     "steps": ("Stepped", "Steps"),
 }

@@ -10,7 +10,7 @@ try:
 except ImportError as _missing:
     raise ImportError("the suite needs pytest: pip install aiofs[testing]") from _missing
 
-from aiofs.testing.needs import number_of, reason_against
+from aiofs.testing.harness import number_of, reason_against
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -14,7 +14,7 @@ from aiofs.backends.memory import MemoryDriver
 from aiofs.driver import Driver, Layer
 from aiofs.filesystem import FileSystem
 from aiofs.testing import Contract, Harness
-from aiofs.testing.needs import number_of, reason_against
+from aiofs.testing.harness import number_of, reason_against
 from conformance import broken_handles as handles
 from conformance import broken_stores as stores
 

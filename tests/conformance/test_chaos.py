@@ -12,7 +12,7 @@ import pytest
 
 from aiofs.stores import MemoryFileSystem, OSFileSystem
 from aiofs.testing import Chaos
-from aiofs.testing.child import Child
+from aiofs.testing.kills import Child
 
 if TYPE_CHECKING:
     from pathlib import Path

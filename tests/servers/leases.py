@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aiofs.testing.needs import number_of
+from aiofs.testing.harness import number_of
 
 if TYPE_CHECKING:
     import pytest

@@ -97,6 +97,6 @@ def nursery() -> ChildProcesses:
     Children share the imports of pytest, which the modules of tests need, and of the SDKs of all stores in use.
     """
     backends = [name for name in sys.modules if name.startswith("aiofs.backends.")]
-    made = ChildProcesses("pytest", "aiofs.testing.child", *backends)
+    made = ChildProcesses("pytest", *backends)
     made.warm_up()
     return made

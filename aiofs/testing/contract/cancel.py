@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aiofs.testing.harness import cancelled_everywhere, until
-from aiofs.testing.needs import needs
+from aiofs.testing.harness import cancelled_everywhere, needs, until
 
 if TYPE_CHECKING:
     from aiofs.modes import BinaryMode

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aiofs.testing.harness import Stop, until
-from aiofs.testing.needs import needs
+from aiofs.testing.harness import Stop, needs, until
 
 if TYPE_CHECKING:
     from aiofs.modes import BinaryMode

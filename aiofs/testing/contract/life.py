@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from aiofs.testing.harness import needs
 from aiofs.testing.model import run_model
-from aiofs.testing.needs import needs
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aiofs.names import is_reserved
-from aiofs.testing.harness import until
-from aiofs.testing.needs import needs
+from aiofs.testing.harness import needs, until
 
 if TYPE_CHECKING:
     from aiofs.testing.harness import Harness

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aiofs.testing.needs import needs
+from aiofs.testing.harness import needs
 
 if TYPE_CHECKING:
     from pathlib import Path

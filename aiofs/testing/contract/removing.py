@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from aiofs.testing.needs import needs
+from aiofs.testing.harness import needs
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable

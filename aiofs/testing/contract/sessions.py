@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aiofs.driver import ABSENT, Sweeps
-from aiofs.testing.harness import PATIENCE
-from aiofs.testing.needs import needs
+from aiofs.testing.harness import PATIENCE, needs
 
 if TYPE_CHECKING:
     from aiofs.driver import WriteSession

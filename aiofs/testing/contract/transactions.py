@@ -12,9 +12,8 @@ import pytest
 
 from aiofs.backends.memory import MemoryDriver
 from aiofs.filesystem import FileSystem
-from aiofs.testing.harness import PATIENCE
+from aiofs.testing.harness import PATIENCE, needs
 from aiofs.testing.kills import ChildProcesses, seed, state_of
-from aiofs.testing.needs import needs
 from aiofs.testing.steps import Stepped, Steps
 from aiofs.transactions.errors import Unfinished
 from aiofs.transactions.fsck import fsck

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aiofs.driver import ABSENT
-from aiofs.testing.child import Child
-from aiofs.testing.harness import PATIENCE
-from aiofs.testing.needs import needs
+from aiofs.testing.harness import PATIENCE, needs
+from aiofs.testing.kills import Child
 
 if TYPE_CHECKING:
     from aiofs.filesystem import FileSystem
