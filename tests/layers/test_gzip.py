@@ -15,9 +15,10 @@ from aiofs.backends.memory import MemoryDriver
 from aiofs.driver import Layer
 from aiofs.errors import Damaged
 from aiofs.filesystem import FileSystem
-from aiofs.layers import Gzip, gzipformat
+from aiofs.layers import Gzip
+from aiofs.layers import gzip as gzip_layer
 from aiofs.layers.forward import ForwardedStream
-from aiofs.layers.gzipformat import BLOCK
+from aiofs.layers.gzip import BLOCK
 
 if TYPE_CHECKING:
     from aiofs.driver import ReadStream
@@ -101,8 +102,8 @@ async def test_the_same_bytes_always_compress_to_the_same(stored: FileSystem, fs
 async def test_an_index_of_many_members(stored: FileSystem, fs: FileSystem, monkeypatch: pytest.MonkeyPatch) -> None:
     """An index that needs a second member: of 16 000 blocks in a full run, a gigabyte, and of 160 in others."""
     if not FULL:
-        monkeypatch.setattr(gzipformat, "_PER_MEMBER", 160)
-    blocks = gzipformat._PER_MEMBER + 10
+        monkeypatch.setattr(gzip_layer, "_PER_MEMBER", 160)
+    blocks = gzip_layer._PER_MEMBER + 10
     data = bytes(blocks * BLOCK)
     async with fs.open("zeros", "w") as file:
         for _ in range(blocks // 10):

@@ -8,10 +8,10 @@ from weakref import WeakKeyDictionary
 
 from aiofs.backends.fastdfs.client.ids import FileId, check_group, looks_like_id
 from aiofs.backends.fastdfs.index import Index, NamedFiles, Record, check_format, label
+from aiofs.backends.fastdfs.listing import list_names
 from aiofs.backends.fastdfs.reading import about, describe, open_record, read_id, read_named
-from aiofs.backends.fastdfs.snapshots import FastDFSSnapshots
 from aiofs.backends.fastdfs.sweeping import FastDFSSweeper
-from aiofs.backends.fastdfs.writing import AppenderSession, NamedSession, check_prepared
+from aiofs.backends.fastdfs.writing import AppenderSession, FastDFSSnapshots, NamedSession, check_prepared
 from aiofs.driver import MIB, Capabilities, Driver, Entry, Lease, Moves, ReadStream, WriteSession
 from aiofs.errors import NotFound, Unsupported
 from aiofs.kit import EndedSession, check_match, each
@@ -164,7 +164,7 @@ class FastDFSDriver(Driver):
 
     def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry]:
         """Yield the names in the index, without sizes: each would take a request to the index."""
-        return self.index.names(prefix, after, delimiter)
+        return list_names(self.index, prefix, after, delimiter)
 
     async def lock(self, path: str) -> Lease:
         """Get the right to write the path from the index; without one it holds in this process."""

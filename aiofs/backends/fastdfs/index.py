@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -18,10 +18,9 @@ from aiofs.backends.fastdfs.client.ids import FileId
 from aiofs.driver import ABSENT, Entry
 from aiofs.errors import AlreadyExists, Damaged, Locked, NotFound, Unsupported
 from aiofs.lifetimes import finish
-from aiofs.names import is_reserved
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import Mapping
 
     from aiofs.backends.fastdfs.client.client import FastDFSClient
     from aiofs.driver import Driver, Lease
@@ -103,15 +102,6 @@ class Index:
                 await self._write(IDENTITY, identity.encode(), lease, ABSENT)
         finally:
             await finish(lease.release())
-
-    async def names(self, prefix: str, after: str, delimiter: str | None) -> AsyncGenerator[Entry]:
-        """Yield the names as `Driver.list` does, and the reserved names that the store of the index has."""
-        async with aclosing(self.driver.list(prefix, after=after, delimiter=delimiter)) as entries:
-            async for entry in entries:
-                if not is_reserved(entry.path):
-                    yield Entry(entry.path)
-                elif entry.path != IDENTITY:
-                    yield entry
 
     async def find(self, path: str) -> Record:
         """Return the record of a name.

@@ -30,9 +30,9 @@ _GROUP_OF_FILE, _ENTRY = 0x04, struct.Struct("<HHI")
 Attributes = dict[str, bytes]
 
 
-def keep_attributes(fd: int, place: Place, replaced: os.stat_result | None) -> None:
+def keep_attributes(fd: int, place: Place, replaced: os.stat_result) -> None:
     """Give the open file `fd` all that the file at `place` has but its bytes; `replaced` is that file's status."""
-    if replaced is None or not HAS_OWNERS:
+    if not HAS_OWNERS:
         return
     attributes = attributes_of(_name_of(place))
     own = os.fstat(fd)

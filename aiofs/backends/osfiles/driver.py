@@ -15,10 +15,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, TypeVarTuple
 
 from aiofs.backends.osfiles import locks, staging, sweeping
-from aiofs.backends.osfiles.errors import check_regular, errors_about
 from aiofs.backends.osfiles.listing import levels_below, list_files
 from aiofs.backends.osfiles.names import Root, parents_of
-from aiofs.backends.osfiles.places import EXISTING, entry_of, unlink
+from aiofs.backends.osfiles.places import EXISTING, check_regular, entry_of, errors_about, unlink
 from aiofs.backends.osfiles.reading import OSStream, open_stream
 from aiofs.backends.osfiles.writing import OSRemoval, OSSession, Stage, copy_bytes
 from aiofs.driver import Capabilities, Driver, Entry, Lease, Leftover, ReadStream, WriteSession

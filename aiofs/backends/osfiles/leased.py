@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from aiofs.backends.osfiles import locks, staging, sweeping
 from aiofs.backends.osfiles.attributes import HAS_OWNERS, Ownership, permissions_of
 from aiofs.backends.osfiles.driver import OSDriver, made_in_worker
-from aiofs.backends.osfiles.errors import errors_about
 from aiofs.backends.osfiles.names import LEASED, digest_of, parents_of
+from aiofs.backends.osfiles.places import errors_about
 from aiofs.backends.osfiles.staging import new_leased_stage
 from aiofs.backends.osfiles.writing import OSSession, Stage
 from aiofs.driver import Driver, WriteSession

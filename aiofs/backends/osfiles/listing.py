@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from operator import eq
 from typing import TYPE_CHECKING, Literal
 
-from aiofs.backends.osfiles.errors import errors_about
 from aiofs.backends.osfiles.names import kind_of
-from aiofs.backends.osfiles.places import FOLDER, NOWHERE, close_folder, entry_of, is_file, open_folder
+from aiofs.backends.osfiles.places import FOLDER, NOWHERE, close_folder, entry_of, errors_about, is_file, open_folder
 from aiofs.driver import Entry
 from aiofs.errors import AccessDenied
 from aiofs.names import JOURNAL, RESERVED, is_in_journal, under

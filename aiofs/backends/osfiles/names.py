@@ -34,8 +34,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from aiofs.backends.osfiles.attributes import belong
-from aiofs.backends.osfiles.errors import errors_about
-from aiofs.backends.osfiles.places import NO_FOLLOW, PASS, Place, close_folder, readable, remove_folder
+from aiofs.backends.osfiles.places import NO_FOLLOW, PASS, Place, close_folder, errors_about, readable, remove_folder
 from aiofs.errors import AccessDenied, NotAFolder, NotFound, RootIsAFile, StoreMissing, Unsupported
 from aiofs.names import RESERVED
 

@@ -1,4 +1,4 @@
-"""Places: an open folder and a name in it, what is there, and how both names are brought to the disk.
+"""Places: an open folder and a name in it, what is there, how both names are brought to the disk, and errors about it.
 
 A place stays the same folder when somebody renames or replaces the folders that led there.
 
@@ -15,20 +15,32 @@ import errno
 import os
 import stat
 import struct
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from ctypes import CDLL, byref, create_string_buffer
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from aiofs import errors
 from aiofs.driver import Entry
-from aiofs.errors import NotFound
+from aiofs.errors import (
+    AccessDenied,
+    AiofsError,
+    AlreadyExists,
+    Conflict,
+    IsAFolder,
+    NoSpace,
+    NotAFolder,
+    NotFound,
+    TooLarge,
+    Unavailable,
+)
 from aiofs.kit import check_match
 from aiofs.names import JOURNAL, is_in_journal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 NO_LINK = NO_FOLLOW | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -49,6 +61,22 @@ _synced: dict[tuple[int, int, str], tuple[int, int]] = {}
 _EMPTY_PATH, _BIRTH = 0x1000, 0x800  # AT_EMPTY_PATH and STATX_BTIME
 _ANSWER = struct.Struct("=I76xqI")
 """The parts of statx(2)'s answer that are used: which fields are set, and the time of birth (seconds, nanoseconds)."""
+_ERRORS: dict[int, type[AiofsError]] = {
+    errno.EACCES: AccessDenied,
+    errno.EPERM: AccessDenied,
+    errno.EROFS: AccessDenied,
+    errno.ENOSPC: NoSpace,
+    errno.EDQUOT: NoSpace,
+    errno.EFBIG: TooLarge,
+    errno.ENOENT: NotFound,
+    errno.ELOOP: NotFound,  # a link that leads to itself leads to nothing
+    errno.ENOTDIR: NotAFolder,
+    errno.EISDIR: IsAFolder,
+    errno.EEXIST: AlreadyExists,
+    errno.EAGAIN: Conflict,
+    errno.EMFILE: Unavailable,
+    errno.ENFILE: Unavailable,
+}
 
 
 @dataclass(slots=True)
@@ -189,6 +217,40 @@ def entry_of(path: str, status: os.stat_result) -> Entry:
 def is_file(status: os.stat_result | None) -> bool:
     """Whether this is the status of a regular file."""
     return status is not None and stat.S_ISREG(status.st_mode)
+
+
+def kind_in_words(status: os.stat_result) -> str:
+    """Return what has this status in words, such as "folder"."""
+    kinds = {
+        stat.S_IFREG: "regular file",
+        stat.S_IFDIR: "folder",
+        stat.S_IFLNK: "symbolic link",
+        stat.S_IFIFO: "FIFO",
+        stat.S_IFSOCK: "socket",
+    }
+    return kinds.get(stat.S_IFMT(status.st_mode), "device")
+
+
+def check_regular(path: str, status: os.stat_result) -> None:
+    """Raise `IsAFolder` unless this is the status of a regular file; the error says what it is."""
+    if not stat.S_ISREG(status.st_mode):
+        kind = kind_in_words(status)
+        raise IsAFolder.of(
+            path, f"this is a {kind}" if kind == "folder" else f"this is a {kind}, and not a regular file"
+        )
+
+
+@contextmanager
+def errors_about(path: str) -> Iterator[None]:
+    """Make the errors of the block errors of aiofs that name `path`, not a staging file or a folder on the way."""
+    try:
+        yield
+    except AiofsError as error:
+        errors.place(error, path)
+        raise
+    except OSError as error:
+        kind = _ERRORS.get(error.errno or 0, AiofsError)
+        raise kind(error.errno, error.strerror, path) from error
 
 
 def readable(folder: int) -> int:

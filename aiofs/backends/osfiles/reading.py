@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from aiofs.backends.osfiles.errors import check_regular, errors_about
-from aiofs.backends.osfiles.places import entry_of, version_of
+from aiofs.backends.osfiles.places import check_regular, entry_of, errors_about, version_of
 from aiofs.driver import Entry, ReadStream
 from aiofs.errors import Conflict
 from aiofs.localio import device_of, pread

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 from aiofs.backends.osfiles import locks
 from aiofs.backends.osfiles.attributes import belong, keep_attributes, owner_of
-from aiofs.backends.osfiles.errors import check_regular
 from aiofs.backends.osfiles.locks import holder_of, try_lock
 from aiofs.backends.osfiles.names import (
     BEFORE,
@@ -28,7 +27,7 @@ from aiofs.backends.osfiles.names import (
     digest_of,
     parents_of,
 )
-from aiofs.backends.osfiles.places import EXISTING, NO_LINK, entry_of, is_file, version_of
+from aiofs.backends.osfiles.places import EXISTING, NO_LINK, check_regular, entry_of, is_file, version_of
 from aiofs.backends.osfiles.writing import CLOSED, MARKS, STAMPS, Stage, copy_bytes, prune_folders
 from aiofs.errors import AccessDenied, Conflict, NotAFolder, NotFound, StoreMissing
 from aiofs.locks import locked

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from aiofs import clock
 from aiofs.backends.osfiles import locks
 from aiofs.backends.osfiles.attributes import owner_of
-from aiofs.backends.osfiles.errors import errors_about, kind_in_words
 from aiofs.backends.osfiles.listing import list_files
 from aiofs.backends.osfiles.locks import holder_of, try_lock
 from aiofs.backends.osfiles.names import (
@@ -26,6 +25,7 @@ from aiofs.backends.osfiles.names import (
     parents_of,
     unknown_format,
 )
+from aiofs.backends.osfiles.places import errors_about, kind_in_words
 from aiofs.driver import Leftover
 from aiofs.errors import Locked, NotAFolder, NotFound
 from aiofs.names import JOURNAL

@@ -18,10 +18,9 @@ from typing import TYPE_CHECKING, Any
 from aiofs import clock
 from aiofs.backends.osfiles import locks
 from aiofs.backends.osfiles.attributes import belong, give_permissions, keep_attributes, permissions_of
-from aiofs.backends.osfiles.errors import errors_about
 from aiofs.backends.osfiles.locks import holder_of, try_lock
 from aiofs.backends.osfiles.names import FORMAT, PART, READY, READY_SHARED, STAGE, digest_of, parents_of
-from aiofs.backends.osfiles.places import EXISTING, close_folder, entry_of, open_folder, version_of
+from aiofs.backends.osfiles.places import EXISTING, close_folder, entry_of, errors_about, open_folder, version_of
 from aiofs.driver import ABSENT, Entry, Lease, Part, WriteSession
 from aiofs.errors import AlreadyExists, Conflict
 from aiofs.kit import check_match
@@ -137,14 +136,14 @@ class Stage(Lease):
         """
         self.stamp()
         replaced = self.place.status()
-        if self._like is None:
-            keep_attributes(self.fd, self.place, replaced)
-        else:
+        if self._like is not None:
             folder = locks.folder_status(self.place)
             # A journal may be forged, so its owner counts only where the folder belongs to the same user.
             if replaced is None and self._owner == folder.st_uid:
                 belong(self.fd, folder, locks.OURSELVES)
             give_permissions(self.fd, self._like, self.place, replaced)
+        elif replaced is not None:
+            keep_attributes(self.fd, self.place, replaced)
         if durable:
             os.fsync(self.fd)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from aiofs.backends.fastdfs.client import wire
 from aiofs.backends.fastdfs.client.answers import Address, FileInfo
+from aiofs.backends.fastdfs.client.cluster import Storages, Trackers, store_file
 from aiofs.backends.fastdfs.client.connections import Network
 from aiofs.backends.fastdfs.client.errors import ProtocolError
 from aiofs.backends.fastdfs.client.ids import (
@@ -20,8 +21,6 @@ from aiofs.backends.fastdfs.client.ids import (
     check_store_path,
 )
 from aiofs.backends.fastdfs.client.settings import ClientOptions, LimitOptions, Limits, Links, read_conf
-from aiofs.backends.fastdfs.client.storages import Storages, store_file
-from aiofs.backends.fastdfs.client.trackers import Trackers
 from aiofs.backends.fastdfs.client.transfers import Download, Payload, begin, logged_names
 from aiofs.errors import Damaged, NotAccepted, NotFound, Unavailable, Unsupported
 from aiofs.lifetimes import finish
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from aiofs.backends.fastdfs.client.answers import GroupInfo, LoggedName, StorageInfo, StoragePlace
-    from aiofs.backends.fastdfs.client.trackers import GroupMembers
+    from aiofs.backends.fastdfs.client.cluster import GroupMembers
     from aiofs.backends.fastdfs.client.transfers import Data, Link, Source
 
 TRACKER_PORT = 22122
