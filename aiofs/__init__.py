@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         stdout,
         stdout_bytes,
     )
-    from aiofs.driver import Capabilities, Driver, Entry, Layer
+    from aiofs.driver import ABSENT, ANY, Capabilities, Driver, Entry, Layer
     from aiofs.errors import (
         AccessDenied,
         AiofsError,
@@ -75,6 +75,8 @@ if TYPE_CHECKING:
     from aiofs.work.unit_of_work import PathTemplate, Repository, UnitOfWork, repository
 
 __all__ = [
+    "ABSENT",
+    "ANY",
     "AccessDenied",
     "AiofsError",
     "AlreadyExists",
@@ -152,7 +154,7 @@ __all__ = [
 
 _ROOMS = {
     "aiofs.aiofiles": ("open", "stderr", "stderr_bytes", "stdin", "stdin_bytes", "stdout", "stdout_bytes"),
-    "aiofs.driver": ("Capabilities", "Driver", "Entry", "Layer"),
+    "aiofs.driver": ("ABSENT", "ANY", "Capabilities", "Driver", "Entry", "Layer"),
     "aiofs.errors": (
         "AccessDenied",
         "AiofsError",

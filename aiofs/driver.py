@@ -12,7 +12,19 @@ import copy
 import inspect
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeGuard, TypeVar, cast, runtime_checkable
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Final,
+    Literal,
+    Protocol,
+    Self,
+    TypeGuard,
+    TypeVar,
+    cast,
+    runtime_checkable,
+)
 
 from aiofs.errors import Unsupported
 from aiofs.properties import join, part
@@ -25,14 +37,41 @@ if TYPE_CHECKING:
 
 VerbName = Literal["stat", "read", "begin", "delete", "list", "lock"]
 MIB = 1 << 20
-ABSENT = ""
-"""As `match`: there must be no file of this name."""
 
 Power = TypeVar("Power")
 Level = tuple[str, list[str], list[str]]
 """A folder, and the names of the folders and of the files in it."""
 Part = bytes | bytearray | memoryview
 """Bytes that were handed over: the receiver may keep them, and nobody changes them any more."""
+
+
+class MatchWord(str):
+    """What may stand in the place of a version as `match`: `ABSENT`, or `ANY`, which is the default.
+
+    Both are text, as versions are, so that `match` has one type; no store has a version that is equal to them.
+    """
+
+    __slots__ = ("_name",)
+    _name: str
+
+    def __new__(cls, text: str, name: str) -> Self:
+        """Make a word that is equal to `text`."""
+        word = super().__new__(cls, text)
+        word._name = name
+        return word
+
+    def __reduce__(self) -> str:
+        """Copy and pickle as the same object."""
+        return self._name
+
+    def __repr__(self) -> str:
+        return f"aiofs.{self._name}"
+
+
+ABSENT: Final[str] = MatchWord("", "ABSENT")
+"""As `match`: there must be no file of this name."""
+ANY: Final[str] = MatchWord("any", "ANY")
+"""As `match` of a file system: any version, or no file. Drivers are given `None` for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +322,27 @@ class Driver(ABC):
 
     def __str__(self) -> str:
         return type(self).__name__
+
+
+def asked_version(driver: Driver, path: str, match: str) -> str | None:
+    """Return the `match` that a user gave as the verbs of a driver take it. Does no I/O.
+
+    :raises TypeError: for `None`, which is no version: only who gives no `match` at all may overwrite any version.
+    :raises ValueError: for a text that can be no version.
+    :raises Unsupported: if the store does not compare versions in the step that publishes.
+    """
+    if match is ANY:
+        return None
+    if not isinstance(match, str):
+        raise TypeError(
+            f"match={match!r} is no version: give the `version` of an entry, or aiofs.ABSENT; to write over any "
+            "version, leave match out"
+        )
+    if not match and match is not ABSENT:
+        raise ValueError("match='' can be no version: say aiofs.ABSENT if there must be no file")
+    if not driver.capabilities.conditional:
+        raise Unsupported.of(path, f"match= is refused: {driver} does not compare versions in the step that publishes")
+    return match
 
 
 _POWERS: dict[tuple[type, type], bool] = {}

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import warnings
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from math import inf
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
-from aiofs.driver import Layer, Presigns, Walks
-from aiofs.errors import Unsupported, place, placed
+from aiofs.browsing import Browsing
+from aiofs.driver import ABSENT, ANY, Layer, Presigns, asked_version
+from aiofs.errors import Unsupported, placed
 from aiofs.files.copying import copy_file, move_file
 from aiofs.files.handle import Dependents
-from aiofs.files.opening import Opening, history_of, open_file, open_kept, read_only
+from aiofs.files.opening import PLAIN, Opening, Terms, history_of, open_file, open_kept, read_only
 from aiofs.files.reading import drain
+from aiofs.kit import check_match
 from aiofs.lifetimes import Call, Calls, finish
-from aiofs.listing import Listing, Selection
+from aiofs.listing import Listing
 from aiofs.modes import BinaryMode, Mode, PlainMode, TextMode, parse_mode
-from aiofs.names import Pattern, check_folder, check_path, check_prefix, under
+from aiofs.names import check_folder, check_path, under
 from aiofs.properties import check_metadata, check_properties, join
-from aiofs.system import FileLikeSystem, check_range
+from aiofs.system import check_range
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Mapping
 
     from _typeshed import ReadableBuffer
 
@@ -31,11 +33,11 @@ if TYPE_CHECKING:
     from aiofs.files.text import TextFile
     from aiofs.properties import Properties
 
-T = TypeVar("T")
 BULK = 1000
+WRITE = parse_mode("w")
 
 
-class FileSystem(FileLikeSystem):
+class FileSystem(Browsing):
     """The files of a driver. `over` puts layers on it, `at` narrows it to a folder, `async with` closes it."""
 
     def __init__(self, driver: Driver, *, owner: bool = True, base: FileSystem | None = None) -> None:
@@ -65,6 +67,7 @@ class FileSystem(FileLikeSystem):
         *,
         metadata: Mapping[str, str] | None = None,
         version_id: str | None = None,
+        match: str = ANY,
         **properties: Unpack[Properties],
     ) -> Opening[FileLike]: ...
     @overload
@@ -78,6 +81,7 @@ class FileSystem(FileLikeSystem):
         newline: str | None = None,
         metadata: Mapping[str, str] | None = None,
         version_id: str | None = None,
+        match: str = ANY,
         **properties: Unpack[Properties],
     ) -> Opening[TextFile]: ...
     @overload
@@ -91,6 +95,7 @@ class FileSystem(FileLikeSystem):
         newline: str | None = None,
         metadata: Mapping[str, str] | None = None,
         version_id: str | None = None,
+        match: str = ANY,
         **properties: Unpack[Properties],
     ) -> Opening[TextFile]: ...
     @overload
@@ -104,6 +109,7 @@ class FileSystem(FileLikeSystem):
         newline: str | None = None,
         metadata: Mapping[str, str] | None = None,
         version_id: str | None = None,
+        match: str = ANY,
         **properties: Unpack[Properties],
     ) -> Opening[TextFile]: ...
     @overload
@@ -117,6 +123,7 @@ class FileSystem(FileLikeSystem):
         newline: str,
         metadata: Mapping[str, str] | None = None,
         version_id: str | None = None,
+        match: str = ANY,
         **properties: Unpack[Properties],
     ) -> Opening[TextFile]: ...
     def open(
@@ -129,6 +136,7 @@ class FileSystem(FileLikeSystem):
         newline: str | None = None,
         metadata: Mapping[str, str] | None = None,
         version_id: str | None = None,
+        match: str = ANY,
         **properties: Unpack[Properties],
     ) -> Opening[Any]:
         """Open a file: `async with fs.open(path, "w") as f`, or `f = await fs.open(path)` and `await f.close()`.
@@ -136,42 +144,47 @@ class FileSystem(FileLikeSystem):
         Modes are r (default), r+, w, x and a, for bytes; a `t`, or `encoding`, `errors` or `newline`, asks for text.
         Closing the file publishes what was written, in one step. An exception, or `abort`, publishes nothing.
         A new file takes `metadata`, and `content_type`, `cache_control`, `tags` ... (`aiofs.Properties`) where the
-        store keeps them. `version_id` reads an old version, as `history` lists them.
+        store keeps them. `version_id` reads an old version, as `history` lists them. `match` is the version that must
+        be there when a file open with w, a or r+ is published, or `aiofs.ABSENT`: then there must be none.
 
         :raises ValueError: for a bad path, mode or option, before anything else happens.
         :raises NotFound: on entering, if there is no such file and the mode is r or r+.
-        :raises AlreadyExists: on entering (or closing), if there is one and the mode is x.
+        :raises AlreadyExists: on entering (or closing), if there is one and the mode is x, or `match` is `ABSENT`.
+        :raises Conflict: on entering (or closing), if the file is not the version `match`.
         :raises Locked: on entering, if the mode writes and somebody else is writing the file.
         """
         parsed = parse_mode(mode, encoding, errors, newline)
         self._check(path)
-        metadata = self._about(path, parsed, metadata, properties)
+        terms = self._terms(path, parsed, metadata, properties, match)
         if version_id is not None and parsed.action != "r":
             raise ValueError(f"version_id is for reading, not for mode {parsed.spelled!r}: restore() the version")
         if not parsed.text:
-            return Opening(lambda: self._open(path, parsed, metadata, version_id), lambda: _named(path, parsed, self))
+            return Opening(lambda: self._open(path, parsed, terms, version_id), lambda: _named(path, parsed, self))
         from aiofs.files.decoding import TextFormat  # noqa: PLC0415
         from aiofs.files.text import TextFile  # noqa: PLC0415 -- loaded when text is used
 
         form = TextFormat.of(encoding or "utf-8", errors, newline)
 
         async def open_text() -> TextFile:
-            return TextFile(await self._open(path, parsed, metadata, version_id), form.encoding, form.errors, newline)
+            return TextFile(await self._open(path, parsed, terms, version_id), form.encoding, form.errors, newline)
 
         return Opening(open_text, lambda: _named(path, parsed, self))
 
-    async def rm(self, *paths: str, missing_ok: bool = False, glob: str | None = None) -> None:
+    async def rm(self, *paths: str, missing_ok: bool = False, glob: str | None = None, match: str = ANY) -> None:
         """Remove the files `paths`; if one of them cannot be removed, none is. Then remove those that match `glob`.
 
-        `paths` are names, not patterns.
+        `paths` are names, not patterns. With `match`, the one path is removed only if it is that version.
 
         :raises NotFound: naming a path that is not there, unless `missing_ok`.
+        :raises Conflict: if the file is not the version `match`.
         :raises Locked: naming a path that somebody is writing.
         """
         for path in paths:
             self._check(path)
         matching = None if glob is None else self.glob(glob)
-        if paths:
+        if match is not ANY:
+            await self._remove_version(paths, missing_ok, glob, match)
+        elif paths:
             with Call(self._calls), placed(paths[0] if len(paths) == 1 else None):
                 await self._driver.delete(list(dict.fromkeys(paths)), missing_ok=missing_ok)
         if matching is not None:
@@ -180,68 +193,6 @@ class FileSystem(FileLikeSystem):
                 self._check_open()
                 with Call(self._calls):
                     await self._driver.delete(found[start : start + BULK], missing_ok=True)
-
-    def ls(
-        self,
-        path: str = "",
-        *,
-        recursive: bool = True,
-        prefix: str = "",
-        after: str = "",
-        glob: str | None = None,
-    ) -> Listing[str]:
-        """List names: `async for name in fs.ls("folder")` streams them, `await fs.ls("folder")` collects them.
-
-        They come in the order of UTF-8 bytes: all files below the folder, or one level with its folders (ending in
-        `/`) if not `recursive`. Names must begin with `prefix` after the folder, and match the pattern `glob` there.
-        The list begins after the whole name `after`.
-        """
-        selection = self._selection(path, recursive, prefix, after, glob)
-
-        async def names() -> AsyncIterator[str]:
-            async for entry in self._selected(selection):
-                yield entry.path
-
-        return Listing(names, lambda: f"{selection} in {self}")
-
-    def scan(
-        self,
-        path: str = "",
-        *,
-        recursive: bool = True,
-        prefix: str = "",
-        after: str = "",
-        glob: str | None = None,
-    ) -> Listing[Entry]:
-        """List as `ls` does, with size, time and version of each file as far as the store's listing knows them."""
-        selection = self._selection(path, recursive, prefix, after, glob)
-        return Listing(lambda: self._selected(selection), lambda: f"{selection} in {self}")
-
-    def glob(self, pattern: str) -> Listing[str]:
-        """List the files whose whole name matches: `*`, `?` and `[abc]` within a segment, `**` across segments."""
-        wanted = Pattern(pattern)
-        below = pattern[len(under(wanted.folder)) :]
-        return self.ls(wanted.folder, glob=below)
-
-    async def walk(self, path: str = "") -> AsyncIterator[tuple[str, list[str], list[str]]]:
-        """Yield `(folder, folders in it, files in it)` from `path` downwards, as `os.walk` does."""
-        top = check_folder(path)
-        walks = self._driver.offers(Walks)
-        if walks is not None:
-            async with aclosing(self._each(top, lambda: walks.walk(top))) as levels:
-                async for level in levels:
-                    yield level
-            return
-        todo = [top]
-        while todo:
-            folder = todo.pop()
-            cut = len(under(folder))
-            entries = await self.ls(folder, recursive=False)
-            if folder and not entries:
-                continue  # a folder is there as long as a file is
-            folders = [name[cut:-1] for name in entries if name.endswith("/")]
-            yield folder, folders, [name[cut:] for name in entries if not name.endswith("/")]
-            todo += [under(folder) + child for child in reversed(folders)]
 
     async def stat(self, path: str) -> Entry:
         """Describe the file: size, time of its last change, version, metadata.
@@ -252,21 +203,24 @@ class FileSystem(FileLikeSystem):
         with Call(self._calls):
             return await self._driver.stat(path)
 
-    async def read_bytes(self, path: str, start: int = 0, stop: int | None = None) -> bytes:
+    async def read_bytes(self, path: str, start: int = 0, stop: int | None = None, *, match: str = ANY) -> bytes:
         """Return the bytes of the file from `start` to `stop`, fewer only where it ends, with one request.
+
+        With `match` they are of that version: a download that broke off goes on with what belongs to its first part.
 
         :raises ValueError: for a range that begins before the file.
         :raises NotFound: if there is no such file.
+        :raises Conflict: if it is not the version `match`.
         """
         self._check(path)
         check_range(start, stop)
-        with Call(self._calls):
-            stream = await read_only(self._driver, path, start, stop)
+        version = asked_version(self._driver, path, match)
+        if version == ABSENT:
+            raise ValueError("match=aiofs.ABSENT does not go with reading, which needs a file that is there")
+        with Call(self._calls), placed(path):
+            stream = await read_only(self._driver, path, start, stop, version)
             try:
                 return await drain(stream, start, stop)
-            except OSError as error:
-                place(error, path)
-                raise
             finally:
                 await stream.aclose()
 
@@ -276,44 +230,73 @@ class FileSystem(FileLikeSystem):
         data: ReadableBuffer,
         *,
         metadata: Mapping[str, str] | None = None,
+        match: str = ANY,
         **properties: Unpack[Properties],
-    ) -> None:
-        """Make `data` the file's bytes; `metadata` and properties as for `open`.
+    ) -> Entry:
+        """Make `data` the file's bytes, and return what the file is now; `metadata`, `match` ... as for `open`.
 
         :raises Locked: if somebody else is writing the file.
+        :raises Conflict: if the file is not the version `match`.
+        :raises AlreadyExists: if `match` is `ABSENT` and there is a file.
         """
-        async with self.open(path, "w", metadata=metadata, **properties) as file:
+        self._check(path)
+        terms = self._terms(path, WRITE, metadata, properties, match)
+        if terms.match is not None:
+            terms = replace(terms, looks_first=False)  # there is nothing to be saved: the bytes are few, and here
+        async with await self._open(path, WRITE, terms, None) as file:
             await file.write(data)
+        return file.entry
 
-    async def copy(self, source: str, target: str) -> None:
+    async def append_bytes(self, path: str, data: ReadableBuffer, *, match: str = ANY) -> Entry:
+        """Add `data` to the end of the file, which is made if it is missing, and return what the file is now.
+
+        :raises Locked: if somebody else is writing the file.
+        :raises Conflict: if the file is not the version `match`.
+        :raises AlreadyExists: if `match` is `ABSENT` and there is a file.
+        """
+        async with self.open(path, "a", match=match) as file:
+            await file.write(data)
+        return file.entry
+
+    async def copy(self, source: str, target: str, *, match: str = ANY) -> None:
         """Make the file `target` the same as `source`, metadata included; the store does it by itself if it can.
+
+        `match` is the version of `target` that may be replaced, or `aiofs.ABSENT`.
 
         :raises NotFound: if there is no `source`.
         :raises Locked: if somebody else is writing `target`.
+        :raises Conflict: if `target` is not the version `match`.
+        :raises AlreadyExists: if `match` is `ABSENT` and there is a `target`.
         """
         self._check(source)
         self._check(target)
+        version = asked_version(self._driver, target, match)
         if source == target:
-            await self.stat(source)
+            check_match(target, version, (await self.stat(source)).version)
             return
         with Call(self._calls), placed(target):
             async with self._locked(target) as (lease,):
-                await copy_file(self._driver, source, target, lease)
+                await copy_file(self._driver, source, target, lease, version)
 
-    async def move(self, source: str, target: str) -> None:
+    async def move(self, source: str, target: str, *, match: str = ANY) -> None:
         """Give the file the name `target`; at every moment it is there under one name at least.
+
+        `match` is the version of `target` that may be replaced, or `aiofs.ABSENT`.
 
         :raises NotFound: if there is no `source`.
         :raises Locked: if somebody else is writing either.
+        :raises Conflict: if `target` is not the version `match`.
+        :raises AlreadyExists: if `match` is `ABSENT` and there is a `target`.
         """
         self._check(source)
         self._check(target)
+        version = asked_version(self._driver, target, match)
         if source == target:
-            await self.stat(source)
+            check_match(target, version, (await self.stat(source)).version)
             return
         with Call(self._calls), placed(source):
             async with self._locked(source, target) as (old, new):
-                await move_file(self._driver, source, target, (old, new))
+                await move_file(self._driver, source, target, (old, new), version)
 
     async def url(self, path: str, method: Literal["GET", "PUT"] = "GET", *, expires: float = 3600) -> str:
         """Return a URL with which anybody can read or write the file for `expires` seconds.
@@ -401,11 +384,11 @@ class FileSystem(FileLikeSystem):
         finally:
             await self._driver.aclose()
 
-    async def _open(self, path: str, mode: Mode, metadata: Mapping[str, str] | None, version_id: str | None) -> Handle:
+    async def _open(self, path: str, mode: Mode, terms: Terms, version_id: str | None) -> Handle:
         self._check_open()
         with Call(self._calls):
             if version_id is None:
-                handle = await open_file(self._driver, path, mode, metadata)
+                handle = await open_file(self._driver, path, mode, terms)
             else:
                 handle = await open_kept(self._driver, path, mode, version_id)
             if self.closed:  # while it was opened
@@ -420,10 +403,6 @@ class FileSystem(FileLikeSystem):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._driver}{' closed' if self.closed else ''}>"
-
-    def _check_open(self) -> None:
-        if self.closed:
-            raise ValueError(f"I/O operation on closed file system {self._driver}")
 
     def _check(self, path: str) -> None:
         self._check_open()
@@ -445,6 +424,32 @@ class FileSystem(FileLikeSystem):
         check_properties(properties, self._driver.capabilities.properties, str(self._driver), path)
         return join(metadata, properties)
 
+    def _terms(
+        self, path: str, mode: Mode, metadata: Mapping[str, str] | None, properties: Properties, match: str
+    ) -> Terms:
+        """Check what goes with the opening of a file, before any I/O."""
+        about = self._about(path, mode, metadata, properties)
+        if match is ANY:
+            return PLAIN if about is None else Terms(about)
+        version = asked_version(self._driver, path, match)
+        if mode.action in {"r", "x"}:
+            instead = "read_bytes() takes it" if mode.action == "r" else "it is match=aiofs.ABSENT by itself"
+            raise ValueError(f"match is about a file that is replaced, not for mode {mode.spelled!r}: {instead}")
+        if version == ABSENT and mode.action == "r+":
+            raise ValueError("match=aiofs.ABSENT does not go with mode 'r+', which changes a file that is there")
+        return Terms(about, version)
+
+    async def _remove_version(self, paths: tuple[str, ...], missing_ok: bool, glob: str | None, match: str) -> None:
+        """Remove one file if it is the version `match`."""
+        if len(paths) != 1 or glob is not None:
+            raise ValueError("match is the version of one file: give rm() one path with it, and no glob")
+        version = asked_version(self._driver, paths[0], match)
+        if version == ABSENT:
+            raise ValueError("match=aiofs.ABSENT does not go with rm(), which removes a file that is there")
+        with Call(self._calls), placed(paths[0]):
+            async with self._locked(*paths) as leases:
+                await self._driver.delete(paths, leases=leases, match=version, missing_ok=missing_ok)
+
     @asynccontextmanager
     async def _locked(self, *paths: str) -> AsyncIterator[list[Lease]]:
         """Hold the locks of `paths`; two that want the same paths take them in the same order."""
@@ -454,35 +459,6 @@ class FileSystem(FileLikeSystem):
                 lease = leases[path] = await self._driver.lock(path)
                 held.push_async_callback(_give_back, lease)
             yield [leases[path] for path in paths]
-
-    def _selection(self, path: str, recursive: bool, prefix: str, after: str, glob: str | None) -> Selection:
-        """Check the words of a listing before anything is listed."""
-        self._check_open()
-        wanted = None if glob is None else Pattern(glob)
-        folder = under(check_folder(path))
-        return Selection(folder, check_prefix(prefix), check_prefix(after), wanted, not recursive)
-
-    async def _selected(self, selection: Selection) -> AsyncGenerator[Entry]:
-        """Yield the selected entries; warn if there are none, and the folder looks like a pattern."""
-        folder, found = selection.folder.removesuffix("/"), False
-        async with aclosing(self._each(folder, lambda: selection.entries(self._driver))) as entries:
-            async for entry in entries:
-                found = True
-                yield entry
-        if not found and {"*", "?"}.intersection(folder):
-            words = f"no file is below the folder {folder!r}: names are literal, and a pattern is given as glob="
-            warnings.warn(words, UserWarning, stacklevel=2)
-
-    async def _each(self, path: str, start: Callable[[], AsyncGenerator[T]]) -> AsyncGenerator[T]:
-        """Yield what the store lists, in a call of this file system that pauses while the user has an item."""
-        self._check_open()
-        with placed(path), Call(self._calls) as call:
-            async with aclosing(start()) as found:
-                async for item in found:
-                    call.pause()
-                    yield item
-                    self._check_open()
-                    call.go_on()
 
 
 async def _give_back(lease: Lease) -> None:

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Self
 
-from aiofs.driver import Entry
+from aiofs.driver import ANY, Entry, asked_version
 from aiofs.errors import StoreMissing
 from aiofs.listing import Listing, listing, walk_names
 from aiofs.names import Pattern, check_path
@@ -90,14 +90,16 @@ class FileLikeSystem(ABC):
             return False
         return True
 
-    async def read_bytes(self, path: str, start: int = 0, stop: int | None = None) -> bytes:
+    async def read_bytes(self, path: str, start: int = 0, stop: int | None = None, *, match: str = ANY) -> bytes:
         """Return the bytes of the file from `start` to `stop`, fewer only where it ends.
 
         :raises ValueError: for a range that begins before the file.
         :raises FileNotFoundError: if there is no such file.
+        :raises Unsupported: for a `match`, in a system that does not compare versions, as of three methods.
         """
         check_range(start, stop)
-        async with self.open(check_path(path), "r") as file:
+        self._refuse_match(check_path(path), match)
+        async with self.open(path, "r") as file:
             left = start
             while left and (data := await file.read(min(left, STEP))):
                 left -= len(data)
@@ -110,13 +112,16 @@ class FileLikeSystem(ABC):
                 found += data
             return bytes(found)
 
-    async def write_bytes(self, path: str, data: ReadableBuffer) -> None:
-        """Make `data` the file's bytes.
+    async def write_bytes(self, path: str, data: ReadableBuffer, *, match: str = ANY) -> Entry:
+        """Make `data` the file's bytes, and return what the file is now.
 
         :raises BlockingIOError: if somebody else is writing the file.
+        :raises Unsupported: for a `match`, in a system that does not compare versions, as of three methods.
         """
-        async with self.open(check_path(path), "w") as file:
+        self._refuse_match(check_path(path), match)
+        async with self.open(path, "w") as file:
             await file.write(data)
+        return Entry(path, memoryview(data).nbytes)
 
     async def read_text(
         self, path: str, encoding: str = "utf-8", errors: str = "strict", newline: str | None = None
@@ -135,15 +140,33 @@ class FileLikeSystem(ABC):
         wrapper.flush()
         await self.write_bytes(path, buffer.getvalue())
 
-    async def copy(self, source: str, target: str) -> None:
-        """Make the file `target` the same as `source`."""
-        check_path(target)
+    async def append_bytes(self, path: str, data: ReadableBuffer, *, match: str = ANY) -> Entry:
+        """Add `data` to the end of the file, which is made if it is missing, and return what the file is now.
+
+        :raises BlockingIOError: if somebody else is writing the file.
+        :raises Unsupported: for a `match`, in a system that does not compare versions, as of three methods.
+        """
+        self._refuse_match(check_path(path), match)
+        async with self.open(path, "a") as file:
+            await file.write(data)
+        return await self.stat(path)
+
+    async def copy(self, source: str, target: str, *, match: str = ANY) -> None:
+        """Make the file `target` the same as `source`.
+
+        :raises Unsupported: for a `match`, in a system that does not compare versions, as of three methods.
+        """
+        self._refuse_match(check_path(target), match)
         async with self.open(check_path(source), "r") as old, self.open(target, "w") as new:
             while data := await old.read(STEP):
                 await new.write(data)
 
-    async def move(self, source: str, target: str) -> None:
-        """Give the file the name `target`; at every moment it is there under one name at least."""
+    async def move(self, source: str, target: str, *, match: str = ANY) -> None:
+        """Give the file the name `target`; at every moment it is there under one name at least.
+
+        :raises Unsupported: for a `match`, in a system that does not compare versions, as of three methods.
+        """
+        self._refuse_match(check_path(target), match)
         if source == target:
             await self.stat(source)
             return
@@ -194,6 +217,10 @@ class FileLikeSystem(ABC):
 
     def __truediv__(self, folder: str) -> FileSystem:
         return self.at(folder)
+
+    def _refuse_match(self, path: str, match: str) -> None:
+        if match is not ANY:
+            asked_version(self._portable().driver, path, match)
 
     def _portable(self) -> FileSystem:
         from aiofs.bare import driver_of  # noqa: PLC0415 -- they stand on this module

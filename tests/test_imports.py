@@ -20,7 +20,7 @@ EDGES = frozenset({"__main__", "cli"})
 BASIC = frozenset({"clock", "errors", "modes", "names", "properties"})
 WAIST = BASIC | {"driver", "powers"}
 SHARED = WAIST | {"kit", "lifetimes", "locks", "threads", "tokens"}
-SYSTEMS = frozenset({"bare", "filesystem", "listing", "system"})
+SYSTEMS = frozenset({"bare", "browsing", "filesystem", "listing", "system"})
 OVER_SYSTEMS = frozenset({"stores", "transactions", "urls", "work"})
 ALL = SHARED | SYSTEMS | OVER_SYSTEMS | {"backends", "files", "layers"}
 
@@ -39,7 +39,8 @@ KNOWS: dict[str, frozenset[str]] = {
     "listing": WAIST,
     "system": WAIST | {"listing"},
     "bare": SHARED | {"system"},
-    "filesystem": SHARED | {"files", "listing", "system"},
+    "browsing": WAIST | {"lifetimes", "listing", "system"},
+    "filesystem": SHARED | {"browsing", "files", "listing", "system"},
     "stores": SHARED | {"backends", "filesystem", "layers", "system"},
     "urls": SHARED | {"files", "filesystem", "stores"},
     "transactions": SHARED | SYSTEMS | {"files"},

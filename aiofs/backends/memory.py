@@ -104,9 +104,10 @@ class MemoryDriver(Driver):
         for path in paths:
             self.locks.refuse(path, leases)
             self._refuse_prepared(path, leases)
-            if path not in self.files.stored and not missing_ok:
-                raise NotFound.of(path)
-            if match is not None:
+            if path not in self.files.stored:
+                if not missing_ok:
+                    raise NotFound.of(path)
+            elif match is not None:
                 self._check_match(path, match)
         for path in paths:
             self.files.stored.pop(path, None)

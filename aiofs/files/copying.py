@@ -11,23 +11,28 @@ if TYPE_CHECKING:
     from aiofs.driver import Driver, Lease
 
 
-async def copy_file(driver: Driver, source: str, target: str, lease: Lease) -> None:
-    """Make the file `target`, which `lease` is for, the same as `source`."""
+async def copy_file(driver: Driver, source: str, target: str, lease: Lease, match: str | None = None) -> None:
+    """Make the file `target`, which `lease` is for, the same as `source`; `match` is about `target`."""
     copies = driver.offers(Copies)
     if copies is not None:
-        await copies.copy(source, target, lease)
+        await copies.copy(source, target, lease, match=match)
     else:
-        await copy_through(driver, source, target, lease)
+        await copy_through(driver, source, target, lease, match)
 
 
-async def move_file(driver: Driver, source: str, target: str, leases: tuple[Lease, Lease]) -> None:
-    """Give the file the name `target`; the leases are for both names."""
-    moves = driver.offers(Moves)
+async def move_file(
+    driver: Driver, source: str, target: str, leases: tuple[Lease, Lease], match: str | None = None
+) -> None:
+    """Give the file the name `target`; the leases are for both names, and `match` is about `target`.
+
+    A store that renames by itself compares no version, so with `match` the file is copied, and then removed.
+    """
+    moves = driver.offers(Moves) if match is None else None
     if moves is not None:
         await moves.move(source, target, leases)
         return
     checks = driver.offers(ChecksRemoval)
     if checks is not None:
         await checks.check_may_remove(source)
-    await copy_file(driver, source, target, leases[1])
+    await copy_file(driver, source, target, leases[1], match)
     await driver.delete([source], leases=[leases[0]])

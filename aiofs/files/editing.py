@@ -19,7 +19,7 @@ from aiofs.lifetimes import finish
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-    from aiofs.driver import Driver, Lease, Part, ReadStream, WriteSession
+    from aiofs.driver import Driver, Entry, Lease, Part, ReadStream, WriteSession
 
 
 @dataclass(slots=True)
@@ -145,7 +145,7 @@ class Editor(Handle):
         self._driver = driver
         self._lease: Lease | None = lease
         self._stream: ReadStream | None = stream
-        self._entry = stream.entry
+        self._entry: Entry | None = stream.entry
         self._overlay = Overlay(stream, size, driver.window)
         self._position = 0
         self._failed = False
@@ -268,11 +268,11 @@ class Editor(Handle):
 
     async def _publish(self) -> None:
         assert self._lease is not None  # noqa: S101 -- an open editor has one
-        entry = self._entry
+        entry = self.entry
         metadata = entry.kept(self._driver.capabilities)
         self._session = await self._driver.begin(self._name, self._lease, match=entry.version, metadata=metadata)
         await self._overlay.feed(self._session, self._driver.part_size)
-        await commit(self._session, self._lease, self._name)
+        self._entry = await commit(self._session, self._lease, self._name)
 
     async def _look(self, size: int) -> bytes:
         """Return the next `size` bytes, fewer only at the end, without moving."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer, WriteableBuffer
 
-    from aiofs.driver import Lease, ReadStream, WriteSession
+    from aiofs.driver import Entry, Lease, ReadStream, WriteSession
 
 FEW_BYTES = 8192
 
@@ -52,6 +52,19 @@ class FileLike:
     def closed(self) -> bool:
         """Whether it was closed or aborted."""
         return self._closed
+
+    @property
+    def entry(self) -> Entry:
+        """What the store knows of the version that is read, or, once a writing file is closed, of the one it published.
+
+        Asking for it makes no request. A file open with `r+` has the version that it read until it is closed.
+
+        :raises ValueError: before a file that was opened to write is closed, and if it published nothing.
+        :raises io.UnsupportedOperation: if the file is of a system of three methods.
+        """
+        raise io.UnsupportedOperation(
+            f"file {self._name!r} is of a system of three methods, which gives no entry: stat it"
+        )
 
     async def readable(self) -> bool:
         """Whether `read` is allowed."""
@@ -254,12 +267,26 @@ class Handle(FileLike):
     _stream: ReadStream | None = None
     _session: WriteSession | None = None
     _lease: Lease | None = None
+    _entry: Entry | None = None
     _ended_early = False
 
     def __init__(self, name: str, mode: str) -> None:
         super().__init__(name, mode)
         self.turns: asyncio.Lock = asyncio.Lock()
         self._opened_at = caller()
+
+    @property
+    def entry(self) -> Entry:
+        """What the store knows of the version that is read, or, once a writing file is closed, of the one it published.
+
+        Asking for it makes no request. A file open with `r+` has the version that it read until it is closed.
+
+        :raises ValueError: before a file that was opened to write is closed, and if it published nothing.
+        """
+        if self._entry is None:
+            why = "it was closed without publishing anything" if self._closed else "it is known when the file is closed"
+            raise ValueError(f"file {self._name!r}, mode {self._mode!r}, has no entry: {why}")
+        return self._entry
 
     def __reduce__(self) -> NoReturn:
         """Refuse to be copied or pickled: two would close one descriptor."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from aiofs.driver import ABSENT, KeepsHistory, ReadsReplicas
-from aiofs.errors import AlreadyExists, NotFound, StoreMissing, Unsupported, place, placed
+from aiofs.errors import AlreadyExists, Conflict, NotFound, StoreMissing, Unsupported, place, placed
 from aiofs.files.editing import Editor
 from aiofs.files.reading import Reader, measure
 from aiofs.files.writing import Base, Writer
+from aiofs.kit import check_match
 from aiofs.lifetimes import finish
 
 if TYPE_CHECKING:
@@ -54,18 +55,34 @@ class Opening(AbstractAsyncContextManager[File], Generic[File]):
         return f"<opening of {self._of()}: await it, or enter it by async with>"
 
 
-async def open_file(driver: Driver, path: str, mode: Mode, metadata: Mapping[str, str] | None = None) -> Handle:
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What goes with the opening of a file to write it, beside path and mode."""
+
+    metadata: Mapping[str, str] | None = None
+    match: str | None = None
+    """The version to replace, as `Driver.begin` takes it."""
+    looks_first: bool = True
+    """Whether to look for the version before anything is written, which saves writing in vain. The store compares it
+    again when it publishes."""
+
+
+PLAIN = Terms()
+
+
+async def open_file(driver: Driver, path: str, mode: Mode, terms: Terms = PLAIN) -> Handle:
     """Open the file for bytes, under its lock if the mode writes.
 
     :raises NotFound: if there is no such file and the mode is r or r+.
-    :raises AlreadyExists: if there is one and the mode is x.
+    :raises AlreadyExists: if there is one and the mode is x, or `terms.match` is `ABSENT`.
+    :raises Conflict: if it is not the version `terms.match`.
     :raises Locked: if the mode writes and somebody else is writing the file.
     """
     try:
         if mode.action == "r":
             stream = await read_only(driver, path, 0, driver.window)
             return Reader(path, mode.spelled, stream, driver.window)
-        return await _open_to_write(driver, path, mode, metadata)
+        return await _open_to_write(driver, path, mode, terms)
     except OSError as error:
         place(error, path)
         raise
@@ -94,32 +111,35 @@ def history_of(driver: Driver, path: str) -> KeepsHistory:
     return keeps
 
 
-async def read_only(driver: Driver, path: str, start: int, stop: int | None) -> ReadStream:
-    """Open the file for a caller that bases no write on what it reads, so a replica that lags may answer."""
+async def read_only(driver: Driver, path: str, start: int, stop: int | None, match: str | None = None) -> ReadStream:
+    """Open the file for a caller that bases no write on what it reads, so a replica that lags may answer.
+
+    A replica does not compare versions, so with `match` the store itself answers.
+    """
     replicas = driver.offers(ReadsReplicas)
-    return await (driver.read(path, start, stop) if replicas is None else replicas.read_replica(path, start, stop))
+    if replicas is None or match is not None:
+        return await driver.read(path, start, stop, match=match)
+    return await replicas.read_replica(path, start, stop)
 
 
-async def _open_to_write(driver: Driver, path: str, mode: Mode, metadata: Mapping[str, str] | None) -> Handle:
+async def _open_to_write(driver: Driver, path: str, mode: Mode, terms: Terms) -> Handle:
     lease = await driver.lock(path)
     try:
         if mode.action == "r+":
-            return await _edit(driver, path, mode, lease)
+            return await _edit(driver, path, mode, lease, terms.match)
         if mode.action == "a":
-            return await _append(driver, path, mode, lease)
-        return await _write(driver, path, mode, lease, metadata)
+            return await _append(driver, path, mode, lease, terms.match)
+        return await _write(driver, path, mode, lease, terms)
     except BaseException:
         await finish(lease.release())
         raise
 
 
-async def _write(driver: Driver, path: str, mode: Mode, lease: Lease, metadata: Mapping[str, str] | None) -> Writer:
-    match = None
-    if mode.action == "x":
-        # The store checks this when it publishes. The check before only saves writing bytes in vain.
-        match = ABSENT
-        await _refuse_existing(driver, path)
-    session = await driver.begin(path, lease, match=match, metadata=metadata)
+async def _write(driver: Driver, path: str, mode: Mode, lease: Lease, terms: Terms) -> Writer:
+    match = ABSENT if mode.action == "x" else terms.match
+    if match is not None and terms.looks_first:
+        await (_refuse_existing(driver, path) if match == ABSENT else _refuse_changed(driver, path, match))
+    session = await driver.begin(path, lease, match=match, metadata=terms.metadata)
     return Writer(path, mode.spelled, lease, session, driver.part_size)
 
 
@@ -133,12 +153,25 @@ async def _refuse_existing(driver: Driver, path: str) -> None:
     raise AlreadyExists.of(path)
 
 
-async def _append(driver: Driver, path: str, mode: Mode, lease: Lease) -> Writer:
+async def _refuse_changed(driver: Driver, path: str, match: str) -> None:
     try:
         entry = await driver.stat(path)
-    except NotFound:
+    except NotFound as error:
+        raise Conflict.of(path, "the file was removed meanwhile") from error
+    except PermissionError:
+        return  # a user who may write is not always allowed to look
+    check_match(path, match, entry.version)
+
+
+async def _append(driver: Driver, path: str, mode: Mode, lease: Lease, match: str | None) -> Writer:
+    try:
+        entry = await driver.stat(path)
+    except NotFound as error:
+        if match:
+            raise Conflict.of(path, "the file was removed meanwhile") from error
         session = await driver.begin(path, lease, match=ABSENT)
         return Writer(path, mode.spelled, lease, session, driver.part_size, appends=True)
+    check_match(path, match, entry.version)
     size = entry.size
     if size is None:
         stream = await driver.read(path, match=entry.version)
@@ -151,8 +184,8 @@ async def _append(driver: Driver, path: str, mode: Mode, lease: Lease) -> Writer
     return Writer(path, mode.spelled, lease, session, driver.part_size, base=base, appends=True)
 
 
-async def _edit(driver: Driver, path: str, mode: Mode, lease: Lease) -> Editor:
-    stream = await driver.read(path, 0, driver.window)
+async def _edit(driver: Driver, path: str, mode: Mode, lease: Lease, match: str | None) -> Editor:
+    stream = await driver.read(path, 0, driver.window, match=match)
     try:
         stream.check_replaceable()
         size = stream.entry.size

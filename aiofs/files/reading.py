@@ -90,6 +90,7 @@ class Reader(Handle):
     def __init__(self, name: str, mode: str, stream: ReadStream, window: int | None) -> None:
         super().__init__(name, mode)
         self._stream = stream
+        self._entry: Entry | None = stream.entry
         self._cursor = Cursor(stream, window)
         self._buffer = _NOTHING
         self._base = 0  # where in the file the buffer begins

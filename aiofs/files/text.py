@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
 
+    from aiofs.driver import Entry
     from aiofs.files.handle import FileLike
 
 CHUNK = 1 << 16
@@ -78,6 +79,11 @@ class TextFile:
     def closed(self) -> bool:
         """Whether it was closed or aborted."""
         return self._buffer.closed
+
+    @property
+    def entry(self) -> Entry:
+        """What the store knows of the version that is read, or that closing published: see `FileLike.entry`."""
+        return self._buffer.entry
 
     async def readable(self) -> bool:
         """Whether `read` is allowed."""

@@ -131,7 +131,7 @@ class Base:
 
     def __init__(self, driver: Driver, entry: Entry, size: int) -> None:
         self._driver = driver
-        self._entry = entry
+        self.entry = entry
         self.size = size
 
     async def bytes_from(self, start: int) -> AsyncIterator[bytes]:
@@ -142,7 +142,7 @@ class Base:
         """
         if start == self.size:
             return
-        stream = await self._driver.read(self._entry.path, start, match=self._entry.version)
+        stream = await self._driver.read(self.entry.path, start, match=self.entry.version)
         try:
             while data := await stream.chunk(self._driver.part_size):
                 start += len(data)
@@ -150,7 +150,7 @@ class Base:
         finally:
             await finish(stream.aclose())
         if start != self.size:
-            raise Damaged.of(self._entry.path, f"the bytes end after {start} of {self.size}")
+            raise Damaged.of(self.entry.path, f"the bytes end after {start} of {self.size}")
 
 
 class Writer(Handle):
@@ -177,6 +177,7 @@ class Writer(Handle):
         self._untouched = base is not None
         self._position = self._base_size
         self._failure: BaseException | None = None
+        self._entry: Entry | None = None
 
     async def writable(self) -> bool:
         """Return `True`."""
@@ -234,6 +235,8 @@ class Writer(Handle):
         try:
             if not self._untouched or self._failure is not None:
                 await self._publish()
+            elif self._base is not None:
+                self._entry = self._base.entry
         finally:
             await finish(self._release())
 
@@ -292,7 +295,7 @@ class Writer(Handle):
             raise Spoiled.of(self._name, reason) from self._failure
         try:
             await self._parts.finish()
-            await commit(self._session, self._lease, self._name)
+            self._entry = await commit(self._session, self._lease, self._name)
         except OSError as error:
             place(error, self._name)
             raise

@@ -7,7 +7,7 @@ read, and each path that the transaction writes or removes is locked in it until
 from __future__ import annotations
 
 import itertools
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack, aclosing, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -154,6 +154,7 @@ class UnitDriver(Driver):
     ) -> WriteSession:
         """Begin a new content of the path."""
         self.owner.check_open()
+        await self._look_for(path, match)
         return UnitSession(self, path, match, metadata)
 
     async def delete(
@@ -225,6 +226,7 @@ class UnitDriver(Driver):
     async def copy(self, source: str, target: str, lease: Lease, *, match: str | None = None) -> Entry:
         """Make `target` refer to what `source` is now; no byte is copied before the commit."""
         self.owner.check_open()
+        await self._look_for(target, match)
         staged = self.staged.get(source)
         if staged is not None:
             if staged.content is None:
@@ -259,7 +261,11 @@ class UnitDriver(Driver):
             base = current.base
             like = like or current.like
         else:
-            base = self._seen.get(path, match)
+            base = self._seen.get(path)
+            if base is None:
+                base = match
+            else:
+                check_match(path, match, base)
         version = f"unit-{next(self._versions)}"
         entry = Entry(path, content.size, clock.now(), version).described(metadata)
         self.staged[path] = StagedFile(entry, content, base, like)
@@ -287,6 +293,12 @@ class UnitDriver(Driver):
             raise
         self._seen.setdefault(path, entry.version)
         return entry
+
+    async def _look_for(self, path: str, match: str | None) -> None:
+        """See which version the store has, if none was seen, so that `stage` can compare it with `match`."""
+        if match is not None and path not in self.staged and self._seen.get(path) is None:
+            with suppress(NotFound):
+                await self._look(path)
 
     async def _removal(self, path: str) -> StagedFile | None:
         """Return the removal of a path; `None` if there is no file."""

@@ -16,6 +16,7 @@ ORDER = [
     "cancel",
     "writers",
     "sessions",
+    "matching",
     "names",
     "listing",
     "removing",

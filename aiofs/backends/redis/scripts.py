@@ -271,7 +271,7 @@ for number = 1, #KEYS / 2 do
   if token ~= '' and not held(KEYS[2 * number], token) then return {'lost', number} end
   local kind = file(key)
   if (kind == 'none' or kind == 'foreign') and ARGV[2] == '0' then return {'missing', number} end
-  if ARGV[1] ~= '*' and version(key) ~= ARGV[1] then return {'changed', number} end
+  if ARGV[1] ~= '*' and kind ~= 'none' and version(key) ~= ARGV[1] then return {'changed', number} end
 end
 for number = 1, #KEYS, 2 do
   local kind, parts = file(KEYS[number])

@@ -17,6 +17,7 @@ from aiofs.testing.contract.commit import Commit
 from aiofs.testing.contract.isolation import Isolation
 from aiofs.testing.contract.life import Life, ReadOnlyStore
 from aiofs.testing.contract.listing import Listings
+from aiofs.testing.contract.matching import Matching, Unmatched
 from aiofs.testing.contract.names import PathNames
 from aiofs.testing.contract.reading import Changing, ReadingFiles, Seeking, TextHandles
 from aiofs.testing.contract.removing import FileFacts, Removing
@@ -72,6 +73,8 @@ class Contract(
     CancelledReading,
     Writers,
     Conditions,
+    Matching,
+    Unmatched,
     Prepared,
     Leftovers,
     Processes,
