@@ -39,6 +39,7 @@ if sys.platform != "win32":
     uvloop.new_event_loop().close()  # the first one opens a pipe for the whole process
 
 kept: set[str] = set()  # what fixtures that outlive a test opened
+HOLDS_NOTHING = "_asyncio_loop_factory"  # a fixture of the session that is made anew for each test
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -63,7 +64,7 @@ def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> L
 @pytest.hookimpl(wrapper=True)
 def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any]) -> Generator[None, object, object]:
     """Remember what a fixture that outlives the test holds: that is not left behind."""
-    if fixturedef.scope == "function":
+    if fixturedef.scope == "function" or fixturedef.argname == HOLDS_NOTHING:
         return (yield)
     before = held()
     try:

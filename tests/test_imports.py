@@ -12,6 +12,10 @@ import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PACKAGE = Path(__file__).parents[1] / "aiofs"
 EDGES = frozenset({"__main__", "cli"})
@@ -91,17 +95,28 @@ def module_of(path: Path) -> str:
     return ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts)
 
 
+@cache
+def tree_of(path: Path) -> ast.Module:
+    """The syntax tree of a file, read once for all tests of a process."""
+    return ast.parse(path.read_text("utf-8"))
+
+
+def statements(path: Path) -> Iterator[tuple[ast.AST, bool]]:
+    """All statements of a file, and whether each is in a function or for types."""
+    todo: list[tuple[ast.AST, bool]] = [(tree_of(path), False)]
+    while todo:
+        node, later = todo.pop()
+        yield node, later
+        later = later or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or for_types(node)
+        todo += [(child, later) for child in ast.iter_child_nodes(node) if not isinstance(child, ast.expr)]
+
+
 def imports_of(path: Path) -> list[Import]:
     """What a file imports of this package, for types included."""
     importer = module_of(path)
-    tree = ast.parse(path.read_text("utf-8"))
-    later = [
-        node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or for_types(node)
-    ]
-    inside = {id(node) for block in later for node in ast.walk(block)}
     return [
-        Import(importer, imported, id(node) in inside)
-        for node in ast.walk(tree)
+        Import(importer, imported, later)
+        for node, later in statements(path)
         for imported in names_in(node)
         if imported != importer
     ]
@@ -230,9 +245,12 @@ def test_time_and_randomness_come_from_the_clock() -> None:
     for path in FILES:
         if room(module_of(path)) in OF_THEIR_OWN:
             continue
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            named = ast.unparse(node) if isinstance(node, ast.Attribute | ast.ImportFrom) else ""
-            source = named.partition(".")[0] if isinstance(node, ast.Attribute) else getattr(node, "module", None)
+        for node in ast.walk(tree_of(path)):
+            plain = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+            if not plain and not isinstance(node, ast.ImportFrom):
+                continue
+            named = ast.unparse(node)
+            source = node.module if isinstance(node, ast.ImportFrom) else named.partition(".")[0]
             if named in {"os.urandom", "datetime.now"} or (source in SOURCES and named != "uuid.UUID"):
                 by_themselves.append(f"{module_of(path)}: {named}")
     assert not by_themselves
@@ -241,7 +259,7 @@ def test_time_and_randomness_come_from_the_clock() -> None:
 def test_no_class_name_is_there_twice() -> None:
     homes: dict[str, list[str]] = {}
     for path in FILES:
-        for node in ast.parse(path.read_text("utf-8")).body:
+        for node in tree_of(path).body:
             if isinstance(node, ast.ClassDef):
                 homes.setdefault(node.name, []).append(module_of(path))
     twice = {name: modules for name, modules in homes.items() if len(modules) > 1}
@@ -252,7 +270,7 @@ def test_imports_are_absolute() -> None:
     relative = [
         module_of(path)
         for path in FILES
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        for node, _ in statements(path)
         if isinstance(node, ast.ImportFrom) and node.level
     ]
     assert not relative

@@ -69,6 +69,8 @@ class Harness:
     """Strings that no message and no repr may contain."""
     meddle: Callable[[str, bytes], Awaitable[None]] | None = None
     """Writes a file without a lock, as a program that does not use aiofs would."""
+    lapse: Callable[[], Awaitable[None]] | None = None
+    """Ends the leases of dead holders; without it, the suite waits for as long as a lease lasts."""
     residue: Callable[[], Awaitable[Sequence[str]]] | None = None
     """Returns the names of all files or keys in the store itself that are not committed files."""
     root: Path | None = None
@@ -168,10 +170,16 @@ class Harness:
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     raise
-                await asyncio.sleep(0.05)
+                await self.pause()
             else:
                 await lease.release()
                 return
+
+    async def pause(self) -> None:
+        """Let some time pass before the next attempt to get the lock of a dead holder."""
+        if self.lapse is not None:
+            await self.lapse()
+        await asyncio.sleep(0.05)
 
     async def leftovers(self) -> list[str]:
         """Return what is staged, locked or hidden in the store. It must be empty while nobody writes."""

@@ -11,14 +11,20 @@ import pytest
 import redis
 
 from aiofs.backends.redis.driver import RedisDriver
-from aiofs.backends.redis.names import key_of
+from aiofs.backends.redis.names import LOCK, key_of
 from aiofs.errors import Unsupported
 from aiofs.filesystem import FileSystem
 from aiofs.stores import RedisFileSystem
 from aiofs.testing import Contract, Harness
 from aiofs.testing.contract import Suite
+from aiofs.testing.contract.commit import Commit
 from aiofs.testing.contract.life import Life
-from aiofs.testing.contract.writers import Processes
+from aiofs.testing.contract.listing import Listings
+from aiofs.testing.contract.reading import Changing, ReadingFiles
+from aiofs.testing.contract.removing import FileFacts, Removing
+from aiofs.testing.contract.sessions import Conditions, Leftovers, Prepared
+from aiofs.testing.contract.writers import Processes, Writers
+from aiofs.testing.contract.writing import WrittenBytes
 from conformance.test_redis import harness_of
 from servers.leases import lease_for
 
@@ -29,6 +35,10 @@ SHORT = 10  # nothing is renewed while fakeredis works
 
 
 @pytest.mark.may_block  # fakeredis waits for the locks of its own tables, and works where it is called
+@pytest.mark.variant(
+    *(WrittenBytes, ReadingFiles, Changing, Commit, Writers, Conditions, Prepared, Leftovers),
+    *(Listings, Removing, FileFacts),
+)
 class TestFakeRedis(Contract):
     declares = replace(RedisDriver.capabilities, locks="process")  # no other process can ask it
     server = False
@@ -47,8 +57,13 @@ class TestFakeRedis(Contract):
         async def residue() -> Sequence[str]:
             return [key.decode() async for key in client().scan_iter(match=".aiofs-*")]
 
+        async def lapse() -> None:
+            async for key in client().scan_iter(match=f"{LOCK}*"):
+                await client().pexpire(key, 1)
+
         return Harness(
             connect=lambda: RedisFileSystem(client=client(), lease=lease),
+            lapse=lapse,
             lease=lease,
             fenced=True,
             versions_differ=False,

@@ -15,10 +15,13 @@ from aiofs.layers import Allow, Base64, Gzip, HashPrefix, Limit, Log, Matching, 
 from aiofs.testing import Contract, Harness
 from aiofs.testing.contract.cancel import CancelledReading, CancelledWriting
 from aiofs.testing.contract.commit import Commit
+from aiofs.testing.contract.life import Life
 from aiofs.testing.contract.listing import Listings
 from aiofs.testing.contract.names import PathNames
 from aiofs.testing.contract.reading import Changing, ReadingFiles, Seeking, TextHandles
 from aiofs.testing.contract.removing import FileFacts, Removing
+from aiofs.testing.contract.sessions import Conditions, Leftovers, Prepared
+from aiofs.testing.contract.writers import Writers
 from aiofs.testing.contract.writing import Modes, WrittenBytes
 
 if TYPE_CHECKING:
@@ -55,6 +58,10 @@ def over_memory(
 
 
 @pytest.mark.both_loops(full=True)
+@pytest.mark.variant(
+    *(WrittenBytes, Commit, Writers, Conditions, Prepared, Leftovers, PathNames, Listings, Removing, FileFacts),
+    *(Life,),
+)
 class TestPrefix(Contract):
     declares = MEMORY
 
@@ -64,6 +71,10 @@ class TestPrefix(Contract):
 
 
 @pytest.mark.both_loops(full=True)
+@pytest.mark.variant(
+    *(WrittenBytes, ReadingFiles, TextHandles, Seeking, Changing, Commit, CancelledWriting, CancelledReading),
+    *(Writers, Conditions, Prepared, Leftovers, FileFacts, Life),
+)
 class TestGzip(Contract):
     declares = ENCODED
 

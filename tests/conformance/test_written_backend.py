@@ -39,7 +39,11 @@ NETWORK = {"keyserver.py", "keyfiles.py", "conftest.py", "test_keyfiles.py"}
             {"table.py", "conftest.py", "test_table.py"},
             ["120: can be written (TestTable)", "locks within one process only (TestTable)"],
         ),
-        (NETWORK, ["120: can be written (TestKeyFiles)", "74: it takes no credentials", "124, 125, 126, 128: "]),
+        pytest.param(
+            NETWORK,
+            ["120: can be written (TestKeyFiles)", "74: it takes no credentials", "124, 125, 126, 128: "],
+            marks=pytest.mark.asks("keyserver"),
+        ),
     ],
     ids=["table", "network"],
 )
@@ -50,6 +54,7 @@ async def test_it_passes(folder: Path, files: set[str], left_out: list[str]) -> 
         assert line in output
 
 
+@pytest.mark.asks("keyserver")
 async def test_a_lock_granted_to_a_cancelled_call_must_be_released(folder: Path) -> None:
     sound, broken = "return await granted(self._lock(path))", "return await self._lock(path)"
     assert sound in FILES["keyfiles.py"]

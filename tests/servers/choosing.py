@@ -15,8 +15,9 @@ FIXTURES = {
     "s3": ("s3_", "seaweed"),
     "azure": ("azur",),
     "fastdfs": ("fastdfs",),
+    "keyserver": (),
 }
-"""How the names of the fixtures begin that start a server."""
+"""How the names of the fixtures begin that start a server; the key server is the one of docs/write-a-backend.md."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 
 import pytest
 from hypothesis import given, settings
@@ -11,9 +12,11 @@ from hypothesis import strategies as st
 from aiofs.files.text import CHUNK, TextFile
 from text.samples import READS, BytesFile, Stored, builtin, fitting, newlines, stored
 
+FULL = bool(os.environ.get("AIOFS_TEST_FULL"))
+
 
 @given(stored)
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=300 if FULL else 100)
 async def test_reading_in_every_way_is_what_builtins_read(case: Stored) -> None:
     data, encoding, newline = case.data, case.encoding, case.newline
     expected = builtin(data, encoding, newline)
@@ -30,7 +33,7 @@ async def test_reading_in_every_way_is_what_builtins_read(case: Stored) -> None:
 
 
 @given(stored, st.lists(READS, max_size=20))
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=500 if FULL else 166)
 async def test_any_walk_through_a_file_reads_what_builtins_read(case: Stored, steps: list[tuple[str, int]]) -> None:
     data, encoding, newline = case.data, case.encoding, case.newline
     theirs = builtin(data, encoding, newline)
@@ -95,7 +98,7 @@ async def test_as_many_lines_as_builtins_return_for_a_hint() -> None:
 
 @pytest.mark.parametrize("errors", ["replace", "ignore", "surrogateescape", "backslashreplace"])
 @given(data=st.binary(max_size=60), newline=newlines)
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=100 if FULL else 33)
 async def test_errors_are_handled_as_builtins_handle_them(errors: str, data: bytes, newline: str | None) -> None:
     theirs = builtin(data, "utf-8", newline, errors)
     ours = TextFile(BytesFile(data), "utf-8", errors, newline)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 
 import pytest
 from hypothesis import example, given, settings
@@ -11,9 +12,11 @@ from hypothesis import strategies as st
 from aiofs.files.text import TextFile
 from text.samples import READS, TRAPS, BytesFile, builtin, encodings, fitting, newlines
 
+FULL = bool(os.environ.get("AIOFS_TEST_FULL"))
+
 
 @given(st.lists(st.text(TRAPS, max_size=30), max_size=12), encodings, newlines)
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=300 if FULL else 100)
 async def test_writing_is_what_builtins_write(texts: list[str], encoding: str, newline: str | None) -> None:
     texts = [fitting(text, encoding) for text in texts]
     theirs = builtin(b"", encoding, newline)
@@ -30,7 +33,7 @@ async def test_writing_is_what_builtins_write(texts: list[str], encoding: str, n
 
 
 @given(st.text(TRAPS, max_size=20), st.text(TRAPS, max_size=20), encodings.filter("iso2022_jp".__ne__), newlines)
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=200 if FULL else 66)
 async def test_appending_writes_no_second_byte_order_mark(
     old: str, new: str, encoding: str, newline: str | None
 ) -> None:
@@ -59,7 +62,7 @@ EDITS = st.one_of(
     st.lists(EDITS, max_size=12),
     st.sampled_from(["utf-8", "utf-16", "utf-32", "latin-1"]),
 )
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=300 if FULL else 100)
 @example("abc", [("read", 1), ("write", "X"), ("read", 1)], "utf-16")
 async def test_reading_and_writing_alternate_at_the_position_of_tell(
     old: str, steps: list[tuple[str, int | str]], encoding: str

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FULL = bool(os.environ.get("AIOFS_TEST_FULL"))
-PATHS = 10_000 if FULL else 400  # more than there are descriptors
+PATHS = 10_000 if FULL else 300  # more than there are descriptors
 SIZE = 1 << (30 if FULL else 26)
 
 

@@ -143,7 +143,7 @@ class Leftovers:
         deadline = time.monotonic() + store.lease + PATIENCE
         while await store.leftovers() and time.monotonic() < deadline:
             await store.sweep()
-            await asyncio.sleep(0.01)
+            await store.pause()
         assert await store.get("file") == b"old"
         if store.driver.offers(Sweeps) is not None:
             assert await store.leftovers() == []
@@ -189,7 +189,7 @@ async def _resumed(store: Harness, token: dict[str, Any]) -> WriteSession:
         except BlockingIOError:
             if time.monotonic() > deadline:
                 raise
-            await asyncio.sleep(0.05)
+            await store.pause()
 
 
 def _as_json(token: dict[str, Any]) -> dict[str, Any]:
