@@ -6,6 +6,8 @@
 - `folded` and `level_name` fold names into folders, for a store that only knows names.
 - `together`, `each`, `results` and `lanes` make requests at the same time, a bounded number of them.
 - `Uploads` sends the parts of one file at the same time.
+- `is_locked` looks whether somebody has a lock, for what sweeps.
+- `unknown_format` is the error for what a newer version of aiofs wrote.
 - `EndedSession` is what `Driver.resume` returns for a session that was already committed or aborted.
 - `Spool` keeps bytes in memory, and from some MiB on in a temporary file.
 
@@ -22,7 +24,7 @@ from contextlib import aclosing
 from typing import IO, TYPE_CHECKING, Any, Generic, TypeVar
 
 from aiofs.driver import ABSENT, Entry, ReadStream, WriteSession
-from aiofs.errors import AlreadyExists, Conflict, Damaged
+from aiofs.errors import AlreadyExists, Conflict, Damaged, Locked, Unsupported
 from aiofs.lifetimes import finish
 from aiofs.threads import hop
 
@@ -204,6 +206,24 @@ def check_lease(lease: Lease, path: str) -> None:
     """Raise `Conflict` if the lease, under which `path` is to be published, was lost."""
     if lease.lost:
         raise Conflict.of(path, "the lock on this file was lost before it was published; nothing was overwritten")
+
+
+async def is_locked(asking: Awaitable[Lease]) -> bool:
+    """Whether somebody has the lock that `asking`, as `driver.lock(path)`, asks for. If it is free, it stays free."""
+    try:
+        lease = await asking
+    except Locked:
+        return True
+    await finish(lease.release())
+    return False
+
+
+def unknown_format(path: str | None, what: str, number: object, *known: object) -> Unsupported:
+    """Return the error for `what`, which has a format that this version of aiofs does not know."""
+    formats = " and ".join(map(str, known))
+    return Unsupported.of(
+        path, f"{what} has format {number}, and this version of aiofs knows {formats}: use the version that wrote it"
+    )
 
 
 async def whole_part(stream: ReadStream, size: int) -> bytes:

@@ -163,6 +163,23 @@ class ExactReader:
         return data[:size]
 
 
+class DecodedStream(ForwardedStream):
+    """A stream of `size` decoded bytes, of which a subclass decodes those from `_at` to `_stop`."""
+
+    def __init__(self, base: ReadStream, size: int) -> None:
+        super().__init__(base, replace(base.entry, size=size))
+        self._reader = ExactReader(base)
+        self._size = size
+        self._at = 0
+        self._stop = size
+        self._seek_first = True  # the base is not at the bytes that come next
+
+    async def seek(self, start: int, stop: int | None = None) -> None:
+        self._at = start
+        self._stop = self._size if stop is None else min(stop, self._size)
+        self._seek_first = True
+
+
 async def with_end(stream: ReadStream, window: int | None, size: int) -> tuple[ReadStream, bytes]:
     """Return the stream to continue with, and the last `size` bytes of the file, whose size must be known.
 
@@ -192,17 +209,12 @@ class Base64(Codec):
         return _Base64Session(self, base, path)
 
 
-class _Base64Stream(ForwardedStream):
+class _Base64Stream(DecodedStream):
     def __init__(self, base: ReadStream, end: bytes) -> None:
         encoded = base.entry.size
         if encoded is None or encoded % 4:
             raise Damaged.of(base.entry.path, "base64: the length is not a multiple of four")
-        self._size = encoded // 4 * 3 - end.count(b"=")
-        super().__init__(base, replace(base.entry, size=self._size))
-        self._reader = ExactReader(base)
-        self._at = 0
-        self._stop = self._size
-        self._seek_first = True
+        super().__init__(base, encoded // 4 * 3 - end.count(b"="))
 
     async def chunk(self, want: int) -> bytes:
         if self._at >= self._stop:
@@ -223,11 +235,6 @@ class _Base64Stream(ForwardedStream):
             raise Damaged.of(self.entry.path, "base64: the file was cut short")
         self._seek_first = False
         return data[start - 3 * group : self._at - 3 * group]
-
-    async def seek(self, start: int, stop: int | None = None) -> None:
-        self._at = start
-        self._stop = self._size if stop is None else min(stop, self._size)
-        self._seek_first = True
 
 
 class _Base64Session(MappedSession):

@@ -16,7 +16,7 @@ from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
 from aiofs.errors import Damaged
-from aiofs.layers.codecs import Codec, ExactReader, PartWriter, with_end
+from aiofs.layers.codecs import Codec, DecodedStream, ExactReader, PartWriter, with_end
 from aiofs.layers.forward import ForwardedStream
 from aiofs.layers.mapped import MappedSession
 from aiofs.threads import hop
@@ -285,20 +285,15 @@ async def opened(base: ReadStream, window: int | None) -> ReadStream:
     return PlainStream(base)
 
 
-class BlockStream(ForwardedStream):
+class BlockStream(DecodedStream):
     """Reads a file with an index: finds the blocks by it, and checks each block before it returns its bytes."""
 
     def __init__(self, base: ReadStream, summary: Summary, base_size: int, tail: bytes) -> None:
-        super().__init__(base, replace(base.entry, size=summary.size))
-        self._reader = ExactReader(base)
+        super().__init__(base, summary.size)
         self._summary = summary
-        self._size = summary.size
         self._index_stop = base_size - SUMMARY_SIZE
         self._tail = tail
         self._index: list[int] = []
-        self._at = 0
-        self._stop = self._size
-        self._seek_first = True
 
     async def chunk(self, want: int) -> bytes:
         """Return the rest of the block at the position and the following blocks, about `want` bytes."""
@@ -317,11 +312,6 @@ class BlockStream(ForwardedStream):
         start, self._at = self._at, min(last * block, self._stop)
         self._seek_first = False
         return data[start - first * block : self._at - first * block]
-
-    async def seek(self, start: int, stop: int | None = None) -> None:
-        self._at = start
-        self._stop = self._size if stop is None else min(stop, self._size)
-        self._seek_first = True
 
     async def _decompress(self, members: bytes, sizes: Sequence[int], first: int) -> bytes:
         block = self._summary.block

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from aiofs import clock
 from aiofs.backends.fastdfs.client.ids import FileId
 from aiofs.driver import ABSENT, Entry
-from aiofs.errors import AlreadyExists, Damaged, Locked, NotFound, Unsupported
+from aiofs.errors import AlreadyExists, Damaged, Locked, NotFound
+from aiofs.kit import unknown_format
 from aiofs.lifetimes import finish
 
 if TYPE_CHECKING:
@@ -43,9 +44,7 @@ def check_format(path: str | None, what: str, fields: Mapping[str, Any]) -> None
     """Raise `Unsupported` for a format that this version of aiofs does not know."""
     number = fields.get("format", FORMAT)
     if number != FORMAT:
-        raise Unsupported.of(
-            path, f"{what} has format {number!r}, and this version of aiofs knows {FORMAT!r}: use the newer version"
-        )
+        raise unknown_format(path, what, number, FORMAT)
 
 
 def entry_of(path: str, file: FileId, metadata: Mapping[str, str] | None = None) -> Entry:

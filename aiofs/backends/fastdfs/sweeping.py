@@ -15,7 +15,7 @@ from aiofs.backends.fastdfs.listing import Survey
 from aiofs.backends.fastdfs.writing import FastDFSSnapshots
 from aiofs.driver import Leftover, Sweeps
 from aiofs.errors import Damaged, Locked, NotFound, Unavailable, Unsupported
-from aiofs.kit import each, results
+from aiofs.kit import each, is_locked, results
 from aiofs.lifetimes import finish
 from aiofs.names import is_reserved
 
@@ -168,7 +168,7 @@ class FastDFSSweeper:
         if snapshot is None and await self._is_named(path, parsed):
             return None
         modified = datetime.fromtimestamp(parsed.created, UTC)
-        live = await self._is_locked(path)
+        live = await is_locked(self._index.driver.lock(path))
         return Leftover(path, _SNAPSHOT if snapshot else _UPLOAD, modified, None, live, snapshot or file)
 
     async def _remove(self, leftover: Leftover) -> bool:
@@ -220,14 +220,6 @@ class FastDFSSweeper:
     async def _is_named(self, path: str, file: FileId) -> bool:
         record = await self._index.get(path)
         return record is not None and record.file == file
-
-    async def _is_locked(self, path: str) -> bool:
-        try:
-            lease = await self._index.driver.lock(path)
-        except Locked:
-            return True
-        await finish(lease.release())
-        return False
 
 
 def _not_judged(survey: Survey, names: _Names) -> Iterator[Leftover]:

@@ -22,7 +22,7 @@ from aiofs.backends.osfiles.staging import new_leased_stage
 from aiofs.backends.osfiles.writing import OSSession, Stage
 from aiofs.driver import Driver, WriteSession
 from aiofs.errors import AccessDenied, Conflict, Damaged, Locked, NotAFolder, NotFound
-from aiofs.kit import check_lease
+from aiofs.kit import check_lease, is_locked
 from aiofs.lifetimes import finish
 from aiofs.locks import LeaseElsewhere
 from aiofs.powers import Likens, Parks, Removes
@@ -120,7 +120,7 @@ class LeasedDriver(OSDriver):
             if leftover.stays or (name := _lock_beside(leftover.path)) is None:
                 yield leftover
             else:
-                yield replace(leftover, live=not await self._is_free(name), holder=None)
+                yield replace(leftover, live=await is_locked(self._keeper.lock(name)), holder=None)
 
     async def sweep(self, leftover: Leftover) -> bool:
         """Remove one unless somebody has its lock."""
@@ -172,14 +172,6 @@ class LeasedDriver(OSDriver):
                 return str(Ownership(os.geteuid(), permissions_of(stage.fd))) if new else None
             finally:
                 stage.release_now()
-
-    async def _is_free(self, name: str) -> bool:
-        try:
-            lease = await self._keeper.lock(name)
-        except Locked:
-            return False
-        await finish(lease.release())
-        return True
 
     async def _stage(self, path: str) -> Stage:
         def make() -> Stage:

@@ -35,7 +35,8 @@ from typing import TYPE_CHECKING, Any
 
 from aiofs.backends.osfiles.attributes import belong
 from aiofs.backends.osfiles.places import NO_FOLLOW, PASS, Place, close_folder, errors_about, readable, remove_folder
-from aiofs.errors import AccessDenied, NotAFolder, NotFound, RootIsAFile, StoreMissing, Unsupported
+from aiofs.errors import AccessDenied, NotAFolder, NotFound, RootIsAFile, StoreMissing
+from aiofs.kit import unknown_format
 from aiofs.names import RESERVED
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def check_token(token: Mapping[str, Any]) -> None:
     """Raise `Unsupported` if the token of a prepared write has a format that this version does not know."""
     number = token.get("format", 1)
     if number not in KNOWN:
-        raise unknown_format(str(token.get("path")), "a prepared write", number)
+        raise unknown_format(str(token.get("path")), "a prepared write", number, *KNOWN)
 
 
 def format_of(target: str) -> str | None:
@@ -97,15 +98,7 @@ def format_of(target: str) -> str | None:
 def check_link(path: str, target: str) -> None:
     """Raise `Unsupported` if a link at one of our names states that a later version locks the file."""
     if (number := format_of(target)) is not None:
-        raise unknown_format(path, "the lock of this file", number)
-
-
-def unknown_format(path: str, what: str, number: object) -> Unsupported:
-    """Return the error that names the format of `what`."""
-    known = " and ".join(map(str, KNOWN))
-    return Unsupported.of(
-        path, f"{what} has format {number}, and this version of aiofs knows {known}: use the version that made it"
-    )
+        raise unknown_format(path, "the lock of this file", number, *KNOWN)
 
 
 def parents_of(path: str) -> list[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from aiofs.backends.osfiles.places import check_regular, entry_of, errors_about, version_of
 from aiofs.driver import Entry, ReadStream
-from aiofs.errors import Conflict
+from aiofs.kit import check_match
 from aiofs.localio import device_of, pread
 from aiofs.threads import hop
 
@@ -80,8 +80,8 @@ def open_stream(
     try:
         status = os.fstat(fd)
         check_regular(path, status)
-        if match is not None and version_of(status) != match:
-            raise Conflict.of(path, "the file was changed meanwhile")
+        if match is not None:
+            check_match(path, match, version_of(status))
         want = FIRST_READ if stop is None else min(FIRST_READ, stop - start)
         first = read(fd, want, start) if want > 0 else None
         local = device_of(fd, status.st_dev).local

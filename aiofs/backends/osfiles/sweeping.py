@@ -15,6 +15,7 @@ from aiofs.backends.osfiles.attributes import owner_of
 from aiofs.backends.osfiles.listing import list_files
 from aiofs.backends.osfiles.locks import holder_of, try_lock
 from aiofs.backends.osfiles.names import (
+    KNOWN,
     LEASED,
     PART,
     READY_SHARED,
@@ -23,11 +24,11 @@ from aiofs.backends.osfiles.names import (
     is_of_unknown_format,
     kind_of,
     parents_of,
-    unknown_format,
 )
 from aiofs.backends.osfiles.places import errors_about, kind_in_words
 from aiofs.driver import Leftover
 from aiofs.errors import Locked, NotAFolder, NotFound
+from aiofs.kit import unknown_format
 from aiofs.names import JOURNAL
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def _planted(root: Root, path: str, kind: str) -> Leftover | None:
     modified = datetime.fromtimestamp(status.st_mtime, UTC)
     what = kind_in_words(status)
     if (number := format_of(target)) is not None:
-        why = f"{unknown_format(path, 'it', number).strerror}"
+        why = f"{unknown_format(path, 'it', number, *KNOWN).strerror}"
         return Leftover(path, f"lock of format {number}", modified, None, live=False, token=path, stays=why)
     why = f"{owner_of(status)} made it, and aiofs never uses it: remove it by hand"
     return Leftover(path, f"{what} in the place of a {kind}", modified, None, live=False, token=path, stays=why)

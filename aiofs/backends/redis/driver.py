@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from aiofs.backends.redis import scripts
 from aiofs.backends.redis.client import AnyRedis, RedisClient
-from aiofs.backends.redis.errors import unknown_format
 from aiofs.backends.redis.listing import entries
 from aiofs.backends.redis.locks import RedisLease, acquire, milliseconds, refusal
 from aiofs.backends.redis.names import LOCK, Layout, key_of, part_of, slot_of, tail_of
@@ -17,7 +16,7 @@ from aiofs.backends.redis.sweeping import RedisSweeper
 from aiofs.backends.redis.writing import ANYTHING, FORMAT, LARGEST_VALUE, MOST_PARTS, RedisSession, check_answer
 from aiofs.driver import MIB, Capabilities, Driver, Entry, Lease, ReadStream, WriteSession
 from aiofs.errors import AlreadyExists, Conflict, NotFound, Unsupported
-from aiofs.kit import EndedSession, copy_through
+from aiofs.kit import EndedSession, copy_through, unknown_format
 from aiofs.tokens import Token
 
 if TYPE_CHECKING:
@@ -100,7 +99,7 @@ class RedisDriver(RedisSweeper, Driver):
         """Take over a prepared session."""
         given = Token(token)
         if token.get("format", FORMAT) != FORMAT:
-            raise unknown_format("this prepared write", token["format"], given.path)
+            raise unknown_format(given.path, "this prepared write", token["format"], FORMAT)
         path, identity = given.path, given.text("session", "[0-9A-Za-z]+-[0-9]+")
         size, part_size = given.number("size"), given.number("part_size", 1, LARGEST_VALUE)
         if size > MOST_PARTS * part_size:

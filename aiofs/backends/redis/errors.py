@@ -6,7 +6,9 @@ import re
 
 from redis import exceptions
 
+from aiofs.backends.redis.names import PARTS_FORMAT
 from aiofs.errors import AccessDenied, AiofsError, NoSpace, TimedOut, Unavailable, Unreachable, Unsupported, WrongType
+from aiofs.kit import unknown_format
 
 
 class NotInScript(AccessDenied):
@@ -68,7 +70,7 @@ def failed(error: Exception, path: str | None) -> AiofsError:
     words = str(error).partition(", with args")[0]  # a server may repeat the arguments, and passwords are among them
     number = _UNKNOWN_FORMAT.search(words)
     if number is not None:
-        return unknown_format("this file, in several keys,", number[1], path)
+        return unknown_format(path, "this file, in several keys,", number[1], PARTS_FORMAT)
     if _NO_DIGEST in words:
         return Undigested.of(path, "Redis: scripts of this server compute no digests")
     words = _WITHIN_SCRIPT.sub("", words)
@@ -86,11 +88,6 @@ def failed(error: Exception, path: str | None) -> AiofsError:
     if kind is AiofsError:
         kind = _BY_CODE.get(words.partition(" ")[0].rstrip(":"), AiofsError)
     return kind.of(path, f"Redis: {words or 'no answer in time'}")
-
-
-def unknown_format(what: str, number: object, path: str | None) -> Unsupported:
-    """Return the error for data of aiofs in a format that this version does not know."""
-    return Unsupported.of(path, f"{what} has the format {number}, which a newer aiofs made: update aiofs to use it")
 
 
 def raised_by_the_loop(error: Exception) -> bool:

@@ -12,6 +12,7 @@ from aiofs import clock
 from aiofs.backends.redis import scripts
 from aiofs.backends.redis.names import LOCK, key_of, tail_of
 from aiofs.errors import Locked
+from aiofs.kit import unknown_format
 from aiofs.locks import RenewedLease, granted, locked
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def refusal(path: str, value: bytes) -> Locked:
     """Return the error for a lock that somebody else holds, given the lock's value."""
     number = value.decode(errors="replace").partition(_FORMAT_LINE)[2].partition("\n")[0]
     if number not in {"", FORMAT}:
-        return Locked.of(path, f"the lock of this file has the format {number}, which a newer aiofs made: update aiofs")
+        return Locked.of(path, str(unknown_format(path, "the lock of this file", number, FORMAT).strerror))
     since, name = holder_of(value)
     return locked(path, name, since)
 

@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+PARTS_FORMAT = "1"
+"""The format of the hash of a file in several keys. 2.0.0a1 wrote none, and meant this one."""
 SLOTS = 16384
 LOCK = ".aiofs-lock"
 PART = ".aiofs-part"

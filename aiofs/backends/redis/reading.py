@@ -15,13 +15,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiofs.backends.redis import scripts
-from aiofs.backends.redis.errors import Undigested, unknown_format
-from aiofs.backends.redis.names import Layout, key_of
+from aiofs.backends.redis.errors import Undigested
+from aiofs.backends.redis.names import PARTS_FORMAT, Layout, key_of
 from aiofs.backends.redis.scripts import digest_of, entry_of
 from aiofs.backends.redis.writing import ANYTHING, check_answer
 from aiofs.driver import MIB, Entry, ReadStream
 from aiofs.errors import AccessDenied, Conflict, Damaged, NotFound, Unsupported, WrongType
-from aiofs.kit import BytesStream, check_match
+from aiofs.kit import BytesStream, check_match, unknown_format
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,8 +36,6 @@ LARGEST_WHOLE = 1 * MIB
 """Up to this size a value comes whole with the first answer."""
 LARGEST_GET = 8 * MIB
 """Up to this size it comes whole to a reader from the start: digests cost the server a hundred times as much."""
-FORMAT = b"1"
-"""The format of the hash of a file in parts. 2.0.0a1 wrote none, and meant this one."""
 
 
 class PiecesStream(ReadStream):
@@ -241,8 +239,8 @@ async def _open_parts_plainly(clients: Sequence[RedisClient], request: ReadReque
         version, size, *rest, number = await clients[0].ask(path, "HMGET", key_of(path), *fields)
     if version is None:
         raise NotFound.of(path)
-    if number not in {None, FORMAT}:
-        raise unknown_format("this file, in several keys,", number.decode(errors="replace"), path)
+    if number not in {None, PARTS_FORMAT.encode()}:
+        raise unknown_format(path, "this file, in several keys,", number.decode(errors="replace"), PARTS_FORMAT)
     entry = entry_of(path, int(size), version.decode())
     check_match(path, None if match == ANYTHING else match, entry.version)
     return _parts_stream(clients, request, entry, rest)

@@ -99,7 +99,7 @@ async def test_record_in_an_unknown_format_is_refused_by_name(cluster: Cluster) 
         assert record["format"] == "1"
         await index.write_bytes("name", json.dumps(record | {"format": "7"}).encode())
         for attempt in (fs.read_bytes, fs.stat, fs.rm, lambda name: fs.write_bytes(name, b"new")):
-            with pytest.raises(Unsupported, match="format '7'") as caught:
+            with pytest.raises(Unsupported, match="format 7") as caught:
                 await attempt("name")
             assert caught.value.filename == "name"
         [finding] = await fsck({"data": fs}, journal=MemoryFileSystem(), fix=True)
@@ -115,9 +115,9 @@ async def test_label_in_an_unknown_format_is_refused_by_name(cluster: Cluster, f
     storage.metadata[name] = label.replace(b'"format": "1"', b'"format": "7"')
     [finding] = await fsck({"data": fs}, journal=MemoryFileSystem(), fix=True)
     assert (finding.path, finding.fixed) == (f"group1/{name}", False)
-    assert "format '7'" in finding.why
+    assert "format 7" in finding.why
     async with over(cluster, MemoryFileSystem()) as anew:
-        with pytest.raises(Unsupported, match="format '7'") as caught:
+        with pytest.raises(Unsupported, match="format 7") as caught:
             await anew.rebuild_index()
         assert caught.value.filename == f"group1/{name}"
     assert stored(cluster) == [b"data"]
@@ -126,7 +126,7 @@ async def test_label_in_an_unknown_format_is_refused_by_name(cluster: Cluster, f
 async def test_token_in_an_unknown_format_is_refused_by_name(cluster: Cluster, fs: FastDFSFileSystem) -> None:
     token = await prepared(fs.driver, "name", b"data")
     assert token["format"] == "1"
-    with pytest.raises(Unsupported, match="format '7'") as caught:
+    with pytest.raises(Unsupported, match="format 7") as caught:
         await fs.driver.resume(token | {"format": "7"})
     assert caught.value.filename == "name"
     assert stored(cluster) == [b"data"]
