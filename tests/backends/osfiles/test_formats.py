@@ -167,7 +167,7 @@ async def test_a_lock_of_a_later_version(tmp_path: Path, kind: str) -> None:
     assert (tmp_path / "file").read_bytes() == b"old"
     (found,) = await aiofs.fsck(fs, fix=True)
     assert (found.kind, found.fixed) == ("lock of format 3", False)
-    assert "use the version that made it" in found.why
+    assert "use the version that wrote it" in found.why
     assert (tmp_path / (kind + digest_of("file"))).is_symlink()
 
 

@@ -96,9 +96,7 @@ async def test_formats_that_are_not_known_are_refused_by_name(fs: RedisFileSyste
         lambda: fs.driver.resume({**LEFT["tokens"]["prepared"], "format": 7}),
     ]
     for call in calls:
-        with pytest.raises(
-            Unsupported, match=r"has format 7, .* knows 1: use the version that wrote it"
-        ):
+        with pytest.raises(Unsupported, match=r"has format 7, .* knows 1: use the version that wrote it"):
             await call()
     assert raw.hget("in parts", "size") == b"2500"
     assert await fs.ls("in parts") == []
