@@ -1,39 +1,45 @@
-"""Clients of the SDK: the credentials and the endpoint that they use, and one client for each event loop."""
+"""The SDK's client, one for each event loop; and simple requests, signed and sent without it.
+
+Requests that are signed here, with AWS's Signature Version 4, and sent over aiohttp cost a fifth of the SDK's:
+https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
+"""
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import inspect
-import logging
+import hashlib
+import hmac
 import os
-from contextlib import AsyncExitStack, contextmanager
+import re
+import ssl
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
+import aiohttp
 from aiobotocore.config import AioConfig
-from aiobotocore.credentials import AioAssumeRoleCredentialFetcher, AioCredentials, AioDeferredRefreshableCredentials
-from aiobotocore.session import AioSession
 from botocore import UNSIGNED
-from botocore.loaders import create_loader
+from botocore.httpsession import get_cert_path
 from botocore.parsers import DEFAULT_TIMESTAMP_PARSER
+from yarl import URL
 
+from aiofs import clock
 from aiofs.backends.s3.errors import FAILURES, lasting_fault, translate
-from aiofs.backends.s3.settings import check_endpoint
-from aiofs.backends.s3.signing import connect
-from aiofs.errors import AccessDenied, AiofsError
+from aiofs.backends.s3.settings import configured_endpoint, endpoint_of, hide_key, session_for
+from aiofs.errors import AiofsError
 from aiofs.kit import lanes
 from aiofs.lifetimes import PerLoop
 from aiofs.threads import hop
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator, Mapping
+    from collections.abc import AsyncGenerator, Coroutine, Mapping
 
     from aiofs.backends.s3.settings import Settings
-    from aiofs.backends.s3.signing import SignedHttp
+    from aiofs.driver import Part
 
 REQUESTS = 80
 """How many requests wait for their answer at the same time. All others wait for their turn, without a time limit."""
@@ -41,11 +47,6 @@ CONNECTIONS = 10_000
 """More than are ever open. There is no real limit, as a reader that pauses in a large file keeps its connection."""
 LONGEST_WAIT = 20
 """For how many seconds, at most, the SDK waits between two attempts."""
-ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
-"""The environment variables that may name the endpoint, in the order of their rank."""
-OWN = "aiofs"
-"""The name under which the SDK knows credentials that `credentials=` returned."""
-_SDK = ("aiobotocore", "botocore")
 
 
 @dataclass
@@ -191,153 +192,183 @@ def parse_timestamp(value: object) -> datetime:
     return parsed
 
 
-def configured_endpoint(session: Any) -> str | None:
-    """Return the endpoint that a session of the SDK uses if none is given; `None` for AWS's own.
+ALGORITHM = "AWS4-HMAC-SHA256"
+UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
+"""Replaces the hash of a body where the connection itself protects the body."""
+EMPTY = hashlib.sha256().hexdigest()
 
-    The rules are those of all of AWS's tools: first the environment, then the section of services that the profile
-    names, then the profile itself; none of them if `AWS_IGNORE_CONFIGURED_ENDPOINT_URLS` is true. A store that is
-    configured there may be another than AWS, so its promises are probed like those of one that is given.
+
+class RequestSigner:
+    """Signs requests for one region."""
+
+    def __init__(self, region: str) -> None:
+        self._region = region
+        self._derived_from: tuple[str, str] = ("", "")
+        self._key = b""
+
+    def sign(  # noqa: PLR0917 -- the parts of a request, in their order
+        self, method: str, path: str, query: str, headers: Mapping[str, str], access_key: str, secret_key: str
+    ) -> str:
+        """Return the `Authorization` header for a request.
+
+        `path` and `query` must be encoded, and the query sorted. All headers are signed; their names must be in lower
+        case, and `host`, `x-amz-date` and `x-amz-content-sha256` must be among them.
+        """
+        moment = headers["x-amz-date"]
+        day = moment[:8]
+        names = sorted(headers)
+        signed = ";".join(names)
+        lines = "".join(f"{name}:{' '.join(headers[name].split())}\n" for name in names)
+        request = f"{method}\n{path}\n{query}\n{lines}\n{signed}\n{headers['x-amz-content-sha256']}"
+        scope = f"{day}/{self._region}/s3/aws4_request"
+        text = f"{ALGORITHM}\n{moment}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
+        signature = hmac.digest(self._day_key(day, secret_key), text.encode(), "sha256").hex()
+        return f"{ALGORITHM} Credential={access_key}/{scope}, SignedHeaders={signed}, Signature={signature}"
+
+    def _day_key(self, day: str, secret_key: str) -> bytes:
+        """Return the signing key of a day; it is derived once."""
+        if self._derived_from != (day, secret_key):
+            key = f"AWS4{secret_key}".encode()
+            for step in (day, self._region, "s3", "aws4_request"):
+                key = hmac.digest(key, step.encode(), "sha256")
+            self._key, self._derived_from = key, (day, secret_key)
+        return self._key
+
+
+def encode_path(key: str) -> str:
+    """Encode a key for a URL's path."""
+    return quote(key, safe="/~")
+
+
+def encode_query(parameters: Mapping[str, str]) -> str:
+    """Encode a query, and sort it."""
+    return "&".join(f"{name}={quote(parameters[name], safe='~')}" for name in sorted(parameters))
+
+
+PIECE = 1 << 18
+"""How many bytes of a body are given to the connection at a time."""
+_NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+_ANY_KEY = "key"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """A request that is not signed yet."""
+
+    method: str
+    key: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    """Their names are in lower case."""
+    body: Part | None = None
+
+
+class SignedHttp:
+    """Signs requests and sends them, over connections of one event loop. Without credentials it does not sign."""
+
+    def __init__(self, http: aiohttp.ClientSession, base: str, region: str, credentials: Any, timeout: float) -> None:
+        where = urlsplit(base)
+        self._http = http
+        self.region: str = region
+        """The region of the bucket, as far as it is known."""
+        self._origin = f"{where.scheme}://{where.netloc}"
+        self._host = where.netloc
+        self._root = where.path
+        self._secure = where.scheme == "https"
+        self._signer = RequestSigner(region)
+        self._credentials = credentials
+        self._timeout = timeout
+
+    def move(self, region: str) -> None:
+        """Send all later requests to another region, which the store has named. AWS has a host for each region."""
+        host = rf"(?<=[./])s3(\.{re.escape(self.region)})?\.amazonaws\.com"
+        self._origin = re.sub(host, f"s3.{region}.amazonaws.com", self._origin)
+        self._host = urlsplit(self._origin).netloc
+        self.region = region
+        self._signer = RequestSigner(region)
+
+    async def send(self, request: HttpRequest) -> aiohttp.ClientResponse:
+        """Sign the request, send it, and return the answer when its headers have arrived.
+
+        :raises TimeoutError: if they did not arrive in time.
+        :raises aiohttp.ClientError: if the connection failed.
+        """
+        path = self._root + encode_path(request.key)
+        query = encode_query(request.query) if request.query else ""
+        headers = {"host": self._host, **request.headers}
+        if self._credentials is not None:
+            await self._sign(request, path, query, headers)
+        url = URL(f"{self._origin}{path}?{query}" if query else self._origin + path, encoded=True)
+        async with asyncio.timeout(self._timeout) as time_limit:
+            body = request.body
+            if body is not None:
+                headers["content-length"] = str(len(body))
+            if body is not None and len(body) > PIECE:
+                data: Any = self._pieces(body, time_limit)
+            else:
+                data = body
+            if self._http.closed:
+                raise aiohttp.ClientConnectionError("the connections were closed")
+            return await self._http.request(request.method, url, headers=headers, data=data, allow_redirects=False)
+
+    async def _sign(self, request: HttpRequest, path: str, query: str, headers: dict[str, str]) -> None:
+        keys = await self._credentials.get_frozen_credentials()
+        headers["x-amz-date"] = clock.now().strftime("%Y%m%dT%H%M%SZ")
+        headers["x-amz-content-sha256"] = EMPTY if not request.body else await self._hash(request.body)
+        if keys.token:
+            headers["x-amz-security-token"] = keys.token
+        headers["authorization"] = self._signer.sign(
+            request.method, path, query, headers, keys.access_key, keys.secret_key
+        )
+
+    async def _hash(self, body: Part) -> str:
+        if self._secure:
+            return UNSIGNED_PAYLOAD
+        if len(body) > PIECE:
+            return await hop(_sha256, body)
+        return _sha256(body)
+
+    async def _pieces(self, body: Part, time_limit: asyncio.Timeout) -> AsyncGenerator[memoryview, None]:
+        """Yield the body in pieces, and extend the time limit after each piece that the connection has taken."""
+        now = asyncio.get_running_loop().time
+        view = memoryview(body)
+        for start in range(0, len(view), PIECE):
+            yield view[start : start + PIECE]
+            time_limit.reschedule(now() + self._timeout)
+
+
+async def connect(session: Any, client: Any, settings: Settings, stack: AsyncExitStack) -> SignedHttp | None:
+    """Return what sends simple requests to the same host as the SDK's client.
+
+    Returns `None` where only the SDK can do that: without a region, by an access point, or through a proxy.
     """
-    if session.get_config_variable("ignore_configured_endpoint_urls"):
+    credentials = None if settings.anonymous else await session.get_credentials()
+    region = client.meta.region_name
+    bucket = settings.bucket
+    if region in {None, "aws-global"} or bucket.startswith("arn:") or bucket.endswith("-s3"):
         return None
-    for name in ENDPOINT_VARIABLES:
-        if url := os.environ.get(name):
-            return check_endpoint(url, name)
-    profile: Mapping[str, Any] = session.get_scoped_config()
-    services = session.full_config.get("services", {}).get(profile.get("services"), {})
-    for section, name in (
-        (services.get("s3", {}), "endpoint_url of s3 in the profile's services"),
-        (profile, "endpoint_url of the profile"),
-    ):
-        if url := section.get("endpoint_url"):
-            return check_endpoint(url, name)
-    return None
-
-
-def endpoint_of(client: Any) -> str | None:
-    """Return the URL to which a client that was lent sends its requests; `None` for AWS."""
-    url: str = client.meta.endpoint_url
-    host = urlsplit(url).hostname or ""
-    return None if host.endswith((".amazonaws.com", ".amazonaws.com.cn")) else url
-
-
-async def session_for(settings: Settings) -> Any:
-    """Return the session whose credentials and settings the client uses.
-
-    :raises AccessDenied: if there are no credentials.
-    """
-    session = settings.session or await hop(_session, settings)
-    if settings.anonymous:
-        return session
-    if settings.credentials is not None:
-        session._credentials = await _given(settings)  # noqa: SLF001 -- set_credentials() takes no expiring ones
-    # This may need the network. It is done here, where a failure is reported as one; later calls are answered at once.
-    found = await session.get_credentials()
-    if found is None:
-        raise AccessDenied.of(settings.bucket, "no credentials: set them in the environment, or pass access_key=")
-    if settings.role_arn is not None:
-        return await _with_role(session, found, settings)
-    return session
-
-
-def _session(settings: Settings) -> AioSession:
-    """Make a session, which reads AWS's own settings."""
-    session = AioSession(profile=settings.profile)
-    session.register_component("data_loader", _loader(session.get_config_variable("data_path")))
-    if settings.access_key is not None:
-        session.set_credentials(settings.access_key, settings.secret_key, settings.session_token)
-    return session
-
-
-@cache
-def _loader(data_path: str | None) -> Any:
-    """Return the loader of the SDK's models, one for all sessions: they have a megabyte, which is then read once."""
-    return create_loader(data_path)
-
-
-async def _with_role(asking: Any, credentials: Any, settings: Settings) -> AioSession:
-    """Return a session with the credentials of the role, which are asked for again before they expire."""
-    extra = {"RoleSessionName": settings.role_session_name}
-    if settings.external_id is not None:
-        extra["ExternalId"] = settings.external_id
-
-    def client(service: str, **keys: Any) -> Any:
-        region = settings.region or asking.get_config_variable("region") or "us-east-1"
-        return asking.create_client(service, region_name=region, verify=settings.ca_bundle, **keys)
-
-    fetcher = AioAssumeRoleCredentialFetcher(client, credentials, settings.role_arn, extra_args=extra)
-    session: AioSession = await hop(_session, settings)
-    session._credentials = AioDeferredRefreshableCredentials(  # noqa: SLF001 -- set_credentials() takes no expiring ones
-        method="assume-role", refresh_using=fetcher.fetch_credentials
+    url = await client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": _ANY_KEY})
+    base = url.partition("?")[0].removesuffix(_ANY_KEY)
+    where = urlsplit(base)
+    if where.scheme in getproxies() and not proxy_bypass(where.hostname or ""):
+        return None
+    secure = where.scheme == "https"
+    trust = await hop(_trust, settings.ca_bundle or session.get_config_variable("ca_bundle")) if secure else False
+    http = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, ssl=trust),  # requests take turns already, and readers keep theirs
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.timeout, sock_read=settings.timeout),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        skip_auto_headers=_NOT_ADDED,
+        read_bufsize=PIECE,
     )
-    return session
+    await stack.enter_async_context(http)
+    return SignedHttp(http, base, region, credentials, settings.timeout)
 
 
-async def _given(settings: Settings) -> Any:
-    """Return the credentials from `credentials=`, which is called again when they are about to expire."""
-    first = await _ask(settings)
-    if first["expiry_time"] is None:
-        return AioCredentials(first["access_key"], first["secret_key"], first["token"], method=OWN)
-    kept: list[dict[str, Any]] = [first]
-
-    async def fresh() -> dict[str, Any]:
-        return kept.pop() if kept else await _ask(settings)
-
-    return AioDeferredRefreshableCredentials(method=OWN, refresh_using=fresh)
+def _trust(bundle: str | None) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=bundle or get_cert_path(True))
 
 
-async def _ask(settings: Settings) -> dict[str, Any]:
-    """Call `credentials=` and return its result in the form that the SDK takes.
-
-    :raises TypeError: if the result is not credentials; the message does not show it.
-    """
-    assert settings.credentials is not None  # noqa: S101 -- checked by the caller
-    keys: Any = settings.credentials()
-    if inspect.isawaitable(keys):
-        keys = await keys
-    try:
-        return _as_sdk(keys)
-    except (AttributeError, KeyError, TypeError):
-        raise TypeError(
-            "credentials= must return a dict with access_key and secret_key, and expires if they expire"
-        ) from None
-
-
-def _as_sdk(keys: Mapping[str, Any]) -> dict[str, Any]:
-    expires = keys.get("expires")
-    return {
-        "access_key": keys["access_key"],
-        "secret_key": keys["secret_key"],
-        "token": keys.get("session_token"),
-        "expiry_time": expires if expires is None else expires.isoformat(),
-    }
-
-
-class _KeyFilter(logging.Filter):
-    """Replaces a key in messages: at the level DEBUG the SDK logs the headers of its requests."""
-
-    def __init__(self, key: bytes) -> None:
-        super().__init__()
-        self._shown = (base64.b64encode(key).decode(), repr(key))
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        message = record.getMessage()
-        if any(shown in message for shown in self._shown):
-            for shown in self._shown:
-                message = message.replace(shown, "***")
-            record.msg, record.args = message, ()
-        return True
-
-
-@contextmanager
-def hide_key(key: bytes) -> Iterator[None]:
-    """Keep `key` out of the SDK's log while the context lasts."""
-    key_filter = _KeyFilter(key)
-    loggers = [logging.getLogger(name) for name in list(logging.root.manager.loggerDict) if name.startswith(_SDK)]
-    for logger in loggers:
-        logger.addFilter(key_filter)
-    try:
-        yield
-    finally:
-        for logger in loggers:
-            logger.removeFilter(key_filter)
+def _sha256(body: Part) -> str:
+    return hashlib.sha256(body).hexdigest()

@@ -1,30 +1,31 @@
 """The S3 driver: its verbs. The modules beside it do the work.
 
-`settings` what can be set · `store` the bucket, shared by all · `client` the SDK, credentials · `requests` requests ·
-`signing` requests without the SDK · `facts`, `errors` what answers mean · `names` keys, and what servers make of them ·
-`reading`, `writing`, `publishing`, `listing`, `history` files · `probe` what a bucket promises · `locks` leases ·
-`sweeping` what processes left behind.
+`settings` what can be set, and credentials · `store` the bucket, its keys and objects, shared by all · `client` the
+SDK, and sending without it · `requests` requests and their answers · `facts`, `errors` what answers mean · `reading`
+files and old versions · `writing`, `listing` files · `probe` what a bucket promises · `locks` leases · `sweeping` what
+processes left behind. Copying is here.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from math import ceil
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakValueDictionary
 
-from aiofs.backends.s3 import history, listing, sweeping, writing
-from aiofs.backends.s3.facts import tags_of, with_tags
+from aiofs import clock
+from aiofs.backends.s3 import listing, sweeping
+from aiofs.backends.s3.facts import ObjectFacts, tags_of, unquoted, version_parameter, with_tags, write_options
 from aiofs.backends.s3.locks import LockObjects, LocksElsewhere
-from aiofs.backends.s3.names import check_backslash, check_name
-from aiofs.backends.s3.publishing import ResumedUpload, check_token, is_removed
-from aiofs.backends.s3.reading import open_stream
-from aiofs.backends.s3.store import Store
-from aiofs.backends.s3.writing import S3Write
-from aiofs.driver import ABSENT, Capabilities, Driver
-from aiofs.errors import AccessDenied, Conflict, NotFound, Unsupported
+from aiofs.backends.s3.reading import history_of, naming_version, open_stream, read_kept
+from aiofs.backends.s3.store import Store, check_backslash, check_name
+from aiofs.backends.s3.writing import ResumedUpload, S3Publication, S3Write, check_token, is_removed
+from aiofs.driver import ABSENT, MIB, Capabilities, Driver, Entry
+from aiofs.errors import AccessDenied, Archived, Conflict, NotFound, Unsupported
 from aiofs.kit import EndedSession
+from aiofs.lifetimes import finish
 from aiofs.locks import LockTable
 from aiofs.powers import Notes
 from aiofs.properties import NAMES
@@ -33,13 +34,15 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 
     from aiofs.backends.s3.settings import Settings
-    from aiofs.driver import Entry, Lease, Leftover, Power, ReadStream, WriteSession
+    from aiofs.driver import Lease, Leftover, Power, ReadStream, WriteSession
 
 # One for all file systems of this process with the same bucket and prefix.
 _TABLES: WeakValueDictionary[str, LockTable] = WeakValueDictionary()
 LONGEST_URL = 7 * 24 * 3600
 FEW = 8
 """The locks of so many paths are looked up one by one; for more paths, all locks are listed."""
+COPIED_WHOLE = 256 * MIB
+"""An object of at most this size is copied by one request. S3 takes 5 GiB, but answers only when it has copied them."""
 
 
 class S3Driver(Driver):
@@ -141,19 +144,24 @@ class S3Driver(Driver):
         """Have the store copy `source` to `target`."""
         await check_backslash(self._store, source)
         await check_backslash(self._store, target)
-        return await writing.copy(self._store, source, target, lease, match=match, capabilities=self.capabilities)
+        return await self._copy(CopySource(source, await self._store.facts(source)), target, lease, match)
 
     def history(self, path: str) -> AsyncGenerator[Entry, None]:
         """Yield the versions that the bucket keeps of the file, the newest first."""
-        return history.history(self._store, path)
+        return history_of(self._store, path)
 
     async def read_kept(self, path: str, version_id: str, start: int = 0, stop: int | None = None) -> ReadStream:
         """Open an old version for reading."""
-        return await history.read_kept(self._store, path, version_id, start, stop)
+        return await read_kept(self._store, path, version_id, start, stop)
 
     async def restore_kept(self, path: str, version_id: str, lease: Lease) -> Entry:
-        """Have the store make an old version the present one again."""
-        return await history.restore_kept(self._store, path, version_id, lease, self.capabilities)
+        """Have the store make an old version the present one again, by a copy.
+
+        :raises NotFound: if there is no such version, or it is a delete marker.
+        """
+        with naming_version(path, version_id):
+            source = CopySource(path, await self._store.facts(path, version_id), version_id)
+        return await self._copy(source, path, lease)
 
     async def check_may_remove(self, path: str) -> None:
         """Raise `AccessDenied` if objects may not be removed."""
@@ -221,6 +229,24 @@ class S3Driver(Driver):
     def __str__(self) -> str:
         return str(self._store.settings)
 
+    async def _copy(self, source: CopySource, target: str, lease: Lease, match: str | None = None) -> Entry:
+        """Copy to `target` the version that the source had when its facts were read.
+
+        :raises Conflict: if the source was changed since, beside what publishing raises.
+        """
+        store, facts = self._store, source.facts
+        _, metadata = tags_of(facts.entry(source.path).kept(self.capabilities))
+        try:
+            if facts.size <= COPIED_WHOLE:
+                return await _copy_whole(store, source, target, lease, match, metadata)
+            if facts.tagged:
+                metadata = with_tags(metadata, await store.tags(source.path, source.version_id))
+            session = S3Write(store, target, lease, match=match, metadata=metadata)
+            return await _copy_in_parts(session, source.where(store), source)
+        except Archived as error:
+            error.filename = source.path
+            raise
+
     async def _refuse_locked(self, paths: Sequence[str], leases: Sequence[Lease]) -> None:
         """Raise `Locked` for a path that is locked by a lease other than those given.
 
@@ -240,3 +266,54 @@ class S3Driver(Driver):
                 self._table.refuse(path, list(leases))
         else:
             await self._objects.refuse(free, few=FEW)
+
+
+@dataclass(frozen=True)
+class CopySource:
+    """The source of a copy: the present version of a file, or an old one."""
+
+    path: str
+    facts: ObjectFacts
+    version_id: str | None = None
+
+    def where(self, store: Store) -> dict[str, str]:
+        """Return the value of the SDK's parameter `CopySource`."""
+        return {"Bucket": store.settings.bucket, "Key": store.key(self.path), **version_parameter(self.version_id)}
+
+
+async def _copy_whole(  # noqa: PLR0917 -- the source and the target, with what goes with each
+    store: Store, source: CopySource, target: str, lease: Lease, match: str | None, metadata: Mapping[str, str] | None
+) -> Entry:
+    writer = clock.token()
+    options = write_options(store.settings, target, metadata, writer)
+    if store.settings.checksum:  # the store computes it, for the whole object
+        options["ChecksumAlgorithm"] = store.settings.checksum.upper()
+    if source.facts.tagged:
+        options["TaggingDirective"] = "COPY"
+
+    async def send(condition: dict[str, str]) -> str:
+        answer = await store.requests.send(
+            "copy_object",
+            target,
+            Key=store.key(target),
+            CopySource=source.where(store),
+            CopySourceIfMatch=f'"{source.facts.version}"',
+            MetadataDirective="REPLACE",
+            **options,
+            **condition,
+        )
+        return unquoted(answer.parsed["CopyObjectResult"]["ETag"])
+
+    size = source.facts.size
+    version = await S3Publication(store, target, lease, match, writer).run(send, size=size, checked=False)
+    return Entry(target, size, None, version).described(metadata)
+
+
+async def _copy_in_parts(session: S3Write, where: Mapping[str, str], source: CopySource) -> Entry:
+    try:
+        await session.copy_from(where, source.facts.version, 0, source.facts.size)
+        return await session.commit()
+    except Conflict as error:
+        raise Conflict.of(source.path, "a file was changed while it was copied") from error
+    finally:
+        await finish(session.abort())

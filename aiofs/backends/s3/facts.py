@@ -1,4 +1,4 @@
-"""Facts in answers: of one object, in headers, and of many, in pages of a listing. And the headers of new objects."""
+"""Facts: of one object, in headers; of many, in pages of a listing; of a bucket. And the headers of new objects."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote_plus, urlencode
 from xml.etree.ElementTree import XML
 
-from aiofs.driver import Entry
+from aiofs.driver import ABSENT, Entry
 from aiofs.properties import MARK, join, part
 
 if TYPE_CHECKING:
@@ -307,3 +307,42 @@ def _listed(element: Element, namespace: int, decode: Callable[[str], str], cut:
     found = {child.tag[namespace:]: child.text or "" for child in element}
     modified = datetime.fromisoformat(found["LastModified"])
     return listed_entry(decode(found["Key"])[cut:], int(found["Size"]), modified, found["ETag"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traits:
+    """How a bucket treats conditions, and in which order it lists."""
+
+    fault: str | None = None
+    """Why its conditions cannot be trusted; `None` if they can."""
+    quotes: bool = True
+    """Whether `If-Match` of a write takes an ETag with quotes, as the standard says."""
+    deletes: bool | None = True
+    """Whether `DELETE` checks `If-Match`; `None` if we may not remove objects, and so cannot know."""
+    ordered: bool | None = True
+    """Whether it lists in the order of bytes, and `StartAfter` has the same order; `None` if that is not known."""
+    versioning: str | None = None
+    """Which versions it kept when it was probed: none (`""`), one ("null") or all ("all"); `None` if it is trusted in
+    any case."""
+
+    def condition(self, match: str) -> dict[str, str]:
+        """Return the parameters with which a PUT replaces only `match`; none if the store does not obey them."""
+        if self.fault is not None:
+            return {}
+        return {"IfNoneMatch": "*"} if match == ABSENT else self.same(match)
+
+    def same(self, version: str) -> dict[str, str]:
+        """Return the parameter with which a request concerns only `version`."""
+        return {"IfMatch": f'"{version}"' if self.quotes else version}
+
+    def hold(self, version_id: str | None) -> bool:
+        """Return whether, by the answer to a write, the bucket still keeps versions as it did when it was probed."""
+        return self.versioning in {None, versioning(version_id)}
+
+
+AWS = Traits()
+
+
+def versioning(version_id: str | None) -> str:
+    """Return which versions a bucket keeps, by the version id in the answer to a write."""
+    return "null" if version_id == "null" else "all" if version_id else ""

@@ -14,8 +14,7 @@ import tempfile
 from operator import attrgetter
 from typing import IO, TYPE_CHECKING, Any
 
-from aiofs.backends.s3.names import keeps_folders
-from aiofs.backends.s3.store import LOCKS
+from aiofs.backends.s3.store import LOCKS, keeps_folders
 from aiofs.errors import Unavailable
 from aiofs.lifetimes import finish
 from aiofs.threads import hop

@@ -1,7 +1,7 @@
 """Locks that are objects: created if absent, renewed or taken over if unchanged, removed when released.
 
 An object contains a note: who holds the lock and for how long. Its age is computed from the times in the store's
-answers, so the clocks of the machines do not matter. `publishing` protects files against writers that have lost their
+answers, so the clocks of the machines do not matter. `writing` protects files against writers that have lost their
 lock: each write has a condition on the version that was there while the lease was valid.
 """
 
@@ -30,8 +30,7 @@ from aiofs.locks import LeaseElsewhere, RenewedLease, granted, locked
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
-    from aiofs.backends.s3.facts import ObjectFacts
-    from aiofs.backends.s3.probe import Traits
+    from aiofs.backends.s3.facts import ObjectFacts, Traits
     from aiofs.backends.s3.requests import S3Answer, SdkRequests
     from aiofs.backends.s3.store import Store
     from aiofs.driver import Driver, Lease

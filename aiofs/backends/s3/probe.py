@@ -6,11 +6,11 @@ time: a temporary failure says nothing about the store.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from aiofs import clock
-from aiofs.driver import ABSENT
+from aiofs.backends.s3.facts import Traits, versioning
 from aiofs.errors import AccessDenied, AiofsError, Conflict, NotFound, Unavailable, Unsupported
 from aiofs.kit import together
 from aiofs.lifetimes import finish
@@ -31,45 +31,6 @@ STALE = "0" * 32
 """A version that no object has."""
 _LOST = (Conflict, NotFound, Unsupported)
 """Clear refusals: for the losers of a race, or because the store does not know conditions."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Traits:
-    """How a bucket treats conditions, and in which order it lists."""
-
-    fault: str | None = None
-    """Why its conditions cannot be trusted; `None` if they can."""
-    quotes: bool = True
-    """Whether `If-Match` of a write takes an ETag with quotes, as the standard says."""
-    deletes: bool | None = True
-    """Whether `DELETE` checks `If-Match`; `None` if we may not remove objects, and so cannot know."""
-    ordered: bool | None = True
-    """Whether it lists in the order of bytes, and `StartAfter` has the same order; `None` if that is not known."""
-    versioning: str | None = None
-    """Which versions it kept when it was probed: none (`""`), one ("null") or all ("all"); `None` if it is trusted in
-    any case."""
-
-    def condition(self, match: str) -> dict[str, str]:
-        """Return the parameters with which a PUT replaces only `match`; none if the store does not obey them."""
-        if self.fault is not None:
-            return {}
-        return {"IfNoneMatch": "*"} if match == ABSENT else self.same(match)
-
-    def same(self, version: str) -> dict[str, str]:
-        """Return the parameter with which a request concerns only `version`."""
-        return {"IfMatch": f'"{version}"' if self.quotes else version}
-
-    def hold(self, version_id: str | None) -> bool:
-        """Return whether, by the answer to a write, the bucket still keeps versions as it did when it was probed."""
-        return self.versioning in {None, versioning(version_id)}
-
-
-AWS = Traits()
-
-
-def versioning(version_id: str | None) -> str:
-    """Return which versions a bucket keeps, by the version id in the answer to a write."""
-    return "null" if version_id == "null" else "all" if version_id else ""
 
 
 async def probe(requests: SdkRequests, folder: str, path: str) -> Traits:

@@ -4,6 +4,9 @@
 that something failed. It returns a success, and it raises what an answer says without doubt: there is no such object,
 it is another version, it ends before the range. In all other cases (a server that is busy or fails, a broken
 connection, a redirect, a refusal) the SDK makes the same request again, and its result counts.
+
+Proxies and failing servers say "200 OK" to requests that were not carried out. So an answer of success must contain
+what only a server can know that has done the work, such as the ETag of what was written.
 """
 
 from __future__ import annotations
@@ -13,13 +16,15 @@ import io
 import re
 from copy import copy
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol, Self
 from xml.etree.ElementTree import XML, ParseError
 
-from aiofs.backends.s3.errors import FAILURES, certain, missing_in_body, missing_in_headers, translate, unproven
+from aiofs.backends.s3.client import HttpRequest
+from aiofs.backends.s3.errors import FAILURES, NoSuchRange, translate
 from aiofs.backends.s3.facts import Page, listed_entry, page_of, read_page, unquoted
-from aiofs.backends.s3.signing import HttpRequest
-from aiofs.errors import NotFound, StoreMissing
+from aiofs.backends.s3.settings import default_parameters
+from aiofs.errors import AiofsError, Conflict, NotFound, StoreMissing, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
@@ -30,22 +35,7 @@ if TYPE_CHECKING:
     from aiofs.backends.s3.settings import Settings
     from aiofs.driver import Part
 
-_NEW = ("put_object", "create_multipart_upload", "copy_object")
-_COPIES = ("copy_object", "upload_part_copy")
-_WITH_KEY = (*_NEW, "get_object", "head_object", "upload_part", "upload_part_copy")
 _ABOUT_THE_BUCKET = ("put_object", "create_multipart_upload", "list_objects_v2")
-_PAID = (
-    *_WITH_KEY,
-    "abort_multipart_upload",
-    "complete_multipart_upload",
-    "delete_object",
-    "delete_objects",
-    "get_object_tagging",
-    "list_multipart_uploads",
-    "list_object_versions",
-    "list_objects_v2",
-    "list_parts",
-)
 _METHODS = {
     "get_object": "GET",
     "head_object": "HEAD",
@@ -81,6 +71,33 @@ _LISTING = {
     "StartAfter": "start-after",
     "ContinuationToken": "continuation-token",
 }
+_VERSION, _LENGTH = "etag", "content-length"
+_PROVING_HEADERS = {
+    "put_object": (_VERSION,),
+    "upload_part": (_VERSION,),
+    "head_object": (_VERSION, _LENGTH),
+    "get_object": (_VERSION, _LENGTH),
+}
+_PROVING_FIELDS = {
+    "create_multipart_upload": ("UploadId",),
+    "complete_multipart_upload": ("ETag",),
+    "copy_object": ("CopyObjectResult", "ETag"),
+    "upload_part_copy": ("CopyPartResult", "ETag"),
+}
+_PRESENT = {
+    "list_objects_v2": "IsTruncated",
+    "list_object_versions": "IsTruncated",
+    "list_multipart_uploads": "IsTruncated",
+    "list_parts": "IsTruncated",
+    "get_object_tagging": "TagSet",
+}
+_NEXT = {
+    "list_objects_v2": "NextContinuationToken",
+    "list_object_versions": "NextKeyMarker",
+    "list_multipart_uploads": "NextUploadIdMarker",
+}
+_WANTED = re.compile(r"bytes=(\d+)-(\d*)")
+_GIVEN = re.compile(r"bytes (\d+)-(\d+)/\d+")
 _SUCCESS = {200, 204, 206}
 _BUSY = 500
 _REGION = re.compile(r"[a-z0-9-]{1,40}")
@@ -149,27 +166,6 @@ class TimedBody(io.BytesIO):
         if not self._time_limit.expired():
             self._time_limit.reschedule(asyncio.get_running_loop().time() + self._seconds)
         return super().read(size)
-
-
-def default_parameters(settings: Settings) -> dict[str, dict[str, Any]]:
-    """Return the parameters that the settings add to all requests, by operation."""
-    added: dict[str, dict[str, Any]] = {operation: {} for operation in _PAID}
-    if settings.requester_pays:
-        for operation in _PAID:
-            added[operation]["RequestPayer"] = "requester"
-    if settings.encryption is not None:
-        for operation in _NEW:
-            added[operation]["ServerSideEncryption"] = settings.encryption
-            if settings.kms_key is not None:
-                added[operation]["SSEKMSKeyId"] = settings.kms_key
-    if settings.customer_key is not None:
-        for operation in _WITH_KEY:
-            added[operation].update(SSECustomerAlgorithm="AES256", SSECustomerKey=settings.customer_key)
-        for operation in _COPIES:
-            added[operation].update(
-                CopySourceSSECustomerAlgorithm="AES256", CopySourceSSECustomerKey=settings.customer_key
-            )
-    return added
 
 
 class SdkRequests:
@@ -339,7 +335,7 @@ async def _read(response: aiohttp.ClientResponse, method: str, path: str | None)
     text = await _read_whole(response)
     if status in _SUCCESS and text is not None and not (method == "DELETE" and text):
         return S3Answer(_lower(response))  # a removal whose answer has a body may have failed
-    refusal = certain(status, method, _error_code(text) if text else None, path)
+    refusal = _certain(status, method, _error_code(text) if text else None, path)
     if refusal is not None:
         raise refusal
     return None
@@ -378,3 +374,63 @@ def _region(current: LoopClient) -> str:
 
 def _lower(response: aiohttp.ClientResponse) -> dict[str, str]:
     return {name.lower(): value for name, value in response.headers.items()}
+
+
+def _certain(status: int, method: str, code: str | None, path: str | None) -> AiofsError | None:
+    """Return the error of an answer whose status alone is clear; `None` if the SDK must ask again to find out."""
+    if status == HTTPStatus.PRECONDITION_FAILED:
+        return Conflict.of(path, "S3 has another version of the file than this request is about")
+    if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+        return NoSuchRange.of(path)
+    if status == HTTPStatus.NOT_FOUND and (method == "HEAD" or (method == "GET" and code == "NoSuchKey")):
+        return NotFound.of(path)
+    return None
+
+
+def missing_in_headers(operation: str, asked: Mapping[str, Any], headers: Mapping[str, str]) -> str | None:
+    """Return what is missing in the headers, in lower case, of an answer of success; `None` if nothing is.
+
+    `asked` has the parameters of the request.
+    """
+    for name in _PROVING_HEADERS.get(operation, ()):
+        if not unquoted(headers.get(name, "")):
+            return f"no {name}"
+    if operation == "delete_object" and headers.get(_LENGTH, "0") != "0":
+        return "a body, which the answer to a removal does not have"
+    wanted = _WANTED.fullmatch(asked.get("Range", "")) if operation == "get_object" else None
+    return _wrong_range(wanted, headers) if wanted is not None else None
+
+
+def missing_in_body(operation: str, asked: Mapping[str, Any], parsed: Mapping[str, Any]) -> str | None:
+    """Return what is missing in the parsed body of an answer of success; `None` if nothing is."""
+    found: Any = parsed
+    for name in _PROVING_FIELDS.get(operation, ()):
+        found = found.get(name)
+        if not found or (name == "ETag" and not unquoted(found)):
+            return f"no {name}"
+    needed = _PRESENT.get(operation)
+    if needed is not None and needed not in parsed:
+        return f"no {needed}"
+    if parsed.get("IsTruncated") and operation in _NEXT and not parsed.get(_NEXT[operation]):
+        return f"no {_NEXT[operation]} though there is more"
+    if operation == "delete_objects":
+        results = len(parsed.get("Deleted", ())) + len(parsed.get("Errors", ()))
+        if results < len(asked["Delete"]["Objects"]):
+            return "less than one result for each file"
+    return None
+
+
+def _wrong_range(wanted: re.Match[str], headers: Mapping[str, str]) -> str | None:
+    """Return what is wrong with the range in an answer: its bytes would be taken for those at another place."""
+    start = int(wanted[1])
+    if "content-range" not in headers:
+        return None if start == 0 else "no content-range"  # the server sends the whole file, from its beginning on
+    given = _GIVEN.fullmatch(headers["content-range"])
+    if given is None or int(given[1]) != start or int(given[2]) - start + 1 != int(headers[_LENGTH]):
+        return f"another range, {headers['content-range']}"
+    return None
+
+
+def unproven(path: str | None, missing: str) -> Unavailable:
+    """Return the error for an answer of success in which something is missing."""
+    return Unavailable.of(path, f"the server answered 'OK' with {missing}, so it may have done nothing: try again")

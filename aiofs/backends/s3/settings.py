@@ -1,16 +1,28 @@
-"""The settings of an S3 store, and the checks of their values."""
+"""The settings of an S3 store: checks of their values, the credentials and endpoint that they lead to, parameters."""
 
 from __future__ import annotations
 
+import base64
+import inspect
+import logging
+import os
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args
 from urllib.parse import urlsplit
 
+from aiobotocore.credentials import AioAssumeRoleCredentialFetcher, AioCredentials, AioDeferredRefreshableCredentials
+from aiobotocore.session import AioSession
+from botocore.loaders import create_loader
+
 from aiofs.driver import MIB
+from aiofs.errors import AccessDenied
+from aiofs.threads import hop
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
     from datetime import datetime
 
 Checksum = Literal["crc32", "sha1", "sha256"]
@@ -21,6 +33,26 @@ SMALLEST_PART, LARGEST_PART = 5 * MIB, 5 * 1024 * MIB
 CUSTOMER_KEY = 32
 _DIRECTORY_BUCKET = "--x-s3"  # how all their names end, and no others
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}|arn:.+")
+ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+"""The environment variables that may name the endpoint, in the order of their rank."""
+OWN = "aiofs"
+"""The name under which the SDK knows credentials that `credentials=` returned."""
+_SDK = ("aiobotocore", "botocore")
+_NEW = ("put_object", "create_multipart_upload", "copy_object")
+_COPIES = ("copy_object", "upload_part_copy")
+_WITH_KEY = (*_NEW, "get_object", "head_object", "upload_part", "upload_part_copy")
+_PAID = (
+    *_WITH_KEY,
+    "abort_multipart_upload",
+    "complete_multipart_upload",
+    "delete_object",
+    "delete_objects",
+    "get_object_tagging",
+    "list_multipart_uploads",
+    "list_object_versions",
+    "list_objects_v2",
+    "list_parts",
+)
 
 
 class S3Keys(TypedDict, total=False):
@@ -182,3 +214,176 @@ def check_endpoint(url: str, name: str) -> str:
     if where.scheme not in {"http", "https"} or not where.hostname:
         raise ValueError(f"{name} {url!r}: give http://host:port or https://host")
     return url
+
+
+def configured_endpoint(session: Any) -> str | None:
+    """Return the endpoint that a session of the SDK uses if none is given; `None` for AWS's own.
+
+    The rules are those of all of AWS's tools: first the environment, then the section of services that the profile
+    names, then the profile itself; none of them if `AWS_IGNORE_CONFIGURED_ENDPOINT_URLS` is true. A store that is
+    configured there may be another than AWS, so its promises are probed like those of one that is given.
+    """
+    if session.get_config_variable("ignore_configured_endpoint_urls"):
+        return None
+    for name in ENDPOINT_VARIABLES:
+        if url := os.environ.get(name):
+            return check_endpoint(url, name)
+    profile: Mapping[str, Any] = session.get_scoped_config()
+    services = session.full_config.get("services", {}).get(profile.get("services"), {})
+    for section, name in (
+        (services.get("s3", {}), "endpoint_url of s3 in the profile's services"),
+        (profile, "endpoint_url of the profile"),
+    ):
+        if url := section.get("endpoint_url"):
+            return check_endpoint(url, name)
+    return None
+
+
+def endpoint_of(client: Any) -> str | None:
+    """Return the URL to which a client that was lent sends its requests; `None` for AWS."""
+    url: str = client.meta.endpoint_url
+    host = urlsplit(url).hostname or ""
+    return None if host.endswith((".amazonaws.com", ".amazonaws.com.cn")) else url
+
+
+async def session_for(settings: Settings) -> Any:
+    """Return the session whose credentials and settings the client uses.
+
+    :raises AccessDenied: if there are no credentials.
+    """
+    session = settings.session or await hop(_session, settings)
+    if settings.anonymous:
+        return session
+    if settings.credentials is not None:
+        session._credentials = await _given(settings)  # noqa: SLF001 -- set_credentials() takes no expiring ones
+    # This may need the network. It is done here, where a failure is reported as one; later calls are answered at once.
+    found = await session.get_credentials()
+    if found is None:
+        raise AccessDenied.of(settings.bucket, "no credentials: set them in the environment, or pass access_key=")
+    if settings.role_arn is not None:
+        return await _with_role(session, found, settings)
+    return session
+
+
+def _session(settings: Settings) -> AioSession:
+    """Make a session, which reads AWS's own settings."""
+    session = AioSession(profile=settings.profile)
+    session.register_component("data_loader", _loader(session.get_config_variable("data_path")))
+    if settings.access_key is not None:
+        session.set_credentials(settings.access_key, settings.secret_key, settings.session_token)
+    return session
+
+
+@cache
+def _loader(data_path: str | None) -> Any:
+    """Return the loader of the SDK's models, one for all sessions: they have a megabyte, which is then read once."""
+    return create_loader(data_path)
+
+
+async def _with_role(asking: Any, credentials: Any, settings: Settings) -> AioSession:
+    """Return a session with the credentials of the role, which are asked for again before they expire."""
+    extra = {"RoleSessionName": settings.role_session_name}
+    if settings.external_id is not None:
+        extra["ExternalId"] = settings.external_id
+
+    def client(service: str, **keys: Any) -> Any:
+        region = settings.region or asking.get_config_variable("region") or "us-east-1"
+        return asking.create_client(service, region_name=region, verify=settings.ca_bundle, **keys)
+
+    fetcher = AioAssumeRoleCredentialFetcher(client, credentials, settings.role_arn, extra_args=extra)
+    session: AioSession = await hop(_session, settings)
+    session._credentials = AioDeferredRefreshableCredentials(  # noqa: SLF001 -- set_credentials() takes no expiring ones
+        method="assume-role", refresh_using=fetcher.fetch_credentials
+    )
+    return session
+
+
+async def _given(settings: Settings) -> Any:
+    """Return the credentials from `credentials=`, which is called again when they are about to expire."""
+    first = await _ask(settings)
+    if first["expiry_time"] is None:
+        return AioCredentials(first["access_key"], first["secret_key"], first["token"], method=OWN)
+    kept: list[dict[str, Any]] = [first]
+
+    async def fresh() -> dict[str, Any]:
+        return kept.pop() if kept else await _ask(settings)
+
+    return AioDeferredRefreshableCredentials(method=OWN, refresh_using=fresh)
+
+
+async def _ask(settings: Settings) -> dict[str, Any]:
+    """Call `credentials=` and return its result in the form that the SDK takes.
+
+    :raises TypeError: if the result is not credentials; the message does not show it.
+    """
+    assert settings.credentials is not None  # noqa: S101 -- checked by the caller
+    keys: Any = settings.credentials()
+    if inspect.isawaitable(keys):
+        keys = await keys
+    try:
+        return _as_sdk(keys)
+    except (AttributeError, KeyError, TypeError):
+        raise TypeError(
+            "credentials= must return a dict with access_key and secret_key, and expires if they expire"
+        ) from None
+
+
+def _as_sdk(keys: Mapping[str, Any]) -> dict[str, Any]:
+    expires = keys.get("expires")
+    return {
+        "access_key": keys["access_key"],
+        "secret_key": keys["secret_key"],
+        "token": keys.get("session_token"),
+        "expiry_time": expires if expires is None else expires.isoformat(),
+    }
+
+
+class _KeyFilter(logging.Filter):
+    """Replaces a key in messages: at the level DEBUG the SDK logs the headers of its requests."""
+
+    def __init__(self, key: bytes) -> None:
+        super().__init__()
+        self._shown = (base64.b64encode(key).decode(), repr(key))
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        if any(shown in message for shown in self._shown):
+            for shown in self._shown:
+                message = message.replace(shown, "***")
+            record.msg, record.args = message, ()
+        return True
+
+
+@contextmanager
+def hide_key(key: bytes) -> Iterator[None]:
+    """Keep `key` out of the SDK's log while the context lasts."""
+    key_filter = _KeyFilter(key)
+    loggers = [logging.getLogger(name) for name in list(logging.root.manager.loggerDict) if name.startswith(_SDK)]
+    for logger in loggers:
+        logger.addFilter(key_filter)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(key_filter)
+
+
+def default_parameters(settings: Settings) -> dict[str, dict[str, Any]]:
+    """Return the parameters that the settings add to all requests, by operation."""
+    added: dict[str, dict[str, Any]] = {operation: {} for operation in _PAID}
+    if settings.requester_pays:
+        for operation in _PAID:
+            added[operation]["RequestPayer"] = "requester"
+    if settings.encryption is not None:
+        for operation in _NEW:
+            added[operation]["ServerSideEncryption"] = settings.encryption
+            if settings.kms_key is not None:
+                added[operation]["SSEKMSKeyId"] = settings.kms_key
+    if settings.customer_key is not None:
+        for operation in _WITH_KEY:
+            added[operation].update(SSECustomerAlgorithm="AES256", SSECustomerKey=settings.customer_key)
+        for operation in _COPIES:
+            added[operation].update(
+                CopySourceSSECustomerAlgorithm="AES256", CopySourceSSECustomerKey=settings.customer_key
+            )
+    return added

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 from aiofs import clock
 from aiofs.backends.s3.errors import refused
 from aiofs.backends.s3.locks import LockObjects, is_young, lock_key
-from aiofs.backends.s3.names import ListedKey, key_of, listed_name
 from aiofs.backends.s3.probe import NAME
-from aiofs.backends.s3.publishing import abort_upload
-from aiofs.backends.s3.store import LOCKS, PAGE, batches
+from aiofs.backends.s3.store import LOCKS, PAGE, ListedKey, batches, key_of, listed_name
+from aiofs.backends.s3.writing import abort_upload
 from aiofs.driver import Leftover
 from aiofs.errors import AccessDenied, Locked, NotFound, Unsupported
 from aiofs.names import RESERVED

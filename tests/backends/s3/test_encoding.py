@@ -8,7 +8,7 @@ from urllib.parse import quote, quote_plus, unquote
 import pytest
 from aiohttp import web
 
-from aiofs.backends.s3 import names
+from aiofs.backends.s3 import store
 from aiofs.transactions.fsck import fsck
 from backends.s3.front import Asked, refusal
 
@@ -112,4 +112,4 @@ async def test_what_an_abort_left_is_not_reported_as_removed(
 
 @pytest.fixture(autouse=True)
 def _learn_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(names, "_LEARNED", {})
+    monkeypatch.setattr(store, "_LEARNED", {})
