@@ -1,4 +1,4 @@
-"""The clients of a container, one set for each event loop: requests, new attempts, credentials and the environment."""
+"""The clients of a container, one set for each event loop: requests, credentials, the environment, and signed URLs."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ import math
 import os
 from collections import OrderedDict
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
 from urllib.request import getproxies
 
 from azure.core.credentials import AzureNamedKeyCredential, AzureSasCredential
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.pipeline.transport import AioHttpTransport
+from azure.storage.blob import generate_blob_sas
 from azure.storage.blob.aio import BlobServiceClient, ContainerClient
 
 from aiofs import clock
@@ -28,7 +31,7 @@ from aiofs.lifetimes import PerLoop
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from azure.storage.blob import BlobProperties
+    from azure.storage.blob import BlobProperties, BlobSasPermissions, UserDelegationKey
     from azure.storage.blob.aio import BlobClient
 
 TokenMaker = Callable[[], AsyncTokenCredential]
@@ -55,6 +58,11 @@ _KEYS = ("AZURE_STORAGE_KEY", "AZURE_STORAGE_ACCOUNT_KEY")
 _SIGNATURES = ("AZURE_STORAGE_SAS_TOKEN",)
 _IDENTITIES = ("AZURE_CLIENT_ID", "AZURE_FEDERATED_TOKEN_FILE", "IDENTITY_ENDPOINT", "MSI_ENDPOINT")
 """Variables from which azure-identity's default credential knows the identity of a program."""
+_CLOCK_SKEW = timedelta(minutes=5)
+_LONGEST = timedelta(days=7)
+"""How long the service's keys are valid at most."""
+_RESERVE = timedelta(hours=1)
+"""How much longer than the first URL a key is valid, so that it can sign other URLs too."""
 
 
 class AzureClients:
@@ -331,3 +339,61 @@ def _first(names: tuple[str, ...]) -> str | None:
 
 def _url_of(account: str | None) -> str | None:
     return None if account is None else f"https://{account}.blob.core.windows.net"
+
+
+class Signer:
+    """Signs URLs of the blobs of one container, and keeps the key that the service gave last."""
+
+    def __init__(self, container: Container) -> None:
+        self._container = container
+        self._key: UserDelegationKey | None = None
+        self._expiry = datetime.min.replace(tzinfo=UTC)
+
+    def __reduce__(self) -> tuple[type[Signer], tuple[Container]]:
+        """Pickle without the key, which is a secret."""
+        return Signer, (self._container,)
+
+    async def url(self, path: str, permission: BlobSasPermissions, seconds: float, **version: Any) -> str | None:
+        """Return a URL that permits its bearer something about a blob for so many seconds.
+
+        `version` may be the `snapshot` or `version_id` that is meant. Returns `None` if we have nothing to sign with.
+
+        :raises ValueError: if the service gives no key for so long.
+        :raises NotPermitted: if the service gives us no key.
+        """
+        container = self._container
+        client = container.client
+        now = clock.now().replace(microsecond=0)
+        start, expiry = now - _CLOCK_SKEW, now + timedelta(seconds=seconds)
+        key: dict[str, Any] = {"account_key": getattr(client.credential, "account_key", None)}
+        if key["account_key"] is None:
+            if not container.has_token:
+                return None
+            key = {"user_delegation_key": await self._delegated(path, start, expiry)}
+        signature = generate_blob_sas(
+            str(client.account_name),
+            container.name,
+            path,
+            permission=permission,
+            start=start,
+            expiry=expiry,
+            **version,
+            **key,
+        )
+        wanted = "".join(f"{name.replace('_', '')}={quote(value)}&" for name, value in version.items())
+        return f"{container.blob(path).url}?{wanted}{signature}"
+
+    async def _delegated(self, path: str, start: datetime, expiry: datetime) -> UserDelegationKey:
+        """Return the service's key for signatures that are valid from `start` to `expiry`."""
+        if expiry - start > _LONGEST:
+            raise ValueError("a URL that is signed without the account's key is valid for 7 days at most")
+        if self._key is None or expiry > self._expiry:
+            until = min(expiry + _RESERVE, start + _LONGEST)
+            service = self._container.service
+            try:
+                self._key = await self._container.ask(path, lambda: service.get_user_delegation_key(start, until))
+            except NotPermitted as error:
+                reason = f"{error.strerror}: signing a URL with a token needs the permission generateUserDelegationKey"
+                raise NotPermitted.of(path, reason) from error.__cause__
+            self._expiry = until
+        return self._key

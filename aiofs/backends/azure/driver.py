@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from azure.storage.blob import BlobSasPermissions
 
-from aiofs.backends.azure.client import PART, Container, Credential
+from aiofs.backends.azure.client import PART, Container, Credential, Signer
 from aiofs.backends.azure.errors import NotPermitted
-from aiofs.backends.azure.history import AzureHistory, kept_as
 from aiofs.backends.azure.listing import entries
 from aiofs.backends.azure.locks import LONGEST, SHORTEST, AzureLease, acquire, check_free
 from aiofs.backends.azure.names import check_format, check_name, from_headers
@@ -26,8 +25,7 @@ from aiofs.backends.azure.properties import (
     tags_of,
     version_of,
 )
-from aiofs.backends.azure.reading import SMALLEST_RANGE, block_ids, open_stream
-from aiofs.backends.azure.signing import Signer
+from aiofs.backends.azure.reading import SMALLEST_RANGE, AzureHistory, block_ids, kept_as, open_stream
 from aiofs.backends.azure.sweeping import AzureSweeper
 from aiofs.backends.azure.writing import AppendSession, AzureSession, Copier, check_token
 from aiofs.driver import ABSENT, Capabilities, Driver, Entry, Lease, ReadStream, WriteSession

@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 
     from azure.storage.blob import BlobProperties
 
+    from aiofs.backends.azure.client import Signer
     from aiofs.backends.azure.locks import AzureLease
-    from aiofs.backends.azure.signing import Signer
     from aiofs.driver import Capabilities
 
 WIDTH = 4
