@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 R = TypeVar("R")
+AnyLease = TypeVar("AnyLease", bound="Lease")
 
 AT_ONCE = 16
 """How many requests `each` and `results` make at the same time."""
@@ -224,6 +225,16 @@ def unknown_format(path: str | None, what: str, number: object, *known: object) 
     return Unsupported.of(
         path, f"{what} has format {number}, and this version of aiofs knows {formats}: use the version that wrote it"
     )
+
+
+def own_lease(lease: Lease, kind: type[AnyLease]) -> AnyLease:
+    """Return the lease as the `kind` that this store's `lock` returns.
+
+    :raises TypeError: if it is another store's.
+    """
+    if not isinstance(lease, kind):
+        raise TypeError(f"give a lease that this store's lock() returned, not a {type(lease).__name__}")
+    return lease
 
 
 async def whole_part(stream: ReadStream, size: int) -> bytes:

@@ -30,7 +30,7 @@ from aiofs.backends.azure.sweeping import AzureSweeper
 from aiofs.backends.azure.writing import AppendSession, AzureSession, Copier, check_token
 from aiofs.driver import ABSENT, Capabilities, Driver, Entry, Lease, ReadStream, WriteSession
 from aiofs.errors import AccessDenied, Conflict, NotFound, Unsupported
-from aiofs.kit import EndedSession, each, together, whole_part
+from aiofs.kit import EndedSession, each, own_lease, together, whole_part
 from aiofs.tokens import Token
 
 if TYPE_CHECKING:
@@ -86,17 +86,19 @@ class AzureDriver(AzureSweeper, AzureHistory, Driver):
         attributes = Attributes.of(path, metadata)
         there = None if match == ABSENT else await self._container.find(path)
         if there is None:
-            return AzureSession(self._container, _own_lease(lease), ABSENT if match is None else match, attributes)
+            return AzureSession(
+                self._container, own_lease(lease, AzureLease), ABSENT if match is None else match, attributes
+            )
         check_file(path, there)
         if match is not None and is_append_blob(there):
-            return AppendSession(self._container, _own_lease(lease), match, there)
+            return AppendSession(self._container, own_lease(lease, AzureLease), match, there)
         check_replaceable(path, there)
         check_not_archived(path, there)
         if match is None:
             match = version_of(there.etag)
         else:
             attributes = await attributes.keeping(self._container, path, there)
-        return AzureSession(self._container, _own_lease(lease), match, attributes)
+        return AzureSession(self._container, own_lease(lease, AzureLease), match, attributes)
 
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:
         """Take over a prepared session."""
@@ -148,7 +150,9 @@ class AzureDriver(AzureSweeper, AzureHistory, Driver):
 
     async def copy(self, source: str, target: str, lease: Lease, *, match: str | None = None) -> Entry:
         """Let the service copy in one step; if it cannot, copy through this process."""
-        return await Copier(self._container, self._signer, self.capabilities, source).to(_own_lease(lease), match)
+        return await Copier(self._container, self._signer, self.capabilities, source).to(
+            own_lease(lease, AzureLease), match
+        )
 
     async def restore_kept(self, path: str, version_id: str, lease: Lease) -> Entry:
         """Copy an old version to the blob, in one step."""
@@ -156,7 +160,9 @@ class AzureDriver(AzureSweeper, AzureHistory, Driver):
         if not kept:
             return await self.stat(path)  # it is the current version
         try:
-            return await Copier(self._container, self._signer, self.capabilities, path, kept).to(_own_lease(lease))
+            return await Copier(self._container, self._signer, self.capabilities, path, kept).to(
+                own_lease(lease, AzureLease)
+            )
         except NotFound as error:
             raise NotFound.of(path, f"there is no version {version_id!r} of this file") from error
 
@@ -231,9 +237,3 @@ class AzureDriver(AzureSweeper, AzureHistory, Driver):
     async def _version_of(self, path: str) -> str:
         properties = await self._container.find(path)
         return ABSENT if properties is None else version_of(properties.etag)
-
-
-def _own_lease(lease: Lease) -> AzureLease:
-    if not isinstance(lease, AzureLease):
-        raise TypeError(f"give a lease that this store's lock() returned, not a {type(lease).__name__}")
-    return lease

@@ -16,7 +16,7 @@ from aiofs.backends.redis.sweeping import RedisSweeper
 from aiofs.backends.redis.writing import ANYTHING, FORMAT, LARGEST_VALUE, MOST_PARTS, RedisSession, check_answer
 from aiofs.driver import MIB, Capabilities, Driver, Entry, Lease, ReadStream, WriteSession
 from aiofs.errors import AlreadyExists, Conflict, NotFound, Unsupported
-from aiofs.kit import EndedSession, copy_through, unknown_format
+from aiofs.kit import EndedSession, copy_through, own_lease, unknown_format
 from aiofs.tokens import Token
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class RedisDriver(RedisSweeper, Driver):
     ) -> WriteSession:
         """Begin new bytes for the path."""
         del metadata  # the capabilities say no metadata, so the portable side gives none
-        own = _own_lease(lease)
+        own = own_lease(lease, RedisLease)
         base = await self._layout(own, match) if match else None
         return RedisSession(
             self._client,
@@ -124,7 +124,7 @@ class RedisDriver(RedisSweeper, Driver):
         self, paths: Sequence[str], *, leases: Sequence[Lease] = (), match: str | None = None, missing_ok: bool = False
     ) -> None:
         """Remove the files in one step; in a cluster, where they may be on several nodes, one after the other."""
-        fences = {lease.path: lease.fence for lease in map(_own_lease, leases)}
+        fences = {lease.path: lease.fence for lease in (own_lease(each, RedisLease) for each in leases)}
         args = (_match_argument(match), int(missing_ok))
         if len(paths) == 1 or not await self._client.is_cluster():
             await self._delete(paths, fences, *args)
@@ -151,7 +151,7 @@ class RedisDriver(RedisSweeper, Driver):
 
     async def copy(self, source: str, target: str, lease: Lease, *, match: str | None = None) -> Entry:
         """Let the server copy; between nodes of a cluster, copy through this process."""
-        own = _own_lease(lease)
+        own = own_lease(lease, RedisLease)
         key = key_of(source)
         if slot_of(key) != slot_of(own.key) and await self._client.is_cluster():
             return await copy_through(self, source, target, own, match)
@@ -162,7 +162,7 @@ class RedisDriver(RedisSweeper, Driver):
 
     async def move(self, source: str, target: str, leases: tuple[Lease, Lease]) -> Entry:
         """Let the server rename; between nodes of a cluster, copy through this process and remove."""
-        old, new = map(_own_lease, leases)
+        old, new = (own_lease(lease, RedisLease) for lease in leases)
         if slot_of(old.key) != slot_of(new.key) and await self._client.is_cluster():
             await self.check_may_remove(source)
             entry = await copy_through(self, source, target, new)
@@ -241,12 +241,6 @@ def _check_settings(*, ttl: float | None, lease: float, timeout: float, chunk_si
             raise ValueError(f"{name} must be a finite number of seconds, not {value!r}")
     if not isinstance(chunk_size, int):
         raise ValueError(f"chunk_size must be a whole number, not {chunk_size!r}")  # noqa: TRY004 -- as other settings
-
-
-def _own_lease(lease: Lease) -> RedisLease:
-    if not isinstance(lease, RedisLease):
-        raise TypeError(f"give a lease that this store's lock() returned, not a {type(lease).__name__}")
-    return lease
 
 
 def _match_argument(match: str | None) -> str:

@@ -9,7 +9,7 @@ from urllib.parse import quote_plus
 import pytest
 from aiohttp import web
 
-from aiofs.backends.s3 import writing
+from aiofs.backends.s3 import driver, writing
 from aiofs.driver import MIB
 from aiofs.transactions.fsck import fsck
 from backends.s3.front import refusal
@@ -93,7 +93,7 @@ async def test_a_version_that_is_not_there_is_a_missing_file(connect: Connect, v
 async def test_a_large_version_is_restored_in_pieces(
     connect: Connect, versioned: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writing, "COPIED_WHOLE", 8 * MIB)
+    monkeypatch.setattr(driver, "COPIED_WHOLE", 8 * MIB)
     monkeypatch.setattr(writing, "COPIED_AT_ONCE", 8 * MIB)
     fs = connect(versioned)
     await fs.write_bytes("file", bytes(9 * MIB), tags={"team": "a"}, cache_control="no-store")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import aiofs
-from aiofs.backends.s3 import writing
+from aiofs.backends.s3 import driver, writing
 from aiofs.driver import MIB
 from aiofs.errors import AccessDenied, Archived
 from backends.s3.front import Asked, refusal
@@ -87,7 +87,7 @@ async def test_what_changes_a_file_keeps_what_it_was_written_with(
     s3_server: S3Server,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(writing, "COPIED_WHOLE", 5 * MIB)
+    monkeypatch.setattr(driver, "COPIED_WHOLE", 5 * MIB)
     monkeypatch.setattr(writing, "COPIED_AT_ONCE", 5 * MIB)
     fs = connect(s3_server, part_size=5 * MIB, storage_class="GLACIER_IR", content_type="image/x-usual")
     await fs.write_bytes("file", bytes(size), metadata={"kind": "x"}, **GIVEN)

@@ -16,7 +16,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from aiofs.backends.s3 import writing
+from aiofs.backends.s3 import driver, writing
 from aiofs.backends.s3.reading import checksum
 from aiofs.driver import MIB
 from aiofs.errors import AccessDenied, AiofsError, NotFound, StoreMissing, TooLarge
@@ -149,7 +149,7 @@ async def test_checksums_are_offered(direct: bool, connect: Connect, s3_server: 
 async def test_large_files_are_copied_in_pieces(
     fs: S3FileSystem, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writing, "COPIED_WHOLE", 10 * MIB)
+    monkeypatch.setattr(driver, "COPIED_WHOLE", 10 * MIB)
     monkeypatch.setattr(writing, "COPIED_AT_ONCE", 8 * MIB)
     data = bytes(range(256)) * (25 * MIB // 256) + b"tail"
     await fs.write_bytes("large.txt", data, metadata={"kind": "large"})
