@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 
+    from azure.storage.blob.aio import ContainerClient
     from redis.asyncio import Redis, RedisCluster
 
     from aiofs.backends.azure.client import Credential as AzureCredential
@@ -211,9 +212,9 @@ class AzureFileSystem(FileSystem):
     - Give the `connection_string` of the account, or its `account_url` and a `credential` as the SDK takes it: the key,
       a SAS token, a credential of azure-identity, which you close yourself, or a function that makes one, which is
       called for each event loop. Without a credential, only public blobs can be read. `from_environment` finds them in
-      the environment.
+      the environment. Or lend a `client`, a `ContainerClient` of the SDK for this container, which is never closed.
     - `lease` is after how many seconds, 15 to 60, the lock of a dead writer ends, `timeout` how long an answer takes at
-      most.
+      most. Files are uploaded in parts of `part_size`, 1 to 100 MiB.
     """
 
     def __init__(
@@ -224,7 +225,9 @@ class AzureFileSystem(FileSystem):
         connection_string: str | None = None,
         account_url: str | None = None,
         credential: AzureCredential | None = None,
+        client: ContainerClient | None = None,
         lease: int = 30,
+        part_size: int = 8 * MIB,
         timeout: float = 60,
     ) -> None:
         from aiofs.backends.azure.driver import AzureDriver  # noqa: PLC0415 -- loaded when used, like every driver
@@ -234,7 +237,9 @@ class AzureFileSystem(FileSystem):
             connection_string=connection_string,
             account_url=account_url,
             credential=credential,
+            client=client,
             lease=lease,
+            part_size=part_size,
             timeout=timeout,
         )
         super().__init__(_below(prefix, driver))
@@ -249,6 +254,7 @@ class AzureFileSystem(FileSystem):
         anonymous: bool = False,
         identity: bool = False,
         lease: int = 30,
+        part_size: int = 8 * MIB,
         timeout: float = 60,
     ) -> AzureFileSystem:
         """Return the files of a container; the environment names the account and the credential.
@@ -264,7 +270,7 @@ class AzureFileSystem(FileSystem):
         from aiofs.backends.azure.client import settings  # noqa: PLC0415 -- loaded when used, like every driver
 
         found = settings(account_url, anonymous=anonymous, identity=identity)
-        return cls(container, prefix=prefix, **found, lease=lease, timeout=timeout)
+        return cls(container, prefix=prefix, **found, lease=lease, part_size=part_size, timeout=timeout)
 
 
 class FastDFSFileSystem(FileSystem):

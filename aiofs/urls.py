@@ -309,7 +309,7 @@ _S3_SETTINGS: dict[str, Reading] = {
 _AZURE_SETTINGS: dict[str, Reading] = {
     **dict.fromkeys(("anonymous", "identity"), _flag),
     "account_url": str,
-    "lease": int,
+    **dict.fromkeys(("lease", "part_size"), int),
     "timeout": float,
 }
 _FASTDFS_SETTINGS: dict[str, Reading] = {

@@ -47,6 +47,8 @@ ATTEMPTS = 6
 SHORTEST_PAUSE = 0.05
 SILENCE = 1 / 3
 """After which part of `timeout` without an answer a request is sent again."""
+ONCE: dict[str, Any] = {"retry_total": 0}
+"""For requests that must not happen twice: `ask` makes their new attempts, and never a client that was lent."""
 _BLOBS_KEPT = 1000
 _NEVER_THERE = f"{HIDDEN}never-there"
 _DELETE_PERMISSION = (
@@ -73,8 +75,11 @@ class AzureClients:
         client: ContainerClient,
         service: BlobServiceClient | None = None,
         made: AsyncTokenCredential | None = None,
+        *,
+        lent: bool = False,
     ) -> None:
         self.client: ContainerClient = client
+        self._lent = lent
         self.service: BlobServiceClient | None = service
         self._made = made
         self.turns: tuple[asyncio.Semaphore, asyncio.Semaphore] = lanes(AT_ONCE)
@@ -92,8 +97,9 @@ class AzureClients:
         return blob
 
     async def aclose(self) -> None:
-        """Close the connections, and the credential that was made for them."""
-        await self.client.close()
+        """Close the connections, unless the user lent them, and the credential that was made for them."""
+        if not self._lent:
+            await self.client.close()
         if self.service is not None:
             await self.service.close()
         if self._made is not None:
@@ -101,7 +107,7 @@ class AzureClients:
 
 
 class Container:
-    """A container, reached by a connection string, or by the URL of its account and a credential."""
+    """A container, reached by a connection string, by the URL of its account and a credential, or by a lent client."""
 
     def __init__(
         self,
@@ -110,10 +116,14 @@ class Container:
         account_url: str | None,
         credential: Credential | None,
         timeout: float,
+        *,
+        lent: ContainerClient | None = None,
     ) -> None:
-        if (connection_string is None) is (account_url is None):
-            raise ValueError("give either connection_string= or account_url=")
+        if [connection_string, account_url, lent].count(None) != 2:  # noqa: PLR2004 -- all but one
+            raise ValueError("give either connection_string= or account_url=, or lend a client=")
         check_container(name)
+        if lent is not None:
+            _check_lent(lent, name, credential)
         if not timeout > 0:
             raise ValueError(f"timeout must be greater than 0, not {timeout!r}")
         self.name = name
@@ -121,6 +131,7 @@ class Container:
         self._account_url = account_url
         self._credential = credential
         self._timeout = timeout
+        self._lent = lent
         self._may_remove = False
         """Whether we know that we may remove blobs."""
         self._clients = PerLoop(self, self._new_clients, AzureClients.aclose)
@@ -131,7 +142,12 @@ class Container:
         self._where = client.primary_hostname
 
     def __reduce__(self) -> tuple[type[Container], tuple[object, ...]]:
-        """Pickle without the clients: each process makes its own."""
+        """Pickle without the clients: each process makes its own.
+
+        :raises TypeError: if the user lent a client.
+        """
+        if self._lent is not None:
+            raise TypeError("an Azure client that was lent cannot be pickled: give account_url= instead of client=")
         return Container, (self.name, self._connection_string, self._account_url, self._credential, self._timeout)
 
     def __str__(self) -> str:
@@ -177,7 +193,7 @@ class Container:
         async def delete() -> None:
             nonlocal requests
             requests += 1
-            await blob.delete_blob(**conditions)
+            await blob.delete_blob(**conditions, **ONCE)
 
         try:
             await self.ask(path, delete)
@@ -250,13 +266,15 @@ class Container:
 
     def _new_clients(self) -> AzureClients:
         if not self.has_token:
-            return AzureClients(self._new_client(self._credential))
+            return AzureClients(self._new_client(self._credential), lent=self._lent is not None)
         made = self._credential() if callable(self._credential) else None
         credential: Any = self._credential if made is None else made
         service = BlobServiceClient(str(self._account_url), credential=credential, **self._sdk_settings())
         return AzureClients(self._new_client(credential), service, made)
 
     def _new_client(self, credential: Any) -> ContainerClient:
+        if self._lent is not None:
+            return self._lent
         if self._connection_string is not None:
             return ContainerClient.from_connection_string(self._connection_string, self.name, **self._sdk_settings())
         return ContainerClient(str(self._account_url), self.name, credential=credential, **self._sdk_settings())
@@ -271,12 +289,21 @@ class Container:
         return {
             # Looking for proxies, and for passwords in netrc, takes two thread hops for each request.
             "transport": AioHttpTransport(use_env_settings=bool(getproxies()), **wire),
-            "retry_total": 0,  # `ask` makes the new attempts
+            **ONCE,
             "max_single_put_size": PART,
             "max_single_get_size": PART,
             "max_chunk_get_size": PART,
             "max_block_size": PART,
         }
+
+
+def _check_lent(client: ContainerClient, name: str, credential: Credential | None) -> None:
+    if not isinstance(client, ContainerClient):
+        raise TypeError(f"client= takes a ContainerClient of azure.storage.blob.aio, not {type(client)!r}")
+    if client.container_name != name:
+        raise ValueError(f"client= is for the container {client.container_name!r}, not {name!r}")
+    if credential is not None:
+        raise ValueError("a client that is lent has a credential already: leave out credential=")
 
 
 def _check_key(client: ContainerClient) -> None:

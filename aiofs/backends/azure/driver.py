@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from azure.storage.blob import BlobSasPermissions
 
-from aiofs.backends.azure.client import PART, Container, Credential, Signer
+from aiofs.backends.azure.client import ONCE, PART, Container, Credential, Signer
 from aiofs.backends.azure.errors import NotPermitted
 from aiofs.backends.azure.listing import entries
 from aiofs.backends.azure.locks import LONGEST, SHORTEST, AzureLease, acquire, check_free
@@ -27,7 +27,7 @@ from aiofs.backends.azure.properties import (
 )
 from aiofs.backends.azure.reading import SMALLEST_RANGE, AzureHistory, block_ids, kept_as, open_stream
 from aiofs.backends.azure.sweeping import AzureSweeper
-from aiofs.backends.azure.writing import AppendSession, AzureSession, Copier, check_token
+from aiofs.backends.azure.writing import LARGEST_BLOCK, LARGEST_PUT, AppendSession, AzureSession, Copier, check_token
 from aiofs.driver import ABSENT, Capabilities, Driver, Entry, Lease, ReadStream, WriteSession
 from aiofs.errors import AccessDenied, Conflict, NotFound, Unsupported
 from aiofs.kit import EndedSession, each, own_lease, together, whole_part
@@ -36,12 +36,13 @@ from aiofs.tokens import Token
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
 
+    from azure.storage.blob.aio import ContainerClient
+
 
 class AzureDriver(AzureSweeper, AzureHistory, Driver):
     """The blobs of one container, each a file."""
 
     capabilities: Capabilities = Capabilities(locks="shared", resume=True, metadata=True, properties=KEPT)
-    part_size = PART
     window: int | None = SMALLEST_RANGE
 
     def __init__(
@@ -51,7 +52,9 @@ class AzureDriver(AzureSweeper, AzureHistory, Driver):
         connection_string: str | None = None,
         account_url: str | None = None,
         credential: Credential | None = None,
+        client: ContainerClient | None = None,
         lease: int = 30,
+        part_size: int = PART,
         timeout: float = 60,
         page: int = 5000,
     ) -> None:
@@ -59,7 +62,12 @@ class AzureDriver(AzureSweeper, AzureHistory, Driver):
             raise ValueError(
                 f"lease must be {SHORTEST} to {LONGEST} whole seconds, not {lease!r}: Azure grants no other"
             )
-        super().__init__(Container(container, connection_string, account_url, credential, timeout))
+        if not isinstance(part_size, int) or not LARGEST_PUT <= part_size <= LARGEST_BLOCK:
+            raise ValueError(
+                f"part_size must be a whole number from {LARGEST_PUT} to {LARGEST_BLOCK} (100 MiB), not {part_size!r}"
+            )
+        super().__init__(Container(container, connection_string, account_url, credential, timeout, lent=client))
+        self.part_size: int = part_size
         self._signer = Signer(self._container)
         self._lease = lease
         self._page = page
@@ -189,7 +197,7 @@ class AzureDriver(AzureSweeper, AzureHistory, Driver):
         blob = self._container.blob(path)
 
         async def create() -> bool:
-            await blob.upload_blob(data, length=len(data), overwrite=True, **matching(ABSENT))
+            await blob.upload_blob(data, length=len(data), overwrite=True, **matching(ABSENT), **ONCE)
             return True
 
         async def created() -> bool | None:

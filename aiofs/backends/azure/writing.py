@@ -17,7 +17,7 @@ from azure.core import MatchConditions
 from azure.storage.blob import BlobBlock, BlobSasPermissions, BlockState, ContentSettings, StandardBlobTier
 
 from aiofs import clock
-from aiofs.backends.azure.client import PART, SLICE, Container
+from aiofs.backends.azure.client import ONCE, PART, SLICE, Container
 from aiofs.backends.azure.errors import NotPermitted, creating
 from aiofs.backends.azure.names import FORMAT, is_header
 from aiofs.backends.azure.properties import (
@@ -208,12 +208,13 @@ class AzureSession(PublishedOnce):
             overwrite=True,
             **self._attributes.arguments(),
             **matching(self._match),
+            **ONCE,
         )
         return self._entry(answer)
 
     async def _put_list(self) -> Entry:
         answer = await self._blob.commit_block_list(
-            self._blocks, **self._attributes.arguments(), **matching(self._match)
+            self._blocks, **self._attributes.arguments(), **matching(self._match), **ONCE
         )
         return self._entry(answer)
 
@@ -267,7 +268,7 @@ class AzureSession(PublishedOnce):
         async def upload() -> None:
             with creating(self._path):
                 await self._container.ask(
-                    self._path, lambda: self._blob.stage_block(name, slices(part), length=len(part))
+                    self._path, lambda: self._blob.stage_block(name, slices(part), length=len(part), **ONCE)
                 )
 
         await self._uploads.start(upload())
@@ -361,7 +362,11 @@ class AppendSession(PublishedOnce):
     async def _append(self) -> Entry:
         blob = self._container.blob(self._path)
         appended = await blob.append_block(
-            slices(*self._parts), length=self._size, appendpos_condition=self._before.size, **matching(self._match)
+            slices(*self._parts),
+            length=self._size,
+            appendpos_condition=self._before.size,
+            **matching(self._match),
+            **ONCE,
         )
         answer = cast("Mapping[str, Any]", appended)
         size = self._before.size + self._size
@@ -445,6 +450,7 @@ class Copier:
                 source_match_condition=MatchConditions.IfNotModified,
                 **also,
                 **matching(match),
+                **ONCE,
             )
             return replace(
                 found,

@@ -180,7 +180,7 @@ def write_options(settings: Settings, path: str, metadata: Mapping[str, str] | N
 
     :raises ValueError: if S3 cannot keep them.
     """
-    own, given = part(metadata)
+    own, given = part(metadata) if metadata else (None, {})
     properties: dict[str, Any] = dict(given)
     sent = {WRITER: writer}
     for key, value in (own or _NO_METADATA).items():
@@ -222,8 +222,8 @@ def tagging(tags: Mapping[str, str]) -> str:
 
 def tags_of(metadata: Mapping[str, str] | None) -> tuple[str | None, Mapping[str, str] | None]:
     """Return the version whose tags are kept, if `metadata` names one, and the metadata without it."""
-    tags = part(metadata)[1].get("tags") or {}
-    if _TAGS_OF_VERSION not in tags:
+    tags = part(metadata)[1].get("tags") if metadata else None
+    if not tags or _TAGS_OF_VERSION not in tags:
         return None, metadata
     rest = {key: value for key, value in (metadata or _NO_METADATA).items() if key != f"{MARK}tags"}
     return tags[_TAGS_OF_VERSION], rest

@@ -111,7 +111,8 @@ class S3Write(WriteSession):
             parts = await self._uploads.results()
             version = await complete(self._store, self._publication, await self._upload_token(parts))
         self._done = True
-        return Entry(self._path, self._size, None, version).described(self._metadata)
+        entry = Entry(self._path, self._size, None, version)
+        return entry if self._metadata is None else entry.described(self._metadata)
 
     async def abort(self) -> None:
         """Cancel the requests under way, and remove the upload if there is one."""
