@@ -6,6 +6,7 @@
 - `folded` and `level_name` fold names into folders, for a store that only knows names.
 - `together`, `each`, `results` and `lanes` make requests at the same time, a bounded number of them.
 - `Uploads` sends the parts of one file at the same time.
+- `own_lease` refuses a lease of another store.
 - `is_locked` looks whether somebody has a lock, for what sweeps.
 - `unknown_format` is the error for what a newer version of aiofs wrote.
 - `EndedSession` is what `Driver.resume` returns for a session that was already committed or aborted.
