@@ -114,15 +114,17 @@ class Position:
 
     def close(self) -> None:
         """Close all folders. Harmless when done twice."""
-        for level in range(len(self._open)):
-            self._close(level)
+        for level, folder in enumerate(self._open):
+            self._open[level] = None
+            if isinstance(folder, int):
+                close_folder(folder)
 
     def _add(self, name: str, folder: int | str | None) -> None:
         self.names.append(name)
         self._open.append(folder)
         self._marks.append(None)
         if len(self._open) > _KEPT:
-            self._close(len(self._open) - _KEPT - 1)
+            self._close_for_now(len(self._open) - _KEPT - 1)
 
     def _enter(self, name: str) -> int | str | None:
         here, path = self.here, under(self.path) + name
@@ -143,17 +145,25 @@ class Position:
                 above = os.open("..", os.O_RDONLY | FOLDER, dir_fd=below)
             except OSError:
                 return self.root.folder(self.path)
-            if _mark(above) == self._marks[-1]:
+            same = False
+            try:
+                same = _mark(above) == self._marks[-1]
+            finally:
+                if not same:
+                    close_folder(above)
+            if same:
                 return above
-            close_folder(above)
         return self.root.folder(self.path)
 
-    def _close(self, level: int) -> None:
+    def _close_for_now(self, level: int) -> None:
+        """Close a folder that is open, and remember which one it is: `up` opens it again."""
         folder = self._open[level]
         if isinstance(folder, int):
-            self._marks[level] = _mark(folder)
             self._open[level] = None
-            close_folder(folder)
+            try:
+                self._marks[level] = _mark(folder)
+            finally:
+                close_folder(folder)
 
 
 def _mark(folder: int) -> tuple[int, int]:

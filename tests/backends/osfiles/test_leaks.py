@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import aiofs
+from disks.faults import Faults
 from guards import descriptors
 
 if TYPE_CHECKING:
@@ -67,6 +69,22 @@ async def test_an_error_of_close_leaks_no_other_descriptor(
         monkeypatch.setattr(os, "close", close)
         assert descriptors() == before, f"after an error of the {nth}th close"
         assert (await fs.read_bytes(name)) in {b"old", b"new"}
+
+
+@pytest.mark.may_block
+async def test_a_listing_that_fails_closes_its_folders(tmp_path: Path) -> None:
+    """Whichever look at an open folder fails; the folders are deeper than a listing keeps open."""
+    fs = aiofs.OSFileSystem(tmp_path)
+    await fs.write_bytes(f"{'d/' * 40}file", b"")
+    before = descriptors()
+    nth, faults = 0, None
+    while faults is None or faults.raised is not None:
+        nth += 1
+        faults = Faults(nth, errno.EIO, only="fstat")
+        with faults.at_work(), contextlib.suppress(OSError):
+            await fs.ls()
+        assert descriptors() == before, f"after an error of the {nth}th fstat"
+    assert nth > 1
 
 
 def _attempts(fs: aiofs.OSFileSystem, name: str) -> list[Callable[[], Awaitable[object]]]:
