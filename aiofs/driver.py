@@ -111,7 +111,8 @@ class Entry:
         if self.content_type is not None:
             properties["content_type"] = self.content_type
         known = {name: value for name, value in properties.items() if name in capabilities.properties}
-        return join(self.metadata if capabilities.metadata else None, cast("Properties", known))
+        own = self.metadata if capabilities.metadata else None
+        return join(own, cast("Properties", known)) if known else own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,10 +10,12 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+Raised = TypeVar("Raised", bound=BaseException)
 
 
 class AiofsError(OSError):
@@ -174,6 +176,33 @@ class Unsupported(AiofsError):
     http_status: ClassVar[int] = 501
 
 
+class Unfinished(AiofsError):
+    """A transaction could be neither finished nor undone now. Its journal stays, and `recover` ends it."""
+
+    code: ClassVar[int] = errno.EIO
+    retryable: ClassVar[bool] = True
+
+
+class LeftBehind(AiofsError):
+    """A transaction is committed, and all of it is there; but its traces could not be removed. `recover` does that."""
+
+    code: ClassVar[int] = errno.EIO
+
+
+class Overtaken(Conflict):
+    """A file could not be put back, because somebody else changed it since. It stays as it is."""
+
+
+class Unreadable(AccessDenied):
+    """This user may not read a log. No transaction with the same journal can begin."""
+
+
+class StillOpen(Locked):
+    """The transaction cannot be committed: one of its own handles is still writing this file."""
+
+    retryable: ClassVar[bool] = False
+
+
 def place(error: OSError, path: str) -> OSError:
     """Name the file `path` in an error that names none, and return the error."""
     if error.filename is None:
@@ -190,3 +219,24 @@ def placed(path: str | None) -> Iterator[None]:
         if path:
             place(error, path)
         raise
+
+
+def one_of(errors: Sequence[Exception]) -> Exception:
+    """Return one error for several: the first, with the others in its notes.
+
+    If there is a `BlockingIOError`, that is returned instead of the first: somebody else was quicker, so the caller
+    tries again, and then gets the other errors if they still occur.
+    """
+    first = next((error for error in errors if isinstance(error, BlockingIOError)), errors[0])
+    return with_others(first, [error for error in errors if error is not first])
+
+
+def with_others(error: Raised, others: Sequence[BaseException], when: str = "also") -> Raised:
+    """Return `error` with the others in its notes and in its `others`; never a group of exceptions."""
+    known = [*vars(error).get("others", ())]
+    for other in (one for each in others for one in (each, *vars(each).get("others", ()))):
+        if other is not error and other not in known:
+            known.append(other)
+            error.add_note(f"{when}: {type(other).__name__}: {other}")
+    vars(error)["others"] = tuple(known)
+    return error

@@ -17,8 +17,7 @@ from aiofs.driver import Leftover, Moves, Sweeps
 from aiofs.errors import AccessDenied, AlreadyExists, IsAFolder, Locked
 from aiofs.kit import together
 from aiofs.lifetimes import finish
-from aiofs.transactions.errors import name_journal
-from aiofs.transactions.journal import Journal, put_stream
+from aiofs.transactions.journal import Journal, name_journal, put_stream
 from aiofs.transactions.records import FOLDER, last
 from aiofs.transactions.recovery import UNUSABLE, recover_units, unusable
 from aiofs.transactions.steps import BEFORE, chunks_of

@@ -29,21 +29,21 @@ from __future__ import annotations
 
 import asyncio
 import re
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from aiofs.driver import ABSENT
-from aiofs.errors import AccessDenied, Conflict, Damaged, IsAFolder, NotFound
+from aiofs.errors import AccessDenied, Conflict, Damaged, IsAFolder, NotFound, Unreadable, one_of
 from aiofs.files.writing import Parts
 from aiofs.lifetimes import finish
+from aiofs.names import JOURNAL, is_reserved
 from aiofs.powers import Appends, Notes
-from aiofs.transactions.errors import Unreadable, name_journal, one_of
 from aiofs.transactions.records import FOLDER, LineChecker, Step, decode, encode, last
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 
     from aiofs.driver import Driver, Entry, Lease, WriteSession
     from aiofs.transactions.records import Record
@@ -77,7 +77,11 @@ class Decision:
 
 
 class Journal:
-    """The logs of all transactions, kept by one driver."""
+    """The logs of all transactions that one driver keeps.
+
+    >>> async for decision in Journal(fs.driver).decisions():
+    ...     print(decision.unit, decision.since, decision.files, decision.committed)
+    """
 
     def __init__(self, driver: Driver) -> None:
         self.driver: Driver = driver
@@ -337,6 +341,45 @@ def _time(text: str) -> datetime | None:
         return datetime.fromisoformat(text)
     except ValueError:
         return None
+
+
+def name_file(error: OSError, path: str) -> OSError:
+    """Have `error` name `path` if it names no file of the user, and return it; a note keeps a hidden name."""
+    hidden = error.filename
+    if isinstance(hidden, str) and not is_reserved(hidden):
+        return error
+    error.filename = path
+    if isinstance(hidden, str):
+        error.add_note(
+            f"the error arose at {hidden!r}, which aiofs uses for transactions: give it rights and space there, "
+            "or give journal= another file system"
+        )
+    return error
+
+
+@contextmanager
+def named(path: str | None) -> Iterator[None]:
+    """Have errors that leave the block name a file of the user: `path`, where they name none."""
+    try:
+        yield
+    except OSError as error:
+        if path is not None:
+            name_file(error, path)
+        raise
+
+
+def name_journal(error: OSError, where: object) -> OSError:
+    """Have `error` name the file system of the journal, unless it names a file of the user, and return it."""
+    hidden = error.filename
+    if isinstance(hidden, str) and hidden and not is_reserved(hidden):
+        return error
+    error.strerror = (
+        f"{error.strerror or type(error).__name__}; {hidden or JOURNAL!r} is the journal of transactions in this file "
+        "system, and aiofs must read and write it to begin or recover one: make that possible, or give journal= "
+        "another file system"
+    )
+    error.filename = str(where)
+    return error
 
 
 async def put(driver: Driver, path: str, data: bytes) -> None:

@@ -9,15 +9,25 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary, WeakSet
 
-from aiofs.driver import Sweeps
-from aiofs.errors import AiofsError, AlreadyExists, Damaged, Locked, Unsupported
+from aiofs.driver import ABSENT, Sweeps
+from aiofs.errors import (
+    AiofsError,
+    AlreadyExists,
+    Damaged,
+    LeftBehind,
+    Locked,
+    Overtaken,
+    Unreadable,
+    Unsupported,
+    one_of,
+    with_others,
+)
+from aiofs.kit import EndedSession
 from aiofs.lifetimes import finish
-from aiofs.transactions.errors import LeftBehind, Unreadable, one_of, with_others
-from aiofs.transactions.publish import Publication, Work, leave_all
+from aiofs.transactions.commit import Publication, Work, each_raising_all, leave_all, name_step
 from aiofs.transactions.records import FOLDER, Step, last
-from aiofs.transactions.steps import RewriteStep, resume
+from aiofs.transactions.steps import PreparedStep, RewriteStep, resume
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,9 +38,6 @@ if TYPE_CHECKING:
 
 UNUSABLE = (Damaged, Unsupported, Unreadable)
 """Errors that trying again does not help against: such a log must be repaired, or set aside."""
-_recovered: WeakSet[Driver] = WeakSet()
-_left: WeakKeyDictionary[Driver, set[str]] = WeakKeyDictionary()
-"""The transactions of this process that left their logs, and were not recovered yet."""
 
 
 @dataclass(slots=True)
@@ -85,21 +92,6 @@ async def recover_units(stores: Mapping[str, Driver], journal: Journal) -> Recov
     return report
 
 
-async def recover_once(stores: Mapping[str, Driver], journal: Journal) -> None:
-    """Recover, if this process did not look at this journal before, or left a log in it since.
-
-    :raises OSError: the first error, with the others in its notes.
-    """
-    left = _left.setdefault(journal.driver, set())
-    if left or journal.driver not in _recovered:
-        before = set(left)
-        report = await recover_units(stores, journal)
-        if report.failed:
-            raise not_recovered(report)
-        left -= before.difference(report.live, report.foreign)
-        _recovered.add(journal.driver)
-
-
 def not_recovered(report: Recovered) -> Exception:
     """Return the error to raise for transactions that could not be recovered: the first, with the others in it."""
     first, *others = report.failed
@@ -118,11 +110,6 @@ def unusable(log: JournalLog, error: AiofsError) -> AiofsError:
     )
     named.__cause__ = error
     return named
-
-
-def recover_later(journal: Journal, unit: str) -> None:
-    """Have the next transaction of this process recover one that left its log."""
-    _left.setdefault(journal.driver, set()).add(unit)
 
 
 async def _sweep_locks(journal: Journal) -> None:
@@ -268,7 +255,7 @@ async def _end_decided(
         if failures:
             raise one_of(failures)
         return
-    publication = Publication(works, log)
+    publication = Resumption(works, log)
     try:
         await log.confirm(decision, undo)
     except Exception as error:
@@ -276,7 +263,7 @@ async def _end_decided(
         raise
     try:
         if undo is None:
-            await publication.resume()
+            await publication.run()
             report.finished.append(log.unit)
             report.overtaken += publication.overtaken
             await _tidy(works)
@@ -292,6 +279,90 @@ async def _end_decided(
     report.undone.append(log.unit)
     report.overtaken += publication.overtaken
     await _tidy(works)
+
+
+class Resumption(Publication):
+    """The publication of a transaction that a dead process had decided."""
+
+    async def run(self) -> None:
+        """Publish what a dead process had decided.
+
+        That process may have published everything and reported it, and others may have changed the files since. So this
+        undoes only if a step still waits to be published, and a store refuses that step or another one. If a store is
+        unreachable, it raises `Unfinished`, and a later recovery continues. The steps that wait are published last,
+        after the state of all others is known: once they are published, nobody can see that they had waited.
+        """
+        try:
+            await self._log.begin_publishing()
+            waiting = [work for work in self._works if await _waits(work)]
+        except Exception as error:
+            raise await self._unfinished(error, []) from None
+        settled = [work for work in self._works if work not in waiting]
+        refused = await self._refused(settled)
+        was_published = len(refused) < len(settled) and all(_may_have_gone(work) for work in waiting)
+        if waiting and refused and not was_published:
+            await self._undo_because(one_of([*refused.values()]))
+        try:
+            await self._publish(waiting)
+        except Exception as cause:
+            if _may_pass(cause):
+                raise await self._unfinished(cause, []) from None
+            await self._undo_because(cause)
+        await self._leave_overtaken([*refused])
+        await self.clear()
+
+    async def _refused(self, settled: Sequence[Work]) -> dict[Work, Exception]:
+        """Return the steps whose files are not as the transaction decided, each with the refusal of its store.
+
+        `settled` are the steps that do not wait. This asks the store to publish them again. That changes nothing: the
+        version that such a step replaces is not there any more.
+        """
+        refused: dict[Work, Exception] = {}
+
+        async def ask(work: Work) -> None:
+            try:
+                await work.publish()
+            except OSError as error:
+                refused[work] = name_step(error, work)
+
+        try:
+            await each_raising_all(settled, ask)
+        except Exception as error:
+            raise await self._unfinished(error, []) from None
+        passing = [error for error in refused.values() if _may_pass(error)]
+        if passing:
+            raise await self._unfinished(passing[0], passing[1:])
+        return {work: refused[work] for work in settled if work in refused}
+
+    async def _leave_overtaken(self, refused: Sequence[Work]) -> None:
+        """Release the steps whose files somebody else changed since."""
+        try:
+            for work in refused:
+                await work.abort()
+                reason = "somebody else changed this file since it was published; it stays as they left it"
+                self.overtaken.append(Overtaken.of(work.step.path, reason))
+        except Exception as error:
+            raise await self._unfinished(error, []) from None
+
+
+async def _waits(work: Work) -> bool:
+    """Whether the step may still have to be done: it was not done, or that is not known."""
+    if isinstance(work.session, EndedSession) or await work.is_done():
+        return False
+    if isinstance(work.session, PreparedStep) and not await work.session.is_there():
+        return False
+    return await work.present() in {work.step.base, None}
+
+
+def _may_have_gone(work: Work) -> bool:
+    """Whether the step creates a file that somebody may have removed after it was published, if it is missing."""
+    return work.step.base == ABSENT and not work.driver.capabilities.holds
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the store may accept the same at another time."""
+    others = [other for other in vars(error).get("others", ()) if isinstance(other, Exception)]
+    return (isinstance(error, AiofsError) and error.retryable) or any(map(_may_pass, others))
 
 
 async def _tidy(works: Sequence[Work]) -> None:

@@ -24,14 +24,13 @@ from aiofs.driver import (
     WriteSession,
     narrowed_over,
 )
-from aiofs.errors import Conflict, Damaged, Locked, NotFound, Spoiled
+from aiofs.errors import Conflict, Damaged, Locked, NotFound, Spoiled, StillOpen
 from aiofs.kit import check_match, folded
 from aiofs.lifetimes import finish
 from aiofs.locks import LeaseElsewhere, LockTable
 from aiofs.names import is_reserved
 from aiofs.powers import Parks
 from aiofs.transactions.content import StagedContent, StagedRange, StagedReader, StagedStream, StoredRange
-from aiofs.transactions.errors import StillOpen
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -267,7 +266,9 @@ class UnitDriver(Driver):
             else:
                 check_match(path, match, base)
         version = f"unit-{next(self._versions)}"
-        entry = Entry(path, content.size, clock.now(), version).described(metadata)
+        entry = Entry(path, content.size, clock.now(), version)
+        if metadata is not None:
+            entry = entry.described(metadata)
         self.staged[path] = StagedFile(entry, content, base, like)
         return entry
 

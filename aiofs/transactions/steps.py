@@ -60,12 +60,6 @@ class StepSession(WriteSession):
         if self._taken:
             await self._lease.release()
 
-    async def _present(self) -> Entry | None:
-        try:
-            return await self._driver.stat(self._path)
-        except NotFound:
-            return None
-
 
 class PreparedStep(WriteSession):
     """A step that the store keeps while no process holds it. It is taken over when it is needed."""
@@ -131,7 +125,7 @@ class RewriteStep(StepSession):
 
     async def commit(self) -> Entry:
         """Write the file, unless that was done before."""
-        present = await self._present() if self._taken else None
+        present = await entry_at(self._driver, self._path) if self._taken else None
         if present is not None and present.version != self._match and await self._source.is_in(self._driver, present):
             entry = present
         else:
@@ -239,7 +233,7 @@ async def resume(step: Step, driver: Driver, journal: Driver) -> WriteSession:
             return session
         await session.leave()  # the log is locked, so no other process takes it
         return PreparedStep(driver, token["token"])
-    if by == "file" and not await _is_there(journal, token["file"]):
+    if by == "file" and await entry_at(journal, token["file"]) is None:
         return EndedSession(driver, path)  # the transaction had ended, and its files were being removed
     lease = await driver.lock(path)
     if by == "delete":
@@ -254,12 +248,12 @@ async def resume(step: Step, driver: Driver, journal: Driver) -> WriteSession:
     return RewriteStep(driver, path, lease, step.base, source, taken=True)
 
 
-async def _is_there(driver: Driver, path: str) -> bool:
+async def entry_at(driver: Driver, path: str) -> Entry | None:
+    """Describe the file that is there; `None` if there is none."""
     try:
-        await driver.stat(path)
+        return await driver.stat(path)
     except NotFound:
-        return False
-    return True
+        return None
 
 
 BEFORE = f"{RESERVED}-before-"

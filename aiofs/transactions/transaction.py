@@ -11,10 +11,10 @@ from weakref import WeakKeyDictionary
 
 from aiofs import clock
 from aiofs.driver import Driver
+from aiofs.errors import with_others
 from aiofs.filesystem import FileSystem
 from aiofs.lifetimes import Call
 from aiofs.system import FileLikeSystem
-from aiofs.transactions.errors import with_others
 from aiofs.transactions.journal import Journal
 from aiofs.transactions.recovery import Recovered, not_recovered, recover_units
 from aiofs.transactions.unit import Change, State, Unit

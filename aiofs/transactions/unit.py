@@ -8,28 +8,27 @@ import socket
 from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Literal, NoReturn, TypeVar
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 from aiofs import clock
 from aiofs.driver import ABSENT
-from aiofs.errors import Conflict, Locked, Spoiled, Unsupported
+from aiofs.errors import Conflict, LeftBehind, Locked, Spoiled, Unfinished, Unsupported, one_of, with_others
 from aiofs.lifetimes import finish
 from aiofs.powers import Notes
-from aiofs.transactions.content import StagedBytes
-from aiofs.transactions.errors import (
-    LeftBehind,
-    Unfinished,
-    name_file,
-    name_journal,
-    named,
-    one_of,
-    with_others,
+from aiofs.transactions.commit import (
+    Preparation,
+    Publication,
+    Work,
+    abort_all,
+    each_raising_all,
+    leave_all,
+    unfinished,
+    version_of,
 )
-from aiofs.transactions.journal import Journal, JournalLog
-from aiofs.transactions.prepare import Preparation, abort_all, version_of
-from aiofs.transactions.publish import Publication, Work, each, leave_all, unfinished
+from aiofs.transactions.content import StagedBytes
+from aiofs.transactions.journal import Journal, JournalLog, name_file, name_journal, named
 from aiofs.transactions.records import last
-from aiofs.transactions.recovery import UNUSABLE, not_recovered, recover_later, recover_once, recover_units
+from aiofs.transactions.recovery import UNUSABLE, not_recovered, recover_units
 from aiofs.transactions.staging import UnitDriver
 
 if TYPE_CHECKING:
@@ -46,6 +45,10 @@ _NOT_WHOLLY = "and not everything of the transaction could be undone"
 _UNKNOWN = "it is not known yet whether the transaction is committed; its journal stays, and recover() ends it"
 TRIES = 10
 """How many numbers are tried for a log while another process happens to look at its new lock."""
+_recovered: WeakSet[Driver] = WeakSet()
+"""The drivers of journals that this process recovered."""
+_left: WeakKeyDictionary[Driver, set[str]] = WeakKeyDictionary()
+"""The transactions of this process that left their logs, and were not recovered yet."""
 _findable: WeakSet[Driver] = WeakSet()
 """The drivers of journals in which this process found a log that it had written."""
 
@@ -108,7 +111,7 @@ class Unit:
             if self.state != "new":
                 raise ValueError("a transaction is used once: begin another one")
             try:
-                await recover_once(self._stores, self._journal)
+                await _recover_once(self._stores, self._journal)
             except OSError as error:
                 where = self._journal.driver
                 if not isinstance(error, UNUSABLE):
@@ -326,7 +329,7 @@ class Unit:
         if log is not None and not log.ended:
             failures += await _collect(log.end() if erase else log.release())
             if not log.ended:  # the next transaction of this process ends it
-                recover_later(self._journal, log.unit)
+                _recover_later(self._journal, log.unit)
         self._log = None
         self._ended = True
         return failures
@@ -377,7 +380,7 @@ class Unit:
             for failure in await finish(_collect(log.end())):  # no file was changed yet
                 error.add_note(f"the log that was begun could not be removed either: {failure}")
             if not log.ended:
-                recover_later(self._journal, log.unit)
+                _recover_later(self._journal, log.unit)
             raise
         return log
 
@@ -396,6 +399,26 @@ class Unit:
         return log
 
 
+async def _recover_once(stores: Mapping[str, Driver], journal: Journal) -> None:
+    """Recover, if this process did not look at this journal before, or left a log in it since.
+
+    :raises OSError: the first error, with the others in its notes.
+    """
+    left = _left.setdefault(journal.driver, set())
+    if left or journal.driver not in _recovered:
+        before = set(left)
+        report = await recover_units(stores, journal)
+        if report.failed:
+            raise not_recovered(report)
+        left -= before.difference(report.live, report.foreign)
+        _recovered.add(journal.driver)
+
+
+def _recover_later(journal: Journal, unit: str) -> None:
+    """Have the next transaction of this process recover one that left its log."""
+    _left.setdefault(journal.driver, set()).add(unit)
+
+
 async def _release_all(leases: Sequence[Lease]) -> list[Exception]:
     """Release all locks, and return what failed."""
     failures: list[Exception] = []
@@ -406,7 +429,7 @@ async def _release_all(leases: Sequence[Lease]) -> list[Exception]:
         except OSError as error:
             failures.append(name_file(error, lease.path))
 
-    await each(leases, release)
+    await each_raising_all(leases, release)
     return failures
 
 

@@ -13,8 +13,8 @@ from aiofs.backends.memory import MemoryDriver
 from aiofs.backends.osfiles.driver import OSDriver
 from aiofs.filesystem import FileSystem
 from aiofs.testing import Stepped, Steps
+from aiofs.transactions.commit import Work
 from aiofs.transactions.journal import Journal, fetch
-from aiofs.transactions.publish import Work
 from aiofs.transactions.records import FOLDER
 from transaction.powerless import Powerless
 from transaction.test_forged import bodies, forge, rewrite

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aiofs.errors import AiofsError
+from aiofs.errors import AiofsError, Unfinished
 from aiofs.stores import MemoryFileSystem, OSFileSystem
 from aiofs.testing.kills import change, seed, state_of
-from aiofs.transactions.errors import Unfinished
 from aiofs.transactions.transaction import recover, transaction
 from disks.faults import Faults
 from guards import descriptors

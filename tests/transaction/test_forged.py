@@ -20,7 +20,7 @@ from aiofs.backends.osfiles import OSDriver
 from aiofs.filesystem import FileSystem
 from aiofs.layers import HashPrefix, Percent, Prefix
 from aiofs.testing import Stepped, Steps
-from aiofs.transactions import prepare
+from aiofs.transactions import commit
 from aiofs.transactions.journal import Journal, fetch
 from aiofs.transactions.records import FOLDER, decode
 from transaction.test_journal import crashed
@@ -229,7 +229,7 @@ async def survive(house: House, forgery: Callable[[list[dict[str, Any]]], list[b
     await house.furnish()
     outside = await house.outside()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prepare, "SMALL", 10)  # the larger files are kept beside the journal
+        patch.setattr(commit, "SMALL", 10)  # the larger files are kept beside the journal
         if decided:
             await crashed(house.tenant(), change, patch)
         else:

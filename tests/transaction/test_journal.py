@@ -11,8 +11,8 @@ import pytest
 import aiofs
 from aiofs.driver import Sweeps
 from aiofs.powers import Appends
+from aiofs.transactions.commit import Publication
 from aiofs.transactions.journal import FOLDER, Journal
-from aiofs.transactions.publish import Publication
 from aiofs.transactions.records import decode, encode
 from transaction.powerless import Powerless
 

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aiofs.errors import Unreachable
+from aiofs.errors import LeftBehind, Unfinished, Unreachable
 from aiofs.names import is_reserved
 from aiofs.stores import AzureFileSystem, MemoryFileSystem, RedisFileSystem, S3FileSystem
 from aiofs.testing import Chaos
-from aiofs.transactions.errors import LeftBehind, Unfinished
 from aiofs.transactions.transaction import recover, transaction
 from backends.fastdfs.systems import over
 from servers.fastdfs.cluster import Cluster

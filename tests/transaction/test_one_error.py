@@ -9,9 +9,9 @@ import pytest
 
 import aiofs
 from aiofs.backends.memory import MemoryDriver
+from aiofs.errors import Unfinished, one_of
 from aiofs.filesystem import FileSystem
 from aiofs.testing import Stepped, Steps
-from aiofs.transactions.errors import Unfinished, one_of
 from aiofs.transactions.journal import Journal
 from transaction.test_troubles import Plain
 

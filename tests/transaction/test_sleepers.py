@@ -7,9 +7,9 @@ import asyncio
 import pytest
 import redis
 
+from aiofs.errors import Unfinished
 from aiofs.stores import RedisFileSystem
 from aiofs.testing import Chaos
-from aiofs.transactions.errors import Unfinished
 from aiofs.transactions.fsck import fsck
 from aiofs.transactions.transaction import recover, transaction
 

@@ -20,7 +20,7 @@ from aiofs.names import is_reserved
 from aiofs.stores import OSFileSystem
 from aiofs.testing import Stepped, Steps
 from aiofs.testing.kills import State, change, seed, state_of
-from aiofs.transactions import prepare
+from aiofs.transactions import commit
 from aiofs.transactions.transaction import recover, transaction
 from transaction.powerless import Powerless
 
@@ -132,7 +132,7 @@ async def test_any_one_and_any_two_calls_fail(
     kind: Callable[[Path], dict[str, FileSystem]], small: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not small:
-        monkeypatch.setattr(prepare, "SMALL", 10)  # all files are too large for the decision then
+        monkeypatch.setattr(commit, "SMALL", 10)  # all files are too large for the decision then
     roots = (tmp_path / str(number) for number in range(1_000_000))
 
     async def outcome(troubles: list[Trouble]) -> tuple[Trial, State]:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aiofs.backends.memory import MemoryDriver
+from aiofs.errors import Unfinished
 from aiofs.filesystem import FileSystem
 from aiofs.testing.harness import PATIENCE, needs
 from aiofs.testing.kills import ChildProcesses, seed, state_of
 from aiofs.testing.steps import Stepped, Steps
-from aiofs.transactions.errors import Unfinished
 from aiofs.transactions.fsck import fsck
 from aiofs.transactions.recovery import Recovered
 from aiofs.transactions.transaction import recover, transaction

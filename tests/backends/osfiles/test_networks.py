@@ -17,7 +17,7 @@ from aiofs.backends.osfiles import locks, staging, writing
 from aiofs.backends.osfiles.names import LEASED, digest_of
 from aiofs.localio import devices, linux, network_of
 from aiofs.properties import PERMISSIONS
-from aiofs.transactions.publish import Publication
+from aiofs.transactions.commit import Publication
 from backends.osfiles.users import ALICE, BOB, as_user, folder_of, needs_root
 from transaction.test_journal import crashed
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
-    from aiofs.transactions.publish import Work
+    from aiofs.transactions.commit import Work
     from aiofs.transactions.transaction import FileTransaction
 
 
