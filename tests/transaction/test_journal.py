@@ -17,7 +17,7 @@ from aiofs.transactions.records import decode, encode
 from transaction.powerless import Powerless
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Sequence
     from pathlib import Path
 
     from aiofs.driver import Capabilities, Lease, Leftover, Power
@@ -225,3 +225,29 @@ async def test_a_journal_that_cannot_be_found_again_is_refused(tmp_path: Path) -
             async with aiofs.transaction(fs) as tx:
                 await tx.write_bytes("file", b"new")
         assert await fs.ls() == []
+
+
+class RecoversMeanwhile(aiofs.Layer):
+    """Before a file of the journal is removed, somebody else recovers."""
+
+    def __init__(self, other: aiofs.FileSystem) -> None:
+        self.other = other
+        self.reports: list[aiofs.Recovered] = []
+
+    async def delete(
+        self, paths: Sequence[str], *, leases: Sequence[Lease] = (), match: str | None = None, missing_ok: bool = False
+    ) -> None:
+        if paths[0].startswith(f"{FOLDER}/"):
+            self.reports.append(await aiofs.recover(self.other))
+        await super().delete(paths, leases=leases, match=match, missing_ok=missing_ok)
+
+
+async def test_a_transaction_that_ends_is_alive_until_its_log_is_gone() -> None:
+    """The log is removed before its lock is released. Kills cannot show this order, as they release every lock."""
+    base = aiofs.MemoryFileSystem()
+    meanwhile = RecoversMeanwhile(base)
+    async with aiofs.transaction(base.over(meanwhile)) as tx:
+        for path in ("a", "b"):
+            await tx.write_bytes(path, b"new")
+    assert [(len(report.live), report.ended) for report in meanwhile.reports] == [(1, False)] * 2
+    assert (await aiofs.recover(base)) == aiofs.Recovered()
