@@ -13,7 +13,7 @@ from aiofs.files.reading import whole_chunks
 from aiofs.lifetimes import finish
 from aiofs.powers import Likens, Permits, Removes, Snapshots
 from aiofs.transactions.content import StoredRange, write_content
-from aiofs.transactions.journal import name_file, named, put_stream
+from aiofs.transactions.journal import entry_at, name_file, named, put_stream
 from aiofs.transactions.records import Step
 from aiofs.transactions.staging import ParkedLock
 from aiofs.transactions.steps import (
@@ -24,7 +24,6 @@ from aiofs.transactions.steps import (
     RemovalStep,
     RewriteStep,
     StepSession,
-    entry_at,
     images_for,
 )
 

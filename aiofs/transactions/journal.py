@@ -419,6 +419,14 @@ async def publish(session: WriteSession, chunks: AsyncIterator[bytes], part_size
         raise
 
 
+async def entry_at(driver: Driver, path: str) -> Entry | None:
+    """Describe the file that is there; `None` if there is none."""
+    try:
+        return await driver.stat(path)
+    except NotFound:
+        return None
+
+
 async def fetch(driver: Driver, path: str) -> bytes | None:
     """Return the bytes of a file; `None` if there is none."""
     try:

@@ -24,7 +24,7 @@ from aiofs.lifetimes import finish
 from aiofs.names import RESERVED, under
 from aiofs.powers import Permits, Snapshots
 from aiofs.properties import PERMISSIONS
-from aiofs.transactions.journal import fetch, publish
+from aiofs.transactions.journal import entry_at, fetch, publish
 from aiofs.transactions.records import FOLDER
 
 if TYPE_CHECKING:
@@ -246,14 +246,6 @@ async def resume(step: Step, driver: Driver, journal: Driver) -> WriteSession:
         await lease.release()
         raise Unsupported.of(path, f"this version of aiofs does not know a step that is kept by {by!r}")
     return RewriteStep(driver, path, lease, step.base, source, taken=True)
-
-
-async def entry_at(driver: Driver, path: str) -> Entry | None:
-    """Describe the file that is there; `None` if there is none."""
-    try:
-        return await driver.stat(path)
-    except NotFound:
-        return None
 
 
 BEFORE = f"{RESERVED}-before-"
