@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from aiofs.files.text import TextFile
     from aiofs.filesystem import FileSystem
     from aiofs.modes import BinaryMode, TextMode
+    from aiofs.path import LocalPath, Path
     from aiofs.properties import Properties
     from aiofs.stores import (
         AzureFileSystem,
@@ -105,6 +106,7 @@ __all__ = [
     "Json",
     "Layer",
     "LeftBehind",
+    "LocalPath",
     "Locked",
     "MemoryFileSystem",
     "NeverReachable",
@@ -114,6 +116,7 @@ __all__ = [
     "NotFound",
     "OSFileSystem",
     "Overtaken",
+    "Path",
     "PathTemplate",
     "Picture",
     "Properties",
@@ -192,6 +195,7 @@ _ROOMS = {
     "aiofs.files.handle": ("FileLike",),
     "aiofs.filesystem": ("FileSystem",),
     "aiofs.modes": ("BinaryMode", "TextMode"),
+    "aiofs.path": ("LocalPath", "Path"),
     "aiofs.properties": ("Properties",),
     "aiofs.stores": (
         "AzureFileSystem",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from aiofs.driver import Driver, Entry
     from aiofs.lifetimes import Calls
+    from aiofs.names import AnyName
 
 T = TypeVar("T")
 
@@ -35,7 +36,7 @@ class Browsing(FileLikeSystem):
 
     def ls(
         self,
-        path: str = "",
+        path: AnyName = "",
         *,
         recursive: bool = True,
         prefix: str = "",
@@ -58,7 +59,7 @@ class Browsing(FileLikeSystem):
 
     def scan(
         self,
-        path: str = "",
+        path: AnyName = "",
         *,
         recursive: bool = True,
         prefix: str = "",
@@ -75,7 +76,7 @@ class Browsing(FileLikeSystem):
         below = pattern[len(under(wanted.folder)) :]
         return self.ls(wanted.folder, glob=below)
 
-    async def walk(self, path: str = "") -> AsyncIterator[tuple[str, list[str], list[str]]]:
+    async def walk(self, path: AnyName = "") -> AsyncIterator[tuple[str, list[str], list[str]]]:
         """Yield `(folder, folders in it, files in it)` from `path` downwards, as `os.walk` does."""
         top = check_folder(path)
         walks = self._driver.offers(Walks)
@@ -99,7 +100,7 @@ class Browsing(FileLikeSystem):
         if self.closed:
             raise ValueError(f"I/O operation on closed file system {self._driver}")
 
-    def _selection(self, path: str, recursive: bool, prefix: str, after: str, glob: str | None) -> Selection:
+    def _selection(self, path: AnyName, recursive: bool, prefix: str, after: str, glob: str | None) -> Selection:
         """Check the words of a listing before anything is listed."""
         self._check_open()
         wanted = None if glob is None else Pattern(glob)

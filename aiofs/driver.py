@@ -30,7 +30,7 @@ from aiofs.errors import Unsupported
 from aiofs.properties import join, part
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Hashable, Mapping, Sequence
     from datetime import datetime
 
     from aiofs.properties import Properties
@@ -309,6 +309,14 @@ class Driver(ABC):
     async def aclose(self) -> None:
         """Close the clients that this driver made. Harmless when done twice."""
 
+    def locate(self, path: str) -> tuple[Hashable, str]:
+        """Return the store, and the whole name in it that `path` means: two files are one if both are equal. No I/O.
+
+        A store that other drivers can reach too, in another process for instance, overrides this: by default, only
+        this driver has the store.
+        """
+        return self, path
+
     def narrowed(self, depth: int) -> Driver:
         """Return this driver with a limit: no name leads out of the folder that the name's first `depth` segments form.
 
@@ -468,6 +476,16 @@ class KeepsHistory(Protocol):
         ...
 
 
+@amounts_to("stat", "read", "begin", "delete", "list", "lock")
+@runtime_checkable
+class HasLocalPaths(Protocol):
+    """The files are local files, as they are: other programs can open them."""
+
+    def local_path(self, path: str) -> str:
+        """Return the local path of a file."""
+        ...
+
+
 @runtime_checkable
 class RewritesParts(Protocol):
     """A session whose parts can still be changed after they were handed over."""
@@ -622,6 +640,13 @@ class Layer(Driver):
 
     async def aclose(self) -> None:
         await self.base.aclose()
+
+    def locate(self, path: str) -> tuple[Hashable, str]:
+        """Return the base's answer; its store under a layer with these settings is a store of its own."""
+        store, name = self.base.locate(path)
+        bound = {"base", "capabilities", "part_size", "window"}
+        settings = frozenset((name, value) for name, value in vars(self).items() if name not in bound)
+        return (type(self), settings, store), name
 
     def narrowed(self, depth: int) -> Driver:
         """Return this layer over the narrowed base."""

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from aiofs.driver import Driver, Entry, Lease
     from aiofs.files.handle import Dependent, FileLike, Handle
     from aiofs.files.text import TextFile
+    from aiofs.names import AnyName
     from aiofs.properties import Properties
 
 BULK = 1000
@@ -62,7 +63,7 @@ class FileSystem(Browsing):
     @overload
     def open(
         self,
-        path: str,
+        path: AnyName,
         mode: BinaryMode = "r",
         *,
         metadata: Mapping[str, str] | None = None,
@@ -73,7 +74,7 @@ class FileSystem(Browsing):
     @overload
     def open(
         self,
-        path: str,
+        path: AnyName,
         mode: TextMode,
         *,
         encoding: str | None = None,
@@ -87,7 +88,7 @@ class FileSystem(Browsing):
     @overload
     def open(
         self,
-        path: str,
+        path: AnyName,
         mode: PlainMode = "r",
         *,
         encoding: str,
@@ -101,7 +102,7 @@ class FileSystem(Browsing):
     @overload
     def open(
         self,
-        path: str,
+        path: AnyName,
         mode: PlainMode = "r",
         *,
         encoding: str | None = None,
@@ -115,7 +116,7 @@ class FileSystem(Browsing):
     @overload
     def open(
         self,
-        path: str,
+        path: AnyName,
         mode: PlainMode = "r",
         *,
         encoding: str | None = None,
@@ -128,7 +129,7 @@ class FileSystem(Browsing):
     ) -> Opening[TextFile]: ...
     def open(
         self,
-        path: str,
+        path: AnyName,
         mode: str = "r",
         *,
         encoding: str | None = None,
@@ -154,23 +155,23 @@ class FileSystem(Browsing):
         :raises Locked: on entering, if the mode writes and somebody else is writing the file.
         """
         parsed = parse_mode(mode, encoding, errors, newline)
-        self._check(path)
-        terms = self._terms(path, parsed, metadata, properties, match)
+        name = self._check(path)
+        terms = self._terms(name, parsed, metadata, properties, match)
         if version_id is not None and parsed.action != "r":
             raise ValueError(f"version_id is for reading, not for mode {parsed.spelled!r}: restore() the version")
         if not parsed.text:
-            return Opening(lambda: self._open(path, parsed, terms, version_id), lambda: _named(path, parsed, self))
+            return Opening(lambda: self._open(name, parsed, terms, version_id), lambda: _named(name, parsed, self))
         from aiofs.files.decoding import TextFormat  # noqa: PLC0415
         from aiofs.files.text import TextFile  # noqa: PLC0415 -- loaded when text is used
 
         form = TextFormat.of(encoding or "utf-8", errors, newline)
 
         async def open_text() -> TextFile:
-            return TextFile(await self._open(path, parsed, terms, version_id), form.encoding, form.errors, newline)
+            return TextFile(await self._open(name, parsed, terms, version_id), form.encoding, form.errors, newline)
 
-        return Opening(open_text, lambda: _named(path, parsed, self))
+        return Opening(open_text, lambda: _named(name, parsed, self))
 
-    async def rm(self, *paths: str, missing_ok: bool = False, glob: str | None = None, match: str = ANY) -> None:
+    async def rm(self, *paths: AnyName, missing_ok: bool = False, glob: str | None = None, match: str = ANY) -> None:
         """Remove the files `paths`; if one of them cannot be removed, none is. Then remove those that match `glob`.
 
         `paths` are names, not patterns. With `match`, the one path is removed only if it is that version.
@@ -179,14 +180,13 @@ class FileSystem(Browsing):
         :raises Conflict: if the file is not the version `match`.
         :raises Locked: naming a path that somebody is writing.
         """
-        for path in paths:
-            self._check(path)
+        names = [self._check(path) for path in paths]
         matching = None if glob is None else self.glob(glob)
         if match is not ANY:
-            await self._remove_version(paths, missing_ok, glob, match)
-        elif paths:
-            with Call(self._calls), placed(paths[0] if len(paths) == 1 else None):
-                await self._driver.delete(list(dict.fromkeys(paths)), missing_ok=missing_ok)
+            await self._remove_version(names, missing_ok, glob, match)
+        elif names:
+            with Call(self._calls), placed(names[0] if len(names) == 1 else None):
+                await self._driver.delete(list(dict.fromkeys(names)), missing_ok=missing_ok)
         if matching is not None:
             found = await matching
             for start in range(0, len(found), BULK):
@@ -194,16 +194,16 @@ class FileSystem(Browsing):
                 with Call(self._calls):
                     await self._driver.delete(found[start : start + BULK], missing_ok=True)
 
-    async def stat(self, path: str) -> Entry:
+    async def stat(self, path: AnyName) -> Entry:
         """Describe the file: size, time of its last change, version, metadata.
 
         :raises NotFound: if there is none.
         """
-        self._check(path)
+        path = self._check(path)
         with Call(self._calls):
             return await self._driver.stat(path)
 
-    async def read_bytes(self, path: str, start: int = 0, stop: int | None = None, *, match: str = ANY) -> bytes:
+    async def read_bytes(self, path: AnyName, start: int = 0, stop: int | None = None, *, match: str = ANY) -> bytes:
         """Return the bytes of the file from `start` to `stop`, fewer only where it ends, with one request.
 
         With `match` they are of that version: a download that broke off goes on with what belongs to its first part.
@@ -212,7 +212,7 @@ class FileSystem(Browsing):
         :raises NotFound: if there is no such file.
         :raises Conflict: if it is not the version `match`.
         """
-        self._check(path)
+        path = self._check(path)
         check_range(start, stop)
         version = asked_version(self._driver, path, match)
         if version == ABSENT:
@@ -226,7 +226,7 @@ class FileSystem(Browsing):
 
     async def write_bytes(
         self,
-        path: str,
+        path: AnyName,
         data: ReadableBuffer,
         *,
         metadata: Mapping[str, str] | None = None,
@@ -239,7 +239,7 @@ class FileSystem(Browsing):
         :raises Conflict: if the file is not the version `match`.
         :raises AlreadyExists: if `match` is `ABSENT` and there is a file.
         """
-        self._check(path)
+        path = self._check(path)
         terms = self._terms(path, WRITE, metadata, properties, match)
         if terms.match is not None:
             terms = replace(terms, looks_first=False)  # there is nothing to be saved: the bytes are few, and here
@@ -247,7 +247,7 @@ class FileSystem(Browsing):
             await file.write(data)
         return file.entry
 
-    async def append_bytes(self, path: str, data: ReadableBuffer, *, match: str = ANY) -> Entry:
+    async def append_bytes(self, path: AnyName, data: ReadableBuffer, *, match: str = ANY) -> Entry:
         """Add `data` to the end of the file, which is made if it is missing, and return what the file is now.
 
         :raises Locked: if somebody else is writing the file.
@@ -258,7 +258,7 @@ class FileSystem(Browsing):
             await file.write(data)
         return file.entry
 
-    async def copy(self, source: str, target: str, *, match: str = ANY) -> None:
+    async def copy(self, source: AnyName, target: AnyName, *, match: str = ANY) -> None:
         """Make the file `target` the same as `source`, metadata included; the store does it by itself if it can.
 
         `match` is the version of `target` that may be replaced, or `aiofs.ABSENT`.
@@ -268,8 +268,8 @@ class FileSystem(Browsing):
         :raises Conflict: if `target` is not the version `match`.
         :raises AlreadyExists: if `match` is `ABSENT` and there is a `target`.
         """
-        self._check(source)
-        self._check(target)
+        source = self._check(source)
+        target = self._check(target)
         version = asked_version(self._driver, target, match)
         if source == target:
             check_match(target, version, (await self.stat(source)).version)
@@ -278,7 +278,7 @@ class FileSystem(Browsing):
             async with self._locked(target) as (lease,):
                 await copy_file(self._driver, source, target, lease, version)
 
-    async def move(self, source: str, target: str, *, match: str = ANY) -> None:
+    async def move(self, source: AnyName, target: AnyName, *, match: str = ANY) -> None:
         """Give the file the name `target`; at every moment it is there under one name at least.
 
         `match` is the version of `target` that may be replaced, or `aiofs.ABSENT`.
@@ -288,8 +288,8 @@ class FileSystem(Browsing):
         :raises Conflict: if `target` is not the version `match`.
         :raises AlreadyExists: if `match` is `ABSENT` and there is a `target`.
         """
-        self._check(source)
-        self._check(target)
+        source = self._check(source)
+        target = self._check(target)
         version = asked_version(self._driver, target, match)
         if source == target:
             check_match(target, version, (await self.stat(source)).version)
@@ -298,13 +298,13 @@ class FileSystem(Browsing):
             async with self._locked(source, target) as (old, new):
                 await move_file(self._driver, source, target, (old, new), version)
 
-    async def url(self, path: str, method: Literal["GET", "PUT"] = "GET", *, expires: float = 3600) -> str:
+    async def url(self, path: AnyName, method: Literal["GET", "PUT"] = "GET", *, expires: float = 3600) -> str:
         """Return a URL with which anybody can read or write the file for `expires` seconds.
 
         :raises ValueError: for another method, or a time that no such URL can be good for.
         :raises Unsupported: if the store has no such URLs.
         """
-        self._check(path)
+        path = self._check(path)
         if method not in {"GET", "PUT"}:
             raise ValueError(f"a URL is for 'GET' or 'PUT', not {method!r}")
         if not 0 < expires < inf:
@@ -315,31 +315,31 @@ class FileSystem(Browsing):
         with Call(self._calls):
             return await presigns.url(path, method, expires)
 
-    def history(self, path: str) -> Listing[Entry]:
+    def history(self, path: AnyName) -> Listing[Entry]:
         """List the versions of a file that the store still has, the newest first, each with its `version_id`.
 
         :raises Unsupported: when it is read, if the store keeps no old versions.
         """
-        self._check(path)
+        name = self._check(path)
         return Listing(
-            lambda: self._each(path, lambda: history_of(self._driver, path).history(path)),
-            lambda: f"versions of {path!r} in {self}",
+            lambda: self._each(name, lambda: history_of(self._driver, name).history(name)),
+            lambda: f"versions of {name!r} in {self}",
         )
 
-    async def restore(self, path: str, version_id: str) -> Entry:
+    async def restore(self, path: AnyName, version_id: str) -> Entry:
         """Make the file again what it was at that version, as `history` lists them, and return what it is now.
 
         :raises NotFound: if there is no such version.
         :raises Locked: if somebody else is writing the file.
         :raises Unsupported: if the store keeps no old versions.
         """
-        self._check(path)
+        path = self._check(path)
         keeps = history_of(self._driver, path)
         with Call(self._calls), placed(path):
             async with self._locked(path) as (lease,):
                 return await keeps.restore_kept(path, version_id, lease)
 
-    def at(self, folder: str) -> FileSystem:
+    def at(self, folder: AnyName) -> FileSystem:
         """Return the folder as a file system of its own. Closing this one closes it; closing it does not close this."""
         self._check_open()
         from aiofs.layers.names import Prefix  # noqa: PLC0415 -- a layer, loaded when used
@@ -404,9 +404,11 @@ class FileSystem(Browsing):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._driver}{' closed' if self.closed else ''}>"
 
-    def _check(self, path: str) -> None:
+    def _check(self, path: AnyName) -> str:
         self._check_open()
-        self._driver.check_name(check_path(path))
+        path = check_path(path)
+        self._driver.check_name(path)
+        return path
 
     def _about(
         self, path: str, mode: Mode, metadata: Mapping[str, str] | None, properties: Properties
@@ -439,7 +441,7 @@ class FileSystem(Browsing):
             raise ValueError("match=aiofs.ABSENT does not go with mode 'r+', which changes a file that is there")
         return Terms(about, version)
 
-    async def _remove_version(self, paths: tuple[str, ...], missing_ok: bool, glob: str | None, match: str) -> None:
+    async def _remove_version(self, paths: list[str], missing_ok: bool, glob: str | None, match: str) -> None:
         """Remove one file if it is the version `match`."""
         if len(paths) != 1 or glob is not None:
             raise ValueError("match is the version of one file: give rm() one path with it, and no glob")

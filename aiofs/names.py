@@ -9,30 +9,55 @@ from __future__ import annotations
 
 import re
 from fnmatch import translate
+from typing import TYPE_CHECKING, TypeAlias
 
+if TYPE_CHECKING:
+    from pathlib import PurePath
+
+AnyName: TypeAlias = "str | PurePath"
+"""What file systems take as the name of a file or folder: `"a/b"`, or `PurePath("a", "b")`."""
 RESERVED = ".aiofs"
 JOURNAL = f"{RESERVED}-journal"
 """The folder of the journals of transactions."""
 _NOT_A_NAME = {"", ".", ".."}
 
 
-def check_path(path: str) -> str:
-    """Return `path` if it names a file.
+def name_of(path: AnyName) -> str:
+    """Return the name that `path` is: the one place that turns pure paths of pathlib into names.
 
-    :raises TypeError: if it is not a `str`.
+    :raises TypeError: if it is neither a `str` nor a `PurePath`.
+    :raises ValueError: for a path of Windows, whose separators and drives are not those of names.
+    """
+    if isinstance(path, str):
+        return path
+    from pathlib import PurePath, PureWindowsPath  # noqa: PLC0415 -- a program that uses it has loaded it
+
+    if isinstance(path, PureWindowsPath):
+        raise ValueError(f"path {path!r} is of Windows: give its as_posix()")  # noqa: TRY004 -- as of other names
+    if isinstance(path, PurePath):
+        return str(path) if path.parts else ""
+    hint = ": call its own methods, or give its .path" if type(path).__module__ == "aiofs.path" else ""
+    raise TypeError(f"a path is a str or a PurePath, not {type(path).__name__}: {path!r}{hint}")
+
+
+def check_path(path: AnyName) -> str:
+    """Return the name that `path` is, if it names a file.
+
+    :raises TypeError: if it is neither a `str` nor a `PurePath`.
     :raises ValueError: if it breaks a rule of the module, saying which.
     """
-    check_inside(path)
+    path = check_inside(path)
     if RESERVED in path and is_reserved(path):
         raise ValueError(f"path {path!r}: segments that begin with {RESERVED!r} are reserved")
     return path
 
 
-def check_folder(path: str) -> str:
-    """Return `path` if it names a folder: as `check_path`, and `""` is the whole store; one trailing `/` is dropped."""
-    if path == "":
-        return path
-    return check_path(path[:-1] if isinstance(path, str) and path != "/" and path.endswith("/") else path)
+def check_folder(path: AnyName) -> str:
+    """Return the name of a folder: as `check_path`, and `""` is the whole store; one trailing `/` is dropped."""
+    name = name_of(path)
+    if name == "":
+        return name
+    return check_path(name[:-1] if name != "/" and name.endswith("/") else name)
 
 
 def check_prefix(prefix: str) -> str:
@@ -40,13 +65,13 @@ def check_prefix(prefix: str) -> str:
     return _check_text(prefix)
 
 
-def check_inside(path: str) -> str:
-    """Return `path` if it names a file; reserved names are allowed, but no path that leads out of its folder.
+def check_inside(path: AnyName) -> str:
+    """Return the name that `path` is; reserved names are allowed, but no path that leads out of its folder.
 
-    :raises TypeError: if it is not a `str`.
+    :raises TypeError: if it is neither a `str` nor a `PurePath`.
     :raises ValueError: if it breaks a rule of the module, saying which.
     """
-    _check_text(path)
+    path = _check_text(path)
     segments = path.split("/")
     if not _NOT_A_NAME.isdisjoint(segments):
         raise ValueError(_fault(path, segments))
@@ -73,9 +98,9 @@ def under(folder: str) -> str:
     return f"{folder}/" if folder else ""
 
 
-def _check_text(text: str) -> str:
+def _check_text(text: AnyName) -> str:
     if not isinstance(text, str):
-        raise TypeError(f"a path is a str, not {type(text).__name__}: {text!r}")
+        text = name_of(text)
     if "\0" in text:
         raise ValueError(f"path {text!r} has a NUL character")
     if not text.isascii():

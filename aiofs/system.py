@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from aiofs.driver import ANY, Entry, asked_version
 from aiofs.errors import StoreMissing
 from aiofs.listing import Listing, listing, walk_names
-from aiofs.names import Pattern, check_path
+from aiofs.names import Pattern, check_path, name_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from aiofs.files.handle import FileLike
     from aiofs.filesystem import FileSystem
     from aiofs.modes import BinaryMode
+    from aiofs.names import AnyName
+    from aiofs.path import Path
 
 STEP = 1 << 18
 
@@ -70,14 +72,14 @@ class FileLikeSystem(ABC):
         if inspect.iscoroutinefunction(rm) and not _takes(rm, "missing_ok"):
             cls.rm = _missing_ok_too(rm)  # type: ignore[method-assign]
 
-    async def stat(self, path: str) -> Entry:
+    async def stat(self, path: AnyName) -> Entry:
         """Describe the file.
 
         :raises FileNotFoundError: if there is none.
         """
         return await describe(self, check_path(path))
 
-    async def exists(self, path: str) -> bool:
+    async def exists(self, path: AnyName) -> bool:
         """Whether there is a file of this name.
 
         :raises StoreMissing: if it is the bucket, the container ... that is not there.
@@ -90,7 +92,7 @@ class FileLikeSystem(ABC):
             return False
         return True
 
-    async def read_bytes(self, path: str, start: int = 0, stop: int | None = None, *, match: str = ANY) -> bytes:
+    async def read_bytes(self, path: AnyName, start: int = 0, stop: int | None = None, *, match: str = ANY) -> bytes:
         """Return the bytes of the file from `start` to `stop`, fewer only where it ends.
 
         :raises ValueError: for a range that begins before the file.
@@ -98,7 +100,8 @@ class FileLikeSystem(ABC):
         :raises Unsupported: for a `match`, in a system that does not compare versions, as of three methods.
         """
         check_range(start, stop)
-        self._refuse_match(check_path(path), match)
+        path = check_path(path)
+        self._refuse_match(path, match)
         async with self.open(path, "r") as file:
             left = start
             while left and (data := await file.read(min(left, STEP))):
@@ -112,26 +115,27 @@ class FileLikeSystem(ABC):
                 found += data
             return bytes(found)
 
-    async def write_bytes(self, path: str, data: ReadableBuffer, *, match: str = ANY) -> Entry:
+    async def write_bytes(self, path: AnyName, data: ReadableBuffer, *, match: str = ANY) -> Entry:
         """Make `data` the file's bytes, and return what the file is now.
 
         :raises BlockingIOError: if somebody else is writing the file.
         :raises Unsupported: for a `match`, in a system that does not compare versions, as of three methods.
         """
-        self._refuse_match(check_path(path), match)
+        path = check_path(path)
+        self._refuse_match(path, match)
         async with self.open(path, "w") as file:
             await file.write(data)
         return Entry(path, memoryview(data).nbytes)
 
     async def read_text(
-        self, path: str, encoding: str = "utf-8", errors: str = "strict", newline: str | None = None
+        self, path: AnyName, encoding: str = "utf-8", errors: str = "strict", newline: str | None = None
     ) -> str:
         """Return the text of the file, with newlines as builtins' `open` would give them."""
         data = await self.read_bytes(path)
         return io.TextIOWrapper(io.BytesIO(data), encoding, errors, newline).read()
 
     async def write_text(
-        self, path: str, text: str, encoding: str = "utf-8", errors: str = "strict", newline: str | None = None
+        self, path: AnyName, text: str, encoding: str = "utf-8", errors: str = "strict", newline: str | None = None
     ) -> None:
         """Make `text` the file's content, with newlines as builtins' `open` would write them."""
         buffer = io.BytesIO()
@@ -140,63 +144,68 @@ class FileLikeSystem(ABC):
         wrapper.flush()
         await self.write_bytes(path, buffer.getvalue())
 
-    async def append_bytes(self, path: str, data: ReadableBuffer, *, match: str = ANY) -> Entry:
+    async def append_bytes(self, path: AnyName, data: ReadableBuffer, *, match: str = ANY) -> Entry:
         """Add `data` to the end of the file, which is made if it is missing, and return what the file is now.
 
         :raises BlockingIOError: if somebody else is writing the file.
         :raises Unsupported: for a `match`, in a system that does not compare versions, as of three methods.
         """
-        self._refuse_match(check_path(path), match)
+        path = check_path(path)
+        self._refuse_match(path, match)
         async with self.open(path, "a") as file:
             await file.write(data)
         return await self.stat(path)
 
-    async def copy(self, source: str, target: str, *, match: str = ANY) -> None:
+    async def copy(self, source: AnyName, target: AnyName, *, match: str = ANY) -> None:
         """Make the file `target` the same as `source`.
 
         :raises Unsupported: for a `match`, in a system that does not compare versions, as of three methods.
         """
-        self._refuse_match(check_path(target), match)
-        async with self.open(check_path(source), "r") as old, self.open(target, "w") as new:
+        old_name, new_name = check_path(source), check_path(target)
+        self._refuse_match(new_name, match)
+        async with self.open(old_name, "r") as old, self.open(new_name, "w") as new:
             while data := await old.read(STEP):
                 await new.write(data)
 
-    async def move(self, source: str, target: str, *, match: str = ANY) -> None:
+    async def move(self, source: AnyName, target: AnyName, *, match: str = ANY) -> None:
         """Give the file the name `target`; at every moment it is there under one name at least.
 
         :raises Unsupported: for a `match`, in a system that does not compare versions, as of three methods.
         """
-        self._refuse_match(check_path(target), match)
+        source, target = check_path(source), check_path(target)
+        self._refuse_match(target, match)
         if source == target:
             await self.stat(source)
             return
         await self.copy(source, target)
         await self.rm(source)
 
-    async def cp(self, source: str, target: str) -> None:
+    async def cp(self, source: AnyName, target: AnyName) -> None:
         """Do as `copy`, which this was called in aiofs 1."""
         warnings.warn("cp() of aiofs 1 is copy() now", DeprecationWarning, stacklevel=2)
         await self.copy(source, target)
 
-    async def mv(self, source: str, target: str) -> None:
+    async def mv(self, source: AnyName, target: AnyName) -> None:
         """Do as `move`, which this was called in aiofs 1."""
         warnings.warn("mv() of aiofs 1 is move() now", DeprecationWarning, stacklevel=2)
         await self.move(source, target)
 
-    def scan(self, path: str = "") -> Listing[Entry]:
+    def scan(self, path: AnyName = "") -> Listing[Entry]:
         """List as `ls` does, with what the store knows of each file."""
-        return Listing(lambda: self._scan(path), lambda: f"{path!r} in {self}")
+        folder = name_of(path)
+        return Listing(lambda: self._scan(folder), lambda: f"{folder!r} in {self}")
 
     def glob(self, pattern: str) -> Listing[str]:
         """List the files whose whole name matches: `*`, `?` and `[abc]` within a segment, `**` across segments."""
         wanted = Pattern(pattern)
         return Listing(lambda: self._glob(wanted), lambda: f"{pattern!r} in {self}")
 
-    def walk(self, path: str = "") -> AsyncIterator[tuple[str, list[str], list[str]]]:
+    def walk(self, path: AnyName = "") -> AsyncIterator[tuple[str, list[str], list[str]]]:
         """Yield `(folder, folders in it, files in it)` from `path` downwards, as `os.walk` does."""
-        return walk_names(self.ls(path), path)
+        folder = name_of(path)
+        return walk_names(self.ls(folder), folder)
 
-    def at(self, folder: str) -> FileSystem:
+    def at(self, folder: AnyName) -> FileSystem:
         """Return the folder as a file system of its own. Closing it leaves this one open."""
         return self._portable().at(folder)
 
@@ -215,8 +224,10 @@ class FileLikeSystem(ABC):
     ) -> None:
         await self.aclose()
 
-    def __truediv__(self, folder: str) -> FileSystem:
-        return self.at(folder)
+    def __truediv__(self, name: AnyName) -> Path:
+        from aiofs.path import Path  # noqa: PLC0415 -- it stands on this module
+
+        return Path(self, name)
 
     def _refuse_match(self, path: str, match: str) -> None:
         if match is not ANY:

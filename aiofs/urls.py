@@ -17,10 +17,12 @@ environment or the store's own chain, never from the URL (but Redis has them the
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit, urlunsplit
-from urllib.request import url2pathname
+from urllib.request import pathname2url, url2pathname
+from weakref import WeakValueDictionary
 
 from aiofs import stores
 from aiofs.files.opening import Opening
@@ -78,6 +80,48 @@ def open_url(
         return f"{path!r}, mode {mode!r}, in {urlunsplit(shown)}"
 
     return Opening(opened, named)
+
+
+def is_url(text: str) -> bool:
+    """Whether this is a URL, not a local path."""
+    return "://" in text
+
+
+def local_of(url: str) -> tuple[str, str] | None:
+    """Return the local path that a `file://` URL names, and the settings behind it; `None` for another URL."""
+    parts = _parts(url)
+    if parts.scheme != "file":
+        return None
+    _settings(parts, _scheme(parts))
+    return _local_path(parts), parts.query
+
+
+def part_url(url: str) -> tuple[FileSystem, str]:
+    """Return the file system that a whole URL of a file is in, and the file's name there."""
+    parts = _parts(url)
+    scheme = _scheme(parts)
+    _settings(parts, scheme)
+    base, path = scheme.cut(parts)
+    return (_shared_memory() if parts.scheme == "memory" else shared_system(urlunsplit(base))), check_folder(path)
+
+
+_systems: WeakValueDictionary[str, FileSystem] = WeakValueDictionary()
+
+
+def shared_system(url: str) -> FileSystem:
+    """Return the file system of `url`: the same one as long as something uses it. Each loop closes its connections."""
+    system = _systems.get(url)
+    if system is None:
+        system = _systems.setdefault(url, connect(url))
+    return system
+
+
+def local_system(folder: str, query: str = "") -> FileSystem:
+    """Return the local folder as a file system, with the settings of a `file://` URL."""
+    if os.path.isabs(folder):
+        return shared_system(urlunsplit(("file", "", pathname2url(folder), query, "")))
+    settings = _settings(SplitResult("file", "", "", query, ""), _SCHEMES["file"])
+    return _local(folder, settings)  # not shared: the folder may be another one after `os.chdir`
 
 
 class Scheme(NamedTuple):
@@ -205,11 +249,19 @@ def _locks(value: str) -> FileSystem | str:
 
 
 def _file(parts: SplitResult, settings: dict[str, Any]) -> FileSystem:
+    return _local(_local_path(parts), settings)
+
+
+def _local(folder: str, settings: dict[str, Any]) -> FileSystem:
+    return stores.OSFileSystem(folder, close_locks=settings.get("locks") != "host", **settings)
+
+
+def _local_path(parts: SplitResult) -> str:
     if parts.netloc not in {"", "localhost"}:
         raise ValueError(f"file URL names a host, {parts.netloc!r}: write file:///absolute/folder")
     if not parts.path.startswith("/"):
         raise ValueError(f"file URL names no absolute folder, but {parts.path!r}: write file:///absolute/folder")
-    return stores.OSFileSystem(url2pathname(parts.path), close_locks=settings.get("locks") != "host", **settings)
+    return url2pathname(parts.path)
 
 
 def _memory(parts: SplitResult, settings: dict[str, Any]) -> FileSystem:

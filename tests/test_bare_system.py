@@ -161,7 +161,7 @@ async def test_lines_and_friends_of_a_bare_file(pages: Pages) -> None:
 
 
 async def test_folder_of_a_bare_system_is_a_whole_file_system(pages: Pages) -> None:
-    folder = pages / "a"
+    folder = pages.at("a")
     async with folder.open("one.txt", "r+") as file:
         await file.seek(-6, 2)
         await file.write(b"SECOND")
@@ -184,7 +184,7 @@ async def test_folder_of_a_bare_system_is_a_whole_file_system(pages: Pages) -> N
     [
         lambda pages: pages.at("a"),
         lambda pages: pages.over().at("a"),
-        lambda pages: aiofs.TransactionalFileSystem(pages) / "a",
+        lambda pages: aiofs.TransactionalFileSystem(pages).at("a"),
     ],
     ids=["at", "over", "transactional"],
 )
@@ -210,7 +210,7 @@ async def test_a_system_that_cannot_be_hashed_goes_when_nobody_holds_it() -> Non
     book = Book({})
     async with aiofs.transaction(book) as tx:
         await tx.write_bytes("new", b"new")
-    assert await (book / "folder").ls() == []
+    assert await book.at("folder").ls() == []
     gone = weakref.ref(book)
     del book, tx
     gc.collect()

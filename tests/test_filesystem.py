@@ -68,8 +68,8 @@ async def all_refused(*systems: aiofs.FileSystem) -> None:
 async def test_a_folder_is_closed_with_its_store() -> None:
     """Whoever goes on with it would open the store again, and nobody would close that."""
     fs = aiofs.MemoryFileSystem()
-    folder = fs / "folder"
-    below = (folder / "below").over(Prefix("x"))
+    folder = fs.at("folder")
+    below = folder.at("below").over(Prefix("x"))
     async with fs:
         await below.write_bytes("file", b"")
     await all_refused(fs, folder, below)
@@ -90,7 +90,7 @@ async def test_closing_what_has_layers_closes_the_store() -> None:
     counted = Counted()
     fs = aiofs.MemoryFileSystem().over(counted)
     layered = fs.over(Prefix("a/"))
-    folder = fs / "a"
+    folder = fs.at("a")
     async with layered:
         await layered.write_bytes("file", b"")
     assert counted.times

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 import aiofs
@@ -30,6 +32,12 @@ async def test_cp_and_mv() -> None:
     with pytest.warns(DeprecationWarning, match=r"mv\(\) of aiofs 1 is move\(\) now"):
         await fs.mv("b", "c")
     assert await fs.ls() == ["a", "c"]
+
+
+def test_a_folder_that_was_a_file_system() -> None:
+    folder: Any = aiofs.MemoryFileSystem() / "folder"
+    with pytest.raises(AttributeError, match=r"call path\.system\.ls\(\) or path\.at\(\)\.ls\(\)"):
+        folder.ls()
 
 
 @pytest.mark.parametrize("pattern", ["*.txt", "folder/?"])

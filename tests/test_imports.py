@@ -25,7 +25,7 @@ BASIC = frozenset({"clock", "errors", "modes", "names", "properties"})
 WAIST = BASIC | {"driver", "powers"}
 SHARED = WAIST | {"kit", "lifetimes", "locks", "threads", "tokens"}
 SYSTEMS = frozenset({"bare", "browsing", "filesystem", "listing", "system"})
-OVER_SYSTEMS = frozenset({"stores", "transactions", "urls", "work"})
+OVER_SYSTEMS = frozenset({"path", "pathnames", "stores", "transactions", "urls", "work"})
 ALL = SHARED | SYSTEMS | OVER_SYSTEMS | {"backends", "files", "layers"}
 
 KNOWS: dict[str, frozenset[str]] = {
@@ -46,6 +46,8 @@ KNOWS: dict[str, frozenset[str]] = {
     "browsing": WAIST | {"lifetimes", "listing", "system"},
     "filesystem": SHARED | {"browsing", "files", "listing", "system"},
     "stores": SHARED | {"backends", "filesystem", "layers", "system"},
+    "pathnames": SHARED | SYSTEMS,
+    "path": SHARED | {"files", "filesystem", "listing", "pathnames", "stores", "system", "urls"},
     "urls": SHARED | {"files", "filesystem", "stores"},
     "transactions": SHARED | SYSTEMS | {"files"},
     "work": SHARED | SYSTEMS | {"files", "transactions"},
@@ -60,7 +62,7 @@ KNOWS: dict[str, frozenset[str]] = {
 LATER: dict[str, frozenset[str]] = {
     "aiofiles": frozenset({"stores"}),
     "filesystem": frozenset({"layers"}),
-    "system": frozenset({"bare", "files", "filesystem"}),
+    "system": frozenset({"bare", "files", "filesystem", "path"}),
 }
 
 SDKS = {"aiobotocore", "aiohttp", "azure", "botocore", "fsspec", "hiredis", "redis", "starlette", "yaml"}

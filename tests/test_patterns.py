@@ -42,7 +42,7 @@ def test_pattern_that_no_name_can_match(pattern: str) -> None:
 
 @pytest.mark.parametrize("pattern", [None, 3, b"*"])
 async def test_pattern_that_is_no_text(pattern: Any) -> None:
-    for fs in (aiofs.MemoryFileSystem(), aiofs.MemoryFileSystem() / "folder"):
+    for fs in (aiofs.MemoryFileSystem(), aiofs.MemoryFileSystem().at("folder")):
         with pytest.raises(TypeError, match="a pattern is a str, not"):
             fs.glob(pattern)
         if pattern is not None:

@@ -9,14 +9,14 @@ from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import quote, unquote
 
-from aiofs.driver import Walks
+from aiofs.driver import HasLocalPaths, Walks
 from aiofs.kit import together
 from aiofs.layers.forward import power_of
 from aiofs.layers.mapped import Mapped
 from aiofs.names import RESERVED, begins_a_name, check_inside, check_path, check_prefix, is_reserved
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Hashable, Sequence
     from typing import Self
 
     from aiofs.driver import Driver, Entry, Level, Power
@@ -28,7 +28,7 @@ class Prefix(Mapped):
     :raises ValueError: if no name can begin with `prefix`.
     """
 
-    powers: ClassVar[tuple[type, ...]] = (*Mapped.powers, Walks)
+    powers: ClassVar[tuple[type, ...]] = (*Mapped.powers, HasLocalPaths, Walks)
 
     def __init__(self, prefix: str) -> None:
         if check_prefix(prefix):
@@ -59,6 +59,13 @@ class Prefix(Mapped):
             async with aclosing(power_of(self.base, Walks).walk((self._prefix + folder).removesuffix("/"))) as levels:
                 async for theirs, folders, files in levels:
                     yield theirs[cut:], folders, files
+
+    def locate(self, path: str) -> tuple[Hashable, str]:
+        """Return what the base says of the name in it: a folder of a store is no other store."""
+        return self.base.locate(self._prefix + path if path else self._prefix.removesuffix("/"))
+
+    def local_path(self, path: str) -> str:
+        return power_of(self.base, HasLocalPaths).local_path(self.within(path))
 
     def offers(self, power: type[Power]) -> Power | None:
         """Return the driver that has the power. A walk is offered only if the prefix is a whole folder."""

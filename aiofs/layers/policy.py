@@ -186,13 +186,17 @@ class Matching(Layer):
 
     def __init__(self, names: str | re.Pattern[str] | Callable[[str], bool]) -> None:
         self._names = names
-        self._matches = names if callable(names) else re.compile(names).fullmatch
+        self._matcher = names if callable(names) else re.compile(names)
 
     def check_name(self, path: str) -> None:
         """Raise `ValueError` for a name that does not match, or that the base refuses."""
         if not self._matches(path):
             raise ValueError(f"path {path!r} does not match {self._names!r}, as all names of this file system must")
         super().check_name(path)
+
+    def _matches(self, path: str) -> bool:
+        matcher = self._matcher
+        return matcher.fullmatch(path) is not None if isinstance(matcher, re.Pattern) else bool(matcher(path))
 
     async def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry]:
         """List the files that match. A listing of one level also shows all folders."""

@@ -20,7 +20,7 @@ from aiofs.transactions.recovery import Recovered, not_recovered, recover_units
 from aiofs.transactions.unit import Change, State, Unit
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Hashable, Sequence
     from contextvars import Token
     from types import TracebackType
 
@@ -309,6 +309,9 @@ class AmbientDriver(Driver):
 
     async def aclose(self) -> None:
         await self._base.aclose()
+
+    def locate(self, path: str) -> tuple[Hashable, str]:
+        return self._base.locate(path)
 
     def offers(self, power: type[Power]) -> Power | None:
         """Return the powers of the driver that is used now."""

@@ -18,6 +18,7 @@ ORDER = [
     "sessions",
     "matching",
     "names",
+    "objects",
     "listing",
     "removing",
     "life",

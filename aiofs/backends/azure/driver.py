@@ -34,7 +34,7 @@ from aiofs.kit import EndedSession, each, own_lease, together, whole_part
 from aiofs.tokens import Token
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Hashable, Mapping, Sequence
 
     from azure.storage.blob.aio import ContainerClient
 
@@ -225,6 +225,10 @@ class AzureDriver(AzureSweeper, AzureHistory, Driver):
     async def aclose(self) -> None:
         """Close the clients."""
         await self._container.aclose()
+
+    def locate(self, path: str) -> tuple[Hashable, str]:
+        """Return the account and container as the store."""
+        return ("azure", str(self._container)), path
 
     def __str__(self) -> str:
         return str(self._container)

@@ -22,7 +22,7 @@ from aiofs.powers import Appends
 from aiofs.tokens import Token
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Mapping, Sequence
 
     from aiofs.backends.fastdfs.client.client import FastDFSClient
     from aiofs.driver import Leftover, Power
@@ -216,6 +216,11 @@ class FastDFSDriver(Driver):
         await self.client.aclose()
         if self._close_index and self._files is not None:
             await self.index.driver.aclose()
+
+    def locate(self, path: str) -> tuple[Hashable, str]:
+        """Return the trackers and the index as the store, and the name in the index."""
+        store, name = (None, path) if self._files is None else self.index.driver.locate(path)
+        return ("fastdfs", repr(self.client), store), name
 
     def __str__(self) -> str:
         return f"FastDFS({self.client}, index={self.index.driver if self._files else None})"

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from itertools import islice
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, TypeVarTuple
 
 from aiofs.backends.osfiles import locks, staging, sweeping
@@ -30,7 +31,7 @@ from aiofs.threads import hop
 from aiofs.tokens import Token
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Hashable, Iterator, Mapping, Sequence
 
     from aiofs.driver import Level
 
@@ -207,6 +208,14 @@ class OSDriver(Driver):
     async def sweep(self, leftover: Leftover) -> bool:
         """Remove one unless somebody holds it."""
         return await hop(sweeping.sweep, self._root, leftover.token)
+
+    def local_path(self, path: str) -> str:
+        """Return the path below the root as it was given: relative ones are as relative as in pathlib."""
+        return str(PurePath(self._root.given, path))
+
+    def locate(self, path: str) -> tuple[Hashable, str]:
+        """Return the local path; all local files are in one store."""
+        return "file", PurePath(self._root.given, path).as_posix()
 
     def narrowed(self, depth: int) -> Driver:
         """Return a driver of these files where no link leads a name out of the folder of its first `depth` segments."""

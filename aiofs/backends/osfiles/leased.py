@@ -30,7 +30,7 @@ from aiofs.properties import PERMISSIONS
 from aiofs.threads import hop
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Hashable, Mapping, Sequence
 
     from aiofs.driver import Capabilities, Entry, Lease, Leftover
 
@@ -51,6 +51,10 @@ class LeasedDriver(OSDriver):
         self._close_keeper = close_keeper
         locks = keeper.capabilities.locks
         self.capabilities: Capabilities = replace(self.capabilities, locks=locks, resume=False, holds=False)
+
+    def locate(self, path: str) -> tuple[Hashable, str]:
+        """Return the local path; the store is also known by its root and its keeper, which make the names of locks."""
+        return ("file", self._root.given, self._keeper.locate("")), super().locate(path)[1]
 
     async def lock(self, path: str) -> Lease:
         """Get the right to write the path."""

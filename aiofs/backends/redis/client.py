@@ -28,7 +28,7 @@ from aiofs.kit import lanes
 from aiofs.lifetimes import PerLoop
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Sequence
     from types import TracebackType
 
     from aiofs.backends.redis.scripts import Script, ScriptText
@@ -135,6 +135,8 @@ class RedisClient:
         self._timeout = timeout
         self._no_cluster = no_cluster
         self._at_once = min(_AT_ONCE, getattr(pool, "max_connections", _AT_ONCE))
+        self.place: Hashable = client or tuple(settings.get(name) or 0 for name in ("host", "port", "path", "db"))
+        """What says which server and database this is. A lent client is known by itself."""
         self._may_remove = False
         self._locals = PerLoop(self, self._new_local, self._close)
 

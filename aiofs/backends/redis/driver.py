@@ -20,7 +20,7 @@ from aiofs.kit import EndedSession, copy_through, own_lease, unknown_format
 from aiofs.tokens import Token
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Hashable, Mapping, Sequence
 
 CHUNK = 64 * MIB
 """How many bytes go into each key of a file that has several."""
@@ -199,6 +199,10 @@ class RedisDriver(RedisSweeper, Driver):
         finally:
             if self._replica is not None:
                 await self._replica.aclose()
+
+    def locate(self, path: str) -> tuple[Hashable, str]:
+        """Return the server and database as the store."""
+        return ("redis", self._client.place), path
 
     def __str__(self) -> str:
         return str(self._client)

@@ -31,7 +31,7 @@ from aiofs.powers import Notes
 from aiofs.properties import NAMES
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Mapping, Sequence
 
     from aiofs.backends.s3.settings import Settings
     from aiofs.driver import Lease, Leftover, Power, ReadStream, WriteSession
@@ -66,6 +66,11 @@ class S3Driver(Driver):
         """Pickle the settings. An unpickled driver shares its locks with the process that it is in."""
         keeper = None if self._elsewhere is None else self._elsewhere.keeper
         return partial(S3Driver, close_locks=self._close_locks), (self._store.settings, keeper)
+
+    def locate(self, path: str) -> tuple[Hashable, str]:
+        """Return the bucket and the prefix, which has locks of its own, as the store."""
+        keeper = None if self._elsewhere is None else self._elsewhere.keeper.locate("")
+        return ("s3", self._store.settings.reached, keeper), path
 
     def check_name(self, path: str) -> None:
         """Raise `ValueError` for a path whose key would be longer than 1024 bytes."""

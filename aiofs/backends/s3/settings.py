@@ -199,6 +199,11 @@ class Settings:
         """The endpoint, bucket and prefix, which no other store has."""
         return f"{self.endpoint_url or ''} {self}"
 
+    @property
+    def reached(self) -> tuple[object, ...]:
+        """What says which bucket and prefix these are. A lent client is known by itself."""
+        return (self.endpoint_url, self.profile, self.session, self.client, self.bucket, self.prefix)
+
     def __str__(self) -> str:
         return f"s3://{self.bucket}/{self.prefix}"
 

@@ -19,6 +19,7 @@ from aiofs.testing.contract.life import Life, ReadOnlyStore
 from aiofs.testing.contract.listing import Listings
 from aiofs.testing.contract.matching import Matching, Unmatched
 from aiofs.testing.contract.names import PathNames
+from aiofs.testing.contract.objects import PathObjects
 from aiofs.testing.contract.reading import Changing, ReadingFiles, Seeking, TextHandles
 from aiofs.testing.contract.removing import FileFacts, Removing
 from aiofs.testing.contract.sessions import Conditions, Leftovers, Prepared
@@ -79,6 +80,7 @@ class Contract(
     Leftovers,
     Processes,
     PathNames,
+    PathObjects,
     Listings,
     Removing,
     FileFacts,

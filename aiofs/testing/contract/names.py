@@ -124,7 +124,7 @@ class PathNames:
         assert await store.names() == []
 
     async def test_56_bad_paths(self, store: Harness) -> None:
-        """A name that is not allowed raises ValueError, and one that is not a `str` TypeError, before any request."""
+        """A name that is not allowed raises ValueError, and what is no name TypeError, before any request."""
         fs, chaos = store.troubled()
         for paths, expected in ((BAD_PATHS, ValueError), (NOT_PATHS, TypeError)):
             for path in paths:
@@ -207,7 +207,7 @@ class PathNames:
         with pytest.raises(FileNotFoundError) as caught:
             await folder.read_bytes("notes/b")
         assert caught.value.filename in {"notes/b", "user1/notes/b"}
-        assert await (store.fs / "user10" / "notes").read_bytes("b") == b"10"
+        assert await store.fs.at("user10/notes").read_bytes("b") == b"10"
 
 
 def _uses(fs: FileSystem, path: str) -> list[Any]:
