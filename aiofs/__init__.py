@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from aiofs.files.handle import FileLike
     from aiofs.files.text import TextFile
     from aiofs.filesystem import FileSystem
+    from aiofs.locks import HeldLock
     from aiofs.modes import BinaryMode, TextMode
     from aiofs.path import LocalPath, Path
     from aiofs.properties import Properties
@@ -101,6 +102,7 @@ __all__ = [
     "FileSystem",
     "FileTransaction",
     "Finding",
+    "HeldLock",
     "Image",
     "IsAFolder",
     "Json",
@@ -194,6 +196,7 @@ _ROOMS = {
     ),
     "aiofs.files.handle": ("FileLike",),
     "aiofs.filesystem": ("FileSystem",),
+    "aiofs.locks": ("HeldLock",),
     "aiofs.modes": ("BinaryMode", "TextMode"),
     "aiofs.path": ("LocalPath", "Path"),
     "aiofs.properties": ("Properties",),

@@ -121,6 +121,8 @@ class Capabilities:
 
     locks: Literal["process", "host", "shared"] = "process"
     """Whether locks exclude writers in this process only, on this machine, or everywhere."""
+    fences: bool = False
+    """Locks with names have a `Lease.number`, which grows with every holder."""
     conditional: bool = True
     """`match` is checked in the same atomic step that publishes."""
     resume: bool = False
@@ -219,11 +221,18 @@ class Lease(ABC):
     path: str
     fence: str = ""
     """What distinguishes this lease from all others of the path, earlier and later ones."""
+    number: int | None = None
+    """Of a lock with a name: a number that is larger than that of every earlier lease of the lock, even if its holder
+    was killed or lost it; `None` if the store cannot promise that."""
 
     @property
     def lost(self) -> bool:
         """Whether somebody else may hold the lock by now."""
         return False
+
+    async def confirm(self) -> bool:
+        """Ask the store whether the lock is still held by this lease, and return the answer."""
+        return not self.lost
 
     @abstractmethod
     async def release(self) -> None:
@@ -302,6 +311,9 @@ class Driver(ABC):
     @abstractmethod
     async def lock(self, path: str) -> Lease:
         """Get the right to write the path, renewed in the background until released.
+
+        A path for which `aiofs.names.lock_of_path` has a name is no file. It stands for a lock of `FileSystem.lock`,
+        and its lease has a `number` if the capabilities say `fences`.
 
         :raises Locked: at once, if somebody else has it.
         """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
@@ -18,6 +18,7 @@ from aiofs.files.reading import drain
 from aiofs.kit import check_match
 from aiofs.lifetimes import Call, Calls, finish
 from aiofs.listing import Listing
+from aiofs.locks import hold
 from aiofs.modes import BinaryMode, Mode, PlainMode, TextMode, parse_mode
 from aiofs.names import check_folder, check_path, under
 from aiofs.properties import check_metadata, check_properties, join
@@ -25,12 +26,14 @@ from aiofs.system import check_range
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
+    from contextlib import AbstractAsyncContextManager
 
     from _typeshed import ReadableBuffer
 
     from aiofs.driver import Driver, Entry, Lease
     from aiofs.files.handle import Dependent, FileLike, Handle
     from aiofs.files.text import TextFile
+    from aiofs.locks import HeldLock
     from aiofs.names import AnyName
     from aiofs.properties import Properties
 
@@ -339,6 +342,20 @@ class FileSystem(Browsing):
             async with self._locked(path) as (lease,):
                 return await keeps.restore_kept(path, version_id, lease)
 
+    def lock(self, name: AnyName) -> AbstractAsyncContextManager[HeldLock]:
+        """Hold the lock `name` for a block: `async with fs.lock("jobs/nightly") as lease`.
+
+        It is for work beside files: it locks no file, not even the one of this name. `lease.fence` is a number that
+        grows with every holder. A holder that was too slow, so that somebody else may hold the lock by now, learns it
+        from `lease.lost`, from `await lease.check()`, and when it leaves the block.
+
+        :raises ValueError: for a name that no file could have, before anything else happens.
+        :raises Locked: on entering, if somebody else holds the lock.
+        :raises Conflict: on leaving the block, if the lock was lost meanwhile.
+        :raises Unsupported: on entering, in a transaction, and if the store keeps no locks.
+        """
+        return self._lock_held(self._check(name))
+
     def at(self, folder: AnyName) -> FileSystem:
         """Return the folder as a file system of its own. Closing this one closes it; closing it does not close this."""
         self._check_open()
@@ -461,6 +478,28 @@ class FileSystem(Browsing):
                 lease = leases[path] = await self._driver.lock(path)
                 held.push_async_callback(_give_back, lease)
             yield [leases[path] for path in paths]
+
+    @asynccontextmanager
+    async def _lock_held(self, name: str) -> AsyncIterator[HeldLock]:
+        self._check_open()
+        with Call(self._calls):
+            lock = await hold(self._driver, name)
+            if self.closed:  # while it was taken
+                await lock.end_early()
+                self._check_open()
+        self._remember(lock)
+        try:
+            yield lock
+        except BaseException:
+            with suppress(OSError):  # the lock ends by itself, and this must not hide the error of the block
+                await lock.release()
+            raise
+        if lock.ended_early:
+            self._check_open()
+        lost = lock.lost
+        await lock.release()
+        if lost:
+            raise lock.conflict()
 
 
 async def _give_back(lease: Lease) -> None:

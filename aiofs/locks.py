@@ -4,20 +4,107 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiofs import clock
 from aiofs.driver import Lease
 from aiofs.errors import Conflict, Locked
 from aiofs.lifetimes import finish
+from aiofs.names import lock_of_path, path_of_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
     from datetime import datetime
+
+    from aiofs.driver import Driver
 
 AnyLease = TypeVar("AnyLease", bound=Lease)
 _fences = itertools.count(1)
+NUMBERS_KEPT = timedelta(days=30)
+"""How long a store keeps the last number of a lock with a name that nobody takes. After that time the clock alone makes
+the next number larger, so what the store kept may be removed."""
+
+
+class HeldLock:
+    """A lock with a name, as `async with fs.lock(name) as lease` gives it.
+
+    `fence` is a number that grows with every holder of the lock. Give it to what the work changes, a table of a
+    database for instance: if that refuses a smaller number than the largest it has seen, a holder that was too slow
+    changes nothing. It is `None` if the store cannot promise that it grows.
+    """
+
+    def __init__(self, name: str, lease: Lease) -> None:
+        self.name: str = name
+        self.fence: int | None = lease.number
+        self.ended_early: bool = False
+        """Whether the file system was closed while the lock was held."""
+        self._lease = lease
+        self._gone = False
+
+    @property
+    def lost(self) -> bool:
+        """Whether somebody else may hold the lock by now, as far as this process knows without asking the store."""
+        return self._gone or self._lease.lost
+
+    async def check(self) -> None:
+        """Ask the store whether the lock is still held, and renew it.
+
+        :raises Conflict: if it was lost: somebody else may hold it, so the work must stop.
+        :raises OSError: if the store does not answer.
+        """
+        with about_lock(self.name):
+            if self.lost or not await self._lease.confirm():
+                self._gone = True
+                raise self.conflict()
+
+    def conflict(self) -> Conflict:
+        """Return the error which says that the lock was lost."""
+        return Conflict.of(self.name, "this lock was lost, and somebody else may hold it by now")
+
+    async def release(self) -> None:
+        """Release the lock. Harmless when done twice."""
+        self._gone = True
+        with about_lock(self.name):
+            await finish(self._lease.release())
+
+    async def end_early(self) -> None:
+        """Release the lock, because the file system is being closed."""
+        self.ended_early = not self._gone
+        await self.release()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r}, fence {self.fence}{', lost' if self.lost else ''}>"
+
+
+async def hold(driver: Driver, name: str) -> HeldLock:
+    """Take the lock `name` of a driver.
+
+    :raises Locked: if somebody else holds it.
+    """
+    with about_lock(name):
+        return HeldLock(name, await driver.lock(path_of_lock(name)))
+
+
+@contextmanager
+def about_lock(name: str) -> Iterator[None]:
+    """Put the name of the lock into an error of the block, in the place of the path that stands for the lock."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or lock_of_path(str(error.filename)) is not None:
+            error.filename = name
+        raise
+
+
+def next_number(last: int | None) -> int:
+    """Return the number for the next holder of a lock, given the last one that the store knows.
+
+    It is the time in microseconds, or more. So it grows also if the store lost the last number, in a failover for
+    instance.
+    """
+    return max((last or 0) + 1, int(clock.now().timestamp() * 1_000_000))
 
 
 class LockTable:
@@ -67,6 +154,10 @@ class TableLease(Lease):
         self.fence: str = str(next(_fences))
         self._held = held
 
+    async def confirm(self) -> bool:
+        """Return whether the lock was not released."""
+        return self._held.get(self.path) is self
+
     async def release(self) -> None:
         """Release the lock."""
         self.abandon()
@@ -110,6 +201,12 @@ class RenewedLease(Lease):
         """Whether somebody else may hold the lock by now."""
         return self._gone or clock.monotonic() >= self._expires
 
+    async def confirm(self) -> bool:
+        """Renew the lock, and return whether it is still ours."""
+        if not self.lost:
+            await self._ask()
+        return not self.lost
+
     async def release(self) -> None:
         """Stop renewing, and release the lock if it is still ours."""
         keeper, self._keeper = self._keeper, None
@@ -133,16 +230,19 @@ class RenewedLease(Lease):
     async def _keep(self) -> None:
         while not self.lost:
             await asyncio.sleep(self._ttl / 3)
-            asked = clock.monotonic()
             try:
-                if await self._renew():
-                    self._expires = asked + self._ttl
-                else:
-                    self._gone = True
+                await self._ask()
             except OSError:
                 continue
             except ValueError:  # the store was closed
                 self._gone = True
+
+    async def _ask(self) -> None:
+        asked = clock.monotonic()
+        if await self._renew():
+            self._expires = asked + self._ttl
+        else:
+            self._gone = True
 
 
 class LeaseElsewhere(Lease):
@@ -151,12 +251,17 @@ class LeaseElsewhere(Lease):
     def __init__(self, path: str, lease: Lease) -> None:
         self.path: str = path
         self.fence: str = lease.fence
+        self.number: int | None = lease.number
         self._lease = lease
 
     @property
     def lost(self) -> bool:
         """Whether somebody else may hold the lock by now."""
         return self._lease.lost
+
+    async def confirm(self) -> bool:
+        """Ask the store that keeps the lock."""
+        return await self._lease.confirm()
 
     async def release(self) -> None:
         """Release the lock."""
@@ -184,7 +289,8 @@ def locked(path: str, holder: str | None = None, since: datetime | None = None) 
     """Return the error that names the path and, if known, who writes it and since when."""
     by = f" by {holder}" if holder else ""
     when = f" since {since:%Y-%m-%d %H:%M:%S} UTC" if since else ""
-    return Locked.of(path, f"another writer has this file open{by}{when}")
+    what = "another writer has this file open" if lock_of_path(path) is None else "this lock is held"
+    return Locked.of(path, f"{what}{by}{when}")
 
 
 async def _release_granted(answer: asyncio.Future[AnyLease]) -> None:

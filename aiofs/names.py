@@ -19,6 +19,8 @@ AnyName: TypeAlias = "str | PurePath"
 RESERVED = ".aiofs"
 JOURNAL = f"{RESERVED}-journal"
 """The folder of the journals of transactions."""
+LOCKS = f"{RESERVED}-locks"
+"""The folder of the paths that stand for locks with names (`FileSystem.lock`). No file has such a path."""
 _NOT_A_NAME = {"", ".", ".."}
 
 
@@ -91,6 +93,16 @@ def is_reserved(path: str) -> bool:
 def is_in_journal(path: str) -> bool:
     """Whether `path` names something in a folder of journals."""
     return f"/{JOURNAL}/" in f"/{path}"
+
+
+def path_of_lock(name: str) -> str:
+    """Return the path that stands for the lock `name` where drivers and layers are asked to lock it."""
+    return f"{LOCKS}/{name}"
+
+
+def lock_of_path(path: str) -> str | None:
+    """Return the name of the lock that `path` stands for; `None` if it is an ordinary path."""
+    return path[len(LOCKS) + 1 :] if path.startswith(f"{LOCKS}/") else None
 
 
 def under(folder: str) -> str:

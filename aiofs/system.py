@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from aiofs.driver import Layer
     from aiofs.files.handle import FileLike
     from aiofs.filesystem import FileSystem
+    from aiofs.locks import HeldLock
     from aiofs.modes import BinaryMode
     from aiofs.names import AnyName
     from aiofs.path import Path
@@ -204,6 +205,13 @@ class FileLikeSystem(ABC):
         """Yield `(folder, folders in it, files in it)` from `path` downwards, as `os.walk` does."""
         folder = name_of(path)
         return walk_names(self.ls(folder), folder)
+
+    def lock(self, name: AnyName) -> AbstractAsyncContextManager[HeldLock]:
+        """Hold the lock `name` for a block, as `FileSystem.lock` does.
+
+        Three methods lock nothing, so this excludes only others in this process, and `fence` is `None`.
+        """
+        return self._portable().lock(name)
 
     def at(self, folder: AnyName) -> FileSystem:
         """Return the folder as a file system of its own. Closing it leaves this one open."""

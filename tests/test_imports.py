@@ -41,7 +41,7 @@ KNOWS: dict[str, frozenset[str]] = {
     "backends": SHARED | {"localio"},
     "files": SHARED,
     "listing": WAIST,
-    "system": WAIST | {"listing"},
+    "system": WAIST | {"listing", "locks"},
     "bare": SHARED | {"system"},
     "browsing": WAIST | {"lifetimes", "listing", "system"},
     "filesystem": SHARED | {"browsing", "files", "listing", "system"},

@@ -8,7 +8,8 @@ from aiofs import clock
 from aiofs.driver import ABSENT, Capabilities, Driver, Entry, Lease, Leftover, Part, ReadStream, WriteSession
 from aiofs.errors import NotFound
 from aiofs.kit import BytesStream, EndedSession, check_match, folded
-from aiofs.locks import LockTable, locked
+from aiofs.locks import LockTable, locked, next_number
+from aiofs.names import lock_of_path
 from aiofs.properties import NAMES
 from aiofs.tokens import Token
 
@@ -46,12 +47,15 @@ class MemoryFiles:
         self.prepared: dict[str, PreparedWrite] = {}
         self.images: dict[tuple[str, str], Stored] = {}
         """The before-images, by path and tag."""
+        self.last_number: int | None = None
+        """The number of the last lock with a name that was taken; one for all of them."""
 
 
 class MemoryDriver(Driver):
     """Files in memory: those of `files`, locked in the table `locks`; new ones by default."""
 
     capabilities: Capabilities = Capabilities(
+        fences=True,
         resume=True,
         holds=True,
         pinned=True,
@@ -127,6 +131,8 @@ class MemoryDriver(Driver):
         except BaseException:
             lease.abandon()
             raise
+        if lock_of_path(path) is not None:
+            lease.number = self.files.last_number = next_number(self.files.last_number)
         return lease
 
     async def copy(self, source: str, target: str, lease: Lease, *, match: str | None = None) -> Entry:

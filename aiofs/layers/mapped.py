@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from aiofs.driver import ChecksRemoval, Copies, KeepsHistory, Layer, Moves, Presigns, ReadsReplicas, Sweeps
 from aiofs.layers.forward import ForwardedSession, ForwardedStream, power_of, with_powers_of
-from aiofs.names import begins_a_name, check_inside
+from aiofs.names import begins_a_name, check_inside, lock_of_path, path_of_lock
 from aiofs.powers import Appends, Likens, Notes, Parks, Permits, Removes, Snapshots
 from aiofs.tokens import Token
 
@@ -89,7 +89,8 @@ class Mapped(Layer):
 
     async def lock(self, path: str) -> Lease:
         with self.named():
-            return await self.base.lock(self.within(path))
+            name = lock_of_path(path)
+            return await self.base.lock(self.within(path) if name is None else path_of_lock(self.within(name)))
 
     async def copy(self, source: str, target: str, lease: Lease, *, match: str | None = None) -> Entry:
         with self.named():

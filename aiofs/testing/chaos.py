@@ -296,6 +296,7 @@ class TroubledLease(Lease):
     def __init__(self, chaos: Chaos, inner: Lease) -> None:
         self.path: str = inner.path
         self.fence: str = inner.fence
+        self.number: int | None = inner.number
         self.inner = inner
         self._chaos = chaos
 
@@ -303,6 +304,10 @@ class TroubledLease(Lease):
     def lost(self) -> bool:
         """As the base."""
         return self.inner.lost
+
+    async def confirm(self) -> bool:
+        """As the base."""
+        return await self.inner.confirm()
 
     async def release(self) -> None:
         """As the base, with trouble."""

@@ -183,15 +183,16 @@ class Harness:
 
     async def leftovers(self) -> list[str]:
         """Return what is staged, locked or hidden in the store. It must be empty while nobody writes."""
-        found: list[str] = []
-        driver = self.driver
-        sweeps = driver.offers(Sweeps)
-        if sweeps is not None:
-            found += [f"{left.kind} of {left.path}" async for left in sweeps.leftovers()]
-        found += [entry.path async for entry in driver.list() if is_reserved(entry.path)]
+        found = await self.findings()
+        found += [entry.path async for entry in self.driver.list() if is_reserved(entry.path)]
         if self.residue is not None:
             found += await self.residue()
         return found
+
+    async def findings(self) -> list[str]:
+        """Return what the store, if it can sweep, takes for something that a writer left."""
+        sweeps = self.driver.offers(Sweeps)
+        return [] if sweeps is None else [f"{left.kind} of {left.path}" async for left in sweeps.leftovers()]
 
     async def sweep(self) -> None:
         """Sweep everything that dead writers left, if the store can sweep."""

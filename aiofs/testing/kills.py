@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from aiofs.files.handle import FileLike
     from aiofs.filesystem import FileSystem
+    from aiofs.locks import HeldLock
     from aiofs.modes import BinaryMode
     from aiofs.testing.chaos import Verb
     from aiofs.testing.harness import Harness
@@ -343,6 +344,8 @@ class Servant:
         self._fs = fs
         self._chaos = chaos
         self._file: FileLike | None = None
+        self._held = AsyncExitStack()
+        self._lock: HeldLock | None = None
 
     async def obey(self, verb: str, *args: str) -> Any:
         """Carry out one order, and return its result."""
@@ -363,6 +366,18 @@ class Servant:
                 return (await self._fs.read_bytes(path)).decode()
             case "hello", ():
                 return os.getpid()
+            case _:
+                return await self._obey_about_locks(verb, *args)
+        return None
+
+    async def _obey_about_locks(self, verb: str, *args: str) -> Any:
+        match verb, args:
+            case "lock", (name,):
+                self._lock = await self._held.enter_async_context(self._fs.lock(name))
+                return self._lock.fence
+            case "check lock", ():
+                assert self._lock is not None, "no lock was taken yet"
+                await self._lock.check()
             case _:
                 raise ValueError(f"a child does not know the order {verb!r}")
         return None

@@ -246,12 +246,16 @@ class SteppedLease(Lease):
     def __init__(self, steps: Steps, lease: Lease) -> None:
         self.path: str = lease.path
         self.fence: str = lease.fence
+        self.number: int | None = lease.number
         self.inner = lease
         self._steps = steps
 
     @property
     def lost(self) -> bool:
         return self.inner.lost
+
+    async def confirm(self) -> bool:
+        return await self.inner.confirm()
 
     async def release(self) -> None:
         await self._steps.take("release", self.path, self.inner.release())

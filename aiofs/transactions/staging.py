@@ -24,11 +24,11 @@ from aiofs.driver import (
     WriteSession,
     narrowed_over,
 )
-from aiofs.errors import Conflict, Damaged, Locked, NotFound, Spoiled, StillOpen
+from aiofs.errors import Conflict, Damaged, Locked, NotFound, Spoiled, StillOpen, Unsupported
 from aiofs.kit import check_match, folded
 from aiofs.lifetimes import finish
 from aiofs.locks import LeaseElsewhere, LockTable
-from aiofs.names import is_reserved
+from aiofs.names import is_reserved, lock_of_path
 from aiofs.powers import Parks
 from aiofs.transactions.content import StagedContent, StagedRange, StagedReader, StagedStream, StoredRange
 
@@ -39,6 +39,10 @@ if TYPE_CHECKING:
 
 
 Entries = list[Entry]
+IN_A_TRANSACTION = (
+    "a transaction takes no lock with a name: hold the lock around the transaction, so that it is held until "
+    "everything is published"
+)
 
 
 class Owner(Protocol):
@@ -204,6 +208,8 @@ class UnitDriver(Driver):
     async def lock(self, path: str) -> Lease:
         """Lock the path: in the transaction while the handle is open, in the store until the transaction ends."""
         self.owner.check_open()
+        if (name := lock_of_path(path)) is not None:
+            raise Unsupported.of(name, IN_A_TRANSACTION)
         lease = self._lock_handle(path)
         try:
             if path not in self.leases:

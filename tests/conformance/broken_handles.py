@@ -183,3 +183,8 @@ class TakesAnyMode(Twin):
 class CleansPaths(Twin):
     def open(self, path: str, mode: str = "r", **options: Any) -> Any:
         return super().open(path.strip("/") if isinstance(path, str) and path.strip("/") else path, mode, **options)
+
+
+class CleansNamesOfLocks(Twin):
+    def lock(self, name: Any) -> Any:
+        return super().lock(name.strip("/") if isinstance(name, str) and name.strip("/") else name)

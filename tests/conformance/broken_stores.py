@@ -13,13 +13,13 @@ from aiofs.backends.memory import MemorySession, Stored
 from aiofs.driver import Entry, Layer, Lease, Part, ReadStream, WriteSession
 from aiofs.errors import NotFound
 from aiofs.kit import BytesStream
+from aiofs.locks import TableLease
+from aiofs.names import lock_of_path, path_of_lock
 from aiofs.properties import part
 from conformance.versioned_memory import VersionedMemory
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
-
-    from aiofs.locks import TableLease
 
 
 class FreeLease(Lease):
@@ -160,6 +160,42 @@ class LosesTheLockWhenCancelled(Faulty):
         lease = await super().lock(path)
         await asyncio.sleep(0)
         return lease
+
+
+class LocksNothingWithAName(Faulty):
+    async def lock(self, path: str) -> Lease:
+        return await super().lock(path) if lock_of_path(path) is None else FreeLease(path)
+
+
+class LocksTheFileOfTheName(Faulty):
+    async def lock(self, path: str) -> Lease:
+        return await super().lock(lock_of_path(path) or path)
+
+
+class RepeatsItsNumbers(Faulty):
+    """Counts from the beginning when the lock was released."""
+
+    async def lock(self, path: str) -> Lease:
+        lease = await super().lock(path)
+        lease.number = None if lock_of_path(path) is None else 1
+        return lease
+
+
+class TellsNoHolder(Faulty):
+    class Trusting(TableLease):
+        async def confirm(self) -> bool:
+            return True
+
+    async def lock(self, path: str) -> Lease:
+        lease = await super().lock(path)
+        lease.__class__ = self.Trusting
+        return lease
+
+
+class LocksByTheLastSegment(Faulty):
+    async def lock(self, path: str) -> Lease:
+        name = lock_of_path(path)
+        return await super().lock(path if name is None else path_of_lock(name.rpartition("/")[2]))
 
 
 class LocksTheFolder(Faulty):

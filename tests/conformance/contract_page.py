@@ -16,6 +16,7 @@ ORDER = [
     "cancel",
     "writers",
     "sessions",
+    "locking",
     "matching",
     "names",
     "objects",

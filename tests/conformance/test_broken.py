@@ -79,6 +79,13 @@ FAULTS: list[tuple[int, type[Any]]] = [
     (133, stores.ListsTheOldestVersionFirst),
     (124, stores.AbortsWhatWasCommitted),
     (126, stores.ResumesUnderTheLiving),
+    (250, stores.LocksNothingWithAName),
+    (251, stores.LocksTheFileOfTheName),
+    (252, stores.RepeatsItsNumbers),
+    (253, handles.CleansNamesOfLocks),
+    (254, stores.TellsNoHolder),
+    (255, stores.LocksByTheLastSegment),
+    (256, stores.LosesTheLockWhenCancelled),
 ]
 
 

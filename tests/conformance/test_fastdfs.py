@@ -22,6 +22,7 @@ from aiofs.filesystem import FileSystem
 from aiofs.stores import FastDFSFileSystem, OSFileSystem, RedisFileSystem
 from aiofs.testing import Contract, Harness, TransactionContract
 from aiofs.testing.contract.commit import Commit
+from aiofs.testing.contract.locking import LocksOfProcesses, NamedLocks
 from aiofs.testing.contract.removing import Removing
 from aiofs.testing.contract.sessions import Leftovers, Prepared
 from aiofs.testing.contract.transactions import Crashes, Refusals
@@ -110,7 +111,7 @@ class TestFastDFSIndexedInMemory(Contract):
         return in_memory
 
 
-@pytest.mark.variant(Commit, Writers, Prepared, Leftovers, Processes, Removing)
+@pytest.mark.variant(Commit, Writers, Prepared, Leftovers, Processes, Removing, NamedLocks)
 class TestFastDFSIndexedOnDisk(Contract):
     declares = capabilities_over(OSDriver.capabilities)
 
@@ -119,7 +120,7 @@ class TestFastDFSIndexedOnDisk(Contract):
         return on_disk
 
 
-@pytest.mark.variant(Writers, Prepared, Leftovers, Processes)
+@pytest.mark.variant(Writers, Prepared, Leftovers, Processes, NamedLocks, LocksOfProcesses)
 class TestFastDFSIndexedInRedis(Contract):
     declares = capabilities_over(RedisDriver.capabilities)
 

@@ -20,6 +20,7 @@ from aiofs.testing import Contract, Harness
 from aiofs.testing.contract.cancel import CancelledWriting
 from aiofs.testing.contract.commit import Commit
 from aiofs.testing.contract.listing import Listings
+from aiofs.testing.contract.locking import NamedLocks
 from aiofs.testing.contract.names import PathNames
 from aiofs.testing.contract.reading import Changing
 from aiofs.testing.contract.removing import Removing
@@ -57,7 +58,7 @@ def over_files(
     return Harness(connect=connect, layers=layers, meddle=meddle, cannot_hold=cannot_hold)
 
 
-@pytest.mark.variant(Prepared, Leftovers, PathNames, Listings, Removing)
+@pytest.mark.variant(Prepared, Leftovers, PathNames, Listings, Removing, NamedLocks)
 class TestHashPrefix(Contract):
     declares = OSDriver.capabilities
     lacks = {58: "`a` and `a/b` are mostly in different folders, where they do not meet"}  # noqa: RUF012
@@ -77,9 +78,9 @@ class TestLoggedAndLimitedBase64WithPlainNames(Contract):
         return over_files(tmp_path, *layers, inward=layers[0].inward, encode=base64.b64encode)
 
 
-@pytest.mark.variant(WrittenBytes, Changing, Commit, Prepared, Leftovers, Removing)
+@pytest.mark.variant(WrittenBytes, Changing, Commit, Prepared, Leftovers, Removing, NamedLocks)
 class TestGzipInAFolderOnS3(Contract):
-    declares = Capabilities(locks="shared", resume=True, metadata=True, listed_sizes=False)
+    declares = Capabilities(locks="shared", fences=True, resume=True, metadata=True, listed_sizes=False)
     lacks = {  # noqa: RUF012
         42: "a part of the store's holds several of the layer's",
         45: "what is read there compresses to so little that it comes with the first request",

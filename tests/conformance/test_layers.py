@@ -17,6 +17,7 @@ from aiofs.testing.contract.cancel import CancelledReading, CancelledWriting
 from aiofs.testing.contract.commit import Commit
 from aiofs.testing.contract.life import Life
 from aiofs.testing.contract.listing import Listings
+from aiofs.testing.contract.locking import NamedLocks
 from aiofs.testing.contract.names import PathNames
 from aiofs.testing.contract.reading import Changing, ReadingFiles, Seeking, TextHandles
 from aiofs.testing.contract.removing import FileFacts, Removing
@@ -114,7 +115,7 @@ class TestBase64AskingForWindows(Contract):
         return over_memory(Base64(), encode=base64.b64encode, part_size=1000, window=500)
 
 
-@pytest.mark.variant(PathNames, Listings, Removing, FileFacts)
+@pytest.mark.variant(PathNames, Listings, Removing, FileFacts, NamedLocks)
 class TestPercent(Contract):
     declares = MEMORY
 
@@ -123,7 +124,7 @@ class TestPercent(Contract):
         return over_memory(Percent(), inward=Percent().inward)
 
 
-@pytest.mark.variant(PathNames, Listings, Removing, FileFacts)
+@pytest.mark.variant(PathNames, Listings, Removing, FileFacts, NamedLocks)
 class TestHashPrefix(Contract):
     declares = MEMORY
 
@@ -177,7 +178,7 @@ class TestLog(Contract):
         return over_memory(Log())
 
 
-@pytest.mark.variant(WrittenBytes, ReadingFiles, Changing, PathNames, Listings)
+@pytest.mark.variant(WrittenBytes, ReadingFiles, Changing, PathNames, Listings, NamedLocks)
 class TestPrefixOverGzipOverPrefix(Contract):
     declares = ENCODED
 

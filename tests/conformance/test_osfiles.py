@@ -14,6 +14,7 @@ from aiofs.stores import OSFileSystem
 from aiofs.testing import Contract, Harness
 from aiofs.testing.contract.cancel import CancelledWriting
 from aiofs.testing.contract.commit import Commit
+from aiofs.testing.contract.locking import LocksOfProcesses, NamedLocks
 from aiofs.testing.contract.removing import Removing
 from aiofs.testing.contract.sessions import Leftovers, Prepared
 from aiofs.testing.contract.writers import Processes, Writers
@@ -53,7 +54,7 @@ class TestOSFiles(Contract):
         return local(tmp_path / "root", durable=False)
 
 
-@pytest.mark.variant(Commit, CancelledWriting, Prepared)
+@pytest.mark.variant(Commit, CancelledWriting, Prepared, NamedLocks)
 class TestDurableOSFiles(Contract):
     declares = OSDriver.capabilities
 
@@ -62,7 +63,7 @@ class TestDurableOSFiles(Contract):
         return local(tmp_path / "root", durable=True)
 
 
-@pytest.mark.variant(Commit, CancelledWriting, Writers, Leftovers, Processes, Removing)
+@pytest.mark.variant(Commit, CancelledWriting, Writers, Leftovers, Processes, Removing, NamedLocks, LocksOfProcesses)
 class TestOSFilesWithLocksElsewhere(Contract):
     declares = replace(OSDriver.capabilities, resume=False, holds=False)
 

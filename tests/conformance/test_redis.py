@@ -16,6 +16,7 @@ from aiofs.testing import Contract, Harness
 from aiofs.testing.contract.cancel import CancelledWriting
 from aiofs.testing.contract.commit import Commit
 from aiofs.testing.contract.listing import Listings
+from aiofs.testing.contract.locking import NamedLocks
 from aiofs.testing.contract.reading import Changing, ReadingFiles
 from aiofs.testing.contract.removing import Removing
 from aiofs.testing.contract.sessions import Leftovers, Prepared
@@ -67,7 +68,7 @@ class TestRedis(Contract):
         return harness
 
 
-@pytest.mark.variant(Commit, Writers, Prepared, Leftovers, Processes, Listings, Removing)
+@pytest.mark.variant(Commit, Writers, Prepared, Leftovers, Processes, NamedLocks, Listings, Removing)
 class TestRedisCluster(Contract):
     declares = RedisDriver.capabilities
     server = True

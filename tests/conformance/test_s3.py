@@ -18,6 +18,7 @@ from aiofs.testing.contract.cancel import CancelledWriting
 from aiofs.testing.contract.commit import Commit
 from aiofs.testing.contract.life import Life
 from aiofs.testing.contract.listing import Listings
+from aiofs.testing.contract.locking import LocksOfProcesses, NamedLocks
 from aiofs.testing.contract.names import PathNames
 from aiofs.testing.contract.reading import ReadingFiles
 from aiofs.testing.contract.removing import FileFacts, Removing
@@ -77,7 +78,7 @@ def harness_of(server: S3Server, lease: int, **settings: object) -> Harness:
 
 @pytest.mark.both_loops(full=True)
 class TestS3(Contract):
-    declares = Capabilities(locks="shared", resume=True, metadata=True)
+    declares = Capabilities(locks="shared", fences=True, resume=True, metadata=True)
     server = True
 
     @pytest.fixture
@@ -89,7 +90,7 @@ class TestS3(Contract):
 class TestS3Signed(Contract):
     """On a server that checks every signature."""
 
-    declares = Capabilities(locks="shared", resume=True, metadata=True)
+    declares = Capabilities(locks="shared", fences=True, resume=True, metadata=True)
     server = True
     credentials = True
     lacks: ClassVar = {55: "cannot check signatures of names with control characters, the SDK's included"}
@@ -103,7 +104,7 @@ class TestS3Signed(Contract):
 class TestS3BySdk(Contract):
     """Below a prefix, every request by way of the SDK, with checksums."""
 
-    declares = Capabilities(locks="shared", resume=True, metadata=True)
+    declares = Capabilities(locks="shared", fences=True, resume=True, metadata=True)
     server = True
 
     @pytest.fixture
@@ -117,17 +118,18 @@ class TestS3LocksAtCommit(Contract):
 
     declares = Capabilities(resume=True, metadata=True)
     server = True
+    lacks: ClassVar = dict.fromkeys(range(250, 258), "keeps no locks with names: they are refused")
 
     @pytest.fixture
     def harness(self, s3_server: S3Server) -> Harness:
         return replace(harness_of(s3_server, LONG, locking="commit"), lease=0.0, fenced=False)
 
 
-@pytest.mark.variant(Writers, Prepared, Leftovers, Processes, Removing)
+@pytest.mark.variant(Writers, Prepared, Leftovers, Processes, NamedLocks, LocksOfProcesses, Removing)
 class TestS3LocksElsewhere(Contract):
     """Another store has the locks, in a folder of it: they hold for all processes, and end with their holder."""
 
-    declares = Capabilities(locks="shared", resume=True, metadata=True)
+    declares = Capabilities(locks="shared", fences=True, resume=True, metadata=True)
     server = True
 
     @pytest.fixture
@@ -143,6 +145,7 @@ class TestS3LocksElsewhere(Contract):
     Conditions,
     Prepared,
     Leftovers,
+    NamedLocks,
     PathNames,
     Listings,
     Removing,
@@ -153,7 +156,7 @@ class TestS3LocksElsewhere(Contract):
 class TestS3OnSeaweedFS(Contract):
     """On a server that lists out of byte order, and keeps files in folders."""
 
-    declares = Capabilities(locks="shared", resume=True, metadata=True)
+    declares = Capabilities(locks="shared", fences=True, resume=True, metadata=True)
     server = True
     credentials = True
     lacks: ClassVar = {

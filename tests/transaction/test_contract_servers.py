@@ -44,7 +44,7 @@ def s3_by(server: S3Server, **settings: Any) -> partial[S3FileSystem]:
 
 
 class TestS3(TransactionContract):
-    declares = Capabilities(locks="shared", resume=True, metadata=True)
+    declares = Capabilities(locks="shared", fences=True, resume=True, metadata=True)
 
     @pytest.fixture
     def harness(self, request: pytest.FixtureRequest, s3_server: S3Server) -> Harness:
@@ -54,7 +54,7 @@ class TestS3(TransactionContract):
 
 @pytest.mark.variant(Refusals, Crashes)
 class TestS3LocksElsewhere(TransactionContract):
-    declares = Capabilities(locks="shared", resume=True, metadata=True)
+    declares = Capabilities(locks="shared", fences=True, resume=True, metadata=True)
 
     @pytest.fixture
     def harness(self, s3_server: S3Server, tmp_path: Path) -> Harness:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 class AzureDriver(AzureSweeper, AzureHistory, Driver):
     """The blobs of one container, each a file."""
 
-    capabilities: Capabilities = Capabilities(locks="shared", resume=True, metadata=True, properties=KEPT)
+    capabilities: Capabilities = Capabilities(locks="shared", fences=True, resume=True, metadata=True, properties=KEPT)
     window: int | None = SMALLEST_RANGE
 
     def __init__(

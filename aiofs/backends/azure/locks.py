@@ -31,7 +31,8 @@ from aiofs.driver import ABSENT
 from aiofs.errors import AccessDenied, AlreadyExists, Conflict, Locked, NotFound
 from aiofs.kit import each
 from aiofs.lifetimes import finish
-from aiofs.locks import RenewedLease, granted, locked
+from aiofs.locks import RenewedLease, granted, locked, next_number
+from aiofs.names import lock_of_path
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -56,8 +57,9 @@ class AzureLease(RenewedLease):
     def __init__(self, path: str, fence: str, ttl: float, container: Container, granted: float) -> None:
         self._container = container
         self._lock = lock_name(path)
-        self.removed: bool = True
-        """Whether releasing the lock removes the blob; else the blob stays without a lease."""
+        self.removed: bool = lock_of_path(path) is None
+        """Whether releasing the lock removes the blob; else the blob stays without a lease. The blob of a lock with a
+        name stays, as it has the number of the last holder."""
         super().__init__(path, fence, ttl, renew=self._prolong, release=self._free, granted=granted)
 
     async def _prolong(self) -> bool:
@@ -139,11 +141,18 @@ def read_note(metadata: Mapping[str, str] | None) -> tuple[str, str | None, date
     return unquote(note.get("path", "")), note.get("holder"), datetime.fromisoformat(since) if since else None
 
 
+def _number_in(metadata: Mapping[str, str] | None) -> int | None:
+    """Return the number of the last holder of a lock with a name, if the metadata of the blob have one."""
+    number = (metadata or {}).get("number", "")
+    return int(number) if number.isdecimal() else None
+
+
 async def _acquire(container: Container, path: str, ttl: int) -> AzureLease:
     blob = container.blob(lock_name(path))
     fence = str(uuid.UUID(clock.token()))
     since = clock.now().isoformat(timespec="seconds")
     note = {"path": quote(path), "holder": f"{socket.gethostname()}:{os.getpid()}", "since": since, "format": FORMAT}
+    named = lock_of_path(path) is not None
     for _ in range(ROUNDS):
         made = True
         try:
@@ -162,11 +171,14 @@ async def _acquire(container: Container, path: str, ttl: int) -> AzureLease:
             found = await container.find(lock_name(path), path)
             raise locked(path) if found is None else _refusal(path, found) from None
         lease = AzureLease(path, fence, ttl, container, asked)
-        if not made:
+        if not made or named:  # somebody may have held the lock since it was made
             try:
                 there = await container.ask(path, blob.get_blob_properties)
-                lease.removed = is_known(there.metadata)
+                lease.removed = is_known(there.metadata) and not named
                 check_format(path, _LOCK, there.metadata)  # in another format a lease alone may not make a lock
+                if named:
+                    lease.number = next_number(_number_in(there.metadata))
+                    note["number"] = str(lease.number)
                 await container.ask(path, lambda: blob.set_blob_metadata(note, lease=fence))
             except BaseException:
                 await finish(lease.release())

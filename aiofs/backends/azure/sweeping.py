@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from aiofs import clock
 from aiofs.backends.azure.errors import NotPermitted
 from aiofs.backends.azure.listing import pages
 from aiofs.backends.azure.locks import SHORTEST, acquire, all_locks, is_free, read_note
@@ -13,7 +14,8 @@ from aiofs.backends.azure.properties import matching, version_of
 from aiofs.driver import Leftover
 from aiofs.errors import Conflict, Locked, NotFound
 from aiofs.kit import each
-from aiofs.names import RESERVED
+from aiofs.locks import NUMBERS_KEPT
+from aiofs.names import RESERVED, lock_of_path
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -45,6 +47,8 @@ class AzureSweeper:
             path, holder, since = read_note(lock.metadata)
             if not is_free(lock):
                 held[path] = holder
+            elif lock_of_path(path) is not None and clock.now() - lock.last_modified < NUMBERS_KEPT:
+                continue  # the next holder needs its number
             if path.startswith(prefix):
                 yield Leftover(path, "lock", since, holder, live=path in held, token=lock.name)
         committed = self._names()

@@ -269,6 +269,7 @@ def capabilities_over(index: Capabilities | None) -> Capabilities:
         return Capabilities(conditional=False, listed_sizes=False)
     return Capabilities(
         locks=index.locks,
+        fences=index.fences,
         conditional=index.conditional,
         resume=True,
         metadata=True,

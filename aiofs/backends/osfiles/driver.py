@@ -26,7 +26,7 @@ from aiofs.errors import NotAFolder, NotFound, Unsupported
 from aiofs.kit import EndedSession
 from aiofs.lifetimes import finish
 from aiofs.localio import budget_of, network_of, open_below, pread_now
-from aiofs.names import is_in_journal
+from aiofs.names import is_in_journal, lock_of_path
 from aiofs.threads import hop
 from aiofs.tokens import Token
 
@@ -49,7 +49,14 @@ class OSDriver(Driver):
     """Local files. A staging file beside the file is its lock, among all processes, and is renamed to publish it."""
 
     capabilities: Capabilities = Capabilities(
-        locks="shared", resume=True, holds=True, pinned=True, rewrite=True, file_and_folder=False, certain=True
+        locks="shared",
+        fences=True,
+        resume=True,
+        holds=True,
+        pinned=True,
+        rewrite=True,
+        file_and_folder=False,
+        certain=True,
     )
 
     def __init__(
@@ -59,7 +66,8 @@ class OSDriver(Driver):
         self._durable = durable
         self._network = network_of(self._root.given) if locks is None else None
         if locks == "host" or self._network is not None:
-            self.capabilities = replace(self.capabilities, locks="host")
+            # On a network another machine may hold the same lock, so the number may not grow.
+            self.capabilities = replace(self.capabilities, locks="host", fences=self._network is None)
 
     def check_name(self, path: str) -> None:
         """Raise `ValueError` for a name that the system cannot hold."""
@@ -237,7 +245,9 @@ class OSDriver(Driver):
         if self._network is not None:
             _warn_once(self._root.path, self._network)
         with errors_about(path):
-            return staging.new_stage(self._root, path)
+            if lock_of_path(path) is None:
+                return staging.new_stage(self._root, path)
+            return staging.take_named_lock(self._root, path, durable=self._durable, numbered=self.capabilities.fences)
 
     def _stat(self, path: str) -> Entry:
         with errors_about(path), _missing_below_files(path), self._root.place(path) as place:

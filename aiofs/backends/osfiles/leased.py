@@ -25,6 +25,7 @@ from aiofs.errors import AccessDenied, Conflict, Damaged, Locked, NotAFolder, No
 from aiofs.kit import check_lease, is_locked
 from aiofs.lifetimes import finish
 from aiofs.locks import LeaseElsewhere
+from aiofs.names import lock_of_path, path_of_lock
 from aiofs.powers import Likens, Parks, Removes
 from aiofs.properties import PERMISSIONS
 from aiofs.threads import hop
@@ -50,7 +51,9 @@ class LeasedDriver(OSDriver):
         self._keeper = keeper
         self._close_keeper = close_keeper
         locks = keeper.capabilities.locks
-        self.capabilities: Capabilities = replace(self.capabilities, locks=locks, resume=False, holds=False)
+        self.capabilities: Capabilities = replace(
+            self.capabilities, locks=locks, fences=keeper.capabilities.fences, resume=False, holds=False
+        )
 
     def locate(self, path: str) -> tuple[Hashable, str]:
         """Return the local path; the store is also known by its root and its keeper, which make the names of locks."""
@@ -235,7 +238,8 @@ def _check_held(leases: Sequence[Lease]) -> None:
 def _lock_of(path: str) -> str:
     """Return the lock's name at the keeper. It is the same on all machines, wherever the folder is mounted."""
     folder, _, leaf = path.rpartition("/")
-    return _name(folder, digest_of(leaf))
+    name = _name(folder, digest_of(leaf))
+    return name if lock_of_path(path) is None else path_of_lock(name)
 
 
 def _lock_beside(path: str) -> str | None:

@@ -14,6 +14,7 @@ These names are reserved, beside the file to which they belong:
 | `.aiofs-ready-shared-D` | the same where users share the folder; the lock of the file says whether its process lives |
 | `.aiofs-leased-D` | new bytes whose lock another file system keeps; when they are published, `-N` is added |
 | `.aiofs-before-D` | what the file was before a transaction |
+| `.aiofs-number-D` | in the folder `.aiofs-locks`: the number of the last holder of a lock with a name |
 
 D is a digest of the file's name. Format 1 is that of 2.0.0a1, which had neither `part` nor `ready-shared`, and wrote
 no number into its tokens. A later format puts its number before the digest (`.aiofs-stage3-D`). It keeps older
@@ -50,6 +51,7 @@ READY = f"{RESERVED}-ready-"
 READY_SHARED = f"{RESERVED}-ready-shared-"
 LEASED = f"{RESERVED}-leased-"
 BEFORE = f"{RESERVED}-before-"
+NUMBER = f"{RESERVED}-number-"
 HAS_DIR_FD = {"open", "stat", "mkdir", "unlink", "rename"} <= {function.__name__ for function in os.supports_dir_fd}
 """Compared by name, as tools that watch for blocking calls replace these functions by their own."""
 KINDS = {
@@ -58,15 +60,21 @@ KINDS = {
     LEASED: "staging file",
     READY: "prepared write",
     BEFORE: "before-image",
+    NUMBER: "number of a lock",
 }
 _MOST_LINKS = 40
 _LINK = re.compile(r"aiofs-format-(\d+)")
-_NUMBERED = re.compile(rf"{re.escape(RESERVED)}-(stage|part|ready|leased|before)(\d+)-")
+_NUMBERED = re.compile(rf"{re.escape(RESERVED)}-(stage|part|ready|leased|before|number)(\d+)-")
 
 
 def digest_of(leaf: str) -> str:
     """Return the digest with which the names beside the file `leaf` end."""
     return hashlib.blake2b(os.fsencode(os.path.basename(leaf)), digest_size=16).hexdigest()
+
+
+def digest_of_lock(path: str) -> str:
+    """Return the name of the lock with a name for which `path` stands, in the folder of such locks."""
+    return hashlib.blake2b(path.encode(), digest_size=16).hexdigest()
 
 
 def kind_of(path: str) -> str | None:
@@ -136,6 +144,12 @@ class Root:
         """Return this root with one more bound: the folder to which the first `depth` segments of each name lead."""
         root = copy.copy(self)
         root.bounds = (*self.bounds, depth)
+        return root
+
+    def whole(self) -> Root:
+        """Return this root without the narrower folders that bound its names."""
+        root = copy.copy(self)
+        root.bounds = ()
         return root
 
     def parts_of(self, path: str) -> list[str]:

@@ -19,18 +19,21 @@ from aiofs.backends.osfiles.locks import holder_of, try_lock
 from aiofs.backends.osfiles.names import (
     BEFORE,
     LEASED,
+    NUMBER,
     PART,
     READY,
     READY_SHARED,
     STAGE,
     check_token,
     digest_of,
+    digest_of_lock,
     parents_of,
 )
-from aiofs.backends.osfiles.places import EXISTING, NO_LINK, check_regular, entry_of, is_file, version_of
-from aiofs.backends.osfiles.writing import CLOSED, MARKS, STAMPS, Stage, copy_bytes, prune_folders
+from aiofs.backends.osfiles.places import EXISTING, NO_LINK, check_regular, entry_of, is_file, sync_name, version_of
+from aiofs.backends.osfiles.writing import CLOSED, MARKS, STAMPS, Stage, copy_bytes, prune_folders, write_at
 from aiofs.errors import AccessDenied, Conflict, NotAFolder, NotFound, StoreMissing
-from aiofs.locks import locked
+from aiofs.locks import locked, next_number
+from aiofs.names import path_of_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -41,6 +44,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _TRIES = 100
+_DIGITS = 20
+_LARGEST_NUMBER = 1 << 62
+"""No clock leads to a larger number: somebody else wrote that."""
 
 
 def new_stage(root: Root, path: str) -> Stage:
@@ -222,6 +228,48 @@ def _target(place: Place) -> os.stat_result | None:
     if target is not None:
         check_regular(place.path, target)
     return target
+
+
+def take_named_lock(root: Root, path: str, *, durable: bool, numbered: bool) -> Stage:
+    """Take the lock with a name for which `path` stands, and with `numbered` give it the next number.
+
+    Its files have one folder, and are named by a digest: `a` and `a/b` can both be locks.
+
+    :raises Locked: if somebody else has it.
+    """
+    stage = new_stage(root.whole(), path_of_lock(digest_of_lock(path)))
+    try:
+        if numbered:
+            stage.number = _take_number(stage.place, durable=durable)
+    except BaseException:
+        stage.release_now()
+        raise
+    return stage
+
+
+def _take_number(place: Place, *, durable: bool) -> int:
+    """Return the next number of the lock at this place, which the caller holds, and write it beside the lock."""
+    folder = locks.folder_status(place)
+    mode = locks.mode_for_folder_writers(folder)  # other users may be the next holders
+    name = place.beside(NUMBER + digest_of(place.leaf))
+    try:
+        fd = os.open(name, os.O_RDWR | EXISTING, dir_fd=place.fd)
+    except FileNotFoundError:
+        fd = os.open(name, locks.NEW, mode, dir_fd=place.fd)
+        belong(fd, folder, mode)
+    try:
+        check_regular(place.path, os.fstat(fd))
+        found = os.read(fd, _DIGITS)
+        number = next_number(int(found) if found.isdigit() and int(found) <= _LARGEST_NUMBER else None)
+        write_at(fd, b"%0*d" % (_DIGITS, number), 0)
+        if durable:
+            os.fsync(fd)
+            place.sync_way()
+            if place.fd is not None:
+                sync_name(place.fd, name, fd)
+    finally:
+        os.close(fd)
+    return number
 
 
 def check_not_locked(root: Root, place: Place, held: set[str]) -> None:

@@ -17,6 +17,7 @@ from aiofs.backends.osfiles.locks import holder_of, try_lock
 from aiofs.backends.osfiles.names import (
     KNOWN,
     LEASED,
+    NUMBER,
     PART,
     READY_SHARED,
     STAGE,
@@ -29,6 +30,7 @@ from aiofs.backends.osfiles.places import errors_about, kind_in_words
 from aiofs.driver import Leftover
 from aiofs.errors import Locked, NotAFolder, NotFound
 from aiofs.kit import unknown_format
+from aiofs.locks import NUMBERS_KEPT
 from aiofs.names import JOURNAL
 
 if TYPE_CHECKING:
@@ -53,6 +55,8 @@ def leftovers(root: Root, prefix: str) -> Iterator[Leftover]:
             continue
         if (planted := _planted(root, entry.path, kind)) is not None:
             yield planted
+            continue
+        if _is_recent_number(entry.path, entry.modified):
             continue
         live, holder = _look(root, entry.path)
         yield Leftover(entry.path, kind, entry.modified or clock.now(), holder, live, entry.path)
@@ -86,6 +90,8 @@ def _sweep_at(root: Root, place: Place) -> bool:
     try:
         with _held(place) as free:
             status = place.status()
+            if status is not None and _is_recent_number(place.path, datetime.fromtimestamp(status.st_mtime, UTC)):
+                return False
             if free and status is not None:
                 locks.remove(place, place.leaf, status)
     except Locked:
@@ -93,6 +99,12 @@ def _sweep_at(root: Root, place: Place) -> bool:
     if free:
         root.prune(parents_of(place.path))
     return free
+
+
+def _is_recent_number(path: str, modified: datetime | None) -> bool:
+    """Whether this is the number of a lock with a name that somebody held lately."""
+    leaf = path.rpartition("/")[2]
+    return leaf.startswith(NUMBER) and modified is not None and clock.now() - modified < NUMBERS_KEPT
 
 
 def _planted(root: Root, path: str, kind: str) -> Leftover | None:
@@ -173,7 +185,7 @@ def _open(place: Place) -> int | None:
 def _lock_beside(place: Place) -> str | None:
     """Return the name of the lock beside a leftover, if the leftover is not locked itself."""
     leaf = os.path.basename(place.leaf)
-    return place.beside(STAGE + leaf.rpartition("-")[2]) if leaf.startswith((PART, READY_SHARED)) else None
+    return place.beside(STAGE + leaf.rpartition("-")[2]) if leaf.startswith((PART, READY_SHARED, NUMBER)) else None
 
 
 def _renew_turn() -> None:

@@ -76,6 +76,10 @@ class Stage(Lease):
         self._like: Permissions | None = None  # those of the file of which this is a copy
         self._owner: int | None = None  # the user who prepared this write, if a journal says it
 
+    async def confirm(self) -> bool:
+        """Return whether the lock was neither released nor removed by somebody."""
+        return not self._dropped and await hop(self.is_current)
+
     def is_current(self) -> bool:
         """Whether the staging file and the lock still have their names: else somebody removed or published them."""
         if self._lock is not None and not locks.is_named(self.place, locks.lock_name(self.place), os.fstat(self._lock)):

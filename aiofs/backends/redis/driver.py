@@ -29,7 +29,7 @@ CHUNK = 64 * MIB
 class RedisDriver(RedisSweeper, Driver):
     """Each file is a key. With `ttl` every written file expires; with `chunked` a large file has several keys."""
 
-    capabilities: Capabilities = Capabilities(locks="shared", resume=True, rewrite=True)
+    capabilities: Capabilities = Capabilities(locks="shared", fences=True, resume=True, rewrite=True)
     window: int | None = LARGEST_WHOLE
 
     def __init__(

@@ -13,7 +13,8 @@ from aiofs.backends.redis import scripts
 from aiofs.backends.redis.names import LOCK, key_of, tail_of
 from aiofs.errors import Locked
 from aiofs.kit import unknown_format
-from aiofs.locks import RenewedLease, granted, locked
+from aiofs.locks import NUMBERS_KEPT, RenewedLease, granted, locked
+from aiofs.names import lock_of_path
 
 if TYPE_CHECKING:
     from aiofs.backends.redis.client import RedisClient
@@ -76,10 +77,19 @@ async def _acquire(client: RedisClient, path: str, ttl: float) -> RedisLease:
     value = f"{token} {now:{_TIME}} {socket.gethostname()}:{os.getpid()}{_FORMAT_LINE}{FORMAT}"
     key = LOCK + tail_of(key_of(path))
     asked = clock.monotonic()
-    holder = await client.run(path, scripts.LOCK, (key,), token, value, milliseconds(ttl))
+    if lock_of_path(path) is None:
+        holder = await client.run(path, scripts.LOCK, (key,), token, value, milliseconds(ttl))
+        number = None
+    else:
+        life = milliseconds(NUMBERS_KEPT.total_seconds())
+        keys = (key, key_of(path))
+        answer = await client.run(path, scripts.NUMBERED_LOCK, keys, token, value, milliseconds(ttl), life)
+        holder, number = (None, int(answer[0])) if isinstance(answer, list) else (answer, None)
     if holder is not None:
         raise refusal(path, holder)
-    return RedisLease(path, token, ttl, client, asked)
+    lease = RedisLease(path, token, ttl, client, asked)
+    lease.number = number
+    return lease
 
 
 def refusal(path: str, value: bytes) -> Locked:

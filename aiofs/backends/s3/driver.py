@@ -27,6 +27,7 @@ from aiofs.errors import AccessDenied, Archived, Conflict, NotFound, Unsupported
 from aiofs.kit import EndedSession
 from aiofs.lifetimes import finish
 from aiofs.locks import LockTable
+from aiofs.names import lock_of_path
 from aiofs.powers import Notes
 from aiofs.properties import NAMES
 
@@ -53,7 +54,11 @@ class S3Driver(Driver):
     def __init__(self, settings: Settings, locks: Driver | None = None, *, close_locks: bool = False) -> None:
         shared = settings.locking == "lease" if locks is None else locks.capabilities.locks == "shared"
         self.capabilities: Capabilities = Capabilities(
-            locks="shared" if shared else "process", resume=True, metadata=True, properties=NAMES
+            locks="shared" if shared else "process",
+            fences=shared if locks is None else locks.capabilities.fences,
+            resume=True,
+            metadata=True,
+            properties=NAMES,
         )
         self.part_size: int = settings.part_size
         self._store = Store(settings)
@@ -137,11 +142,21 @@ class S3Driver(Driver):
         return listing.entries(self._store, prefix, after, delimiter)
 
     async def lock(self, path: str) -> Lease:
-        """Lock a path: in the store `locks=`, by a lock object, or only within this process."""
+        """Lock a path: in the store `locks=`, by a lock object, or only within this process.
+
+        :raises Unsupported: for a lock with a name, if the lock would only be known to this process.
+        """
+        only_here = self._elsewhere is None and self._store.settings.locking == "commit"
+        if only_here and (name := lock_of_path(path)) is not None:
+            raise Unsupported.of(
+                name,
+                "with locking='commit' this file system keeps no locks: use locking='lease', or give locks=, another "
+                "file system that keeps them",
+            )
         await check_backslash(self._store, path)
         if self._elsewhere is not None:
             return await self._elsewhere.lock(path)
-        if self._store.settings.locking == "commit":
+        if only_here:
             return self._table.acquire(path)
         return await self._objects.lock(path)
 

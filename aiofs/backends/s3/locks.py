@@ -25,7 +25,8 @@ from aiofs.backends.s3.store import LOCKS
 from aiofs.driver import ABSENT
 from aiofs.errors import AccessDenied, Conflict, Damaged, Locked, NotFound, Unavailable, Unsupported
 from aiofs.kit import together
-from aiofs.locks import LeaseElsewhere, RenewedLease, granted, locked
+from aiofs.locks import NUMBERS_KEPT, LeaseElsewhere, RenewedLease, granted, locked, next_number
+from aiofs.names import lock_of_path, path_of_lock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -81,6 +82,16 @@ class LockState:
     def holder(self) -> str | None:
         """Who holds the lock; `None` if it was released."""
         return None if self.note.get("free") else str(self.note.get("holder", "somebody"))
+
+    @property
+    def number(self) -> int | None:
+        """The number of the last holder of a lock with a name."""
+        return self.note.get("number")
+
+    @property
+    def needed(self) -> bool:
+        """Whether nobody holds the lock, and the next holder needs its number."""
+        return not self.live and self.number is not None and clock.now() - self.modified < NUMBERS_KEPT
 
     def refusal(self, path: str) -> Locked | Unsupported:
         """Return the error for somebody else who asks for the lock."""
@@ -248,25 +259,35 @@ class LockObjects:
             )
         return traits
 
+    async def _look_for_free(self, path: str) -> LockState | None:
+        """Return the lock object of `path`, if there is one.
+
+        :raises Locked: if somebody holds the lock.
+        """
+        found = await self.look(path)
+        if found is not None and found.live:
+            raise found.refusal(path)
+        return found
+
     async def _acquire(self, path: str, traits: Traits) -> ObjectLease:
         note = new_note(path, self.store.settings.lease)
+        named = lock_of_path(path) is not None
         granted = clock.monotonic()
-        match = ABSENT
-        replaced: list[str] = []
+        found = await self._look_for_free(path) if named else None
         for left in reversed(range(ROUNDS)):
+            match = ABSENT if found is None else found.version
+            replaced = [] if found is None else versions_to_remove(found.version_id)
+            if named:
+                note["number"] = next_number(None if found is None else found.number)
             try:
                 answer = await self._write(note, match, traits)
             except UNCLEAR:
                 found = await self.look(path)
-                if found is None:
-                    match = ABSENT
-                elif found.note.get("token") == note["token"]:
-                    return ObjectLease(self, note, found.version, found.version_id, replaced=replaced, granted=granted)
-                elif found.live:
+                if found is not None and found.note.get("token") == note["token"]:
+                    mine = dict(found.note)
+                    return ObjectLease(self, mine, found.version, found.version_id, replaced=replaced, granted=granted)
+                if found is not None and found.live:
                     raise found.refusal(path) from None
-                else:
-                    match = found.version
-                    replaced = versions_to_remove(found.version_id)
                 if not left:
                     raise
             else:
@@ -275,7 +296,10 @@ class LockObjects:
 
 
 class ObjectLease(RenewedLease):
-    """The lock of one path, which an object shows to others."""
+    """The lock of one path, which an object shows to others.
+
+    The object of a lock with a name stays when the lock is released, as it has the number of the last holder.
+    """
 
     def __init__(
         self,
@@ -297,10 +321,11 @@ class ObjectLease(RenewedLease):
         self._turn = asyncio.Lock()
         self.version_id = version_id
         super().__init__(
-            note["path"], note["token"], note["ttl"], renew=self.confirm, release=self._remove, granted=granted
+            note["path"], note["token"], note["ttl"], renew=self._prolong, release=self._remove, granted=granted
         )
+        self.number = note.get("number")
 
-    async def confirm(self) -> bool:
+    async def _prolong(self) -> bool:
         """Renew the lock; return whether it is still ours."""
         async with self._turn:
             if not await self._rewrite({**self._note, "turn": next(self._turns)}, self._urgent):
@@ -317,6 +342,9 @@ class ObjectLease(RenewedLease):
             store = self._objects.store
             if self._unsure:
                 await self._look_again(self._objects)
+            if self.number is not None:
+                await self._free()
+                return
             if self._versions and await self._objects.remove_versions(self.path, self._versions):
                 return
             traits = await store.traits(self.path)
@@ -331,6 +359,12 @@ class ObjectLease(RenewedLease):
                     store.may_remove = True
                     return
             await self._rewrite(freed_note(self._note), self._objects)
+
+    async def _free(self) -> None:
+        """Write into the object that the lock is free; remove its old versions."""
+        traits = await self._objects.store.traits(self.path)
+        if traits.fault is None and await self._rewrite(freed_note(self._note), self._objects):
+            await self._objects.remove_versions(self.path, self._versions[:-1])
 
     async def _remove_checked(self) -> None:
         """Remove the object on a store that checks the version."""
@@ -400,6 +434,8 @@ class LocksElsewhere:
         """
         # A digest, as the keeper may refuse some keys: `a` and `a/b`, for example, if it has folders.
         name = f"{self._store.settings.bucket}/{digest(self._store.key(path))}"
+        if lock_of_path(path) is not None:
+            name = path_of_lock(name)
         try:
             return LeaseElsewhere(path, await self.keeper.lock(name))
         except OSError as error:

@@ -54,7 +54,7 @@ async def leftovers(
                 yield Leftover(name, PROBE, facts.modified, None, live, json.dumps({"probe": facts.version}))
             continue
         found = await locks.read(name)
-        if found is not None and found.path.startswith(prefix) and lock_key(found.path) == name:
+        if found is not None and not found.needed and found.path.startswith(prefix) and lock_key(found.path) == name:
             token = json.dumps({"lock": found.version})
             yield Leftover(found.path, LOCK, found.modified, found.holder, found.live, token)
     async for leftover in old_versions(store, prefix):

@@ -17,6 +17,7 @@ from aiofs.testing.contract.commit import Commit
 from aiofs.testing.contract.isolation import Isolation
 from aiofs.testing.contract.life import Life, ReadOnlyStore
 from aiofs.testing.contract.listing import Listings
+from aiofs.testing.contract.locking import LocksOfProcesses, NamedLocks
 from aiofs.testing.contract.matching import Matching, Unmatched
 from aiofs.testing.contract.names import PathNames
 from aiofs.testing.contract.objects import PathObjects
@@ -79,6 +80,8 @@ class Contract(
     Prepared,
     Leftovers,
     Processes,
+    NamedLocks,
+    LocksOfProcesses,
     PathNames,
     PathObjects,
     Listings,

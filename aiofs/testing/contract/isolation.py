@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aiofs.backends.memory import MemoryDriver
+from aiofs.errors import Unsupported
 from aiofs.filesystem import FileSystem
 from aiofs.testing.contract.transactions import (
     NEW,
@@ -282,3 +283,24 @@ class Isolation:
         assert await files_of(store) == NEW
         await tfs.write_bytes("outside", b"at once")
         assert await store.get("outside") == b"at once"
+
+    async def test_257_lock_in_a_transaction(self, store: Harness) -> None:
+        """A transaction refuses locks with names before any request, and is not spoiled; it can be within one."""
+        fs, chaos = store.troubled()
+        async with store.fs.lock("job") as lease:
+            async with transaction(fs) as tx:
+                before = chaos.calls.total()
+                for system in (tx, tx.at("folder")):
+                    with pytest.raises(Unsupported, match="around the transaction") as caught:
+                        async with system.lock("job"):
+                            pytest.fail("a transaction took a lock with a name")
+                    assert caught.value.filename in {"job", "folder/job"}
+                assert chaos.calls.total() == before
+                await tx.write_bytes("a", b"new")
+            await lease.check()
+        assert await store.get("a") == b"new"
+        tfs = TransactionalFileSystem(store.fs)
+        async with tfs.lock("job"), tfs.transaction():
+            with pytest.raises(Unsupported):
+                async with tfs.lock("job"):
+                    pytest.fail("a transaction took a lock with a name")

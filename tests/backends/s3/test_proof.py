@@ -123,8 +123,8 @@ async def test_locks_are_taken_renewed_and_given_back_though_no_put_tells_its_et
     async with fs.open("file", "w") as file:
         await file.write(NEW)
         lease = await fs.driver.lock("other")
-        assert await lease.confirm()  # type: ignore[attr-defined]
-        assert await lease.confirm()  # type: ignore[attr-defined]
+        assert await lease.confirm()
+        assert await lease.confirm()
         await lease.release()
     assert await behind.read_bytes("file") == NEW
     assert [left async for left in behind.driver.leftovers()] == []
