@@ -13,7 +13,7 @@ from aiofs.backends.redis import scripts
 from aiofs.backends.redis.names import LOCK, key_of, tail_of
 from aiofs.errors import Locked
 from aiofs.kit import unknown_format
-from aiofs.locks import NUMBERS_KEPT, RenewedLease, granted, locked
+from aiofs.locks import NUMBERS_KEPT, RenewedLease, granted, locked, next_number
 from aiofs.names import lock_of_path
 
 if TYPE_CHECKING:
@@ -83,7 +83,8 @@ async def _acquire(client: RedisClient, path: str, ttl: float) -> RedisLease:
     else:
         life = milliseconds(NUMBERS_KEPT.total_seconds())
         keys = (key, key_of(path))
-        answer = await client.run(path, scripts.NUMBERED_LOCK, keys, token, value, milliseconds(ttl), life)
+        args = (token, value, milliseconds(ttl), life, next_number(None))
+        answer = await client.run(path, scripts.NUMBERED_LOCK, keys, *args)
         holder, number = (None, int(answer[0])) if isinstance(answer, list) else (answer, None)
     if holder is not None:
         raise refusal(path, holder)

@@ -172,13 +172,15 @@ redis.call('SET', KEYS[1], value or ARGV[2], 'PX', ARGV[3])
 return false
 """)
 
-NUMBERED_LOCK = Script("""-- KEYS: lock, number. ARGV: token, its whole value, life, life of the number.
--- Returns another holder's value, or the number in a list. The time lets it grow also if a failover lost the last one.
+NUMBERED_LOCK = Script("""-- KEYS: lock, number. ARGV: token, its whole value, life, life of the number, time.
+-- Returns another holder's value, or the number in a list. It is the server's time in microseconds, or the client's if
+-- this user may not ask for that, or more: so it grows also if a failover lost the last number.
 local value = lock_of(KEYS[1])
 if value and string.sub(value, 1, #ARGV[1]) ~= ARGV[1] then return value end
-local now = redis.call('TIME')
+local now = redis.pcall('TIME')
+now = now.err and tonumber(ARGV[5]) or tonumber(now[1]) * 1000000 + tonumber(now[2])
 local last = tonumber(redis.call('GET', KEYS[2]) or '0') or 0
-local number = string.format('%.0f', math.max(last + 1, tonumber(now[1]) * 1000000 + tonumber(now[2])))
+local number = string.format('%.0f', math.max(last + 1, now))
 redis.call('SET', KEYS[2], number, 'PX', ARGV[4])
 redis.call('SET', KEYS[1], value or ARGV[2], 'PX', ARGV[3])
 return {number}
