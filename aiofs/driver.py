@@ -318,6 +318,13 @@ class Driver(ABC):
         :raises Locked: at once, if somebody else has it.
         """
 
+    def keeper_of(self, path: str) -> tuple[object, str]:
+        """Return what keeps the lock of the path, and the lock's name there, which is the `path` of its leases.
+
+        Those who wait for a lock in one process stand in one line for each such name. This makes no request.
+        """
+        return self, path
+
     async def aclose(self) -> None:
         """Close the clients that this driver made. Harmless when done twice."""
 
@@ -649,6 +656,9 @@ class Layer(Driver):
 
     async def lock(self, path: str) -> Lease:
         return await self.base.lock(path)
+
+    def keeper_of(self, path: str) -> tuple[object, str]:
+        return self.base.keeper_of(path)
 
     async def aclose(self) -> None:
         await self.base.aclose()

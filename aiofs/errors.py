@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Self, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from datetime import datetime
 
 Raised = TypeVar("Raised", bound=BaseException)
 
@@ -60,6 +61,10 @@ class Locked(AiofsError, BlockingIOError):
     code: ClassVar[int] = errno.EAGAIN
     retryable: ClassVar[bool] = True
     http_status: ClassVar[int] = 423
+    holder: str | None = None
+    """Who is writing it, if the store knows: a process, with its machine or its task."""
+    since: datetime | None = None
+    """Since when, if the store knows."""
 
 
 class Conflict(AiofsError, BlockingIOError):

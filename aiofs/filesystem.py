@@ -13,7 +13,7 @@ from aiofs.driver import ABSENT, ANY, Layer, Presigns, asked_version
 from aiofs.errors import Unsupported, placed
 from aiofs.files.copying import copy_file, move_file
 from aiofs.files.handle import Dependents
-from aiofs.files.opening import PLAIN, Opening, Terms, history_of, open_file, open_kept, read_only
+from aiofs.files.opening import Opening, Terms, history_of, open_file, open_kept, read_only, terms_of
 from aiofs.files.reading import drain
 from aiofs.kit import check_match
 from aiofs.lifetimes import Call, Calls, finish
@@ -21,11 +21,11 @@ from aiofs.listing import Listing
 from aiofs.locks import hold
 from aiofs.modes import BinaryMode, Mode, PlainMode, TextMode, parse_mode
 from aiofs.names import check_folder, check_path, under
-from aiofs.properties import check_metadata, check_properties, join
 from aiofs.system import check_range
+from aiofs.waiting import Patience, check_wait, give_back
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from _typeshed import ReadableBuffer
@@ -71,6 +71,7 @@ class FileSystem(Browsing):
         *,
         metadata: Mapping[str, str] | None = None,
         version_id: str | None = None,
+        wait: float = 0,
         match: str = ANY,
         **properties: Unpack[Properties],
     ) -> Opening[FileLike]: ...
@@ -85,6 +86,7 @@ class FileSystem(Browsing):
         newline: str | None = None,
         metadata: Mapping[str, str] | None = None,
         version_id: str | None = None,
+        wait: float = 0,
         match: str = ANY,
         **properties: Unpack[Properties],
     ) -> Opening[TextFile]: ...
@@ -99,6 +101,7 @@ class FileSystem(Browsing):
         newline: str | None = None,
         metadata: Mapping[str, str] | None = None,
         version_id: str | None = None,
+        wait: float = 0,
         match: str = ANY,
         **properties: Unpack[Properties],
     ) -> Opening[TextFile]: ...
@@ -113,6 +116,7 @@ class FileSystem(Browsing):
         newline: str | None = None,
         metadata: Mapping[str, str] | None = None,
         version_id: str | None = None,
+        wait: float = 0,
         match: str = ANY,
         **properties: Unpack[Properties],
     ) -> Opening[TextFile]: ...
@@ -127,6 +131,7 @@ class FileSystem(Browsing):
         newline: str,
         metadata: Mapping[str, str] | None = None,
         version_id: str | None = None,
+        wait: float = 0,
         match: str = ANY,
         **properties: Unpack[Properties],
     ) -> Opening[TextFile]: ...
@@ -140,6 +145,7 @@ class FileSystem(Browsing):
         newline: str | None = None,
         metadata: Mapping[str, str] | None = None,
         version_id: str | None = None,
+        wait: float = 0,
         match: str = ANY,
         **properties: Unpack[Properties],
     ) -> Opening[Any]:
@@ -148,18 +154,19 @@ class FileSystem(Browsing):
         Modes are r (default), r+, w, x and a, for bytes; a `t`, or `encoding`, `errors` or `newline`, asks for text.
         Closing the file publishes what was written, in one step. An exception, or `abort`, publishes nothing.
         A new file takes `metadata`, and `content_type`, `cache_control`, `tags` ... (`aiofs.Properties`) where the
-        store keeps them. `version_id` reads an old version, as `history` lists them. `match` is the version that must
-        be there when a file open with w, a or r+ is published, or `aiofs.ABSENT`: then there must be none.
+        store keeps them. `version_id` reads an old version, as `history` lists them. A mode that writes waits up to
+        `wait` seconds for other writers to end. `match` is the version that must be there when a file open with w, a
+        or r+ is published, or `aiofs.ABSENT`: then there must be none.
 
         :raises ValueError: for a bad path, mode or option, before anything else happens.
         :raises NotFound: on entering, if there is no such file and the mode is r or r+.
         :raises AlreadyExists: on entering (or closing), if there is one and the mode is x, or `match` is `ABSENT`.
         :raises Conflict: on entering (or closing), if the file is not the version `match`.
-        :raises Locked: on entering, if the mode writes and somebody else is writing the file.
+        :raises Locked: on entering, if the mode writes and somebody else is writing the file, until `wait` has passed.
         """
         parsed = parse_mode(mode, encoding, errors, newline)
         name = self._check(path)
-        terms = self._terms(name, parsed, metadata, properties, match)
+        terms = terms_of(self._driver, name, parsed, metadata, properties, wait, match)
         if version_id is not None and parsed.action != "r":
             raise ValueError(f"version_id is for reading, not for mode {parsed.spelled!r}: restore() the version")
         if not parsed.text:
@@ -174,28 +181,37 @@ class FileSystem(Browsing):
 
         return Opening(open_text, lambda: _named(name, parsed, self))
 
-    async def rm(self, *paths: AnyName, missing_ok: bool = False, glob: str | None = None, match: str = ANY) -> None:
+    async def rm(
+        self,
+        *paths: AnyName,
+        missing_ok: bool = False,
+        glob: str | None = None,
+        wait: float = 0,
+        match: str = ANY,
+    ) -> None:
         """Remove the files `paths`; if one of them cannot be removed, none is. Then remove those that match `glob`.
 
-        `paths` are names, not patterns. With `match`, the one path is removed only if it is that version.
+        `paths` are names, not patterns. With `match`, the one path is removed only if it is that version. `wait` is for
+        how many seconds this call waits, all together, for those who are writing the files.
 
         :raises NotFound: naming a path that is not there, unless `missing_ok`.
         :raises Conflict: if the file is not the version `match`.
-        :raises Locked: naming a path that somebody is writing.
+        :raises Locked: naming a path that somebody is writing, until `wait` has passed.
         """
         names = [self._check(path) for path in paths]
+        check_wait(wait)
         matching = None if glob is None else self.glob(glob)
-        if match is not ANY:
-            await self._remove_version(names, missing_ok, glob, match)
-        elif names:
-            with Call(self._calls), placed(names[0] if len(names) == 1 else None):
-                await self._driver.delete(list(dict.fromkeys(names)), missing_ok=missing_ok)
-        if matching is not None:
-            found = await matching
+        with Call(self._calls) as call:
+            patience = self._patience(wait, call)
+            with placed(names[0] if len(names) == 1 else None):
+                if match is not ANY:
+                    await self._remove_version(names, missing_ok, glob, match, patience)
+                elif names:
+                    await self._delete(list(dict.fromkeys(names)), missing_ok, patience)
+            found = [] if matching is None else await matching
             for start in range(0, len(found), BULK):
                 self._check_open()
-                with Call(self._calls):
-                    await self._driver.delete(found[start : start + BULK], missing_ok=True)
+                await self._delete(found[start : start + BULK], True, patience)
 
     async def stat(self, path: AnyName) -> Entry:
         """Describe the file: size, time of its last change, version, metadata.
@@ -233,72 +249,75 @@ class FileSystem(Browsing):
         data: ReadableBuffer,
         *,
         metadata: Mapping[str, str] | None = None,
+        wait: float = 0,
         match: str = ANY,
         **properties: Unpack[Properties],
     ) -> Entry:
-        """Make `data` the file's bytes, and return what the file is now; `metadata`, `match` ... as for `open`.
+        """Make `data` the file's bytes, and return what the file is now; `metadata`, `wait`, `match` ... as for `open`.
 
-        :raises Locked: if somebody else is writing the file.
+        :raises Locked: if somebody else is writing the file, until `wait` seconds have passed.
         :raises Conflict: if the file is not the version `match`.
         :raises AlreadyExists: if `match` is `ABSENT` and there is a file.
         """
         path = self._check(path)
-        terms = self._terms(path, WRITE, metadata, properties, match)
+        terms = terms_of(self._driver, path, WRITE, metadata, properties, wait, match)
         if terms.match is not None:
             terms = replace(terms, looks_first=False)  # there is nothing to be saved: the bytes are few, and here
         async with await self._open(path, WRITE, terms, None) as file:
             await file.write(data)
         return file.entry
 
-    async def append_bytes(self, path: AnyName, data: ReadableBuffer, *, match: str = ANY) -> Entry:
+    async def append_bytes(self, path: AnyName, data: ReadableBuffer, *, wait: float = 0, match: str = ANY) -> Entry:
         """Add `data` to the end of the file, which is made if it is missing, and return what the file is now.
 
-        :raises Locked: if somebody else is writing the file.
+        :raises Locked: if somebody else is writing the file, until `wait` seconds have passed.
         :raises Conflict: if the file is not the version `match`.
         :raises AlreadyExists: if `match` is `ABSENT` and there is a file.
         """
-        async with self.open(path, "a", match=match) as file:
+        async with self.open(path, "a", wait=wait, match=match) as file:
             await file.write(data)
         return file.entry
 
-    async def copy(self, source: AnyName, target: AnyName, *, match: str = ANY) -> None:
+    async def copy(self, source: AnyName, target: AnyName, *, wait: float = 0, match: str = ANY) -> None:
         """Make the file `target` the same as `source`, metadata included; the store does it by itself if it can.
 
         `match` is the version of `target` that may be replaced, or `aiofs.ABSENT`.
 
         :raises NotFound: if there is no `source`.
-        :raises Locked: if somebody else is writing `target`.
+        :raises Locked: if somebody else is writing `target`, until `wait` seconds have passed.
         :raises Conflict: if `target` is not the version `match`.
         :raises AlreadyExists: if `match` is `ABSENT` and there is a `target`.
         """
         source = self._check(source)
         target = self._check(target)
+        check_wait(wait)
         version = asked_version(self._driver, target, match)
         if source == target:
             check_match(target, version, (await self.stat(source)).version)
             return
-        with Call(self._calls), placed(target):
-            async with self._locked(target) as (lease,):
+        with Call(self._calls) as call, placed(target):
+            async with self._locked(target, patience=self._patience(wait, call)) as (lease,):
                 await copy_file(self._driver, source, target, lease, version)
 
-    async def move(self, source: AnyName, target: AnyName, *, match: str = ANY) -> None:
+    async def move(self, source: AnyName, target: AnyName, *, wait: float = 0, match: str = ANY) -> None:
         """Give the file the name `target`; at every moment it is there under one name at least.
 
         `match` is the version of `target` that may be replaced, or `aiofs.ABSENT`.
 
         :raises NotFound: if there is no `source`.
-        :raises Locked: if somebody else is writing either.
+        :raises Locked: if somebody else is writing either, until `wait` seconds have passed.
         :raises Conflict: if `target` is not the version `match`.
         :raises AlreadyExists: if `match` is `ABSENT` and there is a `target`.
         """
         source = self._check(source)
         target = self._check(target)
+        check_wait(wait)
         version = asked_version(self._driver, target, match)
         if source == target:
             check_match(target, version, (await self.stat(source)).version)
             return
-        with Call(self._calls), placed(source):
-            async with self._locked(source, target) as (old, new):
+        with Call(self._calls) as call, placed(source):
+            async with self._locked(source, target, patience=self._patience(wait, call)) as (old, new):
                 await move_file(self._driver, source, target, (old, new), version)
 
     async def url(self, path: AnyName, method: Literal["GET", "PUT"] = "GET", *, expires: float = 3600) -> str:
@@ -329,17 +348,18 @@ class FileSystem(Browsing):
             lambda: f"versions of {name!r} in {self}",
         )
 
-    async def restore(self, path: AnyName, version_id: str) -> Entry:
+    async def restore(self, path: AnyName, version_id: str, *, wait: float = 0) -> Entry:
         """Make the file again what it was at that version, as `history` lists them, and return what it is now.
 
         :raises NotFound: if there is no such version.
-        :raises Locked: if somebody else is writing the file.
+        :raises Locked: if somebody else is writing the file, until `wait` seconds have passed.
         :raises Unsupported: if the store keeps no old versions.
         """
         path = self._check(path)
         keeps = history_of(self._driver, path)
-        with Call(self._calls), placed(path):
-            async with self._locked(path) as (lease,):
+        check_wait(wait)
+        with Call(self._calls) as call, placed(path):
+            async with self._locked(path, patience=self._patience(wait, call)) as (lease,):
                 return await keeps.restore_kept(path, version_id, lease)
 
     def lock(self, name: AnyName) -> AbstractAsyncContextManager[HeldLock]:
@@ -403,9 +423,9 @@ class FileSystem(Browsing):
 
     async def _open(self, path: str, mode: Mode, terms: Terms, version_id: str | None) -> Handle:
         self._check_open()
-        with Call(self._calls):
+        with Call(self._calls) as call:
             if version_id is None:
-                handle = await open_file(self._driver, path, mode, terms)
+                handle = await open_file(self._driver, path, mode, terms, self._patience(terms.wait, call))
             else:
                 handle = await open_kept(self._driver, path, mode, version_id)
             if self.closed:  # while it was opened
@@ -427,56 +447,36 @@ class FileSystem(Browsing):
         self._driver.check_name(path)
         return path
 
-    def _about(
-        self, path: str, mode: Mode, metadata: Mapping[str, str] | None, properties: Properties
-    ) -> Mapping[str, str] | None:
-        """Check what a new file is to have beside its bytes, and return it as drivers take it."""
-        if metadata is None and not properties:
-            return None
-        if mode.action not in {"w", "x"}:
-            given = "metadata" if metadata is not None else next(iter(properties))
-            raise ValueError(f"{given} goes with a new file, not with mode {mode.spelled!r}")
-        if metadata is not None:
-            check_metadata(metadata)
-            if not self._driver.capabilities.metadata:
-                raise Unsupported.of(path, f"{self._driver} keeps no metadata")
-        check_properties(properties, self._driver.capabilities.properties, str(self._driver), path)
-        return join(metadata, properties)
+    def _patience(self, wait: float, call: Call) -> Patience | None:
+        return Patience(wait, call, self._check_open) if wait else None
 
-    def _terms(
-        self, path: str, mode: Mode, metadata: Mapping[str, str] | None, properties: Properties, match: str
-    ) -> Terms:
-        """Check what goes with the opening of a file, before any I/O."""
-        about = self._about(path, mode, metadata, properties)
-        if match is ANY:
-            return PLAIN if about is None else Terms(about)
-        version = asked_version(self._driver, path, match)
-        if mode.action in {"r", "x"}:
-            instead = "read_bytes() takes it" if mode.action == "r" else "it is match=aiofs.ABSENT by itself"
-            raise ValueError(f"match is about a file that is replaced, not for mode {mode.spelled!r}: {instead}")
-        if version == ABSENT and mode.action == "r+":
-            raise ValueError("match=aiofs.ABSENT does not go with mode 'r+', which changes a file that is there")
-        return Terms(about, version)
+    async def _delete(self, paths: Sequence[str], missing_ok: bool, patience: Patience | None) -> None:
+        if patience is None:
+            await self._driver.delete(paths, missing_ok=missing_ok)
+        else:
+            await patience.delete(self._driver, paths, missing_ok=missing_ok)
 
-    async def _remove_version(self, paths: list[str], missing_ok: bool, glob: str | None, match: str) -> None:
+    async def _remove_version(
+        self, paths: list[str], missing_ok: bool, glob: str | None, match: str, patience: Patience | None
+    ) -> None:
         """Remove one file if it is the version `match`."""
         if len(paths) != 1 or glob is not None:
             raise ValueError("match is the version of one file: give rm() one path with it, and no glob")
         version = asked_version(self._driver, paths[0], match)
         if version == ABSENT:
             raise ValueError("match=aiofs.ABSENT does not go with rm(), which removes a file that is there")
-        with Call(self._calls), placed(paths[0]):
-            async with self._locked(*paths) as leases:
-                await self._driver.delete(paths, leases=leases, match=version, missing_ok=missing_ok)
+        async with self._locked(*paths, patience=patience) as leases:
+            await self._driver.delete(paths, leases=leases, match=version, missing_ok=missing_ok)
 
     @asynccontextmanager
-    async def _locked(self, *paths: str) -> AsyncIterator[list[Lease]]:
+    async def _locked(self, *paths: str, patience: Patience | None = None) -> AsyncIterator[list[Lease]]:
         """Hold the locks of `paths`; two that want the same paths take them in the same order."""
         async with AsyncExitStack() as held:
             leases = {}
             for path in sorted(paths):
-                lease = leases[path] = await self._driver.lock(path)
-                held.push_async_callback(_give_back, lease)
+                lock = self._driver.lock(path) if patience is None else patience.lock(self._driver, path)
+                lease = leases[path] = await lock
+                held.push_async_callback(give_back, lease)
             yield [leases[path] for path in paths]
 
     @asynccontextmanager
@@ -500,11 +500,6 @@ class FileSystem(Browsing):
         await lock.release()
         if lost:
             raise lock.conflict()
-
-
-async def _give_back(lease: Lease) -> None:
-    """Release a lease, even if the caller is cancelled."""
-    await finish(lease.release())
 
 
 def _named(path: str, mode: Mode, system: FileSystem) -> str:

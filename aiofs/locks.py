@@ -290,7 +290,9 @@ def locked(path: str, holder: str | None = None, since: datetime | None = None) 
     by = f" by {holder}" if holder else ""
     when = f" since {since:%Y-%m-%d %H:%M:%S} UTC" if since else ""
     what = "another writer has this file open" if lock_of_path(path) is None else "this lock is held"
-    return Locked.of(path, f"{what}{by}{when}")
+    error = Locked.of(path, f"{what}{by}{when}")
+    error.holder, error.since = holder, since
+    return error
 
 
 async def _release_granted(answer: asyncio.Future[AnyLease]) -> None:

@@ -15,6 +15,7 @@ from aiofs.driver import ANY, Entry, asked_version
 from aiofs.errors import StoreMissing
 from aiofs.listing import Listing, listing, walk_names
 from aiofs.names import Pattern, check_path, name_of
+from aiofs.waiting import until_free
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -116,17 +117,16 @@ class FileLikeSystem(ABC):
                 found += data
             return bytes(found)
 
-    async def write_bytes(self, path: AnyName, data: ReadableBuffer, *, match: str = ANY) -> Entry:
+    async def write_bytes(self, path: AnyName, data: ReadableBuffer, *, wait: float = 0, match: str = ANY) -> Entry:
         """Make `data` the file's bytes, and return what the file is now.
 
-        :raises BlockingIOError: if somebody else is writing the file.
+        :raises BlockingIOError: if somebody else is writing the file, until `wait` seconds have passed.
         :raises Unsupported: for a `match`, in a system that does not compare versions, as of three methods.
         """
-        path = check_path(path)
-        self._refuse_match(path, match)
-        async with self.open(path, "w") as file:
-            await file.write(data)
-        return Entry(path, memoryview(data).nbytes)
+        name = check_path(path)
+        self._refuse_match(name, match)
+        await until_free(lambda: self._write_at_once(name, "w", data), wait)
+        return Entry(name, memoryview(data).nbytes)
 
     async def read_text(
         self, path: AnyName, encoding: str = "utf-8", errors: str = "strict", newline: str | None = None
@@ -145,32 +145,31 @@ class FileLikeSystem(ABC):
         wrapper.flush()
         await self.write_bytes(path, buffer.getvalue())
 
-    async def append_bytes(self, path: AnyName, data: ReadableBuffer, *, match: str = ANY) -> Entry:
+    async def append_bytes(self, path: AnyName, data: ReadableBuffer, *, wait: float = 0, match: str = ANY) -> Entry:
         """Add `data` to the end of the file, which is made if it is missing, and return what the file is now.
 
-        :raises BlockingIOError: if somebody else is writing the file.
+        :raises BlockingIOError: if somebody else is writing the file, until `wait` seconds have passed.
         :raises Unsupported: for a `match`, in a system that does not compare versions, as of three methods.
         """
-        path = check_path(path)
-        self._refuse_match(path, match)
-        async with self.open(path, "a") as file:
-            await file.write(data)
-        return await self.stat(path)
+        name = check_path(path)
+        self._refuse_match(name, match)
+        await until_free(lambda: self._write_at_once(name, "a", data), wait)
+        return await self.stat(name)
 
-    async def copy(self, source: AnyName, target: AnyName, *, match: str = ANY) -> None:
+    async def copy(self, source: AnyName, target: AnyName, *, wait: float = 0, match: str = ANY) -> None:
         """Make the file `target` the same as `source`.
 
+        :raises BlockingIOError: if somebody else is writing `target`, until `wait` seconds have passed.
         :raises Unsupported: for a `match`, in a system that does not compare versions, as of three methods.
         """
         old_name, new_name = check_path(source), check_path(target)
         self._refuse_match(new_name, match)
-        async with self.open(old_name, "r") as old, self.open(new_name, "w") as new:
-            while data := await old.read(STEP):
-                await new.write(data)
+        await until_free(lambda: self._copy_at_once(old_name, new_name), wait)
 
-    async def move(self, source: AnyName, target: AnyName, *, match: str = ANY) -> None:
+    async def move(self, source: AnyName, target: AnyName, *, wait: float = 0, match: str = ANY) -> None:
         """Give the file the name `target`; at every moment it is there under one name at least.
 
+        :raises BlockingIOError: if somebody else is writing `target`, until `wait` seconds have passed; or `source`.
         :raises Unsupported: for a `match`, in a system that does not compare versions, as of three methods.
         """
         source, target = check_path(source), check_path(target)
@@ -178,7 +177,7 @@ class FileLikeSystem(ABC):
         if source == target:
             await self.stat(source)
             return
-        await self.copy(source, target)
+        await self.copy(source, target, wait=wait)
         await self.rm(source)
 
     async def cp(self, source: AnyName, target: AnyName) -> None:
@@ -236,6 +235,15 @@ class FileLikeSystem(ABC):
         from aiofs.path import Path  # noqa: PLC0415 -- it stands on this module
 
         return Path(self, name)
+
+    async def _write_at_once(self, path: str, mode: BinaryMode, data: ReadableBuffer) -> None:
+        async with self.open(path, mode) as file:
+            await file.write(data)
+
+    async def _copy_at_once(self, source: str, target: str) -> None:
+        async with self.open(source, "r") as old, self.open(target, "w") as new:
+            while data := await old.read(STEP):
+                await new.write(data)
 
     def _refuse_match(self, path: str, match: str) -> None:
         if match is not ANY:

@@ -23,7 +23,7 @@ EDGES = frozenset({"__main__", "cli"})
 # What a room may know, as docs/design.md has it. A room that is not named here may know only the standard library.
 BASIC = frozenset({"clock", "errors", "modes", "names", "properties"})
 WAIST = BASIC | {"driver", "powers"}
-SHARED = WAIST | {"kit", "lifetimes", "locks", "threads", "tokens"}
+SHARED = WAIST | {"kit", "lifetimes", "locks", "threads", "tokens", "waiting"}
 SYSTEMS = frozenset({"bare", "browsing", "filesystem", "listing", "system"})
 OVER_SYSTEMS = frozenset({"path", "pathnames", "stores", "transactions", "urls", "work"})
 ALL = SHARED | SYSTEMS | OVER_SYSTEMS | {"backends", "files", "layers"}
@@ -40,8 +40,9 @@ KNOWS: dict[str, frozenset[str]] = {
     "layers": SHARED,
     "backends": SHARED | {"localio"},
     "files": SHARED,
+    "waiting": WAIST | {"lifetimes"},
     "listing": WAIST,
-    "system": WAIST | {"listing", "locks"},
+    "system": WAIST | {"listing", "locks", "waiting"},
     "bare": SHARED | {"system"},
     "browsing": WAIST | {"lifetimes", "listing", "system"},
     "filesystem": SHARED | {"browsing", "files", "listing", "system"},

@@ -135,6 +135,10 @@ class MemoryDriver(Driver):
             lease.number = self.files.last_number = next_number(self.files.last_number)
         return lease
 
+    def keeper_of(self, path: str) -> tuple[object, str]:
+        """Return the table, which several drivers may share."""
+        return self.locks, path
+
     async def copy(self, source: str, target: str, lease: Lease, *, match: str | None = None) -> Entry:
         """Make `target` the same as `source`."""
         stored = self._find(source)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from aiofs.lifetimes import known_loop, run_in
+from aiofs.waiting import released
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
@@ -328,7 +329,10 @@ class Handle(FileLike):
                     await session.abort()
             finally:
                 if lease is not None:
-                    await lease.release()
+                    try:
+                        await lease.release()
+                    finally:
+                        released(lease)
 
     def __del__(self) -> None:
         held = [part for part in (self._stream, self._session, self._lease) if part is not None]

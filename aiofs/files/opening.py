@@ -6,13 +6,15 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from aiofs.driver import ABSENT, KeepsHistory, ReadsReplicas
+from aiofs.driver import ABSENT, ANY, KeepsHistory, ReadsReplicas, asked_version
 from aiofs.errors import AlreadyExists, Conflict, NotFound, StoreMissing, Unsupported, place, placed
 from aiofs.files.editing import Editor
 from aiofs.files.reading import Reader, measure
 from aiofs.files.writing import Base, Writer
 from aiofs.kit import check_match
 from aiofs.lifetimes import finish
+from aiofs.properties import check_metadata, check_properties, join
+from aiofs.waiting import check_wait, give_back
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator, Mapping
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from aiofs.driver import Driver, Lease, ReadStream
     from aiofs.files.handle import Handle
     from aiofs.modes import Mode
+    from aiofs.properties import Properties
+    from aiofs.waiting import Patience
 
 File = TypeVar("File", bound="AbstractAsyncContextManager[Any]")
 
@@ -62,6 +66,8 @@ class Terms:
     metadata: Mapping[str, str] | None = None
     match: str | None = None
     """The version to replace, as `Driver.begin` takes it."""
+    wait: float = 0
+    """How many seconds to wait for the lock."""
     looks_first: bool = True
     """Whether to look for the version before anything is written, which saves writing in vain. The store compares it
     again when it publishes."""
@@ -70,8 +76,51 @@ class Terms:
 PLAIN = Terms()
 
 
-async def open_file(driver: Driver, path: str, mode: Mode, terms: Terms = PLAIN) -> Handle:
-    """Open the file for bytes, under its lock if the mode writes.
+def terms_of(  # noqa: PLR0917 -- what `FileSystem.open` was given
+    driver: Driver,
+    path: str,
+    mode: Mode,
+    metadata: Mapping[str, str] | None,
+    properties: Properties,
+    wait: float,
+    match: str,
+) -> Terms:
+    """Check what goes with the opening of a file, before any I/O."""
+    about = None if metadata is None and not properties else _about(driver, path, mode, metadata, properties)
+    if wait != 0 or type(wait) is bool:
+        check_wait(wait)
+        if mode.action == "r":
+            raise ValueError("wait is for modes that write: a reader waits for nobody")
+    if match is ANY:
+        return PLAIN if about is None and not wait else Terms(about, wait=wait)
+    version = asked_version(driver, path, match)
+    if mode.action in {"r", "x"}:
+        instead = "read_bytes() takes it" if mode.action == "r" else "it is match=aiofs.ABSENT by itself"
+        raise ValueError(f"match is about a file that is replaced, not for mode {mode.spelled!r}: {instead}")
+    if version == ABSENT and mode.action == "r+":
+        raise ValueError("match=aiofs.ABSENT does not go with mode 'r+', which changes a file that is there")
+    return Terms(about, version, wait)
+
+
+def _about(
+    driver: Driver, path: str, mode: Mode, metadata: Mapping[str, str] | None, properties: Properties
+) -> Mapping[str, str] | None:
+    """Check what a new file is to have beside its bytes, and return it as drivers take it."""
+    if mode.action not in {"w", "x"}:
+        given = "metadata" if metadata is not None else next(iter(properties))
+        raise ValueError(f"{given} goes with a new file, not with mode {mode.spelled!r}")
+    if metadata is not None:
+        check_metadata(metadata)
+        if not driver.capabilities.metadata:
+            raise Unsupported.of(path, f"{driver} keeps no metadata")
+    check_properties(properties, driver.capabilities.properties, str(driver), path)
+    return join(metadata, properties)
+
+
+async def open_file(
+    driver: Driver, path: str, mode: Mode, terms: Terms = PLAIN, patience: Patience | None = None
+) -> Handle:
+    """Open the file for bytes, under its lock if the mode writes; with `patience`, as soon as the lock is free.
 
     :raises NotFound: if there is no such file and the mode is r or r+.
     :raises AlreadyExists: if there is one and the mode is x, or `terms.match` is `ABSENT`.
@@ -82,7 +131,8 @@ async def open_file(driver: Driver, path: str, mode: Mode, terms: Terms = PLAIN)
         if mode.action == "r":
             stream = await read_only(driver, path, 0, driver.window)
             return Reader(path, mode.spelled, stream, driver.window)
-        return await _open_to_write(driver, path, mode, terms)
+        lease = await (driver.lock(path) if patience is None else patience.lock(driver, path))
+        return await _open_to_write(driver, path, mode, lease, terms)
     except OSError as error:
         place(error, path)
         raise
@@ -122,8 +172,7 @@ async def read_only(driver: Driver, path: str, start: int, stop: int | None, mat
     return await replicas.read_replica(path, start, stop)
 
 
-async def _open_to_write(driver: Driver, path: str, mode: Mode, terms: Terms) -> Handle:
-    lease = await driver.lock(path)
+async def _open_to_write(driver: Driver, path: str, mode: Mode, lease: Lease, terms: Terms) -> Handle:
     try:
         if mode.action == "r+":
             return await _edit(driver, path, mode, lease, terms.match)
@@ -131,7 +180,7 @@ async def _open_to_write(driver: Driver, path: str, mode: Mode, terms: Terms) ->
             return await _append(driver, path, mode, lease, terms.match)
         return await _write(driver, path, mode, lease, terms)
     except BaseException:
-        await finish(lease.release())
+        await give_back(lease)
         raise
 
 

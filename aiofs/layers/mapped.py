@@ -92,6 +92,9 @@ class Mapped(Layer):
             name = lock_of_path(path)
             return await self.base.lock(self.within(path) if name is None else path_of_lock(self.within(name)))
 
+    def keeper_of(self, path: str) -> tuple[object, str]:
+        return self.base.keeper_of(self.within(path))
+
     async def copy(self, source: str, target: str, lease: Lease, *, match: str | None = None) -> Entry:
         with self.named():
             copies = power_of(self.base, Copies)

@@ -360,6 +360,8 @@ class Servant:
                 await self._opened.abort()
             case "write whole", (path, text):
                 await self._fs.write_bytes(path, text.encode())
+            case "append waiting", (path, text, wait):
+                await self._fs.append_bytes(path, text.encode(), wait=float(wait))
             case "die at", (step, when):
                 self._chaos.kill(cast("Verb", step), after=when == "after")
             case "read", (path,):

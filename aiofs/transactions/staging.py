@@ -219,6 +219,10 @@ class UnitDriver(Driver):
             raise
         return HandleLease(lease, self.owner)
 
+    def keeper_of(self, path: str) -> tuple[object, str]:
+        """Return the table of this transaction, in which its own handles exclude each other."""
+        return self.table, path
+
     def check_closed(self, path: str) -> None:
         """Raise `StillOpen` if a handle of the transaction is still writing the path."""
         if self.table.holds(path):

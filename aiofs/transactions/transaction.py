@@ -18,6 +18,7 @@ from aiofs.system import FileLikeSystem
 from aiofs.transactions.journal import Journal
 from aiofs.transactions.recovery import Recovered, not_recovered, recover_units
 from aiofs.transactions.unit import Change, State, Unit
+from aiofs.waiting import check_wait
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Hashable, Sequence
@@ -183,10 +184,7 @@ async def recover(
     :raises OSError: if some transactions could not be recovered: the error of the first, with the others in its notes.
         They stay in the journal. All others are recovered.
     """
-    if not isinstance(wait, int | float):
-        raise TypeError(f"wait={wait!r}: give a number of seconds, or 0")
-    if not wait >= 0:
-        raise ValueError(f"wait={wait!r}: give a number of seconds, or 0")
+    check_wait(wait)
     drivers, kept_by = parties(stores, journal)
     with at_work(hosts_of(stores, journal)):
         deadline, pause = clock.monotonic() + wait, SHORTEST_PAUSE
@@ -306,6 +304,9 @@ class AmbientDriver(Driver):
         lease = await now.lock(path)
         self._givers[lease] = now
         return lease
+
+    def keeper_of(self, path: str) -> tuple[object, str]:
+        return self._now.keeper_of(path)
 
     async def aclose(self) -> None:
         await self._base.aclose()

@@ -30,6 +30,7 @@ from aiofs.transactions.journal import Journal, JournalLog, name_file, name_jour
 from aiofs.transactions.records import last
 from aiofs.transactions.recovery import UNUSABLE, not_recovered, recover_units
 from aiofs.transactions.staging import UnitDriver
+from aiofs.waiting import give_back
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping, Sequence
@@ -425,7 +426,7 @@ async def _release_all(leases: Sequence[Lease]) -> list[Exception]:
 
     async def release(lease: Lease) -> None:
         try:
-            await lease.release()
+            await give_back(lease)
         except OSError as error:
             failures.append(name_file(error, lease.path))
 

@@ -15,6 +15,7 @@ ORDER = [
     "commit",
     "cancel",
     "writers",
+    "waiting",
     "sessions",
     "locking",
     "matching",

@@ -145,6 +145,11 @@ class AzureDriver(AzureSweeper, AzureHistory, Driver):
             except NotFound:
                 if not missing_ok:
                     raise
+            except Conflict as error:  # the service says so of a missing blob, too
+                if match is None or await self._container.find(path) is not None:
+                    raise
+                if not missing_ok:
+                    raise NotFound.of(path) from error
 
         await each(paths, remove, all_of_them=True)
 

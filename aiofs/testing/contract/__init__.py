@@ -25,6 +25,7 @@ from aiofs.testing.contract.reading import Changing, ReadingFiles, Seeking, Text
 from aiofs.testing.contract.removing import FileFacts, Removing
 from aiofs.testing.contract.sessions import Conditions, Leftovers, Prepared
 from aiofs.testing.contract.transactions import Crashes, Refusals
+from aiofs.testing.contract.waiting import Waiting, WaitingForProcesses
 from aiofs.testing.contract.writers import Processes, Writers
 from aiofs.testing.contract.writing import Modes, WrittenBytes
 from aiofs.testing.kills import ChildProcesses
@@ -74,6 +75,8 @@ class Contract(
     CancelledWriting,
     CancelledReading,
     Writers,
+    Waiting,
+    WaitingForProcesses,
     Conditions,
     Matching,
     Unmatched,

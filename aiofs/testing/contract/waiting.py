@@ -1,0 +1,208 @@
+"""Behaviours 210 to 219: waiting for other writers, with `wait`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aiofs.errors import Locked
+from aiofs.testing.harness import needs
+from aiofs.testing.kills import Child
+from aiofs.transactions.transaction import transaction
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from aiofs.filesystem import FileSystem
+    from aiofs.modes import BinaryMode
+    from aiofs.testing.harness import Harness
+    from aiofs.testing.kills import ChildProcesses
+
+    Write = Callable[[FileSystem, float], Coroutine[Any, Any, object]]
+
+OLD, NEW = b"the old bytes", b"new"
+LONG, SHORT = 60.0, 0.05
+WAITERS = 20
+
+
+@needs("writable")
+class Waiting:
+    """Waiting for other writers, with `wait`."""
+
+    async def test_210_waits_for_a_writer(self, store: Harness) -> None:
+        """Every call that writes or removes waits up to `wait` seconds for a writer, and is woken when it ends."""
+        for write in _writes("a/file"):
+            await store.put("a/file", OLD)
+            await _waits(store.fs, "a/file", write(store.fs, LONG))
+        for system, path in ((store.fs.at("a"), "file"), (store.fresh(), "a/file")):
+            await store.put("a/file", OLD)
+            await _waits(store.fs, "a/file", system.write_bytes(path, NEW, wait=LONG))
+            assert await store.get("a/file") == NEW
+        await store.fs.rm("a/file")
+        await _waits(store.fs, "a/file", _written(store.fs, "a/file", "x", LONG), publishes=False)
+        assert await store.get("a/file") == NEW
+
+    async def test_211_in_order(self, store: Harness) -> None:
+        """Twenty who wait for one file in a process all get their turn, in the order in which they came."""
+        done: list[int] = []
+        await store.put("file", OLD)
+
+        async def write(number: int) -> None:
+            async with store.fs.open("file", "r+", wait=LONG) as file:
+                await file.write(b"%02d" % number)
+                done.append(number)
+
+        async with store.no_leftovers():
+            async with store.fs.open("file", "w"):
+                waiting = [asyncio.ensure_future(write(number)) for number in range(WAITERS)]
+                await _some_turns()
+                assert done == []
+            await asyncio.gather(*waiting)
+        assert done == list(range(WAITERS))
+
+    async def test_212_in_vain(self, store: Harness) -> None:
+        """When the time is up, that is a BlockingIOError that names the path, and who has it where that is known."""
+        await store.put("file", OLD)
+        async with store.fs.open("file", "r+"):
+            for system in (store.fs, store.fresh()):
+                for write in _writes("file"):
+                    for wait in (0, SHORT):
+                        with pytest.raises(BlockingIOError) as caught:
+                            await write(system, wait)
+                        assert caught.value.filename == "file"
+                        error = caught.value
+                        assert isinstance(error, Locked)
+                        assert (error.holder or "another writer") in str(error)
+                        assert ("wait" in str(error)) == bool(wait)
+        assert await store.get("file") == OLD
+        await store.write_at_once("file")
+
+    async def test_213_cancelled_waiters(self, store: Harness) -> None:
+        """Who is cancelled while waiting leaves nothing, and those who wait behind get their turn."""
+        await store.put("file", OLD)
+        async with store.no_leftovers():
+            async with store.fs.open("file", "w") as file:
+                await file.write(OLD)
+                first, second, third = (
+                    asyncio.ensure_future(store.fs.write_bytes("file", b"%d" % number, wait=LONG))
+                    for number in range(3)
+                )
+                await _some_turns()
+                for task in (first, second):
+                    task.cancel()
+                await asyncio.wait([first, second])
+                assert first.cancelled()
+                assert second.cancelled()
+            await third
+        assert await store.get("file") == b"2"
+
+    async def test_214_what_wait_cannot_be(self, store: Harness) -> None:
+        """Less than 0, or no number, is refused before any I/O; so is `wait` of a reader."""
+        fs: Any = store.fs
+        wrongs: list[tuple[Any, type[Exception]]] = [(True, TypeError), ("1", TypeError), (None, TypeError)]
+        wrongs += [(-1, ValueError), (float("nan"), ValueError)]
+        for write in _writes("missing/file"):
+            for wrong, error in wrongs:
+                with pytest.raises(error, match="wait"):
+                    await write(fs, wrong)
+        with pytest.raises(ValueError, match="wait"):
+            fs.open("missing", "r", wait=1)
+        assert await store.names() == []
+
+    async def test_215_closed_while_waiting(self, store: Harness) -> None:
+        """Closing a file system does not wait for those who wait for locks: they raise ValueError."""
+        await store.put("file", OLD)
+        async with store.fs.open("file", "w") as file:
+            await file.write(NEW)
+            system = store.fresh()
+            waiting = [asyncio.ensure_future(system.write_bytes("file", OLD, wait=LONG)) for _ in range(3)]
+            await _some_turns()
+            await system.aclose()
+            for outcome in await asyncio.gather(*waiting, return_exceptions=True):
+                assert isinstance(outcome, ValueError), outcome
+        assert await store.get("file") == NEW
+
+    async def test_216_waiting_in_a_transaction(self, store: Harness) -> None:
+        """A transaction waits for other writers, and its tasks for each other; others wait for its end."""
+        await store.put("file", OLD)
+        async with transaction(store.fs) as tx:
+            await _waits(store.fs, "file", tx.append_bytes("file", b"1", wait=LONG))
+            await _waits(tx, "file", tx.append_bytes("file", b"2", wait=LONG), publishes=False)
+            with pytest.raises(BlockingIOError):
+                await store.fs.write_bytes("file", NEW, wait=SHORT)
+            outside = asyncio.ensure_future(store.fs.append_bytes("file", b"3", wait=LONG))
+            await _some_turns()
+            await tx.append_bytes("file", b"!")
+        await outside
+        assert await store.get("file") == OLD + b"12!3"
+
+
+@needs("writable", "shared locks")
+class WaitingForProcesses:
+    """Waiting for writers in other processes."""
+
+    async def test_217_waits_for_a_process(self, store: Harness, nursery: ChildProcesses) -> None:
+        """A writer in another process is waited for, and waits too; all who wait get their turn."""
+        await store.put("file", b"")
+        async with Child.of(store, nursery) as child:
+            await child.call("open", "file", "a")
+            waiting = [asyncio.ensure_future(_written(store.fresh(), "file", "a", LONG)) for _ in range(3)]
+            waiting += [asyncio.ensure_future(_written(store.fs, "file", "a", LONG)) for _ in range(3)]
+            await _some_turns()
+            assert not any(task.done() for task in waiting)
+            await child.call("write", "the child's")
+            await child.call("close")
+            await asyncio.gather(*waiting)
+            async with store.fs.open("file", "a") as file:
+                theirs = asyncio.ensure_future(child.call("append waiting", "file", "!", str(LONG)))
+                await _some_turns()
+                await file.write(b"?")
+            await theirs
+        assert await store.get("file") == b"the child's" + 6 * NEW + b"?!"
+
+
+async def _waits(fs: FileSystem, path: str, call: Coroutine[Any, Any, object], *, publishes: bool = True) -> None:
+    """Check that the call waits while somebody is writing the path, and ends then."""
+    file = await fs.open(path, "a")
+    try:
+        waiting = asyncio.ensure_future(call)
+        await _some_turns()
+        assert not waiting.done()
+    finally:
+        await (file.close() if publishes else file.abort())
+    await asyncio.wait_for(waiting, LONG)
+
+
+async def _some_turns() -> None:
+    """Let tasks begin to wait."""
+    for _ in range(50):
+        await asyncio.sleep(0.001)
+
+
+async def _written(fs: FileSystem, path: str, mode: BinaryMode, wait: float) -> None:
+    async with fs.open(path, mode, wait=wait) as file:
+        await file.write(NEW)
+
+
+def _writes(path: str) -> list[Write]:
+    """Return the calls that wait for those who write `path`."""
+
+    async def move_away(fs: FileSystem, wait: float) -> None:
+        await fs.move(path, "away", wait=wait)
+
+    async def copy_over(fs: FileSystem, wait: float) -> None:
+        await fs.copy("away", path, wait=wait)
+
+    return [
+        lambda fs, wait: _written(fs, path, "w", wait),
+        lambda fs, wait: _written(fs, path, "a", wait),
+        lambda fs, wait: _written(fs, path, "r+", wait),
+        lambda fs, wait: fs.write_bytes(path, NEW, wait=wait),
+        lambda fs, wait: fs.append_bytes(path, NEW, wait=wait),
+        lambda fs, wait: fs.rm(path, wait=wait),
+        lambda fs, wait: fs.rm(glob=path, wait=wait),
+        move_away,
+        copy_over,
+    ]
