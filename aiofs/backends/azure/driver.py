@@ -139,19 +139,7 @@ class AzureDriver(AzureSweeper, AzureHistory, Driver):
 
         await together([check_free(self._container, free), each(free, check)])
 
-        async def remove(path: str) -> None:
-            try:
-                await self._container.remove(path, path, **matching(match))
-            except NotFound:
-                if not missing_ok:
-                    raise
-            except Conflict as error:  # the service says so of a missing blob, too
-                if match is None or await self._container.find(path) is not None:
-                    raise
-                if not missing_ok:
-                    raise NotFound.of(path) from error
-
-        await each(paths, remove, all_of_them=True)
+        await each(paths, lambda path: self._remove(path, match, missing_ok=missing_ok), all_of_them=True)
 
     def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry]:
         """Yield the blobs that the service lists, in the order of UTF-8 bytes."""
@@ -237,6 +225,19 @@ class AzureDriver(AzureSweeper, AzureHistory, Driver):
 
     def __str__(self) -> str:
         return str(self._container)
+
+    async def _remove(self, path: str, match: str | None, *, missing_ok: bool) -> None:
+        """Remove one blob if it is the version `match`."""
+        try:
+            await self._container.remove(path, path, **matching(match))
+        except NotFound:
+            if not missing_ok:
+                raise
+        except Conflict as error:  # the service says so of a missing blob, too
+            if match is None or await self._container.find(path) is not None:
+                raise
+            if not missing_ok:
+                raise NotFound.of(path) from error
 
     async def _is_ended(self, token: Mapping[str, Any]) -> bool:
         """Whether what was prepared was published, or is not staged any more and nothing is there."""

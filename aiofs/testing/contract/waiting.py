@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from aiofs import waiting
 from aiofs.errors import Locked
 from aiofs.testing.harness import needs
 from aiofs.testing.kills import Child
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     Write = Callable[[FileSystem, float], Coroutine[Any, Any, object]]
 
 OLD, NEW = b"the old bytes", b"new"
-LONG, SHORT = 60.0, 0.05
+LONG, SHORT = 40.0, 0.05
 WAITERS = 20
 
 
@@ -31,21 +32,25 @@ WAITERS = 20
 class Waiting:
     """Waiting for other writers, with `wait`."""
 
-    async def test_210_waits_for_a_writer(self, store: Harness) -> None:
+    async def test_210_waits_for_a_writer(self, store: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
         """Every call that writes or removes waits up to `wait` seconds for a writer, and is woken when it ends."""
+        monkeypatch.setattr(waiting, "SHORTEST_PAUSE", 2 * LONG)
         for write in _writes("a/file"):
             await store.put("a/file", OLD)
             await _waits(store.fs, "a/file", write(store.fs, LONG))
-        for system, path in ((store.fs.at("a"), "file"), (store.fresh(), "a/file")):
-            await store.put("a/file", OLD)
-            await _waits(store.fs, "a/file", system.write_bytes(path, NEW, wait=LONG))
-            assert await store.get("a/file") == NEW
+        await store.put("a/file", OLD)
+        await _waits(store.fs, "a/file", store.fs.at("a").write_bytes("file", NEW, wait=LONG))
+        assert await store.get("a/file") == NEW
         await store.fs.rm("a/file")
         await _waits(store.fs, "a/file", _written(store.fs, "a/file", "x", LONG), publishes=False)
         assert await store.get("a/file") == NEW
+        monkeypatch.undo()
+        await _waits(store.fs, "a/file", store.fresh().append_bytes("a/file", NEW, wait=LONG))
+        assert await store.get("a/file") == 2 * NEW
 
-    async def test_211_in_order(self, store: Harness) -> None:
+    async def test_211_in_order(self, store: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
         """Twenty who wait for one file in a process all get their turn, in the order in which they came."""
+        monkeypatch.setattr(waiting, "SHORTEST_PAUSE", 2 * LONG)
         done: list[int] = []
         await store.put("file", OLD)
 
@@ -56,10 +61,10 @@ class Waiting:
 
         async with store.no_leftovers():
             async with store.fs.open("file", "w"):
-                waiting = [asyncio.ensure_future(write(number)) for number in range(WAITERS)]
+                writers = [asyncio.ensure_future(write(number)) for number in range(WAITERS)]
                 await _some_turns()
                 assert done == []
-            await asyncio.gather(*waiting)
+            await asyncio.wait_for(asyncio.gather(*writers), LONG / 2)
         assert done == list(range(WAITERS))
 
     async def test_212_in_vain(self, store: Harness) -> None:
@@ -117,10 +122,10 @@ class Waiting:
         async with store.fs.open("file", "w") as file:
             await file.write(NEW)
             system = store.fresh()
-            waiting = [asyncio.ensure_future(system.write_bytes("file", OLD, wait=LONG)) for _ in range(3)]
+            writers = [asyncio.ensure_future(system.write_bytes("file", OLD, wait=LONG)) for _ in range(3)]
             await _some_turns()
             await system.aclose()
-            for outcome in await asyncio.gather(*waiting, return_exceptions=True):
+            for outcome in await asyncio.gather(*writers, return_exceptions=True):
                 assert isinstance(outcome, ValueError), outcome
         assert await store.get("file") == NEW
 
@@ -148,13 +153,13 @@ class WaitingForProcesses:
         await store.put("file", b"")
         async with Child.of(store, nursery) as child:
             await child.call("open", "file", "a")
-            waiting = [asyncio.ensure_future(_written(store.fresh(), "file", "a", LONG)) for _ in range(3)]
-            waiting += [asyncio.ensure_future(_written(store.fs, "file", "a", LONG)) for _ in range(3)]
+            writers = [asyncio.ensure_future(_written(store.fresh(), "file", "a", LONG)) for _ in range(3)]
+            writers += [asyncio.ensure_future(_written(store.fs, "file", "a", LONG)) for _ in range(3)]
             await _some_turns()
-            assert not any(task.done() for task in waiting)
+            assert not any(task.done() for task in writers)
             await child.call("write", "the child's")
             await child.call("close")
-            await asyncio.gather(*waiting)
+            await asyncio.wait_for(asyncio.gather(*writers), LONG / 2)
             async with store.fs.open("file", "a") as file:
                 theirs = asyncio.ensure_future(child.call("append waiting", "file", "!", str(LONG)))
                 await _some_turns()
@@ -167,12 +172,12 @@ async def _waits(fs: FileSystem, path: str, call: Coroutine[Any, Any, object], *
     """Check that the call waits while somebody is writing the path, and ends then."""
     file = await fs.open(path, "a")
     try:
-        waiting = asyncio.ensure_future(call)
+        writer = asyncio.ensure_future(call)
         await _some_turns()
-        assert not waiting.done()
+        assert not writer.done()
     finally:
         await (file.close() if publishes else file.abort())
-    await asyncio.wait_for(waiting, LONG)
+    await asyncio.wait_for(writer, LONG / 2)
 
 
 async def _some_turns() -> None:
