@@ -71,6 +71,7 @@ class Path(PlainPath):
         *,
         metadata: Mapping[str, str] | None = None,
         version_id: str | None = None,
+        wait: float = 0,
         match: str = ANY,
         **properties: Unpack[Properties],
     ) -> Opening[FileLike]: ...
@@ -84,6 +85,7 @@ class Path(PlainPath):
         newline: str | None = None,
         metadata: Mapping[str, str] | None = None,
         version_id: str | None = None,
+        wait: float = 0,
         match: str = ANY,
         **properties: Unpack[Properties],
     ) -> Opening[TextFile]: ...
@@ -97,6 +99,7 @@ class Path(PlainPath):
         newline: str | None = None,
         metadata: Mapping[str, str] | None = None,
         version_id: str | None = None,
+        wait: float = 0,
         match: str = ANY,
         **properties: Unpack[Properties],
     ) -> Opening[TextFile]: ...
@@ -110,6 +113,7 @@ class Path(PlainPath):
         newline: str | None = None,
         metadata: Mapping[str, str] | None = None,
         version_id: str | None = None,
+        wait: float = 0,
         match: str = ANY,
         **properties: Unpack[Properties],
     ) -> Opening[TextFile]: ...
@@ -123,6 +127,7 @@ class Path(PlainPath):
         newline: str,
         metadata: Mapping[str, str] | None = None,
         version_id: str | None = None,
+        wait: float = 0,
         match: str = ANY,
         **properties: Unpack[Properties],
     ) -> Opening[TextFile]: ...
@@ -147,15 +152,18 @@ class Path(PlainPath):
         data: ReadableBuffer,
         *,
         metadata: Mapping[str, str] | None = None,
+        wait: float = 0,
         match: str = ANY,
         **properties: Unpack[Properties],
     ) -> Entry:
         """Make `data` the file's bytes, and return what the file is now, as `FileSystem.write_bytes`."""
-        return await self.system.write_bytes(self._file(), data, metadata=metadata, match=match, **properties)
+        return await self.system.write_bytes(
+            self._file(), data, metadata=metadata, wait=wait, match=match, **properties
+        )
 
-    async def append_bytes(self, data: ReadableBuffer, *, match: str = ANY) -> Entry:
+    async def append_bytes(self, data: ReadableBuffer, *, wait: float = 0, match: str = ANY) -> Entry:
         """Add `data` to the end of the file, as `FileSystem.append_bytes`."""
-        return await self.system.append_bytes(self._file(), data, match=match)
+        return await self.system.append_bytes(self._file(), data, wait=wait, match=match)
 
     async def write_text(
         self, text: str, encoding: str = "utf-8", errors: str = "strict", newline: str | None = None
@@ -213,15 +221,15 @@ class Path(PlainPath):
         async for folder, folders, files in system.walk(top):
             yield self.joinpath(folder[len(under(top)) :]), folders, files
 
-    async def unlink(self, missing_ok: bool = False, *, match: str = ANY) -> None:
+    async def unlink(self, missing_ok: bool = False, *, wait: float = 0, match: str = ANY) -> None:
         """Remove the file, as `FileSystem.rm`.
 
         :raises NotFound: if there is none, unless `missing_ok`.
         :raises Locked: if somebody is writing it.
         """
-        await self.system.rm(self._file(), missing_ok=missing_ok, match=match)
+        await self.system.rm(self._file(), missing_ok=missing_ok, wait=wait, match=match)
 
-    async def copy(self, target: AnyName | Path, *, match: str = ANY) -> Path:
+    async def copy(self, target: AnyName | Path, *, wait: float = 0, match: str = ANY) -> Path:
         """Make the file `target` the same as this one, as `FileSystem.copy`, and return it as a path.
 
         `target` is a `Path`, or a name in the same file system (for local paths: a local path).
@@ -230,14 +238,14 @@ class Path(PlainPath):
         """
         other = self._target(target)
         system, old, new = await self._together(other)
-        await system.copy(old, new, match=match)
+        await system.copy(old, new, wait=wait, match=match)
         return other
 
-    async def move(self, target: AnyName | Path, *, match: str = ANY) -> Path:
+    async def move(self, target: AnyName | Path, *, wait: float = 0, match: str = ANY) -> Path:
         """Give the file the name `target`, as `FileSystem.move`, and return it as a path. `target` is as in `copy`."""
         other = self._target(target)
         system, old, new = await self._together(other)
-        await system.move(old, new, match=match)
+        await system.move(old, new, wait=wait, match=match)
         return other
 
     async def rename(self, target: AnyName | Path) -> Path:
