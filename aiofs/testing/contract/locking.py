@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -99,6 +100,8 @@ class NamedLocks:
         with pytest.raises(TypeError):
             fs.lock(b"a")  # type: ignore[arg-type]
         assert not chaos.calls
+        async with fs.lock(PurePosixPath("a") / "b") as lease:
+            assert lease.name == "a/b"
         odd = "ü ber/100%:*?[x]"
         if not store.cannot_hold(odd):
             async with fs.lock(odd) as lease:
