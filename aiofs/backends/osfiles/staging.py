@@ -238,6 +238,7 @@ def take_named_lock(root: Root, path: str, *, durable: bool, numbered: bool) -> 
     :raises Locked: if somebody else has it.
     """
     stage = new_stage(root.whole(), path_of_lock(digest_of_lock(path)))
+    stage.path = path
     try:
         if numbered:
             stage.number = _take_number(stage.place, durable=durable)
