@@ -362,7 +362,7 @@ class FileSystem(Browsing):
             async with self._locked(path, patience=self._patience(wait, call)) as (lease,):
                 return await keeps.restore_kept(path, version_id, lease)
 
-    def lock(self, name: AnyName) -> AbstractAsyncContextManager[HeldLock]:
+    def lock(self, name: AnyName, *, wait: float = 0) -> AbstractAsyncContextManager[HeldLock]:
         """Hold the lock `name` for a block: `async with fs.lock("jobs/nightly") as lease`.
 
         It is for work beside files: it locks no file, not even the one of this name. `lease.fence` is a number that
@@ -370,11 +370,13 @@ class FileSystem(Browsing):
         from `lease.lost`, from `await lease.check()`, and when it leaves the block.
 
         :raises ValueError: for a name that no file could have, before anything else happens.
-        :raises Locked: on entering, if somebody else holds the lock.
+        :raises Locked: on entering, if somebody else holds the lock, until `wait` seconds have passed.
         :raises Conflict: on leaving the block, if the lock was lost meanwhile.
         :raises Unsupported: on entering, in a transaction, and if the store keeps no locks.
         """
-        return self._lock_held(self._check(name))
+        name = self._check(name)
+        check_wait(wait)
+        return self._lock_held(name, wait)
 
     def at(self, folder: AnyName) -> FileSystem:
         """Return the folder as a file system of its own. Closing this one closes it; closing it does not close this."""
@@ -480,10 +482,10 @@ class FileSystem(Browsing):
             yield [leases[path] for path in paths]
 
     @asynccontextmanager
-    async def _lock_held(self, name: str) -> AsyncIterator[HeldLock]:
+    async def _lock_held(self, name: str, wait: float) -> AsyncIterator[HeldLock]:
         self._check_open()
-        with Call(self._calls):
-            lock = await hold(self._driver, name)
+        with Call(self._calls) as call:
+            lock = await hold(self._driver, name, self._patience(wait, call))
             if self.closed:  # while it was taken
                 await lock.end_early()
                 self._check_open()

@@ -13,12 +13,14 @@ from aiofs.driver import Lease
 from aiofs.errors import Conflict, Locked
 from aiofs.lifetimes import finish
 from aiofs.names import lock_of_path, path_of_lock
+from aiofs.waiting import give_back
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
     from datetime import datetime
 
     from aiofs.driver import Driver
+    from aiofs.waiting import Patience
 
 AnyLease = TypeVar("AnyLease", bound=Lease)
 _fences = itertools.count(1)
@@ -67,7 +69,7 @@ class HeldLock:
         """Release the lock. Harmless when done twice."""
         self._gone = True
         with about_lock(self.name):
-            await finish(self._lease.release())
+            await give_back(self._lease)
 
     async def end_early(self) -> None:
         """Release the lock, because the file system is being closed."""
@@ -78,13 +80,14 @@ class HeldLock:
         return f"<{type(self).__name__} {self.name!r}, fence {self.fence}{', lost' if self.lost else ''}>"
 
 
-async def hold(driver: Driver, name: str) -> HeldLock:
-    """Take the lock `name` of a driver.
+async def hold(driver: Driver, name: str, patience: Patience | None) -> HeldLock:
+    """Take the lock `name` of a driver, with patience when it is free.
 
-    :raises Locked: if somebody else holds it.
+    :raises Locked: if somebody else holds it, for longer than the patience lasts.
     """
+    path = path_of_lock(name)
     with about_lock(name):
-        return HeldLock(name, await driver.lock(path_of_lock(name)))
+        return HeldLock(name, await (driver.lock(path) if patience is None else patience.lock(driver, path)))
 
 
 @contextmanager

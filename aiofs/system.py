@@ -205,12 +205,12 @@ class FileLikeSystem(ABC):
         folder = name_of(path)
         return walk_names(self.ls(folder), folder)
 
-    def lock(self, name: AnyName) -> AbstractAsyncContextManager[HeldLock]:
+    def lock(self, name: AnyName, *, wait: float = 0) -> AbstractAsyncContextManager[HeldLock]:
         """Hold the lock `name` for a block, as `FileSystem.lock` does.
 
         Three methods lock nothing, so this excludes only others in this process, and `fence` is `None`.
         """
-        return self._portable().lock(name)
+        return self._portable().lock(name, wait=wait)
 
     def at(self, folder: AnyName) -> FileSystem:
         """Return the folder as a file system of its own. Closing it leaves this one open."""

@@ -34,7 +34,7 @@ KNOWS: dict[str, frozenset[str]] = {
     "driver": BASIC,
     "powers": frozenset({"driver"}),
     "tokens": frozenset({"errors", "names"}),
-    "locks": WAIST | {"lifetimes"},
+    "locks": WAIST | {"lifetimes", "waiting"},
     "kit": WAIST | {"lifetimes", "locks", "threads"},
     "localio": frozenset({"lifetimes", "threads"}),
     "layers": SHARED,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ import fakeredis
 import pytest
 
 import aiofs
-from aiofs import clock
+from aiofs import clock, waiting
 from aiofs.backends.osfiles import driver as osfiles
 from aiofs.layers import ReadOnly, WriteOnly
 from aiofs.locks import NUMBERS_KEPT, next_number
@@ -164,3 +165,24 @@ async def test_a_lock_that_somebody_removed_is_lost(tmp_path: Path) -> None:
             (held,) = tmp_path.glob(".aiofs-locks/.aiofs-stage-*")
             held.unlink()
             await lease.check()
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+async def test_a_release_wakes_who_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_disk: bool) -> None:
+    monkeypatch.setattr(waiting, "SHORTEST_PAUSE", 60)
+    monkeypatch.setattr(waiting, "LONGEST_PAUSE", 60)
+    fs = aiofs.OSFileSystem(tmp_path) if on_disk else aiofs.MemoryFileSystem()
+
+    async def wait_for_it() -> int | None:
+        async with fs.at("folder").lock("job", wait=100) as lease:
+            return lease.fence
+
+    async with fs.lock("folder/job") as lease:
+        waiter = asyncio.ensure_future(wait_for_it())
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(waiter), 0.1)
+    async with asyncio.timeout(30):
+        fence = await waiter
+    assert fence is not None
+    assert lease.fence is not None
+    assert lease.fence < fence

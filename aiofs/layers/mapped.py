@@ -89,11 +89,10 @@ class Mapped(Layer):
 
     async def lock(self, path: str) -> Lease:
         with self.named():
-            name = lock_of_path(path)
-            return await self.base.lock(self.within(path) if name is None else path_of_lock(self.within(name)))
+            return await self.base.lock(self._locked_path(path))
 
     def keeper_of(self, path: str) -> tuple[object, str]:
-        return self.base.keeper_of(self.within(path))
+        return self.base.keeper_of(self._locked_path(path))
 
     async def copy(self, source: str, target: str, lease: Lease, *, match: str | None = None) -> Entry:
         with self.named():
@@ -205,6 +204,11 @@ class Mapped(Layer):
 
     def narrowed(self, depth: int) -> Driver:
         return super().narrowed(self.inward("x/" * depth + "x").count("/"))
+
+    def _locked_path(self, path: str) -> str:
+        """Return the path that is locked in the base: of a lock with a name, that name is translated."""
+        name = lock_of_path(path)
+        return self.within(path) if name is None else path_of_lock(self.within(name))
 
     def _session(self, base: WriteSession, path: str) -> WriteSession:
         return with_powers_of(base, MappedSession)(self, base, path)

@@ -186,5 +186,5 @@ class CleansPaths(Twin):
 
 
 class CleansNamesOfLocks(Twin):
-    def lock(self, name: Any) -> Any:
-        return super().lock(name.strip("/") if isinstance(name, str) and name.strip("/") else name)
+    def lock(self, name: Any, *, wait: float = 0) -> Any:
+        return super().lock(name.strip("/") if isinstance(name, str) and name.strip("/") else name, wait=wait)

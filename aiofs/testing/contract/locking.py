@@ -40,6 +40,31 @@ class NamedLocks:
         async with store.fs.lock("jobs/nightly"):
             pass
 
+    async def test_250_wait_for_a_lock(self, store: Harness) -> None:
+        """With `wait`, the next holder gets the lock when it is released; after waiting in vain the error names it."""
+        other = store.fresh().at("jobs")
+        order: list[str] = []
+
+        async def wait_for_it() -> int | None:
+            async with other.lock("nightly", wait=60) as lease:
+                order.append("next")
+                return lease.fence
+
+        async with store.fs.lock("jobs/nightly") as lease:
+            with pytest.raises(Locked, match=r"0\.05 seconds") as caught:
+                async with other.lock("nightly", wait=0.05):
+                    pytest.fail("two holders have the same lock")
+            assert caught.value.filename == "nightly"
+            for wait in (-1, float("nan"), "1", None):
+                with pytest.raises((TypeError, ValueError), match="wait="):
+                    other.lock("nightly", wait=wait)  # type: ignore[arg-type]
+            waiter = asyncio.ensure_future(wait_for_it())
+            await asyncio.sleep(0)
+            order.append("first")
+        fence = await waiter
+        assert order == ["first", "next"]
+        assert _grew(store, [lease.fence, fence])
+
     async def test_251_no_file(self, store: Harness) -> None:
         """The name of a lock is no file: it is not listed, and it neither locks the file of this name nor needs it."""
         async with store.fs.lock("a"), store.fs.lock("folder/b"):
