@@ -497,6 +497,19 @@ class KeepsHistory(Protocol):
 
 @amounts_to("stat", "read", "begin", "delete", "list", "lock")
 @runtime_checkable
+class HasAddress(Protocol):
+    """The store, as it is set up, has a URL."""
+
+    def address(self, folder: str) -> str:
+        """Return the URL with which `connect` makes the store, or a folder of it, elsewhere. It has no secrets.
+
+        :raises Unsupported: if there is none: a client was lent, or a setting is in no URL.
+        """
+        ...
+
+
+@amounts_to("stat", "read", "begin", "delete", "list", "lock")
+@runtime_checkable
 class HasLocalPaths(Protocol):
     """The files are local files, as they are: other programs can open them."""
 

@@ -9,7 +9,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
 from aiofs.browsing import Browsing
-from aiofs.driver import ABSENT, ANY, Layer, Presigns, asked_version
+from aiofs.driver import ABSENT, ANY, HasAddress, Layer, Presigns, asked_version
 from aiofs.errors import Unsupported, placed
 from aiofs.files.copying import copy_file, move_file
 from aiofs.files.handle import Dependents
@@ -336,6 +336,19 @@ class FileSystem(Browsing):
             raise Unsupported.of(path, f"{self._driver} has no presigned URLs")
         with Call(self._calls):
             return await presigns.url(path, method, expires)
+
+    def url_of(self) -> str:
+        """Return the URL of this file system: `aiofs.connect` makes the same one of it, also elsewhere.
+
+        It has no secrets: where credentials are needed, the environment must have them.
+
+        :raises Unsupported: if it has none: memory, layers, transactions, systems of three methods, lent clients.
+        """
+        self._check_open()
+        addressed = self._driver.offers(HasAddress)
+        if addressed is None:
+            raise Unsupported.of(None, f"{self._driver} has no URL")
+        return addressed.address("")
 
     def history(self, path: AnyName) -> Listing[Entry]:
         """List the versions of a file that the store still has, the newest first, each with its `version_id`.

@@ -6,6 +6,7 @@
 - `folded` and `level_name` fold names into folders, for a store that only knows names.
 - `together`, `each`, `results` and `lanes` make requests at the same time, a bounded number of them.
 - `Uploads` sends the parts of one file at the same time.
+- `store_url`, with `changed` settings and the `keeper_url` of another store, makes the URL of a store.
 - `own_lease` refuses a lease of another store.
 - `is_locked` looks whether somebody has a lock, for what sweeps.
 - `unknown_format` is the error for what a newer version of aiofs wrote.
@@ -21,10 +22,12 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from collections.abc import Mapping
 from contextlib import aclosing
 from typing import IO, TYPE_CHECKING, Any, Generic, TypeVar
+from urllib.parse import quote, urlencode
 
-from aiofs.driver import ABSENT, Entry, ReadStream, WriteSession
+from aiofs.driver import ABSENT, Entry, HasAddress, ReadStream, WriteSession
 from aiofs.errors import AlreadyExists, Conflict, Damaged, Locked, Unsupported
 from aiofs.lifetimes import finish
 from aiofs.threads import hop
@@ -162,6 +165,38 @@ async def results(items: AsyncGenerator[T], work: Callable[[T], Awaitable[R]]) -
         for future in running:
             future.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+
+
+def store_url(scheme: str, place: str, path: str, settings: Mapping[str, object]) -> str:
+    """Return a URL as `connect` reads it, with the settings that are not `None`."""
+    given = {name: _setting(value) for name, value in settings.items() if value is not None}
+    return f"{scheme}://{place}{quote(path)}{'?' if given else ''}{urlencode(given)}"
+
+
+def changed(settings: Mapping[str, object], usual: Mapping[str, object]) -> dict[str, object]:
+    """Return the settings that are not as usual."""
+    return {name: value for name, value in settings.items() if value != usual.get(name)}
+
+
+def keeper_url(keeper: Driver) -> str:
+    """Return the URL of a store that another one needs, for its locks for instance.
+
+    :raises Unsupported: if it has none.
+    """
+    has = keeper.offers(HasAddress)
+    if has is None:
+        raise Unsupported.of(None, f"{keeper} has no URL")
+    return has.address("")
+
+
+def _setting(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, Mapping):
+        return ",".join(f"{name}={meaning}" for name, meaning in value.items())
+    return value if isinstance(value, str) else ",".join(value) if isinstance(value, list) else str(value)
 
 
 def lanes(at_once: int) -> tuple[asyncio.Semaphore, asyncio.Semaphore]:

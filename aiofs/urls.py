@@ -5,14 +5,15 @@
 | `file:///abs/dir?durable=false` | `OSFileSystem("/abs/dir", durable=False)` |
 | `file:///abs/dir?locks=host`, `?locks=URL` | `OSFileSystem("/abs/dir", locks="host")`, `locks=connect(URL)` |
 | `memory://` | a new `MemoryFileSystem()`; to `open_url`, one that the whole process shares |
-| `redis://host:port/db`, `rediss://`, `unix://` | `RedisFileSystem(url)` |
+| `redis://host:port/db`, `rediss://`, `unix://` | `RedisFileSystem(url)`; with `auth=environment`, see below |
 | `s3://bucket/prefix?locks=URL` | `S3FileSystem("bucket", prefix="prefix", locks=connect(URL))` |
 | `azure://container/prefix` | `AzureFileSystem("container")`, in the folder `prefix` |
 | `fastdfs://host:port,host:port/?index=URL` | `FastDFSFileSystem([...], index=connect(URL))` |
 
 Every setting of a constructor is a parameter, except secrets, callables, and clients that are lent. A URL within
 another has its `&`, `#` and `%` percent-encoded; several values are joined by commas. Credentials come from the
-environment or the store's own chain, never from the URL (but Redis has them there by custom).
+environment or the store's own chain, never from the URL (but Redis has them there by custom; `?auth=environment` takes
+the password from `REDISCLI_AUTH`). What is no URL, but a folder for sure, `./data`, `/srv` or `~/data`, is local.
 """
 
 from __future__ import annotations
@@ -39,13 +40,17 @@ if TYPE_CHECKING:
 
 
 def connect(url: str) -> FileSystem:
-    """Return the file system that `url` names. Nothing is contacted before it is used.
+    """Return the file system that `url` names, or a local folder: `./data`, `../data`, `/srv/data`, `~/data`.
+
+    Nothing is contacted before it is used.
 
     :raises ValueError: for an unknown scheme or parameter, or credentials where none belong, saying what is known.
     :raises ImportError: if the store's extra is not installed, saying how to install it.
     """
     if not isinstance(url, str):
         raise TypeError(f"a URL is a str, not {type(url).__name__}: {url!r}")
+    if _is_folder(url):
+        return stores.OSFileSystem(os.path.expanduser(url))
     parts = _parts(url)
     scheme = _scheme(parts)
     return scheme.build(parts, _settings(parts, scheme))
@@ -80,6 +85,11 @@ def open_url(
         return f"{path!r}, mode {mode!r}, in {urlunsplit(shown)}"
 
     return Opening(opened, named)
+
+
+def _is_folder(text: str) -> bool:
+    """Whether this can be a local folder only, and no name."""
+    return text != "" and not is_url(text) and (text.partition("/")[0] in {"", ".", "..", "~"} or os.path.isabs(text))
 
 
 def is_url(text: str) -> bool:
@@ -177,7 +187,9 @@ def _scheme(parts: SplitResult) -> Scheme:
     scheme = _SCHEMES.get(parts.scheme)
     if scheme is None:
         known = ", ".join(sorted(_SCHEMES))
-        raise ValueError(f"scheme {parts.scheme!r} is unknown: use one of {known}; a folder is file:///its/whole/path")
+        raise ValueError(
+            f"scheme {parts.scheme!r} is unknown: use one of {known}; a local folder is ./folder or /folder"
+        )
     if not scheme.credentials and "@" in parts.netloc:
         place = parts.netloc.rpartition("@")[2]
         raise ValueError(f"{parts.scheme}://…@{place}: credentials belong in the environment, not in this URL")
@@ -202,7 +214,12 @@ def _settings(parts: SplitResult, scheme: Scheme) -> dict[str, Any]:
         try:
             settings[name] = read(value)
         except ValueError as error:
-            if read in {connect, _keeper, _locks}:  # whose words need no more, and whose value may have a password
+            if read in {
+                connect,
+                _keeper,
+                _locks,
+                _password,
+            }:  # whose words need no more, and whose value may have a password
                 raise
             raise ValueError(f"{parts.scheme} URL has {name}={value}: {error}") from None
     return settings
@@ -224,6 +241,16 @@ def _pairs(value: str) -> dict[str, str]:
     if not all(name and meaning for name, _, meaning in pairs):
         raise ValueError("write name=meaning,name=meaning")
     return {name: meaning for name, _, meaning in pairs}
+
+
+def _password(value: str) -> str:
+    """Return the password that `redis-cli` takes from the environment too."""
+    if value != "environment":
+        raise ValueError("write auth=environment: the password itself is in REDISCLI_AUTH")
+    password = os.environ.get("REDISCLI_AUTH")
+    if not password:
+        raise ValueError("REDISCLI_AUTH is not set: it has the password")
+    return password
 
 
 def _keeper(value: str) -> FileSystem:
@@ -273,6 +300,8 @@ def _memory(parts: SplitResult, settings: dict[str, Any]) -> FileSystem:
 def _redis(parts: SplitResult, settings: dict[str, Any]) -> FileSystem:
     query = urlencode([(name, value) for name, value in parse_qsl(parts.query) if name in _REDIS_PY])
     own = {name: value for name, value in settings.items() if name not in _REDIS_PY}
+    if password := own.pop("auth", None):
+        query += f"{'&' if query else ''}{urlencode({'password': password})}"
     return stores.RedisFileSystem(urlunsplit(parts._replace(query=query)), **own)
 
 
@@ -340,6 +369,7 @@ _REDIS_PY: dict[str, Reading] = {
 callers wait, is not among them: aiofs lets them wait by itself.
 """
 _REDIS_SETTINGS: dict[str, Reading] = {
+    "auth": _password,
     "prefix": str,
     "ttl": float,
     "lease": float,

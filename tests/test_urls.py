@@ -5,14 +5,18 @@ from __future__ import annotations
 import re
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
+from redis.asyncio import Redis
 
 import aiofs
 from aiofs import stores
+from aiofs.layers import Gzip, Prefix
 from aiofs.urls import _SCHEMES, open_url
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -117,11 +121,14 @@ def test_bad_mode_is_refused_at_the_call() -> None:
     [
         ("s3://bucket?speed=high", "unknown parameter 'speed'; known: addressing"),
         ("s3://key:hunter2@bucket/", "credentials belong in the environment"),
-        ("redis://127.0.0.1:1/0?colour=red", "unknown parameter 'colour'; known: chunk_size"),
+        ("redis://127.0.0.1:1/0?colour=red", "unknown parameter 'colour'; known: auth, chunk_size"),
         ("fastdfs://127.0.0.1:1", "needs index=URL"),
         ("s3:///x", "names no bucket"),
         ("azure://", "names no container"),
-        ("/abs/folder", "a folder is file:///its/whole/path"),
+        ("data", "a local folder is ./folder or /folder"),
+        ("", "a local folder is ./folder or /folder"),
+        ("redis://localhost?auth=hunter2", "write auth=environment"),
+        ("redis://localhost?auth=environment", "REDISCLI_AUTH is not set"),
     ],
 )
 def test_bad_url_of_a_server_is_refused_without_asking_it(url: str, words: str) -> None:
@@ -249,3 +256,102 @@ async def test_locks_of_an_s3_url_are_kept_by_the_file_system_it_names(
                 await other.write_bytes("file", b"")
     with pytest.raises(ValueError, match="closed"):
         await fs.read_bytes("file")
+
+
+@pytest.mark.parametrize("folder", ["./data", "data/.", "../data", "/srv/data", "~/data", ".", "..", "~", "/"])
+def test_a_folder_that_can_be_nothing_else_is_local(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ann")
+    if folder == "data/.":
+        with pytest.raises(ValueError, match="a local folder is"):
+            aiofs.connect(folder)
+        return
+    fs = aiofs.connect(folder)
+    assert fs / "a" == aiofs.OSFileSystem(folder.replace("~", "/home/ann")) / "a"
+
+
+LOCKS = "redis://localhost/2"
+
+
+def addressed() -> dict[str, aiofs.FileSystem]:
+    """File systems by their URLs."""
+    redis, local = aiofs.RedisFileSystem, aiofs.OSFileSystem
+    keeper = redis(LOCKS)
+    account = "https://account.blob.core.windows.net"
+    key = "a2V5"
+    systems: dict[str, aiofs.FileSystem] = {
+        "file:///srv/da%20ta%23": local("/srv/da ta#"),
+        "file:///srv/a/b?durable=false": local("/srv", durable=False).at("a").at("b"),
+        "file:///srv?locks=host": local("/srv", locks="host"),
+        "file:///srv?durable=false&locks=redis%3A%2F%2Flocalhost%2F2": local("/srv", durable=False, locks=keeper),
+        "redis://localhost:1/0": redis("redis://localhost:1/0"),
+        "redis://ann@localhost/1?auth=environment": redis("redis://ann:hunter2@localhost/1"),
+        "redis://localhost?auth=environment&lease=5&chunked=true&prefix=a%2Fb": redis(
+            "redis://localhost?password=hunter2", lease=5, chunked=True, prefix="a/b"
+        ),
+        "unix:///run/redis.sock?db=1&timeout=2&ttl=60&replica=redis%3A%2F%2Flocalhost%3A2": redis(
+            "unix:///run/redis.sock?db=1", timeout=2, ttl=60, replica="redis://localhost:2"
+        ),
+        "s3://bucket": aiofs.S3FileSystem("bucket", access_key="key", secret_key="hunter2"),
+        "s3://bucket/a/b?endpoint_url=http%3A%2F%2Flocalhost%3A9000&region=eu&parallel=2": aiofs.S3FileSystem(
+            "bucket", prefix="a/b", endpoint_url="http://localhost:9000", region="eu", parallel=2
+        ),
+        "s3://bucket/a?anonymous=true&locks=redis%3A%2F%2Flocalhost%2F2": aiofs.S3FileSystem(
+            "bucket", anonymous=True, locks=keeper
+        ).at("a"),
+        f"azure://container?account_url={quote(account, safe='')}&anonymous=true": aiofs.AzureFileSystem(
+            "container", account_url=account
+        ),
+        f"azure://container/a?account_url={quote(account, safe='')}&lease=20": aiofs.AzureFileSystem(
+            "container", connection_string=f"AccountName=account;AccountKey={key}", lease=20, prefix="a"
+        ),
+        "fastdfs://localhost:1,localhost:2/?index=redis%3A%2F%2Flocalhost%2F2&prefix=a&retired=g1&address_map=a%3Db": (
+            aiofs.FastDFSFileSystem(
+                ["localhost:1", "localhost:2"], index=keeper, prefix="a", retired=["g1"], address_map={"a": "b"}
+            )
+        ),
+    }
+    return systems
+
+
+@pytest.mark.parametrize("url", addressed())
+def test_url_of_a_file_system(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    fs = addressed()[url]
+    monkeypatch.setenv("REDISCLI_AUTH", "hunter2")
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", "AccountName=account;AccountKey=a2V5")
+    found = fs.url_of()
+    assert sorted(found.replace("?", "&").split("&")) == sorted(url.replace("?", "&").split("&"))
+    assert "hunter2" not in found
+    other = aiofs.connect(found)
+    assert other.url_of() == found
+    assert other / "a" == fs / "a"
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        aiofs.MemoryFileSystem,
+        lambda: aiofs.OSFileSystem("/srv").over(Gzip()),
+        lambda: aiofs.TransactionalFileSystem(aiofs.OSFileSystem("/srv")),
+        lambda: aiofs.transaction(aiofs.OSFileSystem("/srv")),
+        lambda: aiofs.OSFileSystem("/srv", locks=aiofs.MemoryFileSystem()),
+        lambda: aiofs.OSFileSystem("/srv", locks=aiofs.RedisFileSystem(LOCKS)).at("a"),
+        lambda: aiofs.OSFileSystem("/srv").over(Prefix("a")),
+        lambda: aiofs.RedisFileSystem(client=Redis()),
+        lambda: aiofs.RedisFileSystem("rediss://localhost?ssl_password=hunter2"),
+        lambda: aiofs.S3FileSystem("bucket", customer_key=b"hunter2!" * 4),
+        lambda: aiofs.S3FileSystem("bucket").at("a"),
+        lambda: aiofs.FastDFSFileSystem("localhost", index=aiofs.RedisFileSystem(LOCKS), secret="hunter2"),
+        lambda: aiofs.FastDFSFileSystem("localhost", index=None),
+    ],
+)
+def test_what_has_no_url_says_so(made: Callable[[], aiofs.FileSystem]) -> None:
+    with pytest.raises(aiofs.Unsupported, match="has no URL") as caught:
+        made().url_of()
+    assert "hunter2" not in str(caught.value)
+
+
+async def test_a_closed_file_system_has_no_url() -> None:
+    fs = aiofs.OSFileSystem("/srv")
+    await fs.aclose()
+    with pytest.raises(ValueError, match="closed"):
+        fs.url_of()

@@ -9,7 +9,8 @@ from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import quote, unquote
 
-from aiofs.driver import HasLocalPaths, Walks
+from aiofs.driver import HasAddress, HasLocalPaths, Walks
+from aiofs.errors import Unsupported
 from aiofs.kit import together
 from aiofs.layers.forward import power_of
 from aiofs.layers.mapped import Mapped
@@ -28,7 +29,7 @@ class Prefix(Mapped):
     :raises ValueError: if no name can begin with `prefix`.
     """
 
-    powers: ClassVar[tuple[type, ...]] = (*Mapped.powers, HasLocalPaths, Walks)
+    powers: ClassVar[tuple[type, ...]] = (*Mapped.powers, HasAddress, HasLocalPaths, Walks)
 
     def __init__(self, prefix: str) -> None:
         if check_prefix(prefix):
@@ -63,6 +64,11 @@ class Prefix(Mapped):
     def locate(self, path: str) -> tuple[Hashable, str]:
         """Return what the base says of the name in it: a folder of a store is no other store."""
         return self.base.locate(self._prefix + path if path else self._prefix.removesuffix("/"))
+
+    def address(self, folder: str) -> str:
+        if not f"/{self._prefix}".endswith("/"):
+            raise Unsupported.of(None, f"{self} has no URL: its prefix is not a whole folder")
+        return power_of(self.base, HasAddress).address((self._prefix + folder).removesuffix("/"))
 
     def local_path(self, path: str) -> str:
         return power_of(self.base, HasLocalPaths).local_path(self.within(path))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, overload
 from weakref import WeakKeyDictionary
 
 from aiofs import clock
-from aiofs.driver import Driver
+from aiofs.driver import Driver, HasAddress
 from aiofs.errors import with_others
 from aiofs.filesystem import FileSystem
 from aiofs.lifetimes import Call
@@ -315,8 +315,8 @@ class AmbientDriver(Driver):
         return self._base.locate(path)
 
     def offers(self, power: type[Power]) -> Power | None:
-        """Return the powers of the driver that is used now."""
-        return self._now.offers(power)
+        """Return the powers of the driver that is used now, but no URL: what that names has no transactions."""
+        return None if power is HasAddress else self._now.offers(power)
 
     def __str__(self) -> str:
         return str(self._base)

@@ -24,12 +24,12 @@ from aiofs import clock
 from aiofs.backends.azure.errors import FAILURES, NotPermitted, failed
 from aiofs.backends.azure.names import HIDDEN, check_container
 from aiofs.driver import MIB
-from aiofs.errors import Locked, NotFound
-from aiofs.kit import lanes
+from aiofs.errors import Locked, NotFound, Unsupported
+from aiofs.kit import changed, lanes, store_url
 from aiofs.lifetimes import PerLoop
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Mapping
 
     from azure.storage.blob import BlobProperties, BlobSasPermissions, UserDelegationKey
     from azure.storage.blob.aio import BlobClient
@@ -140,6 +140,8 @@ class Container:
         if self.has_token and client.scheme != "https":
             raise ValueError(f"account_url {account_url!r}: a token is sent over https only")
         self._where = client.primary_hostname
+        self._account = account_of(client)
+        self._signed = "sig=" in (account_url or "")
 
     def __reduce__(self) -> tuple[type[Container], tuple[object, ...]]:
         """Pickle without the clients: each process makes its own.
@@ -149,6 +151,23 @@ class Container:
         if self._lent is not None:
             raise TypeError("an Azure client that was lent cannot be pickled: give account_url= instead of client=")
         return Container, (self.name, self._connection_string, self._account_url, self._credential, self._timeout)
+
+    def address(self, folder: str, settings: Mapping[str, object]) -> str:
+        """Return the URL of a folder, with these settings and the account.
+
+        :raises Unsupported: if a client was lent.
+        """
+        if self._lent is not None:
+            raise Unsupported.of(None, f"{self} has no URL: client= is in none")
+        known: dict[str, object] = {
+            "account_url": self._account,
+            **changed({"timeout": self._timeout}, {"timeout": 60}),
+        }
+        if self.has_token:
+            known["identity"] = True
+        elif self._connection_string is None and self._credential is None and not self._signed:
+            known["anonymous"] = True
+        return store_url("azure", self.name, f"/{folder}" if folder else "", {**known, **settings})
 
     def __str__(self) -> str:
         return f"Azure container {self.name} at {self._where}"
@@ -326,7 +345,7 @@ def settings(account_url: str | None, *, anonymous: bool, identity: bool) -> dic
     if anonymous and identity:
         raise ValueError("anonymous= sends no credential, and identity= sends one: leave out either")
     string = os.environ.get("AZURE_STORAGE_CONNECTION_STRING")
-    if string and account_url is None and not (anonymous or identity):
+    if string and not (anonymous or identity) and (account_url is None or _is_of(string, account_url)):
         return {"connection_string": string}
     if account_url is None:
         account_url = os.environ.get("AZURE_STORAGE_ACCOUNT_URL") or _url_of(_first(_ACCOUNTS))
@@ -351,6 +370,16 @@ def _credential(identity: bool) -> Any:
         _identity()  # so that a missing package is reported now, not by the first request
         return default_identity
     return given
+
+
+def account_of(client: ContainerClient) -> str:
+    """Return the URL of the account, without a signature."""
+    return f"{client.scheme}://{client.primary_hostname}"
+
+
+def _is_of(connection_string: str, account_url: str) -> bool:
+    """Whether the connection string is of the account with this URL."""
+    return account_of(ContainerClient.from_connection_string(connection_string, "container")) == account_url.rstrip("/")
 
 
 def _identity() -> Any:

@@ -30,7 +30,7 @@ from aiofs.backends.azure.sweeping import AzureSweeper
 from aiofs.backends.azure.writing import LARGEST_BLOCK, LARGEST_PUT, AppendSession, AzureSession, Copier, check_token
 from aiofs.driver import ABSENT, Capabilities, Driver, Entry, Lease, ReadStream, WriteSession
 from aiofs.errors import AccessDenied, Conflict, NotFound, Unsupported
-from aiofs.kit import EndedSession, each, own_lease, together, whole_part
+from aiofs.kit import EndedSession, changed, each, own_lease, together, whole_part
 from aiofs.tokens import Token
 
 if TYPE_CHECKING:
@@ -218,6 +218,11 @@ class AzureDriver(AzureSweeper, AzureHistory, Driver):
     async def aclose(self) -> None:
         """Close the clients."""
         await self._container.aclose()
+
+    def address(self, folder: str) -> str:
+        """Return the `azure://` URL. Keys and signatures are not in it; the environment must have them."""
+        own = {"lease": self._lease, "part_size": self.part_size}
+        return self._container.address(folder, changed(own, {"lease": 30, "part_size": PART}))
 
     def locate(self, path: str) -> tuple[Hashable, str]:
         """Return the account and container as the store."""

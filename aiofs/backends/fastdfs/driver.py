@@ -14,7 +14,7 @@ from aiofs.backends.fastdfs.sweeping import FastDFSSweeper
 from aiofs.backends.fastdfs.writing import AppenderSession, FastDFSSnapshots, NamedSession, check_prepared
 from aiofs.driver import MIB, Capabilities, Driver, Entry, Lease, Moves, ReadStream, WriteSession
 from aiofs.errors import NotFound, Unsupported
-from aiofs.kit import EndedSession, check_match, each
+from aiofs.kit import EndedSession, changed, check_match, each, keeper_url, store_url
 from aiofs.lifetimes import finish
 from aiofs.locks import LockTable
 from aiofs.names import is_reserved
@@ -34,6 +34,18 @@ class LeasePaths(WeakKeyDictionary[Lease, str]):
     def __reduce__(self) -> tuple[type[LeasePaths], tuple[()]]:
         """Pickle as empty: locks belong to this process."""
         return LeasePaths, ()
+
+
+_USUAL: dict[str, object] = {
+    "address_map": {},
+    "retired": [],
+    "log_delay": 1.5,
+    "token_ttl": 0,
+    "connections": 16,
+    "connect_timeout": 5,
+    "network_timeout": 30,
+    "pool_timeout": 60,
+}
 
 
 class FastDFSDriver(Driver):
@@ -216,6 +228,16 @@ class FastDFSDriver(Driver):
         await self.client.aclose()
         if self._close_index and self._files is not None:
             await self.index.driver.aclose()
+
+    def address(self, folder: str) -> str:
+        """Return the `fastdfs://` URL."""
+        if self._files is None:
+            raise Unsupported.of(None, f"{self} has no URL: it needs an index")
+        if self.client.has_secret:
+            raise Unsupported.of(None, f"{self} has no URL: secret= is in none")
+        own = changed(self.client.settings, {**_USUAL, "base_url": None})
+        places = {"index": keeper_url(self.index.driver), "group": self.group, "prefix": folder or None}
+        return store_url("fastdfs", self.client.name, "/", {**places, **own})
 
     def locate(self, path: str) -> tuple[Hashable, str]:
         """Return the trackers and the index as the store, and the name in the index."""

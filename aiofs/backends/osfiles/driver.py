@@ -23,7 +23,7 @@ from aiofs.backends.osfiles.reading import OSStream, open_stream
 from aiofs.backends.osfiles.writing import OSRemoval, OSSession, Stage, copy_bytes
 from aiofs.driver import Capabilities, Driver, Entry, Lease, Leftover, ReadStream, WriteSession
 from aiofs.errors import NotAFolder, NotFound, Unsupported
-from aiofs.kit import EndedSession
+from aiofs.kit import EndedSession, store_url
 from aiofs.lifetimes import finish
 from aiofs.localio import budget_of, network_of, open_below, pread_now
 from aiofs.names import is_in_journal, lock_of_path
@@ -216,6 +216,13 @@ class OSDriver(Driver):
     async def sweep(self, leftover: Leftover) -> bool:
         """Remove one unless somebody holds it."""
         return await hop(sweeping.sweep, self._root, leftover.token)
+
+    def address(self, folder: str) -> str:
+        """Return the `file://` URL. A relative root is made absolute."""
+        settings: dict[str, object] = {} if self._durable else {"durable": False}
+        if self._network is None and self.capabilities.locks == "host":
+            settings["locks"] = "host"
+        return store_url("file", "", PurePath(self._root.path, folder).as_posix(), settings)
 
     def local_path(self, path: str) -> str:
         """Return the path below the root as it was given: relative ones are as relative as in pathlib."""

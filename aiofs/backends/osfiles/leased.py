@@ -21,8 +21,8 @@ from aiofs.backends.osfiles.places import errors_about
 from aiofs.backends.osfiles.staging import new_leased_stage
 from aiofs.backends.osfiles.writing import OSSession, Stage
 from aiofs.driver import Driver, WriteSession
-from aiofs.errors import AccessDenied, Conflict, Damaged, Locked, NotAFolder, NotFound
-from aiofs.kit import check_lease, is_locked
+from aiofs.errors import AccessDenied, Conflict, Damaged, Locked, NotAFolder, NotFound, Unsupported
+from aiofs.kit import check_lease, is_locked, keeper_url, store_url
 from aiofs.lifetimes import finish
 from aiofs.locks import LeaseElsewhere
 from aiofs.names import lock_of_path, path_of_lock
@@ -54,6 +54,13 @@ class LeasedDriver(OSDriver):
         self.capabilities: Capabilities = replace(
             self.capabilities, locks=locks, fences=keeper.capabilities.fences, resume=False, holds=False
         )
+
+    def address(self, folder: str) -> str:
+        """Return the `file://` URL of all; in the URL of a folder, locks would have other names."""
+        if folder:
+            raise Unsupported.of(None, f"folder {folder!r} of {self} has no URL: its locks are known below the root")
+        settings = {} if self._durable else {"durable": False}
+        return store_url("file", "", self._root.path, {**settings, "locks": keeper_url(self._keeper)})
 
     def locate(self, path: str) -> tuple[Hashable, str]:
         """Return the local path; the store is also known by its root and its keeper, which make the names of locks."""

@@ -11,7 +11,7 @@ import math
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import redis.asyncio as redis
 from redis import __version__ as sdk_version
@@ -24,11 +24,11 @@ from aiofs.backends.redis.errors import OF_LOOPS, NotInScript, Undigested, faile
 from aiofs.backends.redis.names import NEVER
 from aiofs.backends.redis.scripts import digest_of
 from aiofs.errors import AccessDenied, Unsupported, WrongType
-from aiofs.kit import lanes
+from aiofs.kit import changed, lanes, store_url
 from aiofs.lifetimes import PerLoop
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Mapping, Sequence
     from types import TracebackType
 
     from aiofs.backends.redis.scripts import Script, ScriptText
@@ -154,6 +154,26 @@ class RedisClient:
             return "Redis through a client that was lent"
         parts = urlsplit(self._url)
         return f"Redis at {parts.netloc.rpartition('@')[2]}{parts.path}"
+
+    def address(self, settings: Mapping[str, object]) -> str:
+        """Return the URL with these settings, and with `auth=environment` in the place of a password.
+
+        :raises Unsupported: if a client was lent, or the URL has the password of a certificate.
+        """
+        if self._url is None:
+            raise Unsupported.of(None, f"{self} has no URL: client= is in none")
+        parts = urlsplit(self._url)
+        query = dict(parse_qsl(parts.query))
+        if "ssl_password" in query:
+            raise Unsupported.of(None, f"{self} has no URL: ssl_password= is a secret")
+        name, _, host = parts.netloc.rpartition("@")
+        user, _, password = name.partition(":")
+        if query.pop("password", "") or password:
+            query["auth"] = "environment"
+        timeout = changed({"timeout": self._timeout}, {"timeout": 30})
+        return store_url(
+            parts.scheme, f"{user}@{host}" if user else host, unquote(parts.path), {**query, **timeout, **settings}
+        )
 
     async def is_cluster(self) -> bool:
         """Whether the keys are on several nodes."""

@@ -16,7 +16,7 @@ from aiofs.backends.redis.sweeping import RedisSweeper
 from aiofs.backends.redis.writing import ANYTHING, FORMAT, LARGEST_VALUE, MOST_PARTS, RedisSession, check_answer
 from aiofs.driver import MIB, Capabilities, Driver, Entry, Lease, ReadStream, WriteSession
 from aiofs.errors import AlreadyExists, Conflict, NotFound, Unsupported
-from aiofs.kit import EndedSession, copy_through, own_lease, unknown_format
+from aiofs.kit import EndedSession, changed, copy_through, own_lease, unknown_format
 from aiofs.tokens import Token
 
 if TYPE_CHECKING:
@@ -199,6 +199,14 @@ class RedisDriver(RedisSweeper, Driver):
         finally:
             if self._replica is not None:
                 await self._replica.aclose()
+
+    def address(self, folder: str) -> str:
+        """Return the URL without its password, which the environment must have then."""
+        own: dict[str, object] = {"ttl": self._ttl / 1000, "lease": self._lease, "chunked": self._chunked}
+        own |= {"chunk_size": self._largest if self._chunked else CHUNK, "prefix": folder}
+        usual = {"ttl": 0, "lease": 30, "chunked": False, "chunk_size": CHUNK, "prefix": ""}
+        replica = None if self._replica is None else self._replica.address({"timeout": None})
+        return self._client.address({**changed(own, usual), "replica": replica})
 
     def locate(self, path: str) -> tuple[Hashable, str]:
         """Return the server and database as the store."""

@@ -24,7 +24,7 @@ from aiofs.backends.s3.store import Store, check_backslash, check_name
 from aiofs.backends.s3.writing import ResumedUpload, S3Publication, S3Write, check_token, is_removed
 from aiofs.driver import ABSENT, MIB, Capabilities, Driver, Entry
 from aiofs.errors import AccessDenied, Archived, Conflict, NotFound, Unsupported
-from aiofs.kit import EndedSession
+from aiofs.kit import EndedSession, keeper_url
 from aiofs.lifetimes import finish
 from aiofs.locks import LockTable
 from aiofs.names import lock_of_path
@@ -72,10 +72,19 @@ class S3Driver(Driver):
         keeper = None if self._elsewhere is None else self._elsewhere.keeper
         return partial(S3Driver, close_locks=self._close_locks), (self._store.settings, keeper)
 
+    def address(self, folder: str) -> str:
+        """Return the `s3://` URL. Credentials are not in it; the environment must have them."""
+        settings = self._store.settings
+        if folder and self._elsewhere is None:
+            raise Unsupported.of(None, f"folder {folder!r} of {self} has no URL: a prefix of its own has other locks")
+        return settings.address(folder, None if self._elsewhere is None else keeper_url(self._elsewhere.keeper))
+
     def locate(self, path: str) -> tuple[Hashable, str]:
-        """Return the bucket and the prefix, which has locks of its own, as the store."""
-        keeper = None if self._elsewhere is None else self._elsewhere.keeper.locate("")
-        return ("s3", self._store.settings.reached, keeper), path
+        """Return the bucket as the store, or the prefix, if that has locks of its own."""
+        reached, prefix = self._store.settings.reached, self._store.settings.prefix
+        if self._elsewhere is None:
+            return ("s3", reached, prefix), path
+        return ("s3", reached, self._elsewhere.keeper.locate("")), f"{prefix}{path}".removesuffix("/")
 
     def check_name(self, path: str) -> None:
         """Raise `ValueError` for a path whose key would be longer than 1024 bytes."""

@@ -8,7 +8,7 @@ import logging
 import os
 import re
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args
 from urllib.parse import urlsplit
@@ -18,7 +18,8 @@ from aiobotocore.session import AioSession
 from botocore.loaders import create_loader
 
 from aiofs.driver import MIB
-from aiofs.errors import AccessDenied
+from aiofs.errors import AccessDenied, Unsupported
+from aiofs.kit import store_url
 from aiofs.threads import hop
 
 if TYPE_CHECKING:
@@ -32,6 +33,20 @@ Encryption = Literal["AES256", "aws:kms", "aws:kms:dsse"]
 SMALLEST_PART, LARGEST_PART = 5 * MIB, 5 * 1024 * MIB
 CUSTOMER_KEY = 32
 _DIRECTORY_BUCKET = "--x-s3"  # how all their names end, and no others
+_UNSAID = frozenset(
+    (
+        "bucket",
+        "prefix",
+        "access_key",
+        "secret_key",
+        "session_token",
+        "credentials",
+        "session",
+        "client",
+        "customer_key",
+    )
+)
+"""The settings that no parameter of a URL says."""
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}|arn:.+")
 ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 """The environment variables that may name the endpoint, in the order of their rank."""
@@ -199,10 +214,22 @@ class Settings:
         """The endpoint, bucket and prefix, which no other store has."""
         return f"{self.endpoint_url or ''} {self}"
 
+    def address(self, folder: str, locks: str | None) -> str:
+        """Return the URL of a folder, without credentials.
+
+        :raises Unsupported: if something was lent, or files need a key that no environment has.
+        """
+        lent = [name for name in ("session", "client", "customer_key") if getattr(self, name) is not None]
+        if lent:
+            raise Unsupported.of(None, f"{self} has no URL: {lent[0]}= is in none")
+        own = {each.name: (getattr(self, each.name), each.default) for each in fields(self) if each.name not in _UNSAID}
+        settings = {name: value for name, (value, usual) in own.items() if value != usual}
+        return store_url("s3", self.bucket, f"/{self.prefix}{folder}".removesuffix("/"), {**settings, "locks": locks})
+
     @property
     def reached(self) -> tuple[object, ...]:
-        """What says which bucket and prefix these are. A lent client is known by itself."""
-        return (self.endpoint_url, self.profile, self.session, self.client, self.bucket, self.prefix)
+        """What says which bucket this is. A lent client is known by itself."""
+        return (self.endpoint_url, self.profile, self.session, self.client, self.bucket)
 
     def __str__(self) -> str:
         return f"s3://{self.bucket}/{self.prefix}"

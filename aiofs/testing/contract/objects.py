@@ -1,4 +1,4 @@
-"""Behaviours 290 to 304: paths as objects."""
+"""Behaviours 290 to 301, and 350: paths as objects, and the URL of a file system."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from aiofs.errors import Unsupported
+from aiofs.layers.gzip import Gzip
 from aiofs.path import Path
 from aiofs.testing.harness import needs
+from aiofs.urls import connect
 
 if TYPE_CHECKING:
     from aiofs.filesystem import FileSystem
@@ -237,6 +240,24 @@ class PathObjects:
         assert [level async for level in (store.fs / "missing").walk()] == []
         assert await folder.at().ls() == ["b/c", "d"]
         assert await (folder.at() / "b" / "c").read_bytes() == b"a/b/c"
+
+    async def test_350_url_of(self, store: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The URL of a file system shows no secret, and names the same store; a system without one says so."""
+        monkeypatch.setenv("REDISCLI_AUTH", "of the environment")
+        for fs in (store.fs, store.fs.at("a")):
+            try:
+                url = fs.url_of()
+            except Unsupported as error:
+                if "has no URL" not in str(error):
+                    raise
+                continue
+            assert not [secret for secret in store.secrets if secret in url]
+            async with connect(url) as other:
+                assert other / "b" == fs / "b"
+                assert other.url_of() == url
+        assert fs.over(Gzip()) / "b" != fs / "b"
+        with pytest.raises(OSError, match="has no URL"):
+            fs.over(Gzip()).url_of()
 
 
 def _uses(fs: FileSystem, name: PurePath) -> list[Any]:

@@ -71,6 +71,7 @@ class FastDFSClient:
         token_ttl: float = 0,
         **limits: Unpack[LimitOptions],
     ) -> None:
+        retired = [retired] if isinstance(retired, str) else list(retired)
         named = [trackers] if isinstance(trackers, str) else trackers
         addresses = [Address.parse(tracker, TRACKER_PORT) for tracker in named]
         if not addresses:
@@ -84,6 +85,16 @@ class FastDFSClient:
             raise ValueError(f"log_delay must be 0 or more seconds, not {log_delay!r}")
         self.log_delay: float = log_delay
         self._links = Links(base_url, secret, token_ttl)
+        self.settings: dict[str, object] = {
+            "address_map": dict(address_map or {}),
+            "retired": sorted(retired),
+            "log_delay": log_delay,
+            "base_url": base_url,
+            "token_ttl": token_ttl,
+            **limits,
+        }
+        """What the client was given, but for its secret."""
+        self.has_secret: bool = secret is not None
         self._name = ",".join(map(str, addresses))
 
     @classmethod
@@ -98,6 +109,11 @@ class FastDFSClient:
         """
         settings: dict[str, Any] = {**read_conf(path), **options}
         return cls(**settings)
+
+    @property
+    def name(self) -> str:
+        """The addresses of the trackers."""
+        return self._name
 
     def __repr__(self) -> str:
         return f"<FastDFSClient {self._name}>"
