@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.mark.usefixtures("nursery")  # what starts the children that are killed outlives the test
+@pytest.mark.usefixtures("child_processes")  # what starts the children that are killed outlives the test
 def test_demo_shows_what_the_package_does(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["demo"]) == 0
     shown = capfd.readouterr().out
@@ -76,7 +76,7 @@ def test_torture_of_a_store_that_cannot_be_used(capfd: pytest.CaptureFixture[str
     assert "hunter2" not in said.out + said.err
 
 
-@pytest.mark.usefixtures("nursery")
+@pytest.mark.usefixtures("child_processes")
 def test_torture_takes_as_many_steps_as_it_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """The first and the last among them."""
     assert main(["torture", tmp_path.as_uri(), "--kills", "3"]) == 0
@@ -90,7 +90,7 @@ def test_torture_takes_as_many_steps_as_it_is_told(tmp_path: Path, capfd: pytest
     assert not list(tmp_path.rglob("*"))
 
 
-@pytest.mark.usefixtures("nursery")
+@pytest.mark.usefixtures("child_processes")
 def test_torture_waits_for_the_locks_of_the_dead(valkey_url: str, capfd: pytest.CaptureFixture[str]) -> None:
     """On stores whose locks run out, the next transaction begins when the one before has none any more."""
     assert main(["torture", f"{valkey_url}?lease=5", "--kills", "3"]) == 0

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from aiofs.testing.chaos import Chaos, Gate
-    from aiofs.testing.contract import Contract, TransactionContract, nursery
+    from aiofs.testing.contract import Contract, TransactionContract, child_processes
     from aiofs.testing.harness import Harness, Need, needs, until
     from aiofs.testing.plugin import pytest_collection_modifyitems, pytest_configure, pytest_terminal_summary
     from aiofs.testing.steps import Stepped, Steps
@@ -35,8 +35,8 @@ __all__ = [
     "Stepped",
     "Steps",
     "TransactionContract",
+    "child_processes",
     "needs",
-    "nursery",
     "pytest_collection_modifyitems",
     "pytest_configure",
     "pytest_terminal_summary",
@@ -45,7 +45,7 @@ __all__ = [
 
 _ROOMS = {
     "chaos": ("Chaos", "Gate"),
-    "contract": ("Contract", "TransactionContract", "nursery"),
+    "contract": ("Contract", "TransactionContract", "child_processes"),
     "harness": ("Harness", "Need", "needs", "until"),
     "plugin": ("pytest_collection_modifyitems", "pytest_configure", "pytest_terminal_summary"),
     "steps": ("Stepped", "Steps"),

@@ -261,20 +261,20 @@ KINDS = (BlockingIOError, FileExistsError, FileNotFoundError)
 class Child:
     """A process with its own connection to the store under test."""
 
-    def __init__(self, nursery: ChildProcesses, connect: Callable[[], FileLikeSystem], layers: Dress = ()) -> None:
-        self._nursery = nursery
+    def __init__(self, processes: ChildProcesses, connect: Callable[[], FileLikeSystem], layers: Dress = ()) -> None:
+        self._processes = processes
         self._recipe = (connect, layers)
         self._process: Any = None
 
     @classmethod
-    def of(cls, store: Harness, nursery: ChildProcesses) -> Self:
+    def of(cls, store: Harness, child_processes: ChildProcesses) -> Self:
         """Return a child over the data of `store`, whose `spawn` or `connect` must be picklable."""
-        return cls(nursery, store.spawn or store.connect, tuple(store.layers))
+        return cls(child_processes, store.spawn or store.connect, tuple(store.layers))
 
     async def __aenter__(self) -> Self:
-        orders, self._orders = self._nursery.pipe()
-        self._answers, answers = self._nursery.pipe()
-        self._process = await asyncio.to_thread(self._nursery.start, serve, self._recipe, orders, answers)
+        orders, self._orders = self._processes.pipe()
+        self._answers, answers = self._processes.pipe()
+        self._process = await asyncio.to_thread(self._processes.start, serve, self._recipe, orders, answers)
         orders.close()
         answers.close()
         await self.call("hello")

@@ -91,12 +91,12 @@ async def test_acts_before_a_call() -> None:
     assert seen == [False, True]
 
 
-async def test_kills_the_process(tmp_path: Path, nursery: ChildProcesses) -> None:
+async def test_kills_the_process(tmp_path: Path, child_processes: ChildProcesses) -> None:
     connect = partial(OSFileSystem, tmp_path / "root")
     async with connect() as fs:
         await fs.write_bytes("a", b"old")
         for when, expected in (("before", b"old"), ("after", b"new")):
-            async with Child(nursery, connect) as child:
+            async with Child(child_processes, connect) as child:
                 await child.call("die at", "commit", when)
                 assert await child.dies("write whole", "a", "new") == -signal.SIGKILL
             assert await fs.read_bytes("a") == expected

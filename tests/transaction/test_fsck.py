@@ -67,15 +67,15 @@ async def test_a_prepared_write_of_a_living_owner_stays(tmp_path: Path) -> None:
         assert await aiofs.fsck(fs) == []
 
 
-def test_an_unfinished_transaction_is_ended(tmp_path: Path, nursery: ChildProcesses) -> None:
+def test_an_unfinished_transaction_is_ended(tmp_path: Path, child_processes: ChildProcesses) -> None:
     from transaction.test_kills import Folders  # noqa: PLC0415
 
     folders = Folders(tmp_path, ("",))
     folders.seed()
-    steps = nursery.run(folders, "commit").steps
+    steps = child_processes.run(folders, "commit").steps
     assert steps
     folders.seed()
-    assert nursery.run(folders, "commit", steps // 2).killed
+    assert child_processes.run(folders, "commit", steps // 2).killed
 
     async def check() -> None:
         fs = folders()[""]

@@ -72,11 +72,11 @@ class Expected:
         return "before" if found == self.before else "after"
 
 
-def expected(fresh: Iterator[Folders], nursery: ChildProcesses, part: Part) -> Expected:
+def expected(fresh: Iterator[Folders], child_processes: ChildProcesses, part: Part) -> Expected:
     folders = next(fresh)
     folders.seed()
     before = (folders.state(), folders.tree())
-    whole = nursery.run(folders, part)
+    whole = child_processes.run(folders, part)
     assert not whole.killed
     return Expected(whole.steps, before, (folders.state(), folders.tree()))
 
@@ -93,28 +93,28 @@ def some(steps: int, *, at_most: int) -> range:
 
 
 @pytest.mark.parametrize("part", ["body", "commit"])
-def test_killed_at_every_step(fresh: Iterator[Folders], nursery: ChildProcesses, part: Part) -> None:
+def test_killed_at_every_step(fresh: Iterator[Folders], child_processes: ChildProcesses, part: Part) -> None:
     outcomes = set()
-    whole = expected(fresh, nursery, part)
+    whole = expected(fresh, child_processes, part)
     for number in some(whole.steps, at_most=16):
         folders = next(fresh)
         folders.seed()
-        assert nursery.run(folders, part, number).killed
+        assert child_processes.run(folders, part, number).killed
         folders.recover()
         outcomes.add(whole.outcome(folders))
         assert not folders.recover().ended
     assert outcomes == {"before", "after"}
 
 
-def test_recoverer_killed_at_every_step(fresh: Iterator[Folders], nursery: ChildProcesses) -> None:
+def test_recoverer_killed_at_every_step(fresh: Iterator[Folders], child_processes: ChildProcesses) -> None:
     outcomes = set()
-    whole = expected(fresh, nursery, "commit")
+    whole = expected(fresh, child_processes, "commit")
     for number in some(whole.steps, at_most=5):
         for again in itertools.count(1, 1) if FULL else itertools.count(number % 19 + 1, 19):
             folders = next(fresh)
             folders.seed()
-            assert nursery.run(folders, "commit", number).killed
-            recoverer = nursery.run(folders, "recover", again)
+            assert child_processes.run(folders, "commit", number).killed
+            recoverer = child_processes.run(folders, "recover", again)
             folders.recover()
             outcomes.add(whole.outcome(folders))
             if not recoverer.killed:
@@ -122,12 +122,12 @@ def test_recoverer_killed_at_every_step(fresh: Iterator[Folders], nursery: Child
     assert outcomes == {"before", "after"}
 
 
-def test_recoverers_at_once_some_of_them_killed(fresh: Iterator[Folders], nursery: ChildProcesses) -> None:
-    whole = expected(fresh, nursery, "commit")
+def test_recoverers_at_once_some_of_them_killed(fresh: Iterator[Folders], child_processes: ChildProcesses) -> None:
+    whole = expected(fresh, child_processes, "commit")
     for number in some(whole.steps, at_most=4):
         folders = next(fresh)
         folders.seed()
-        assert nursery.run(folders, "commit", number).killed
-        nursery.run_all(folders, "recover", [0, number % 17 + 1, 0, number % 5 + 1])
+        assert child_processes.run(folders, "commit", number).killed
+        child_processes.run_all(folders, "recover", [0, number % 17 + 1, 0, number % 5 + 1])
         folders.recover()
         whole.outcome(folders)

@@ -28,7 +28,7 @@ TRANSACTIONS = 6
 
 @pytest.mark.parametrize("seed", range(40 if FULL else 3))
 @pytest.mark.timeout(600)
-@pytest.mark.usefixtures("nursery")
+@pytest.mark.usefixtures("child_processes")
 def test_as_if_one_after_another(seed: int, tmp_path: Path) -> None:
     chance = random.Random(seed)
     asyncio.run(begin(aiofs.OSFileSystem(tmp_path)))

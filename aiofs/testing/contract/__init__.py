@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from aiofs.testing.harness import Harness
 
-__all__ = ["Contract", "Suite", "TransactionContract", "nursery"]
+__all__ = ["Contract", "Suite", "TransactionContract", "child_processes"]
 
 
 class Suite:
@@ -102,7 +102,7 @@ class TransactionContract(Isolation, Refusals, Crashes, Suite):
 
 
 @pytest.fixture(scope="session")
-def nursery() -> ChildProcesses:
+def child_processes() -> ChildProcesses:
     """Return what starts child processes. It is made before the tests, as it has a process itself.
 
     Children share the imports of pytest, which the modules of tests need, and of the SDKs of all stores in use.

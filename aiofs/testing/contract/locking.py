@@ -190,9 +190,9 @@ class NamedLocks:
 class LocksOfProcesses:
     """Locks with names that other processes hold."""
 
-    async def test_258_killed_holder(self, store: Harness, nursery: ChildProcesses) -> None:
+    async def test_258_killed_holder(self, store: Harness, child_processes: ChildProcesses) -> None:
         """A lock excludes other processes; that of a killed holder is free when its lease ends, and the fence grows."""
-        async with Child.of(store, nursery) as child:
+        async with Child.of(store, child_processes) as child:
             first = await child.call("lock", "job")
             with pytest.raises(Locked) as caught:
                 async with store.fs.lock("job"):
@@ -201,12 +201,12 @@ class LocksOfProcesses:
             child.kill()
             await child.gone()
         second = await _fence_within(store.fs, "job", store.lease + PATIENCE)
-        async with Child.of(store, nursery) as child:
+        async with Child.of(store, child_processes) as child:
             assert _grew(store, [first, second, await child.call("lock", "job")])
 
-    async def test_259_sleeping_holder(self, store: Harness, nursery: ChildProcesses) -> None:
+    async def test_259_sleeping_holder(self, store: Harness, child_processes: ChildProcesses) -> None:
         """A holder that slept longer than its lease learns it, and the next holder has a larger fence."""
-        async with Child.of(store, nursery) as child:
+        async with Child.of(store, child_processes) as child:
             fence = await child.call("lock", "job")
             await child.call("check lock")
             child.stop()

@@ -233,19 +233,19 @@ class Crashes:
     """Killed processes."""
 
     @pytest.mark.timeout(300)
-    async def test_88_kill_9_then_recover(self, store: Harness, nursery: ChildProcesses) -> None:
+    async def test_88_kill_9_then_recover(self, store: Harness, child_processes: ChildProcesses) -> None:
         """A transaction that is killed at any step is recovered by another process to all or nothing."""
         connect = Single(store.spawn or store.connect)
         await seed_for_kills(store)
         before = await state_of({"": store.fresh()})
-        whole = await asyncio.to_thread(nursery.run, connect, "commit", 0)
+        whole = await asyncio.to_thread(child_processes.run, connect, "commit", 0)
         after = await state_of({"": store.fresh()})
         assert before != after
         outcomes = set()
         for number in range(1, whole.steps + 1, max(1, whole.steps // (4 if store.lease else 8))):
             await store.fs.rm(*await store.names())
             await seed_for_kills(store)
-            await asyncio.to_thread(nursery.run, connect, "commit", number)
+            await asyncio.to_thread(child_processes.run, connect, "commit", number)
             await recovered(store)
             state = await state_of({"": store.fresh()})
             assert state in (before, after), number

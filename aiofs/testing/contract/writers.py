@@ -236,9 +236,9 @@ async def _create(system: FileSystem, name: str, number: int) -> int:
 class Processes:
     """Writers in other processes."""
 
-    async def test_53_shared_lock(self, store: Harness, nursery: ChildProcesses) -> None:
+    async def test_53_shared_lock(self, store: Harness, child_processes: ChildProcesses) -> None:
         """Writers in two processes exclude each other, and each sees what the other committed."""
-        async with Child.of(store, nursery) as child:
+        async with Child.of(store, child_processes) as child:
             await child.call("open", "file", "w")
             for mode in ("w", "r+", "x", "a"):
                 with pytest.raises((BlockingIOError, FileNotFoundError)):
@@ -257,20 +257,20 @@ class Processes:
                 assert answer["filename"] == "file"
             assert await child.call("read", "file") == "from the parent"
 
-    async def test_53_rm_excluded(self, store: Harness, nursery: ChildProcesses) -> None:
+    async def test_53_rm_excluded(self, store: Harness, child_processes: ChildProcesses) -> None:
         """A file that another process is writing cannot be removed."""
         await store.put("file", b"old")
-        async with Child.of(store, nursery) as child:
+        async with Child.of(store, child_processes) as child:
             await child.call("open", "file", "r+")
             with pytest.raises(BlockingIOError):
                 await store.fs.rm("file")
             await child.call("close")
             await store.fs.rm("file")
 
-    async def test_54_dead_holder(self, store: Harness, nursery: ChildProcesses) -> None:
+    async def test_54_dead_holder(self, store: Harness, child_processes: ChildProcesses) -> None:
         """The lock of a killed writer is free when its lease ends, and nothing of its file is left."""
         await store.put("file", b"old")
-        async with Child.of(store, nursery) as child:
+        async with Child.of(store, child_processes) as child:
             await child.call("open", "file", "w")
             await child.call("write", "half a file " * 1000)
             child.kill()
@@ -279,10 +279,10 @@ class Processes:
         await _written_within(store, "file", store.lease + PATIENCE)
         assert await store.leftovers() == []
 
-    async def test_54_late_commit(self, store: Harness, nursery: ChildProcesses) -> None:
+    async def test_54_late_commit(self, store: Harness, child_processes: ChildProcesses) -> None:
         """A writer that slept longer than its lease cannot overwrite the file of the next writer."""
         await store.put("file", b"old")
-        async with Child.of(store, nursery) as child:
+        async with Child.of(store, child_processes) as child:
             await child.call("open", "file", "w")
             await child.call("write", "the sleeper's")
             child.stop()
@@ -300,13 +300,13 @@ class Processes:
                 assert await store.get("file") == b"the sleeper's"
         await store.write_at_once("file")
 
-    async def test_131_killed_at_every_step(self, store: Harness, nursery: ChildProcesses) -> None:
+    async def test_131_killed_at_every_step(self, store: Harness, child_processes: ChildProcesses) -> None:
         """A writer that is killed at any step leaves the old or the new bytes, and the next writer can write."""
         old, new = b"old" * 1000, "new" * store.part_size
         steps = (("lock", "after"), ("write", "after"), ("commit", "before"), ("commit", "after"))
         for step, when in steps:
             await store.put(f"{when} {step}", old)
-            async with Child.of(store, nursery) as child:
+            async with Child.of(store, child_processes) as child:
                 await child.call("die at", step, when)
                 await child.dies("write whole", f"{when} {step}", new)
         for step, when in steps:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
+from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
 import pytest
 
 from aiofs.stores import OSFileSystem
-from backends.osfiles.workers import fight, nursery
+from backends.osfiles.workers import fight, forkserver
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,8 +26,8 @@ async def test_one_writer_at_a_time_and_nothing_lost(tmp_path: Path) -> None:
         await fs.write_bytes("folder/number", b"0")
         talks, processes = [], []
         for _ in range(FIGHTERS):
-            talk, theirs = nursery.Pipe()
-            process = nursery.Process(target=fight, args=(root, SECONDS, theirs))
+            talk, theirs = forkserver.Pipe()
+            process = forkserver.Process(target=fight, args=(root, theirs))
             process.start()
             theirs.close()
             talks.append(talk)
@@ -34,7 +36,17 @@ async def test_one_writer_at_a_time_and_nothing_lost(tmp_path: Path) -> None:
             assert talk.recv() == "ready"
         for talk in talks:
             talk.send("go")
+        # On a busy machine few of them get to run: they fight until enough have won.
+        end = time.monotonic() + SECONDS
+        losers = set(talks)
+        while len(losers) >= FIGHTERS // 2 or time.monotonic() < end:
+            for talk in wait(losers, timeout=0.1):
+                assert talk.recv() == "won"
+                losers.discard(talk)
+        for talk in talks:
+            talk.send("enough")
         results = [talk.recv() for talk in talks]
+        results = [talk.recv() if result == "won" else result for talk, result in zip(talks, results, strict=True)]
         for process, talk in zip(processes, talks, strict=True):
             process.join()
             assert process.exitcode == 0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aiofs.stores import OSFileSystem
-from backends.osfiles.workers import bytes_of, nursery, overwrite
+from backends.osfiles.workers import bytes_of, forkserver, overwrite
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerProcess
@@ -25,8 +25,8 @@ class Overwriting:
 
     def __init__(self, root: Path, version: int) -> None:
         self.version = version
-        self._talk, theirs = nursery.Pipe()
-        self._process: ForkServerProcess = nursery.Process(target=overwrite, args=(root, version, SIZE, theirs))
+        self._talk, theirs = forkserver.Pipe()
+        self._process: ForkServerProcess = forkserver.Process(target=overwrite, args=(root, version, SIZE, theirs))
         self._process.start()
         theirs.close()
         assert self._talk.recv() == "ready"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backends.osfiles.workers import MIB, nursery, stream
+from backends.osfiles.workers import MIB, forkserver, stream
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,8 +17,8 @@ SIZE = int(os.environ.get("AIOFS_TEST_LARGE_MIB", "192")) * MIB
 
 @pytest.mark.timeout(300)
 def test_memory_stays_small(tmp_path: Path) -> None:
-    talk, theirs = nursery.Pipe()
-    process = nursery.Process(target=stream, args=(tmp_path / "root", SIZE, theirs))
+    talk, theirs = forkserver.Pipe()
+    process = forkserver.Process(target=stream, args=(tmp_path / "root", SIZE, theirs))
     process.start()
     theirs.close()
     grown = talk.recv()

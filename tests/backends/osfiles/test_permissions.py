@@ -15,7 +15,7 @@ import pytest
 import aiofs
 import aiofs.backends.osfiles  # before privileges are dropped: Python itself may be where nobody else can read
 import aiofs.transactions.fsck
-from backends.osfiles.workers import killed_before_publishing, nursery
+from backends.osfiles.workers import forkserver, killed_before_publishing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -141,7 +141,7 @@ async def test_what_a_killed_writer_of_such_a_file_left(root: Path) -> None:
         with without_privileges():
             await fs.write_bytes(name, b"old")
             (root / name).chmod(0o444)
-        process = nursery.Process(target=killed_before_publishing, args=(root, name, NOBODY))
+        process = forkserver.Process(target=killed_before_publishing, args=(root, name, NOBODY))
         process.start()
         process.join()
     assert len(list(root.iterdir())) == 6, "three files, and what was to replace them"

@@ -14,7 +14,7 @@ import aiofs.backends.osfiles  # noqa: F401 -- before calls are watched: what th
 from aiofs.layers import Percent
 from aiofs.stores import OSFileSystem
 from aiofs.transactions.transaction import recover, transaction
-from backends.osfiles.workers import killed_with_a_copy_ready, nursery
+from backends.osfiles.workers import forkserver, killed_with_a_copy_ready
 from disks.calls import watched
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ async def test_more_files_than_are_held_open(root: Path, monkeypatch: pytest.Mon
 
 async def test_a_process_that_dies_before_the_decision(root: Path) -> None:
     """What it had prepared is found by its journal, and removed."""
-    child = nursery.Process(target=killed_with_a_copy_ready, args=(root, "private", "copy"))
+    child = forkserver.Process(target=killed_with_a_copy_ready, args=(root, "private", "copy"))
     child.start()
     child.join()
     assert child.exitcode == 1

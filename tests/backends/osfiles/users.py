@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backends.osfiles.workers import killed_before_publishing, nursery
+from backends.osfiles.workers import forkserver, killed_before_publishing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +49,7 @@ def folder_of(user: int, mode: int) -> Iterator[Path]:
 
 def killed(root: Path, name: str, user: int) -> None:
     """Have somebody write a file, and die where it would get its name."""
-    process = nursery.Process(target=killed_before_publishing, args=(root, name, user))
+    process = forkserver.Process(target=killed_before_publishing, args=(root, name, user))
     process.start()
     process.join()
     process.close()

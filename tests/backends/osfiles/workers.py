@@ -7,7 +7,6 @@ import multiprocessing
 import os
 import resource
 import sys
-import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MIB = 1 << 20
-nursery = multiprocessing.get_context("forkserver")
+forkserver = multiprocessing.get_context("forkserver")
 
 
 def bytes_of(version: int, size: int) -> bytes:
@@ -45,8 +44,11 @@ def overwrite(root: Path, version: int, size: int, talk: Connection) -> None:
     talk.send("done")
 
 
-def fight(root: Path, seconds: float, talk: Connection) -> None:
-    """Count up the number in a file as often as it can be had, and check that nobody else has it."""
+def fight(root: Path, talk: Connection) -> None:
+    """Count up the number in a file as often as it can be had, and check that nobody else has it.
+
+    It says "won" after the first time, and fights on until it is sent a word.
+    """
     results: Counter[str] = Counter()
     marker = root.parent / "somebody is inside"
 
@@ -54,8 +56,7 @@ def fight(root: Path, seconds: float, talk: Connection) -> None:
         async with OSFileSystem(root, durable=False) as fs:
             talk.send("ready")
             talk.recv()
-            end = time.monotonic() + seconds
-            while time.monotonic() < end:
+            while not talk.poll():
                 try:
                     async with fs.open("folder/number", "r+") as file:
                         os.close(os.open(marker, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
@@ -68,10 +69,12 @@ def fight(root: Path, seconds: float, talk: Connection) -> None:
                     results["refused" if error.filename == "folder/number" else "refused without a name"] += 1
                     await asyncio.sleep(0.001)
                 else:
+                    if not results["won"]:
+                        talk.send("won")
                     results["won"] += 1
 
     asyncio.run(work())
-    talk.send(dict(results))
+    talk.send(results)
 
 
 def killed_before_publishing(root: Path, name: str, user: int) -> None:
