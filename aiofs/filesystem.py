@@ -22,10 +22,11 @@ from aiofs.locks import hold
 from aiofs.modes import BinaryMode, Mode, PlainMode, TextMode, parse_mode
 from aiofs.names import check_folder, check_path, under
 from aiofs.system import check_range
+from aiofs.updating import Update
 from aiofs.waiting import Patience, check_wait, give_back
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from _typeshed import ReadableBuffer
@@ -461,6 +462,20 @@ class FileSystem(Browsing):
         path = check_path(path)
         self._driver.check_name(path)
         return path
+
+    async def _update(
+        self,
+        path: AnyName,
+        change: Callable[[Any], Any],
+        create: object,
+        form: tuple[str, str] | None,
+        wait: float,
+    ) -> Entry:
+        name = self._check(path)
+        check_wait(wait)
+        update = Update(self._driver, name, change, create, form)
+        with Call(self._calls) as call, placed(name):
+            return await update.run(Patience(wait, call, self._check_open))
 
     def _patience(self, wait: float, call: Call) -> Patience | None:
         return Patience(wait, call, self._check_open) if wait else None

@@ -9,10 +9,10 @@ import operator
 import warnings
 from abc import ABC, abstractmethod
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, overload
 
 from aiofs.driver import ANY, Entry, asked_version
-from aiofs.errors import StoreMissing
+from aiofs.errors import StoreMissing, Unsupported
 from aiofs.listing import Listing, listing, walk_names
 from aiofs.names import Pattern, check_path, name_of
 from aiofs.waiting import until_free
@@ -156,6 +156,56 @@ class FileLikeSystem(ABC):
         await until_free(lambda: self._write_at_once(name, "a", data), wait)
         return await self.stat(name)
 
+    @overload
+    async def update(
+        self,
+        path: AnyName,
+        change: Callable[[bytes], ReadableBuffer | Awaitable[ReadableBuffer]],
+        *,
+        create: ReadableBuffer | None = None,
+        encoding: None = None,
+        errors: None = None,
+        wait: float = 30,
+    ) -> Entry: ...
+    @overload
+    async def update(
+        self,
+        path: AnyName,
+        change: Callable[[str], str | Awaitable[str]],
+        *,
+        create: str | None = None,
+        encoding: str,
+        errors: str | None = None,
+        wait: float = 30,
+    ) -> Entry: ...
+    async def update(
+        self,
+        path: AnyName,
+        change: Callable[[Any], Any],
+        *,
+        create: Any = None,
+        encoding: str | None = None,
+        errors: str | None = None,
+        wait: float = 30,
+    ) -> Entry:
+        """Make what `change` returns for the file's bytes its new bytes, without losing what others write meanwhile.
+
+        `change` may be async. It is called again, with the new bytes, if somebody came between. If it returns the same
+        bytes, nothing is written. A missing file counts as `create`. With `encoding`, all of this is about text, with
+        its line ends as they are. Metadata and properties stay. Returns what the file is now.
+
+        >>> await fs.update("visits", lambda old: b"%d" % (int(old) + 1), create=b"0")
+
+        :raises NotFound: if there is no such file, and no `create`.
+        :raises Locked: if `wait` seconds were not enough, for all of this; with 0 it is tried once.
+        :raises Unsupported: if the store does not compare versions in the step that publishes, as in a system of
+            three methods.
+        """
+        if errors is not None and encoding is None:
+            raise ValueError("errors goes with encoding, which makes the content text")
+        form = None if encoding is None else (encoding, errors or "strict")
+        return await self._update(path, change, create, form, wait)
+
     async def copy(self, source: AnyName, target: AnyName, *, wait: float = 0, match: str = ANY) -> None:
         """Make the file `target` the same as `source`.
 
@@ -244,6 +294,17 @@ class FileLikeSystem(ABC):
         async with self.open(source, "r") as old, self.open(target, "w") as new:
             while data := await old.read(STEP):
                 await new.write(data)
+
+    async def _update(
+        self,
+        path: AnyName,
+        change: Callable[[Any], Any],
+        create: object,
+        form: tuple[str, str] | None,
+        wait: float,
+    ) -> Entry:
+        reason = f"{self} does not compare versions in the step that publishes, so it cannot be updated"
+        raise Unsupported.of(check_path(path), reason)
 
     def _refuse_match(self, path: str, match: str) -> None:
         if match is not ANY:

@@ -139,6 +139,7 @@ class Patience:
     def __init__(self, wait: float, call: Call, check_open: Callable[[], None]) -> None:
         self._wait = wait
         self._deadline = clock.monotonic() + wait
+        self._pause = SHORTEST_PAUSE / 4
         self._call = call
         self._check_open = check_open
 
@@ -194,6 +195,15 @@ class Patience:
                 else:
                     return
 
+    async def pause(self) -> None:
+        """Let a short random time pass, as others may be about to write too; longer each time."""
+        self._pause = min(2 * self._pause, LONGEST_PAUSE)
+        await self._sleep(Turn(), clock.up_to(self._pause))
+
+    def too_late(self, path: str) -> Locked:
+        """Return the error for a file that others changed until the time was up."""
+        return Locked.of(path, f"others changed this file again and again, until {self._wait:g} seconds had passed")
+
     async def _ask(self, driver: Driver, path: str, turn: Turn) -> Lease:
         pause = SHORTEST_PAUSE
         while True:
@@ -202,7 +212,7 @@ class Patience:
                 return await driver.lock(path)
             except Locked as error:
                 if self.left <= 0:
-                    raise self._in_vain(error, path) from error
+                    raise self._in_vain(error, path) from error.__cause__
             await self._sleep(turn, pause / 2 + clock.up_to(pause / 2))
             pause = min(2 * pause, LONGEST_PAUSE)
 
@@ -223,6 +233,8 @@ class Patience:
         self._check_open()
 
     def _in_vain(self, error: Locked, path: str) -> Locked:
+        if not self._wait:
+            return error
         late = Locked.of(path, f"{error.strerror}, and {self._wait:g} seconds of waiting were not enough")
         late.holder, late.since = error.holder, error.since
         return late

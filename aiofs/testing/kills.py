@@ -255,6 +255,7 @@ class ChildProcesses:
 
 
 Dress = tuple[Any, ...]
+PATIENT = 300.0
 KINDS = (BlockingIOError, FileExistsError, FileNotFoundError)
 
 
@@ -360,8 +361,8 @@ class Servant:
                 await self._opened.abort()
             case "write whole", (path, text):
                 await self._fs.write_bytes(path, text.encode())
-            case "append waiting", (path, text, wait):
-                await self._fs.append_bytes(path, text.encode(), wait=float(wait))
+            case (("append waiting" | "count"), (path, what)):
+                await self._write_with_others(verb, path, what)
             case "die at", (step, when):
                 self._chaos.kill(cast("Verb", step), after=when == "after")
             case "read", (path,):
@@ -383,6 +384,13 @@ class Servant:
             case _:
                 raise ValueError(f"a child does not know the order {verb!r}")
         return None
+
+    async def _write_with_others(self, verb: str, path: str, what: str) -> None:
+        if verb == "append waiting":
+            await self._fs.append_bytes(path, what.encode(), wait=PATIENT)
+            return
+        for _ in range(int(what)):
+            await self._fs.update(path, lambda old: b"%d" % (int(old) + 1), create=b"0", wait=PATIENT)
 
     @property
     def _opened(self) -> FileLike:

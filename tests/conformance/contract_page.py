@@ -19,6 +19,7 @@ ORDER = [
     "sessions",
     "locking",
     "matching",
+    "updating",
     "names",
     "objects",
     "listing",

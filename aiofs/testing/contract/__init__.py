@@ -25,6 +25,7 @@ from aiofs.testing.contract.reading import Changing, ReadingFiles, Seeking, Text
 from aiofs.testing.contract.removing import FileFacts, Removing
 from aiofs.testing.contract.sessions import Conditions, Leftovers, Prepared
 from aiofs.testing.contract.transactions import Crashes, Refusals
+from aiofs.testing.contract.updating import Refused, Updating, UpdatingInProcesses
 from aiofs.testing.contract.waiting import Waiting, WaitingForProcesses
 from aiofs.testing.contract.writers import Processes, Writers
 from aiofs.testing.contract.writing import Modes, WrittenBytes
@@ -80,6 +81,9 @@ class Contract(
     Conditions,
     Matching,
     Unmatched,
+    Updating,
+    UpdatingInProcesses,
+    Refused,
     Prepared,
     Leftovers,
     Processes,

@@ -161,7 +161,7 @@ class WaitingForProcesses:
             await child.call("close")
             await asyncio.wait_for(asyncio.gather(*writers), LONG / 2)
             async with store.fs.open("file", "a") as file:
-                theirs = asyncio.ensure_future(child.call("append waiting", "file", "!", str(LONG)))
+                theirs = asyncio.ensure_future(child.call("append waiting", "file", "!"))
                 await _some_turns()
                 await file.write(b"?")
             await theirs

@@ -1,0 +1,112 @@
+"""Updating: a file is read, changed, and published over the version that was read: no change of others is lost."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from aiofs.driver import ABSENT, Entry
+from aiofs.errors import AlreadyExists, Conflict, NotFound, Unsupported
+from aiofs.files.reading import drain
+from aiofs.kit import BytesStream, pour
+from aiofs.lifetimes import finish
+from aiofs.waiting import give_back
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aiofs.driver import Driver, Lease
+    from aiofs.waiting import Patience
+
+
+class Update:
+    """One call of `FileSystem.update`. With a `form`, encoding and errors, `change` and `create` are about text.
+
+    The file is read without its lock first: a change that changes nothing needs none. If somebody came between, the
+    lock is held from then on, while the file is read and changed again, so that it takes no more than two rounds among
+    those who respect locks.
+    """
+
+    def __init__(
+        self, driver: Driver, path: str, change: Callable[[Any], Any], create: Any, form: tuple[str, str] | None
+    ) -> None:
+        self._driver = driver
+        self._path = path
+        self._change = change
+        self._form = form
+        self._create = None if create is None else self._encoded(create, "create")
+        if not callable(change):
+            raise TypeError(f"change is a function of the old content that returns the new one, not {change!r}")
+        if not driver.capabilities.conditional:
+            reason = f"{driver} does not compare versions in the step that publishes, so it cannot be updated"
+            raise Unsupported.of(path, reason)
+
+    async def run(self, patience: Patience) -> Entry:
+        """Change the file, again and again until nobody came between, and return what it is then."""
+        lease: Lease | None = None
+        refused: OSError | None = None
+        tried: str | None = None
+        try:
+            while True:
+                entry, data = await self._read()
+                version = ABSENT if entry is None else entry.version
+                if version is None:
+                    raise Unsupported.of(self._path, f"{self._driver} does not know the version of this file")
+                if refused is not None and version == tried:
+                    raise refused  # not because of somebody who came between
+                new = await self._changed(data)
+                if entry is not None and new == data:
+                    return entry
+                if lease is None:
+                    lease = await patience.lock(self._driver, self._path)
+                try:
+                    return await self._publish(lease, entry, new)
+                except (Conflict, AlreadyExists) as error:
+                    if patience.left <= 0:
+                        raise patience.too_late(self._path) from error
+                    refused, tried = (None, None) if lease.lost else (error, version)
+                if lease.lost:
+                    lost, lease = lease, None
+                    await give_back(lost)
+                await patience.pause()
+        finally:
+            if lease is not None:
+                await give_back(lease)
+
+    async def _read(self) -> tuple[Entry | None, bytes]:
+        """Return the file and its bytes; `None` and the bytes of `create` if it is missing."""
+        try:
+            stream = await self._driver.read(self._path)
+        except NotFound:
+            if self._create is None:
+                raise
+            return None, self._create
+        try:
+            return stream.entry, await drain(stream, 0, None)
+        finally:
+            await finish(stream.aclose())
+
+    async def _changed(self, data: bytes) -> bytes:
+        old = data if self._form is None else data.decode(*self._form)
+        new = self._change(old)
+        if inspect.isawaitable(new):
+            new = await new
+        return data if new is old or new == old else self._encoded(new, "what change returns")
+
+    def _encoded(self, content: Any, what: str) -> bytes:
+        if self._form is None:
+            try:
+                return bytes(memoryview(content))
+            except TypeError:
+                reason = f"{what} must be bytes, not {type(content).__name__}; for text, give encoding="
+                raise TypeError(reason) from None
+        if not isinstance(content, str):
+            raise TypeError(f"{what} must be str, as an encoding was given, not {type(content).__name__}")
+        return content.encode(*self._form)
+
+    async def _publish(self, lease: Lease, entry: Entry | None, new: bytes) -> Entry:
+        driver, path = self._driver, self._path
+        match = ABSENT if entry is None else entry.version
+        metadata = None if entry is None else entry.kept(driver.capabilities)
+        session = await driver.begin(path, lease, match=match, metadata=metadata)
+        return await pour(BytesStream(Entry(path, len(new)), new), session, driver.part_size, lease)
