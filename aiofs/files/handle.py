@@ -16,7 +16,7 @@ from aiofs.lifetimes import known_loop, run_in
 from aiofs.waiting import released
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
     from types import TracebackType
 
     from _typeshed import ReadableBuffer, WriteableBuffer
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from aiofs.driver import Entry, Lease, ReadStream, WriteSession
 
 FEW_BYTES = 8192
+PIECE = 1 << 20
 
 
 class FileLike:
@@ -128,6 +129,18 @@ class FileLike:
                 break
         return lines
 
+    def chunks(self, size: int = PIECE) -> AsyncGenerator[bytes]:
+        """Yield all that is left in pieces of `size` bytes; the last one may be shorter.
+
+        >>> async for piece in file.chunks(1 << 20):
+        ...     digest.update(piece)
+
+        :raises ValueError: for a size that is not greater than 0.
+        """
+        self._guard()
+        check_piece(size)
+        return self._chunks(size)
+
     async def peek(self, size: int = 0) -> bytes:
         """Return bytes ahead without moving: at least one unless at the end, perhaps more or fewer than `size`."""
         self._cannot("peek", size)
@@ -192,6 +205,10 @@ class FileLike:
         state = " closed" if self._closed else ""
         return f"<{type(self).__name__} name={self._name!r} mode={self._mode!r}{state}>"
 
+    async def _chunks(self, size: int) -> AsyncGenerator[bytes]:
+        while piece := await self.read(size):
+            yield piece
+
     def _guard(self) -> None:
         if self._closed:
             raise ValueError(f"I/O operation on closed file {self._name!r}")
@@ -226,6 +243,12 @@ def whole_size(position: int, size: int | None) -> int:
     if target < 0:
         raise ValueError(f"truncate to {target} bytes")
     return target
+
+
+def check_piece(size: int) -> None:
+    """Raise `ValueError` unless `size` is greater than 0, and `TypeError` if it is not a whole number."""
+    if index(size) <= 0:
+        raise ValueError(f"pieces of {size} bytes: give a size greater than 0")
 
 
 def as_bytes(data: ReadableBuffer) -> bytes | bytearray | memoryview:

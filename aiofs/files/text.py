@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from aiofs.errors import AiofsError
 from aiofs.files.decoding import Ahead, Cookie, TextFormat
-from aiofs.files.handle import in_turn
+from aiofs.files.handle import PIECE, check_piece, in_turn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
     from types import TracebackType
 
     from aiofs.driver import Entry
@@ -84,6 +84,18 @@ class TextFile:
     def entry(self) -> Entry:
         """What the store knows of the version that is read, or that closing published: see `FileLike.entry`."""
         return self._buffer.entry
+
+    def chunks(self, size: int = PIECE) -> AsyncGenerator[str]:
+        """Yield all that is left in pieces of `size` characters; the last one may be shorter.
+
+        :raises ValueError: for a size that is not greater than 0.
+        """
+        check_piece(size)
+        return self._chunks(size)
+
+    async def _chunks(self, size: int) -> AsyncGenerator[str]:
+        while piece := await self.read(size):
+            yield piece
 
     async def readable(self) -> bool:
         """Whether `read` is allowed."""

@@ -20,6 +20,7 @@ ORDER = [
     "locking",
     "matching",
     "updating",
+    "handles",
     "names",
     "objects",
     "listing",

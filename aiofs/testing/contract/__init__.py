@@ -14,6 +14,7 @@ except ImportError as _missing:
 from aiofs.driver import Capabilities
 from aiofs.testing.contract.cancel import CancelledReading, CancelledWriting
 from aiofs.testing.contract.commit import Commit
+from aiofs.testing.contract.handles import Handles, Ranges
 from aiofs.testing.contract.isolation import Isolation
 from aiofs.testing.contract.life import Life, ReadOnlyStore
 from aiofs.testing.contract.listing import Listings
@@ -81,6 +82,8 @@ class Contract(
     Conditions,
     Matching,
     Unmatched,
+    Handles,
+    Ranges,
     Updating,
     UpdatingInProcesses,
     Refused,
