@@ -263,11 +263,15 @@ class Comparison(RuleBasedStateMachine):
     def write_whole(self, path: str, data: bytes) -> None:
         """Write a file in one call."""
 
-        def expected() -> None:
+        def expected() -> str:
             self.model.refuse_writer(path)
             self.model.publish(path, data)
+            return path
 
-        self.compare(expected, self.fs.write_bytes(path, data))
+        async def written() -> str:
+            return (await self.fs.write_bytes(path, data)).path
+
+        self.compare(expected, written())
 
     @rule(path=paths, start=st.integers(0, 200), length=st.none() | st.integers(0, 200))
     def read_range(self, path: str, start: int, length: int | None) -> None:
