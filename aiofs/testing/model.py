@@ -269,7 +269,7 @@ class Comparison(RuleBasedStateMachine):
             return path
 
         async def written() -> str:
-            return (await self.fs.write_bytes(path, data)).path
+            return str((await self.fs.write_bytes(path, data)).path)
 
         self.compare(expected, written())
 
