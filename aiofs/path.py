@@ -300,9 +300,9 @@ class Path(PlainPath):
         """List the versions of the file that the store still has, as `FileSystem.history`."""
         return self.system.history(self._file())
 
-    async def restore(self, version_id: str) -> Entry:
+    async def restore(self, version_id: str, *, wait: float = 0) -> Entry:
         """Make the file again what it was at that version, as `FileSystem.restore`."""
-        return await self.system.restore(self._file(), version_id)
+        return await self.system.restore(self._file(), version_id, wait=wait)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rooted, (self._system, self.path)

@@ -16,6 +16,7 @@ from aiofs.filesystem import FileSystem
 from aiofs.testing import Contract, Harness
 from aiofs.testing.harness import number_of, reason_against
 from conformance import broken_handles as handles
+from conformance import broken_paths as paths
 from conformance import broken_stores as stores
 
 FAULTS: list[tuple[int, type[Any]]] = [
@@ -77,6 +78,19 @@ FAULTS: list[tuple[int, type[Any]]] = [
     (121, stores.IgnoresTheVersionAskedFor),
     (132, stores.ForgetsProperties),
     (133, stores.ListsTheOldestVersionFirst),
+    (290, paths.ForgetsTheFolder),
+    (291, paths.TakesTextAlone),
+    (292, paths.CleansPurePaths),
+    (293, paths.ComparesObjects),
+    (294, paths.OpensText),
+    (295, paths.ListsWhatIsMissing),
+    (296, paths.GlobsItsOwnName),
+    (297, paths.SeesBeginningsAsFolders),
+    (298, paths.ReturnsTheOldName),
+    (299, paths.MakesMarks),
+    (300, paths.SortsByParts),
+    (301, paths.WalksInText),
+    (350, paths.ShowsThePasswordInItsUrl),
     (124, stores.AbortsWhatWasCommitted),
     (126, stores.ResumesUnderTheLiving),
     (250, stores.LocksNothingWithAName),
