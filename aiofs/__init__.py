@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from aiofs import aiofiles, layers, os, tempfile
+    from aiofs import aiofiles, blocking, layers, os, tempfile
     from aiofs.aiofiles import (
         open,
         stderr,
@@ -145,6 +145,7 @@ __all__ = [
     "Unsupported",
     "WrongType",
     "aiofiles",
+    "blocking",
     "connect",
     "fsck",
     "layers",
@@ -223,7 +224,7 @@ _ROOMS = {
     ),
     "aiofs.urls": ("connect",),
 }
-_MODULES = ("aiofiles", "layers", "os", "tempfile", "testing")
+_MODULES = ("aiofiles", "blocking", "layers", "os", "tempfile", "testing")
 _HOMES = {name: f"aiofs.{name}" for name in _MODULES} | {name: room for room, names in _ROOMS.items() for name in names}
 _FORMER = {
     "AzFileSystem": "AzureFileSystem",

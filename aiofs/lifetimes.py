@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
     from types import TracebackType
 
 
@@ -97,12 +97,34 @@ def known_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
+_held_up: set[asyncio.AbstractEventLoop] = set()
+
+
+@contextmanager
+def held_up() -> Iterator[None]:
+    """Mark the running loop of this thread, if it has one, as waiting for a blocking call, as in a notebook's cell."""
+    loop = asyncio._get_running_loop()  # noqa: SLF001 -- the documented one raises if there is none, which takes longer
+    if loop is None:
+        yield
+        return
+    _held_up.add(loop)
+    try:
+        yield
+    finally:
+        _held_up.discard(loop)
+
+
 async def run_in(loop: asyncio.AbstractEventLoop, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
-    """Run `work` in a loop that `known_loop` returned, also from another thread. Do nothing if the loop has ended."""
+    """Run `work` in a loop that `known_loop` returned, also from another thread. Do nothing if the loop has ended.
+
+    A loop that waits for a blocking call, which may be this one, gets the work for later: nobody waits for it here.
+    """
     if loop is asyncio.get_running_loop():
         await work()
     elif loop in _known_loops and loop.is_running():
         there = asyncio.run_coroutine_threadsafe(work(), loop)
+        if loop in _held_up:
+            return
         try:
             await asyncio.wrap_future(there)
         except asyncio.CancelledError:

@@ -6,28 +6,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, TypeAlias
 
-BinaryMode: TypeAlias = Literal[
-    "r",
-    "rb",
-    "br",
-    "r+",
-    "rb+",
-    "r+b",
-    "br+",
-    "b+r",
-    "+rb",
-    "+br",
-    "+r",
-    "w",
-    "wb",
-    "bw",
-    "x",
-    "xb",
-    "bx",
-    "a",
-    "ab",
-    "ba",
-]
+ReadMode: TypeAlias = Literal["r", "rb", "br"]
+BinaryEditMode: TypeAlias = Literal["rb+", "r+b", "br+", "b+r", "+rb", "+br"]
+EditMode: TypeAlias = Literal["r+", "+r", BinaryEditMode]
+WriteMode: TypeAlias = Literal["w", "wb", "bw", "x", "xb", "bx", "a", "ab", "ba"]
+BinaryMode: TypeAlias = Literal[ReadMode, EditMode, WriteMode]
 PlainMode: TypeAlias = Literal["r", "r+", "+r", "w", "x", "a"]
 """A mode that says neither bytes nor text."""
 TextMode: TypeAlias = Literal["rt", "tr", "r+t", "rt+", "tr+", "t+r", "+rt", "+tr", "wt", "tw", "xt", "tx", "at", "ta"]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer
 
+    from aiofs.blocking.systems import BlockingFileSystem
     from aiofs.driver import Layer
     from aiofs.files.handle import FileLike
     from aiofs.filesystem import FileSystem
@@ -269,6 +270,13 @@ class FileLikeSystem(ABC):
     def over(self, *layers: Layer) -> FileSystem:
         """Return a file system with the layers over this one, the last outermost."""
         return self._portable().over(*layers)
+
+    @property
+    def blocking(self) -> BlockingFileSystem:
+        """The same file system for code without asyncio: its verbs without `await`, and real file objects."""
+        from aiofs.blocking.transactions import face_of  # noqa: PLC0415 -- loaded when used; it stands on this module
+
+        return face_of(self)
 
     async def aclose(self) -> None:
         """Close what the system holds. Harmless when done twice."""

@@ -54,9 +54,10 @@ KNOWS: dict[str, frozenset[str]] = {
     "transactions": SHARED | SYSTEMS | {"files"},
     "work": SHARED | SYSTEMS | {"files", "transactions"},
     "aiofiles": SHARED | {"localio", "urls"},
+    "blocking": SHARED | SYSTEMS | {"files", "transactions", "urls"},
     **dict.fromkeys(("os", "tempfile"), frozenset({"aiofiles"})),
     "testing": ALL,
-    "__init__": ALL | {"aiofiles", "os", "tempfile"},
+    "__init__": ALL | {"aiofiles", "blocking", "os", "tempfile"},
     **dict.fromkeys(EDGES, ALL | EDGES | {"__init__", "testing"}),
 }
 # What a room looks up only while it runs, so that importing it does not bring the other one along: no other import
@@ -64,7 +65,8 @@ KNOWS: dict[str, frozenset[str]] = {
 LATER: dict[str, frozenset[str]] = {
     "aiofiles": frozenset({"stores"}),
     "filesystem": frozenset({"layers"}),
-    "system": frozenset({"bare", "files", "filesystem", "path"}),
+    "system": frozenset({"bare", "blocking", "files", "filesystem", "path"}),
+    "transactions": frozenset({"blocking"}),
 }
 
 SDKS = {"aiobotocore", "aiohttp", "azure", "botocore", "fsspec", "hiredis", "redis", "starlette", "yaml"}

@@ -297,7 +297,8 @@ class Handle(FileLike):
     def __init__(self, name: str, mode: str) -> None:
         super().__init__(name, mode)
         self.turns: asyncio.Lock = asyncio.Lock()
-        self._opened_at = caller()
+        self.opened_at: str = caller()
+        """Where the program opened it, for errors and warnings."""
 
     @property
     def entry(self) -> Entry:
@@ -327,6 +328,15 @@ class Handle(FileLike):
         self._ended_early = self._lease is not None
         await self.abort()
 
+    @property
+    def seeks_anywhere(self) -> bool:
+        """Whether no seek fails, and no write after it, wherever it leads."""
+        return True
+
+    def leave_to_parent(self) -> None:
+        """In a forked child: do nothing when this is collected, as the file is the parent's."""
+        self._closed = True
+
     def _closes(self) -> bool:
         """Close, and return whether there is something left to do for it.
 
@@ -334,7 +344,7 @@ class Handle(FileLike):
         """
         if self._ended_early:
             reason = "its file system was closed before it, so nothing was published"
-            raise ValueError(f"file {self._name!r}, opened at {self._opened_at}: {reason}")
+            raise ValueError(f"file {self._name!r}, opened at {self.opened_at}: {reason}")
         was_open = not self._closed
         self._closed = True
         return was_open
@@ -365,7 +375,7 @@ class Handle(FileLike):
             with suppress(Exception):  # no caller is left to raise it to; the store's locks run out by themselves
                 part.abandon()
         outcome = "" if self._session is None and self._lease is None else "; what was written is lost"
-        message = f"file {self._name!r}, opened at {self._opened_at}, was never closed{outcome}"
+        message = f"file {self._name!r}, opened at {self.opened_at}, was never closed{outcome}"
         warnings.warn(message, ResourceWarning, stacklevel=2, source=self)
 
 

@@ -179,6 +179,11 @@ class Writer(Handle):
         self._failure: BaseException | None = None
         self._entry: Entry | None = None
 
+    @property
+    def seeks_anywhere(self) -> bool:
+        """Whether no seek fails: the store can change parts that it was given, or all bytes go to the end anyway."""
+        return self._appends or isinstance(self._session, RewritesParts)
+
     async def writable(self) -> bool:
         """Return `True`."""
         self._guard()

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 
 from aiofs import clock
 from aiofs.driver import Driver, HasAddress
-from aiofs.errors import with_others
+from aiofs.errors import Unsupported, with_others
 from aiofs.filesystem import FileSystem
 from aiofs.lifetimes import Call
 from aiofs.system import FileLikeSystem
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from contextvars import Token
     from types import TracebackType
 
+    from aiofs.blocking.systems import BlockingFileSystem
+    from aiofs.blocking.transactions import BlockingTransactionalFileSystem
     from aiofs.driver import Capabilities, Entry, Lease, Power, ReadStream, WriteSession
     from aiofs.transactions.staging import UnitDriver
     from aiofs.transactions.unit import Mark
@@ -127,6 +129,12 @@ class FileTransaction(Control, FileSystem):
         self._hosts = hosts
         self._commits = commits
 
+    @property
+    def blocking(self) -> BlockingFileSystem:
+        """Raise `Unsupported`: this transaction belongs to the event loop in which it began."""
+        reason = f"{self} began in another event loop: begin it by aiofs.blocking.transaction"
+        raise Unsupported.of(None, reason)
+
 
 class Transaction(Control):
     """A transaction over several stores, each used by its name: `tx["docs"].open(...)`."""
@@ -219,6 +227,13 @@ class TransactionalFileSystem(FileSystem):
         """
         unit = Unit(*parties(self._system, self._journal))
         return AmbientTransaction(self._ambient, unit, hosts_of(self, self._journal), commits=auto_commit)
+
+    @property
+    def blocking(self) -> BlockingTransactionalFileSystem:
+        """The same file system for code without asyncio."""
+        from aiofs.blocking.transactions import BlockingTransactionalFileSystem  # noqa: PLC0415 -- it stands on this
+
+        return BlockingTransactionalFileSystem(self)
 
     async def recover(self, *, wait: float = 0) -> Recovered:
         """Finish or undo the transactions of dead processes. See `aiofs.recover`."""

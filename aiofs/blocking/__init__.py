@@ -1,0 +1,51 @@
+"""File systems for code without asyncio: the same verbs without `await`, and real file objects.
+
+>>> fs = aiofs.blocking.connect("s3://bucket/folder")
+>>> with fs.open("table.csv", encoding="utf-8") as file:
+...     rows = list(csv.DictReader(file))
+
+`aiofs.connect(...).blocking` is the same for a file system that is there already. The work is done in one event loop,
+which runs in a thread of its own; it is started when it is first needed.
+"""
+
+from aiofs.blocking.files import BlockingEditor as BlockingEditor
+from aiofs.blocking.files import BlockingFile as BlockingFile
+from aiofs.blocking.files import BlockingReader as BlockingReader
+from aiofs.blocking.files import BlockingTextFile as BlockingTextFile
+from aiofs.blocking.files import BlockingWriter as BlockingWriter
+from aiofs.blocking.systems import BlockingFileSystem as BlockingFileSystem
+from aiofs.blocking.systems import BlockingIterator as BlockingIterator
+from aiofs.blocking.systems import BlockingListing as BlockingListing
+from aiofs.blocking.thread import run as run
+from aiofs.blocking.thread import shutdown as shutdown
+from aiofs.blocking.transactions import BlockingFileTransaction as BlockingFileTransaction
+from aiofs.blocking.transactions import BlockingSavepoint as BlockingSavepoint
+from aiofs.blocking.transactions import BlockingTransaction as BlockingTransaction
+from aiofs.blocking.transactions import BlockingTransactionalFileSystem as BlockingTransactionalFileSystem
+from aiofs.blocking.transactions import fsck as fsck
+from aiofs.blocking.transactions import recover as recover
+from aiofs.blocking.transactions import transaction as transaction
+from aiofs.blocking.urls import connect as connect
+from aiofs.blocking.urls import open as open
+
+__all__ = [
+    "BlockingEditor",
+    "BlockingFile",
+    "BlockingFileSystem",
+    "BlockingFileTransaction",
+    "BlockingIterator",
+    "BlockingListing",
+    "BlockingReader",
+    "BlockingSavepoint",
+    "BlockingTextFile",
+    "BlockingTransaction",
+    "BlockingTransactionalFileSystem",
+    "BlockingWriter",
+    "connect",
+    "fsck",
+    "open",
+    "recover",
+    "run",
+    "shutdown",
+    "transaction",
+]

@@ -1,0 +1,352 @@
+"""The file systems for code without asyncio: each verb is that of the asynchronous file system, and waits.
+
+A verb is not written again: `awaited` and its kin take it, with its parameters and documentation, from the class that
+has it. `tests/blocking/test_same_verbs.py` fails when a class gets a verb that is missing here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from inspect import signature
+from re import sub
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar, Unpack, cast, overload
+
+from aiofs.blocking.files import open_file
+from aiofs.blocking.thread import loop_thread, run
+from aiofs.files.decoding import TextFormat
+from aiofs.filesystem import FileSystem
+from aiofs.modes import parse_mode
+from aiofs.properties import Properties
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Mapping
+    from types import TracebackType
+
+    from aiofs.blocking.files import BlockingEditor, BlockingReader, BlockingTextFile, BlockingWriter
+    from aiofs.driver import Driver
+    from aiofs.modes import EditMode, Mode, PlainMode, ReadMode, TextMode, WriteMode
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Stub = Callable[..., Any]
+
+
+def awaited(
+    verb: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]],
+) -> Callable[[Stub], Callable[Concatenate[Any, P], T]]:
+    """Make a stub the blocking twin of a coroutine method: the same parameters, and what awaiting it returns."""
+
+    def waits(face: Face[Any], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        verb: Callable[P, Coroutine[Any, Any, T]] = getattr(face.system, name)
+        return run(verb(*args, **kwargs))
+
+    name = verb.__name__
+    return lambda stub: cast("Callable[Concatenate[Any, P], T]", _dressed(waits, verb, stub))
+
+
+def iterated(
+    verb: Callable[Concatenate[Any, P], AsyncIterable[T]],
+) -> Callable[[Stub], Callable[Concatenate[Any, P], BlockingListing[T]]]:
+    """Make a stub the blocking twin of a method that lists: what `async for` gave, `for` gives."""
+
+    def lists(face: Face[Any], /, *args: P.args, **kwargs: P.kwargs) -> BlockingListing[T]:
+        return BlockingListing(getattr(face.system, name)(*args, **kwargs))
+
+    name = verb.__name__
+    return lambda stub: cast("Callable[Concatenate[Any, P], BlockingListing[T]]", _dressed(lists, verb, stub))
+
+
+def faced(
+    verb: Callable[Concatenate[Any, P], FileSystem],
+) -> Callable[[Stub], Callable[Concatenate[Any, P], BlockingFileSystem]]:
+    """Make a stub the blocking twin of a method that returns a file system."""
+
+    def returns_a_face(face: Face[Any], /, *args: P.args, **kwargs: P.kwargs) -> BlockingFileSystem:
+        return BlockingFileSystem(getattr(face.system, name)(*args, **kwargs))
+
+    name = verb.__name__
+    return lambda stub: cast("Callable[Concatenate[Any, P], BlockingFileSystem]", _dressed(returns_a_face, verb, stub))
+
+
+def _dressed(function: Callable[..., Any], verb: Callable[..., Any], stub: Stub) -> Any:
+    """Return `function` with the name, the parameters and the documentation of `verb`; the stub's words come first."""
+    made: Any = wraps(verb)(function)
+    made.__qualname__, made.__module__ = stub.__qualname__, stub.__module__
+    words = stub.__doc__ or verb.__doc__ or ""
+    for asynchronous, plain in (("`await ", "`"), ("async for", "for"), ("async with", "with")):
+        words = words.replace(asynchronous, plain)
+    made.__doc__ = words
+    there = signature(verb)
+    returned = sub("^(Async[a-zA-Z]+|Listing)", "BlockingListing", str(there.return_annotation))
+    made.__signature__ = there.replace(return_annotation=sub("^FileSystem$", "BlockingFileSystem", returned))
+    return made
+
+
+class BlockingListing(Generic[T]):
+    """What `ls`, `scan`, `glob`, `walk` and `history` return: `for` streams it, `list` gives all of it.
+
+    Each `for` lists anew.
+    """
+
+    def __init__(self, listing: AsyncIterable[T]) -> None:
+        self._listing = listing
+
+    def __iter__(self) -> BlockingIterator[T]:
+        return BlockingIterator(aiter(self._listing))
+
+    def __repr__(self) -> str:
+        return repr(self._listing)
+
+
+class BlockingIterator(Generic[T]):
+    """One walk through a listing. It fetches ahead up to as many items as it gave already, so that few calls do."""
+
+    _MOST = 1024
+
+    def __init__(self, source: AsyncIterator[T]) -> None:
+        self._home = loop_thread()
+        self._source = source
+        self._ahead: list[T] = []  # in reverse
+        self._batch = 1
+        self._failure: Exception | None = None
+        self._at_end = False
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> T:
+        if not self._ahead and not self._at_end:
+            self._ahead = self._home.run(self._more())
+            self._batch = min(self._MOST, 2 * self._batch)
+        if self._ahead:
+            return self._ahead.pop()
+        failure, self._failure = self._failure, None
+        raise failure or StopIteration
+
+    async def _more(self) -> list[T]:
+        """Return the next items in reverse. An error that comes after some is raised after them."""
+        found: list[T] = []
+        try:
+            while len(found) < self._batch:
+                found.append(await anext(self._source))
+        except StopAsyncIteration:
+            self._at_end = True
+        except Exception as error:  # noqa: BLE001 -- it is raised when the items before it were given
+            self._at_end, self._failure = True, error
+        return found[::-1]
+
+    def close(self) -> None:
+        """End the listing. Harmless when done twice; an iterator that is collected does it without waiting."""
+        self._ahead, self._at_end = [], True
+        self._home.run(self._end())
+
+    async def _end(self) -> None:
+        end = getattr(self._source, "aclose", None)
+        if end is not None:
+            await end()
+
+    def __del__(self) -> None:
+        if not self._at_end:
+            self._home.spawn(self._end())
+
+
+System = TypeVar("System")
+
+
+class Face(Generic[System]):
+    """What stands before a file system, or a transaction, and waits for each of its verbs."""
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+
+    @property
+    def system(self) -> System:
+        """The asynchronous one: for code that awaits, and for what is given to another asynchronous one."""
+        return self._system
+
+    def __repr__(self) -> str:
+        return f"<blocking {self._system!r}>"
+
+
+class FileOptions(Properties, total=False):
+    """What `open` takes beside the mode and the format of text."""
+
+    metadata: Mapping[str, str] | None
+    version_id: str | None
+
+
+class BlockingFileSystem(Face[FileSystem]):
+    """A file system for code without asyncio: the same verbs without `await`, and real file objects from `open`."""
+
+    @property
+    def driver(self) -> Driver:
+        """The driver of the file system."""
+        return self._system.driver
+
+    @property
+    def closed(self) -> bool:
+        """Whether the file system was closed, or the one that it was made from."""
+        return self._system.closed
+
+    @overload
+    def open(self, path: str, mode: ReadMode = "r", **options: Unpack[FileOptions]) -> BlockingReader: ...
+    @overload
+    def open(self, path: str, mode: WriteMode, **options: Unpack[FileOptions]) -> BlockingWriter: ...
+    @overload
+    def open(self, path: str, mode: EditMode, **options: Unpack[FileOptions]) -> BlockingEditor: ...
+    @overload
+    def open(
+        self,
+        path: str,
+        mode: TextMode,
+        *,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+        **options: Unpack[FileOptions],
+    ) -> BlockingTextFile: ...
+    @overload
+    def open(
+        self,
+        path: str,
+        mode: PlainMode = "r",
+        *,
+        encoding: str,
+        errors: str | None = None,
+        newline: str | None = None,
+        **options: Unpack[FileOptions],
+    ) -> BlockingTextFile: ...
+    @overload
+    def open(
+        self,
+        path: str,
+        mode: PlainMode = "r",
+        *,
+        encoding: str | None = None,
+        errors: str,
+        newline: str | None = None,
+        **options: Unpack[FileOptions],
+    ) -> BlockingTextFile: ...
+    @overload
+    def open(
+        self,
+        path: str,
+        mode: PlainMode = "r",
+        *,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str,
+        **options: Unpack[FileOptions],
+    ) -> BlockingTextFile: ...
+    def open(
+        self,
+        path: str,
+        mode: str = "r",
+        *,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+        **options: Any,
+    ) -> Any:
+        """Open a file, and return a file object as builtins' `open` does: `with fs.open(path, "w") as f`.
+
+        Bytes are an `io.BufferedReader`, `io.BufferedWriter` or (r+) `io.BufferedRandom`; with `t` in the mode, or
+        `encoding=`, it is an `io.TextIOWrapper`. Options are those of `FileSystem.open`. Leaving the `with` block
+        publishes what was written, leaving it by an exception does not, and nor does a file that is never closed.
+
+        :raises NotFound: if there is no such file and the mode is r or r+.
+        :raises AlreadyExists: if there is one and the mode is x.
+        :raises Locked: if the mode writes and somebody else is writing the file.
+        """
+        parsed, form = how_to_open(mode, encoding, errors, newline)
+        opening: Callable[..., Any] = self._system.open
+        return open_file(opening(path, parsed.action, **options), path, parsed, form)
+
+    @awaited(FileSystem.rm)
+    def rm(self) -> None: ...
+
+    @iterated(FileSystem.ls)
+    def ls(self) -> None:
+        """List names: `for name in fs.ls("folder")` streams them, `list(fs.ls("folder"))` collects them.
+
+        They come in the order of UTF-8 bytes: all files below the folder, or one level with its folders (ending in
+        `/`) if not `recursive`. Names must begin with `prefix` after the folder, and match the pattern `glob` there.
+        The list begins after the whole name `after`.
+        """
+
+    @iterated(FileSystem.scan)
+    def scan(self) -> None: ...
+
+    @iterated(FileSystem.glob)
+    def glob(self) -> None: ...
+
+    @iterated(FileSystem.walk)
+    def walk(self) -> None: ...
+
+    @awaited(FileSystem.stat)
+    def stat(self) -> None: ...
+
+    @awaited(FileSystem.exists)
+    def exists(self) -> None: ...
+
+    @awaited(FileSystem.read_bytes)
+    def read_bytes(self) -> None: ...
+
+    @awaited(FileSystem.write_bytes)
+    def write_bytes(self) -> None: ...
+
+    @awaited(FileSystem.read_text)
+    def read_text(self) -> None: ...
+
+    @awaited(FileSystem.write_text)
+    def write_text(self) -> None: ...
+
+    @awaited(FileSystem.copy)
+    def copy(self) -> None: ...
+
+    @awaited(FileSystem.move)
+    def move(self) -> None: ...
+
+    @awaited(FileSystem.url)
+    def url(self) -> None: ...
+
+    @iterated(FileSystem.history)
+    def history(self) -> None: ...
+
+    @awaited(FileSystem.restore)
+    def restore(self) -> None: ...
+
+    @faced(FileSystem.at)
+    def at(self) -> None: ...
+
+    @faced(FileSystem.over)
+    def over(self) -> None: ...
+
+    def close(self) -> None:
+        """Close the clients that the store made. Harmless when done twice; any other use is a ValueError then.
+
+        Files that are still open are aborted. A program that ends closes all file systems, so this is for those that
+        go on. In the thread of an event loop, such as a notebook's, clients of that loop close when it goes on.
+        """
+        run(self._system.aclose())
+
+    def __enter__(self) -> Self:
+        run(self._system.__aenter__())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        run(self._system.__aexit__(kind, error, trace))
+
+
+def how_to_open(
+    mode: str, encoding: str | None, errors: str | None, newline: str | None
+) -> tuple[Mode, TextFormat | None]:
+    """Read the arguments of `open`: the mode, and for text its format.
+
+    :raises ValueError: for an unknown mode, or one that the format does not fit.
+    """
+    parsed = parse_mode(mode, encoding, errors, newline)
+    return parsed, TextFormat.of(encoding, errors, newline) if parsed.text else None

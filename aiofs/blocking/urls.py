@@ -1,0 +1,61 @@
+"""File systems and files by URL, for code without asyncio."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, overload
+
+from aiofs import urls
+from aiofs.blocking.files import open_file
+from aiofs.blocking.systems import how_to_open
+from aiofs.blocking.transactions import face_of
+
+if TYPE_CHECKING:
+    from _typeshed import OpenBinaryModeReading, OpenBinaryModeWriting, OpenTextMode
+
+    from aiofs.blocking.files import BlockingEditor, BlockingReader, BlockingTextFile, BlockingWriter
+    from aiofs.blocking.systems import BlockingFileSystem
+    from aiofs.modes import BinaryEditMode
+
+
+def connect(url: str) -> BlockingFileSystem:
+    """Return the file system that `url` names, for code without asyncio. Nothing is contacted before it is used.
+
+    :raises ValueError: for an unknown scheme or parameter, or credentials where none belong, saying what is known.
+    :raises ImportError: if the store's extra is not installed, saying how to install it.
+    """
+    return face_of(urls.connect(url))
+
+
+@overload
+def open(
+    url: str,
+    mode: OpenTextMode = "r",
+    *,
+    encoding: str | None = None,
+    errors: str | None = None,
+    newline: str | None = None,
+) -> BlockingTextFile: ...
+@overload
+def open(url: str, mode: OpenBinaryModeReading) -> BlockingReader: ...
+@overload
+def open(url: str, mode: OpenBinaryModeWriting) -> BlockingWriter: ...
+@overload
+def open(url: str, mode: BinaryEditMode) -> BlockingEditor: ...
+def open(
+    url: str,
+    mode: str = "r",
+    *,
+    encoding: str | None = None,
+    errors: str | None = None,
+    newline: str | None = None,
+) -> Any:
+    """Open one file by its whole URL, as `aiofs.open` does, and return a file object: text, unless the mode has a `b`.
+
+    The store stays connected for the next file.
+
+    :raises ValueError: for a URL or a mode that means nothing.
+    :raises OSError: as opening the file in its file system does.
+    """
+    said = mode if set(mode) & {"b", "t"} else mode + "t"
+    parsed, form = how_to_open(said, encoding, errors, newline)
+    return open_file(urls.open_url(url, parsed.action), url, parsed, form)
