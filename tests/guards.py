@@ -78,6 +78,8 @@ def _nothing_left() -> Iterator[None]:
     """Fail a test after which a thread, a child process or a file descriptor is left."""
     before = held()
     yield
+    if "aiofs.blocking.thread" in sys.modules:
+        sys.modules["aiofs.blocking.thread"].shutdown()  # its loop lasts as long as the process, unless it is ended
     deadline = time.monotonic() + PATIENCE
     while (left := held() - before - kept) and time.monotonic() < deadline:
         gc.collect()  # what is only waiting for the collector is not left; its warning tells

@@ -56,7 +56,7 @@ KNOWS: dict[str, frozenset[str]] = {
     "aiofiles": SHARED | {"localio", "urls"},
     "blocking": SHARED | SYSTEMS | {"files", "transactions", "urls"},
     **dict.fromkeys(("os", "tempfile"), frozenset({"aiofiles"})),
-    "testing": ALL,
+    "testing": ALL | {"blocking"},
     "__init__": ALL | {"aiofiles", "blocking", "os", "tempfile"},
     **dict.fromkeys(EDGES, ALL | EDGES | {"__init__", "testing"}),
 }

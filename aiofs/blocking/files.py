@@ -278,7 +278,6 @@ class BlockingFile:
     """What the four kinds of file objects share. Leaving the `with` block publishes, by an exception nothing."""
 
     _raw: RawFile
-    closed: Any  # of the layer of `io`
 
     def abort(self) -> None:
         """Close without publishing. Harmless when done twice."""
@@ -353,7 +352,7 @@ class BlockingTextFile(BlockingFile, io.TextIOWrapper):
     def __init__(self, buffer: BlockingReader | BlockingWriter | BlockingEditor, form: TextFormat, mode: str) -> None:
         io.TextIOWrapper.__init__(self, buffer, form.encoding, form.errors, form.newline)
         self._raw = buffer._raw  # noqa: SLF001 -- of the same family
-        self.mode = mode  # type: ignore[misc] # `open` sets it too
+        vars(self)["mode"] = mode  # as `open` of builtins does
 
 
 BUFFERS: dict[str, type[BlockingReader | BlockingEditor]] = {"r": BlockingReader, "r+": BlockingEditor}

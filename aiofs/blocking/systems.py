@@ -13,7 +13,7 @@ from re import sub
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar, Unpack, cast, overload
 
 from aiofs.blocking.files import open_file
-from aiofs.blocking.thread import loop_thread, run
+from aiofs.blocking.thread import end_listing, loop_thread, run
 from aiofs.files.decoding import TextFormat
 from aiofs.filesystem import FileSystem
 from aiofs.modes import parse_mode
@@ -107,6 +107,7 @@ class BlockingIterator(Generic[T]):
     def __init__(self, source: AsyncIterator[T]) -> None:
         self._home = loop_thread()
         self._source = source
+        self._home.listings.add(source)
         self._ahead: list[T] = []  # in reverse
         self._batch = 1
         self._failure: Exception | None = None
@@ -131,24 +132,25 @@ class BlockingIterator(Generic[T]):
             while len(found) < self._batch:
                 found.append(await anext(self._source))
         except StopAsyncIteration:
-            self._at_end = True
+            self._ends()
         except Exception as error:  # noqa: BLE001 -- it is raised when the items before it were given
-            self._at_end, self._failure = True, error
+            self._failure = error
+            self._ends()
         return found[::-1]
 
     def close(self) -> None:
         """End the listing. Harmless when done twice; an iterator that is collected does it without waiting."""
-        self._ahead, self._at_end = [], True
-        self._home.run(self._end())
+        self._ahead = []
+        self._ends()
+        self._home.run(end_listing(self._source))
 
-    async def _end(self) -> None:
-        end = getattr(self._source, "aclose", None)
-        if end is not None:
-            await end()
+    def _ends(self) -> None:
+        self._at_end = True
+        self._home.listings.discard(self._source)
 
     def __del__(self) -> None:
         if not self._at_end:
-            self._home.spawn(self._end())
+            self._home.spawn(end_listing(self._source))
 
 
 System = TypeVar("System")

@@ -7,6 +7,7 @@ import atexit
 import os
 import sys
 import threading
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import WeakSet
@@ -14,7 +15,7 @@ from weakref import WeakSet
 from aiofs.lifetimes import held_up
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import AsyncIterator, Coroutine
 
     from aiofs.files.handle import Handle
 
@@ -114,6 +115,8 @@ class LoopThread:
         self.loop: asyncio.AbstractEventLoop = asyncio.new_event_loop()
         self.files: WeakSet[Handle] = WeakSet()
         """The files that are open in the loop."""
+        self.listings: WeakSet[AsyncIterator[Any]] = WeakSet()
+        """The listings that are read in the loop."""
         self.ending: bool = False
         self.inherited: bool = False
         """Whether this is a forked child, and the loop runs only in its parent."""
@@ -178,25 +181,42 @@ class LoopThread:
         await asyncio.sleep(0)  # calls that were to begin have begun then, so that cancelling them lets them end
         with suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE):
-                under_way = asyncio.all_tasks() - {mine}
-                for task in under_way:
+                for task in asyncio.all_tasks() - {mine}:
                     task.cancel()
-                if under_way:
-                    await asyncio.wait(under_way)
+                await self._others()
                 await asyncio.gather(*[file.abort() for file in self.files], return_exceptions=True)
+                await asyncio.gather(*[end_listing(listing) for listing in self.listings], return_exceptions=True)
+                while await self._others():
+                    pass  # what listings read from ends in tasks of its own, one after another
                 await self.loop.shutdown_asyncgens()  # which closes the clients of this loop
                 await self.loop.shutdown_default_executor()
+
+    async def _others(self) -> bool:
+        """Wait for all other tasks of the loop, and return whether there were any."""
+        for _ in range(2):
+            await asyncio.sleep(0)  # what was to begin has begun then
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        if others:
+            await asyncio.wait(others)
+        return bool(others)
+
+
+async def end_listing(listing: AsyncIterator[Any]) -> None:
+    """End what an `async for` did not read to its end."""
+    if isinstance(listing, AsyncGenerator):
+        await listing.aclose()
 
 
 class LastLoop(LoopThread):
     """The loop for calls that come after `atexit` ended the thread: no thread can be started any more.
 
-    It runs in the thread of the caller, while that waits, and ends when no file is open in it.
+    It runs in the thread of the caller, while that waits, and ends when no file and no listing is open in it.
     """
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
         self.files = WeakSet()
+        self.listings = WeakSet()
         self.ending = self.inherited = False
         self._turn = threading.RLock()
 
@@ -208,7 +228,7 @@ class LastLoop(LoopThread):
             try:
                 return self.loop.run_until_complete(coroutine)
             finally:
-                if not self.files:
+                if not self.files and not self.listings:
                     self.loop.run_until_complete(self.loop.shutdown_asyncgens())
                     self.loop.close()
 

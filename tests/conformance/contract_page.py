@@ -28,6 +28,7 @@ ORDER = [
     "life",
     "isolation",
     "transactions",
+    "blocking",
 ]
 HEAD = """# The contract
 

@@ -12,6 +12,7 @@ except ImportError as _missing:
     raise ImportError("the suite needs pytest: pip install aiofs[testing]") from _missing
 
 from aiofs.driver import Capabilities
+from aiofs.testing.contract.blocking import BlockingFiles, BlockingTransactions
 from aiofs.testing.contract.cancel import CancelledReading, CancelledWriting
 from aiofs.testing.contract.commit import Commit
 from aiofs.testing.contract.handles import Handles, Ranges
@@ -99,12 +100,13 @@ class Contract(
     FileFacts,
     Life,
     ReadOnlyStore,
+    BlockingFiles,
     Suite,
 ):
     """All behaviours. A subclass declares what its store can do, and defines a fixture `harness` that opens it."""
 
 
-class TransactionContract(Isolation, Refusals, Crashes, Suite):
+class TransactionContract(Isolation, Refusals, Crashes, BlockingTransactions, Suite):
     """All behaviours of transactions. It is used like `Contract`, for stores that pass `Contract`."""
 
 
