@@ -14,8 +14,10 @@ from aiofs.blocking.files import BlockingReader as BlockingReader
 from aiofs.blocking.files import BlockingTextFile as BlockingTextFile
 from aiofs.blocking.files import BlockingWriter as BlockingWriter
 from aiofs.blocking.systems import BlockingFileSystem as BlockingFileSystem
+from aiofs.blocking.systems import BlockingHeldLock as BlockingHeldLock
 from aiofs.blocking.systems import BlockingIterator as BlockingIterator
 from aiofs.blocking.systems import BlockingListing as BlockingListing
+from aiofs.blocking.systems import BlockingLock as BlockingLock
 from aiofs.blocking.thread import run as run
 from aiofs.blocking.thread import shutdown as shutdown
 from aiofs.blocking.transactions import BlockingFileTransaction as BlockingFileTransaction
@@ -33,8 +35,10 @@ __all__ = [
     "BlockingFile",
     "BlockingFileSystem",
     "BlockingFileTransaction",
+    "BlockingHeldLock",
     "BlockingIterator",
     "BlockingListing",
+    "BlockingLock",
     "BlockingReader",
     "BlockingSavepoint",
     "BlockingTextFile",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer, WriteableBuffer
 
+    from aiofs.driver import Entry
     from aiofs.files.decoding import TextFormat
     from aiofs.files.handle import Handle
     from aiofs.files.opening import Opening
@@ -81,6 +82,16 @@ class RawFile(io.RawIOBase):
         if self._closed or self._handle is None:
             raise ValueError(f"I/O operation on closed file {self.name!r}")
         return self._handle
+
+    @property
+    def entry(self) -> Entry:
+        """What the store knows of the version that is read, or of the one that was published.
+
+        :raises ValueError: if there is none yet, or none at all.
+        """
+        if self._handle is None:
+            raise ValueError(f"file {self.name!r} was never open")
+        return self._handle.entry
 
     @property
     def closed(self) -> bool:
@@ -278,6 +289,16 @@ class BlockingFile:
     """What the four kinds of file objects share. Leaving the `with` block publishes, by an exception nothing."""
 
     _raw: RawFile
+
+    @property
+    def entry(self) -> Entry:
+        """What the store knows of the version that is read, or, once a writing file is closed, of the one it published.
+
+        Asking for it makes no request. A file open with `r+` has the version that it read until it is closed.
+
+        :raises ValueError: before a file that was opened to write is closed, and if it published nothing.
+        """
+        return self._raw.entry
 
     def abort(self) -> None:
         """Close without publishing. Harmless when done twice."""

@@ -16,16 +16,20 @@ from aiofs.blocking.files import open_file
 from aiofs.blocking.thread import end_listing, loop_thread, run
 from aiofs.files.decoding import TextFormat
 from aiofs.filesystem import FileSystem
+from aiofs.locks import HeldLock
 from aiofs.modes import parse_mode
+from aiofs.names import name_of
 from aiofs.properties import Properties
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Mapping
+    from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
     from aiofs.blocking.files import BlockingEditor, BlockingReader, BlockingTextFile, BlockingWriter
     from aiofs.driver import Driver
     from aiofs.modes import EditMode, Mode, PlainMode, ReadMode, TextMode, WriteMode
+    from aiofs.names import AnyName
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -69,6 +73,18 @@ def faced(
     return lambda stub: cast("Callable[Concatenate[Any, P], BlockingFileSystem]", _dressed(returns_a_face, verb, stub))
 
 
+def held(
+    verb: Callable[Concatenate[Any, P], AbstractAsyncContextManager[HeldLock]],
+) -> Callable[[Stub], Callable[Concatenate[Any, P], BlockingLock]]:
+    """Make a stub the blocking twin of a method whose `async with` block holds a lock."""
+
+    def locks(face: Face[Any], /, *args: P.args, **kwargs: P.kwargs) -> BlockingLock:
+        return BlockingLock(getattr(face.system, name)(*args, **kwargs))
+
+    name = verb.__name__
+    return lambda stub: cast("Callable[Concatenate[Any, P], BlockingLock]", _dressed(locks, verb, stub))
+
+
 def _dressed(function: Callable[..., Any], verb: Callable[..., Any], stub: Stub) -> Any:
     """Return `function` with the name, the parameters and the documentation of `verb`; the stub's words come first."""
     made: Any = wraps(verb)(function)
@@ -79,7 +95,9 @@ def _dressed(function: Callable[..., Any], verb: Callable[..., Any], stub: Stub)
     made.__doc__ = words
     there = signature(verb)
     returned = sub("^(Async[a-zA-Z]+|Listing)", "BlockingListing", str(there.return_annotation))
-    made.__signature__ = there.replace(return_annotation=sub("^FileSystem$", "BlockingFileSystem", returned))
+    for old, new in (("^FileSystem$", "BlockingFileSystem"), (r"^Abstract.*\[HeldLock\]$", "BlockingLock")):
+        returned = sub(old, new, returned)
+    made.__signature__ = there.replace(return_annotation=returned)
     return made
 
 
@@ -153,6 +171,21 @@ class BlockingIterator(Generic[T]):
             self._home.spawn(end_listing(self._source))
 
 
+class BlockingLock:
+    """What `lock` returns, for `with fs.lock(name) as lease`."""
+
+    def __init__(self, block: AbstractAsyncContextManager[HeldLock]) -> None:
+        self._block = block
+
+    def __enter__(self) -> BlockingHeldLock:
+        return BlockingHeldLock(run(self._block.__aenter__()))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        run(self._block.__aexit__(kind, error, trace))
+
+
 System = TypeVar("System")
 
 
@@ -171,11 +204,34 @@ class Face(Generic[System]):
         return f"<blocking {self._system!r}>"
 
 
+class BlockingHeldLock(Face[HeldLock]):
+    """A lock with a name that is held. Give `fence` to what the work changes, so that it refuses who was too slow."""
+
+    @property
+    def name(self) -> str:
+        """The name of the lock."""
+        return self._system.name
+
+    @property
+    def fence(self) -> int | None:
+        """A number that grows with every holder of the lock; `None` if the store cannot promise that."""
+        return self._system.fence
+
+    @property
+    def lost(self) -> bool:
+        """Whether somebody else may hold the lock by now, as far as this process knows without asking the store."""
+        return self._system.lost
+
+    @awaited(HeldLock.check)
+    def check(self) -> None: ...
+
+
 class FileOptions(Properties, total=False):
     """What `open` takes beside the mode and the format of text."""
 
     metadata: Mapping[str, str] | None
     version_id: str | None
+    match: str
 
 
 class BlockingFileSystem(Face[FileSystem]):
@@ -192,15 +248,15 @@ class BlockingFileSystem(Face[FileSystem]):
         return self._system.closed
 
     @overload
-    def open(self, path: str, mode: ReadMode = "r", **options: Unpack[FileOptions]) -> BlockingReader: ...
+    def open(self, path: AnyName, mode: ReadMode = "r", **options: Unpack[FileOptions]) -> BlockingReader: ...
     @overload
-    def open(self, path: str, mode: WriteMode, **options: Unpack[FileOptions]) -> BlockingWriter: ...
+    def open(self, path: AnyName, mode: WriteMode, **options: Unpack[FileOptions]) -> BlockingWriter: ...
     @overload
-    def open(self, path: str, mode: EditMode, **options: Unpack[FileOptions]) -> BlockingEditor: ...
+    def open(self, path: AnyName, mode: EditMode, **options: Unpack[FileOptions]) -> BlockingEditor: ...
     @overload
     def open(
         self,
-        path: str,
+        path: AnyName,
         mode: TextMode,
         *,
         encoding: str | None = None,
@@ -211,7 +267,7 @@ class BlockingFileSystem(Face[FileSystem]):
     @overload
     def open(
         self,
-        path: str,
+        path: AnyName,
         mode: PlainMode = "r",
         *,
         encoding: str,
@@ -222,7 +278,7 @@ class BlockingFileSystem(Face[FileSystem]):
     @overload
     def open(
         self,
-        path: str,
+        path: AnyName,
         mode: PlainMode = "r",
         *,
         encoding: str | None = None,
@@ -233,7 +289,7 @@ class BlockingFileSystem(Face[FileSystem]):
     @overload
     def open(
         self,
-        path: str,
+        path: AnyName,
         mode: PlainMode = "r",
         *,
         encoding: str | None = None,
@@ -243,7 +299,7 @@ class BlockingFileSystem(Face[FileSystem]):
     ) -> BlockingTextFile: ...
     def open(
         self,
-        path: str,
+        path: AnyName,
         mode: str = "r",
         *,
         encoding: str | None = None,
@@ -263,7 +319,7 @@ class BlockingFileSystem(Face[FileSystem]):
         """
         parsed, form = how_to_open(mode, encoding, errors, newline)
         opening: Callable[..., Any] = self._system.open
-        return open_file(opening(path, parsed.action, **options), path, parsed, form)
+        return open_file(opening(path, parsed.action, **options), name_of(path), parsed, form)
 
     @awaited(FileSystem.rm)
     def rm(self) -> None: ...
@@ -298,6 +354,9 @@ class BlockingFileSystem(Face[FileSystem]):
     @awaited(FileSystem.write_bytes)
     def write_bytes(self) -> None: ...
 
+    @awaited(FileSystem.append_bytes)
+    def append_bytes(self) -> None: ...
+
     @awaited(FileSystem.read_text)
     def read_text(self) -> None: ...
 
@@ -318,6 +377,9 @@ class BlockingFileSystem(Face[FileSystem]):
 
     @awaited(FileSystem.restore)
     def restore(self) -> None: ...
+
+    @held(FileSystem.lock)
+    def lock(self) -> None: ...
 
     @faced(FileSystem.at)
     def at(self) -> None: ...

@@ -11,6 +11,7 @@ import aiofs
 from aiofs import blocking
 from aiofs.blocking.files import BlockingFile
 from aiofs.blocking.systems import FileOptions
+from aiofs.locks import HeldLock
 from aiofs.transactions.transaction import Savepoint
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ TWINS = [
     (aiofs.FileTransaction, blocking.BlockingFileTransaction),
     (aiofs.Transaction, blocking.BlockingTransaction),
     (Savepoint, blocking.BlockingSavepoint),
+    (HeldLock, blocking.BlockingHeldLock),
     (aiofs.FileLike, blocking.BlockingReader),
     (aiofs.FileLike, blocking.BlockingWriter),
     (aiofs.FileLike, blocking.BlockingEditor),
@@ -33,6 +35,8 @@ OTHERWISE = {
     "mv": "move",
 }
 """What is called otherwise without asyncio."""
+OF_SYSTEMS = {"conflict", "end_early", "release"}
+"""What a file system calls on a lock that it gave."""
 OF_READERS = {"peek", "readall"}
 """What files of `io` have only where they can be read; a writer's would only refuse."""
 FORMAT = {"self", "path", "mode", "encoding", "errors", "newline"}
@@ -44,13 +48,13 @@ def public(kind: type) -> set[str]:
 
 @pytest.mark.parametrize(("asynchronous", "twin"), TWINS, ids=lambda kind: kind.__name__)
 def test_every_verb_has_a_twin(asynchronous: type, twin: type) -> None:
-    wanted = {OTHERWISE.get(name, name) for name in public(asynchronous)}
+    wanted = {OTHERWISE.get(name, name) for name in public(asynchronous) - OF_SYSTEMS}
     if issubclass(twin, BlockingFile):
         wanted -= OF_READERS | {"name", "mode"}  # `io` sets the last two on instances
     assert not wanted - public(twin)
 
 
-@pytest.mark.parametrize(("asynchronous", "twin"), TWINS[:5], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(("asynchronous", "twin"), TWINS[:6], ids=lambda kind: kind.__name__)
 def test_a_twin_takes_the_same_arguments(asynchronous: type, twin: type) -> None:
     for name in public(asynchronous) & public(twin) - {"open"}:
         verb, other = getattr(asynchronous, name), getattr(twin, name)

@@ -48,6 +48,11 @@ class BlockingFiles:
             assert fs.read_text("folder/two", encoding="utf-8", newline="") == TEXT
             assert fs.exists("folder/one")
             assert fs.stat("folder/one").path == "folder/one"
+            with fs.lock("jobs/nightly") as lease:
+                assert not lease.lost
+                lease.check()
+                with pytest.raises(BlockingIOError), fs.lock("jobs/nightly"):
+                    pass
             fs.copy("folder/one", "three")
             fs.move("folder/two", "two")
             assert list(fs.ls()) == ["folder/one", "three", "two"]
@@ -82,6 +87,7 @@ class BlockingFiles:
             with fs.open("pickled", "w") as writer:
                 assert isinstance(writer, io.BufferedWriter)
                 pickle.dump([DATA, TEXT], writer)
+            assert writer.entry.path == "pickled"
             with fs.open("pickled") as reader:
                 assert isinstance(reader, io.BufferedReader)
                 assert pickle.load(reader) == [DATA, TEXT]  # noqa: S301 -- this test wrote it
