@@ -273,4 +273,4 @@ class BlockingTransactions:
         try:
             await asyncio.to_thread(work)
         finally:
-            blocking.shutdown()
+            await asyncio.to_thread(blocking.shutdown)
