@@ -232,6 +232,7 @@ class FileOptions(Properties, total=False):
     metadata: Mapping[str, str] | None
     version_id: str | None
     match: str
+    wait: float
 
 
 class BlockingFileSystem(Face[FileSystem]):

@@ -214,10 +214,11 @@ class LastLoop(LoopThread):
     """
 
     def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
-        self.files = WeakSet()
-        self.listings = WeakSet()
-        self.ending = self.inherited = False
+        self.loop: asyncio.AbstractEventLoop = asyncio.new_event_loop()
+        self.files: WeakSet[Handle] = WeakSet()
+        self.listings: WeakSet[AsyncIterator[Any]] = WeakSet()
+        self.ending: bool = False
+        self.inherited: bool = False
         self._turn = threading.RLock()
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
