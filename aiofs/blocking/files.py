@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from aiofs.blocking.thread import loop_thread
 from aiofs.errors import Spoiled
-from aiofs.files.handle import caller
+from aiofs.files.handle import PIECE, caller, check_piece
 from aiofs.files.reading import SMALLEST_AHEAD
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterator
     from types import TracebackType
 
     from _typeshed import ReadableBuffer, WriteableBuffer
@@ -343,7 +343,20 @@ class BlockingFile:
             self._raw.drop()
 
 
-class BlockingReader(BlockingFile, io.BufferedReader):
+class BlockingBytesFile(BlockingFile):
+    """What the three kinds of files for bytes share."""
+
+    def chunks(self, size: int = PIECE) -> Iterator[bytes]:
+        """Yield all that is left in pieces of `size` bytes; the last one may be shorter.
+
+        :raises ValueError: for a size that is not greater than 0.
+        """
+        check_piece(size)
+        read: Callable[[int], bytes] = super().read  # type: ignore[misc] # of the layer of `io`
+        return iter(lambda: read(size), b"")
+
+
+class BlockingReader(BlockingBytesFile, io.BufferedReader):
     """A file open for reading bytes: an `io.BufferedReader`."""
 
     def __init__(self, raw: RawFile) -> None:
@@ -351,7 +364,7 @@ class BlockingReader(BlockingFile, io.BufferedReader):
         self._raw = raw
 
 
-class BlockingWriter(BlockingFile, io.BufferedWriter):
+class BlockingWriter(BlockingBytesFile, io.BufferedWriter):
     """A file open for writing bytes (w, x, a): an `io.BufferedWriter`."""
 
     def __init__(self, raw: RawFile) -> None:
@@ -359,7 +372,7 @@ class BlockingWriter(BlockingFile, io.BufferedWriter):
         self._raw = raw
 
 
-class BlockingEditor(BlockingFile, io.BufferedRandom):
+class BlockingEditor(BlockingBytesFile, io.BufferedRandom):
     """A file open for changing bytes (r+): an `io.BufferedRandom`."""
 
     def __init__(self, raw: RawFile) -> None:

@@ -22,12 +22,14 @@ from aiofs.names import name_of
 from aiofs.properties import Properties
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Mapping
+    from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Coroutine, Mapping
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
+    from _typeshed import ReadableBuffer
+
     from aiofs.blocking.files import BlockingEditor, BlockingReader, BlockingTextFile, BlockingWriter
-    from aiofs.driver import Driver
+    from aiofs.driver import Driver, Entry
     from aiofs.modes import EditMode, Mode, PlainMode, ReadMode, TextMode, WriteMode
     from aiofs.names import AnyName
 
@@ -358,6 +360,39 @@ class BlockingFileSystem(Face[FileSystem]):
     @awaited(FileSystem.append_bytes)
     def append_bytes(self) -> None: ...
 
+    @overload
+    def update(
+        self,
+        path: AnyName,
+        change: Callable[[bytes], ReadableBuffer | Awaitable[ReadableBuffer]],
+        *,
+        create: ReadableBuffer | None = None,
+        encoding: None = None,
+        errors: None = None,
+        wait: float = 30,
+    ) -> Entry: ...
+    @overload
+    def update(
+        self,
+        path: AnyName,
+        change: Callable[[str], str | Awaitable[str]],
+        *,
+        create: str | None = None,
+        encoding: str,
+        errors: str | None = None,
+        wait: float = 30,
+    ) -> Entry: ...
+    def update(self, path: AnyName, change: Callable[[Any], Any], **options: Any) -> Entry:
+        """Change a file by `change`, which gets the old bytes and returns the new, as `FileSystem.update` does.
+
+        It runs in the loop of blocking code, so it must not call blocking verbs. It may be a coroutine function.
+
+        :raises NotFound: if there is no such file, unless `create` says what a missing one counts as.
+        :raises Locked: if others came between until `wait` seconds had passed.
+        """
+        verb: Callable[..., Coroutine[Any, Any, Entry]] = self._system.update
+        return run(verb(path, change, **options))
+
     @awaited(FileSystem.read_text)
     def read_text(self) -> None: ...
 
@@ -372,6 +407,15 @@ class BlockingFileSystem(Face[FileSystem]):
 
     @awaited(FileSystem.url)
     def url(self) -> None: ...
+
+    def url_of(self) -> str:
+        """Return the URL of this file system: `aiofs.blocking.connect` makes the same one of it, also elsewhere.
+
+        It has no secrets: where credentials are needed, the environment must have them.
+
+        :raises Unsupported: if it has none: memory, layers, transactions, systems of three methods, lent clients.
+        """
+        return self._system.url_of()
 
     @iterated(FileSystem.history)
     def history(self) -> None: ...

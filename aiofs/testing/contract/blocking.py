@@ -59,6 +59,9 @@ class BlockingFiles:
             assert [entry.path for entry in fs.scan("folder")] == ["folder/one"]
             assert list(fs.at("folder").ls()) == list(fs.at("folder").glob("*")) == ["one"]
             assert list(fs.walk()) == [("", ["folder"], ["three", "two"]), ("folder", [], ["one"])]
+            if store.can.conditional:
+                fs.update("three", lambda old: old + b"!")
+                assert fs.read_bytes("three") == DATA + b"!"
             fs.rm("three", "two")
             assert not fs.exists("two")
             for missing in (lambda: fs.read_bytes("two"), lambda: fs.open("two"), lambda: fs.rm("two")):
@@ -94,6 +97,8 @@ class BlockingFiles:
                 assert reader.seek(-10, io.SEEK_END) == reader.tell()
                 assert len(reader.read()) == 10
                 assert reader.seekable()
+                reader.seek(0)
+                assert [len(piece) for piece in reader.chunks(100_000)][:2] == [100_000] * 2
 
         await asyncio.to_thread(work)
 
