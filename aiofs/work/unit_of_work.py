@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar, get_args, overload
 
 from aiofs.errors import AccessDenied
-from aiofs.names import check_folder, under
+from aiofs.names import check_folder, name_of, under
 from aiofs.transactions.transaction import Control, Transaction, driver_of, hosts_of, parties, recover
 from aiofs.transactions.unit import Unit
 from aiofs.work.kinds import Binary, Content, ModelJson
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from aiofs.files.opening import Opening
     from aiofs.filesystem import FileSystem
     from aiofs.modes import BinaryMode
+    from aiofs.names import AnyName
     from aiofs.system import FileLikeSystem
     from aiofs.transactions.recovery import Recovered
     from aiofs.work.kinds import M
@@ -116,18 +117,18 @@ class Repository(Generic[T]):
         """
         return self._template.render(**self._values)
 
-    async def put(self, name: str, value: T | AsyncIterable[bytes]) -> None:
+    async def put(self, name: AnyName, value: T | AsyncIterable[bytes]) -> None:
         """Write a value, or a stream of its bytes. It replaces an older value."""
         await self._write("put", name, "w", value)
 
-    async def create(self, name: str, value: T | AsyncIterable[bytes]) -> None:
+    async def create(self, name: AnyName, value: T | AsyncIterable[bytes]) -> None:
         """Write a value, or a stream of its bytes, if there is none yet.
 
         :raises AlreadyExists: if there is one. If another process is quicker, the commit of the unit raises it.
         """
         await self._write("create", name, "x", value)
 
-    async def get(self, name: str) -> T:
+    async def get(self, name: AnyName) -> T:
         """Return a value.
 
         :raises NotFound: if there is none of this name.
@@ -135,7 +136,7 @@ class Repository(Generic[T]):
         self._check("get", name)
         return self._content.load(await self._system.read_bytes(self._path(name)))
 
-    async def delete(self, *names: str, missing_ok: bool = False) -> None:
+    async def delete(self, *names: AnyName, missing_ok: bool = False) -> None:
         """Remove values; if one cannot be, none is.
 
         :raises NotFound: naming one that is not there, unless `missing_ok`.
@@ -150,7 +151,7 @@ class Repository(Generic[T]):
         behind = under(self.folder) + after if after else ""
         return [path[cut:] async for path in self._system.ls(self.folder, prefix=prefix, after=behind)]
 
-    async def url(self, name: str, method: Literal["GET", "PUT"] = "GET", *, expires: float = 3600) -> str:
+    async def url(self, name: AnyName, method: Literal["GET", "PUT"] = "GET", *, expires: float = 3600) -> str:
         """Return a URL with which anybody can read or write the committed file of this name, for `expires` seconds.
 
         :raises Unsupported: if the store has no such URLs.
@@ -158,7 +159,7 @@ class Repository(Generic[T]):
         self._check("url", name)
         return await self._system.url(self._path(name), method, expires=expires)
 
-    def open(self, name: str, mode: Literal["r", "w", "x", "a", "r+"] = "r") -> Opening[Any]:
+    def open(self, name: AnyName, mode: Literal["r", "w", "x", "a", "r+"] = "r") -> Opening[Any]:
         """Open the bytes of a value, to stream them."""
         needed: dict[str, tuple[Action, ...]] = {"r": ("get",), "x": ("create",), "r+": ("get", "put")}
         for action in needed.get(mode, ("put",)):
@@ -173,7 +174,7 @@ class Repository(Generic[T]):
         """Return the values in the holes of a folder like this one; `None` if the path is no such folder."""
         return self._template.match(path)
 
-    async def _write(self, action: Action, name: str, mode: BinaryMode, value: T | AsyncIterable[bytes]) -> None:
+    async def _write(self, action: Action, name: AnyName, mode: BinaryMode, value: T | AsyncIterable[bytes]) -> None:
         self._check(action, name)
         data = value if isinstance(value, AsyncIterable) else self._content.dump(value)
         async with self._system.open(self._path(name), mode) as file:
@@ -183,12 +184,12 @@ class Repository(Generic[T]):
                 async for chunk in data:
                     await file.write(chunk)
 
-    def _check(self, action: Action, *names: str) -> None:
+    def _check(self, action: Action, *names: AnyName) -> None:
         if action not in self._allowed:
-            raise AccessDenied.of(names[0] if names else None, f"this repository does not allow {action!r}")
+            raise AccessDenied.of(name_of(names[0]) if names else None, f"this repository does not allow {action!r}")
 
-    def _path(self, name: str) -> str:
-        return under(self.folder) + name
+    def _path(self, name: AnyName) -> str:
+        return under(self.folder) + name_of(name)
 
 
 class Systems(Protocol):

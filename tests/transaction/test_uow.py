@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -203,3 +204,18 @@ def test_a_unit_without_repositories() -> None:
 
     with pytest.raises(TypeError, match="declares no repository"):
         Nothing()
+
+
+async def test_names_can_be_pure_paths(disk: aiofs.FileSystem, memory: aiofs.FileSystem) -> None:
+    files, name = declare(disk, memory), PurePosixPath("folder", "name")
+    async with files() as unit:
+        await unit.texts.create(name, "first")
+        await unit.texts.put(name, "text")
+        assert await unit.texts.get(name) == "text"
+        async with unit.texts.open(name) as file:
+            assert await file.read() == b"text"
+        assert await unit.texts.list() == ["folder/name"]
+        for bad in (PurePosixPath("/name"), PurePosixPath("../name"), PureWindowsPath("name")):
+            with pytest.raises(ValueError, match="path"):
+                await unit.texts.put(bad, "text")
+        await unit.texts.delete(name)
