@@ -170,10 +170,10 @@ class Updating:
 class UpdatingInProcesses:
     """`update` in several processes."""
 
-    async def test_248_processes_count(self, store: Harness, nursery: ChildProcesses) -> None:
+    async def test_248_processes_count(self, store: Harness, child_processes: ChildProcesses) -> None:
         """Processes that count in one file lose no step: 16 of them, 200 steps each, in a full run."""
         processes, times = (16, 200) if FULL else (2, 5)
-        children = [Child.of(store, nursery) for _ in range(processes)]
+        children = [Child.of(store, child_processes) for _ in range(processes)]
         try:
             for child in children:
                 await child.__aenter__()

@@ -148,10 +148,10 @@ class Waiting:
 class WaitingForProcesses:
     """Waiting for writers in other processes."""
 
-    async def test_217_waits_for_a_process(self, store: Harness, nursery: ChildProcesses) -> None:
+    async def test_217_waits_for_a_process(self, store: Harness, child_processes: ChildProcesses) -> None:
         """A writer in another process is waited for, and waits too; all who wait get their turn."""
         await store.put("file", b"")
-        async with Child.of(store, nursery) as child:
+        async with Child.of(store, child_processes) as child:
             await child.call("open", "file", "a")
             writers = [asyncio.ensure_future(_written(store.fresh(), "file", "a", LONG)) for _ in range(3)]
             writers += [asyncio.ensure_future(_written(store.fs, "file", "a", LONG)) for _ in range(3)]
