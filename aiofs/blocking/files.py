@@ -37,6 +37,9 @@ UNKNOWN = -1
 class RawFile(io.RawIOBase):
     """An open file without a buffer: each operation is a call in the loop, but for `seek` and `tell`."""
 
+    closed: bool = False  # `io` asks at each read: a property would cost more than that
+    """Whether it was closed or aborted."""
+
     def __init__(self, path: str, action: str) -> None:
         self.name: str = path
         self.mode: str = action.replace("r+", "rb+") if "+" in action else f"{action}b"
@@ -44,7 +47,6 @@ class RawFile(io.RawIOBase):
         self._home = loop_thread()
         self._handle: Handle | None = None
         self._opened_at = caller()
-        self._closed = False
         self._postponed = False
         self._spoiled = False
         self._in_block = False
@@ -79,7 +81,7 @@ class RawFile(io.RawIOBase):
 
         :raises ValueError: if the file is closed.
         """
-        if self._closed or self._handle is None:
+        if self.closed or self._handle is None:
             raise ValueError(f"I/O operation on closed file {self.name!r}")
         return self._handle
 
@@ -92,11 +94,6 @@ class RawFile(io.RawIOBase):
         if self._handle is None:
             raise ValueError(f"file {self.name!r} was never open")
         return self._handle.entry
-
-    @property
-    def closed(self) -> bool:
-        """Whether it was closed or aborted."""
-        return self._closed
 
     def readable(self) -> bool:
         """Whether `read` is allowed."""
@@ -188,12 +185,12 @@ class RawFile(io.RawIOBase):
 
         :raises OSError: if it could not be published; the old bytes then stay and the lock is free.
         """
-        if self._closed:
+        if self.closed:
             return
         if self._spoiled:
             self.abort()
             raise Spoiled.of(self.name, "an earlier write failed, so nothing was published")
-        self._closed = True
+        self.closed = True
         if self._in_block and sys.exc_info()[1] is not self._before_block:
             self._postponed = True  # something over it was closed by an exception, which the block may let pass
         else:
@@ -201,8 +198,8 @@ class RawFile(io.RawIOBase):
 
     def abort(self) -> None:
         """Close without publishing. Harmless when done twice."""
-        if not self._closed or self._postponed:
-            self._closed, self._postponed = True, False
+        if not self.closed or self._postponed:
+            self.closed, self._postponed = True, False
             self._end(publish=False)
 
     def enter_block(self) -> None:
@@ -220,9 +217,9 @@ class RawFile(io.RawIOBase):
     def drop(self) -> None:
         """Abort without waiting, as the file is collected, and warn if it was not closed. Nothing is published."""
         handle = self._handle
-        if handle is None or (self._closed and not self._postponed):
+        if handle is None or (self.closed and not self._postponed):
             return
-        self._closed, self._postponed, self._handle = True, False, None
+        self.closed, self._postponed, self._handle = True, False, None
         if self._home.inherited:
             return
         self._home.spawn(handle.abort())
