@@ -20,7 +20,7 @@ from aiofs.testing.contract.isolation import Isolation
 from aiofs.testing.contract.life import Life, ReadOnlyStore
 from aiofs.testing.contract.listing import Listings
 from aiofs.testing.contract.locking import LocksOfProcesses, NamedLocks
-from aiofs.testing.contract.matching import Matching, Unmatched
+from aiofs.testing.contract.matching import MatchingVersions, Unmatched
 from aiofs.testing.contract.names import PathNames
 from aiofs.testing.contract.objects import PathObjects
 from aiofs.testing.contract.reading import Changing, ReadingFiles, Seeking, TextHandles
@@ -81,7 +81,7 @@ class Contract(
     Waiting,
     WaitingForProcesses,
     Conditions,
-    Matching,
+    MatchingVersions,
     Unmatched,
     Handles,
     Ranges,

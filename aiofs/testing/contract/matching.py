@@ -26,7 +26,7 @@ WRITERS = 8
 
 
 @needs("writable", "conditional")
-class Matching:
+class MatchingVersions:
     """Compare and set, with `match`."""
 
     async def test_220_versions_from_anywhere(self, store: Harness) -> None:
