@@ -276,7 +276,7 @@ def test_text(tmp_path: Path, opened: Opened, steps: list[Step], cache: str) -> 
 @pytest.mark.parametrize("between", [("read", 10), ("readline", -1), ("lines", 1), ("seek", 12), ("readinto", 3)])
 @pytest.mark.parametrize("mode", ["r+b", "a+b"])
 def test_bytes_written_amid_what_was_read(tmp_path: Path, mode: str, between: Step, cache: str) -> None:
-    few, many = [("write", b"few")] * 5, [("write", b"many")] * 2100  # more than a buffer
+    few, many = [("write", b"few")] * 5, [("write", b"many" * 12)] * 175  # more than a buffer
     for after in ([("write", BIG.encode())], many, [("read", 5)]):
         steps = [("seek", 3), ("lines", 1), *few, between, ("tell",), *after, between, ("flush",), *few]
         compare(tmp_path, Opened(mode, -1, piece=b"a line\n", times=100), steps, cache)

@@ -33,7 +33,7 @@ def few_descriptors() -> Iterator[None]:
 
 @pytest.mark.usefixtures("few_descriptors")
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("kind", ["local", "memory", "below a folder"])
+@pytest.mark.parametrize("kind", ["local", "memory", *(["below a folder"] if FULL else [])])
 async def test_many_paths(kind: str, tmp_path: Path) -> None:
     fs: aiofs.FileSystem = aiofs.MemoryFileSystem() if kind == "memory" else aiofs.OSFileSystem(tmp_path, durable=False)
     if kind == "below a folder":

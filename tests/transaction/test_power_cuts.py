@@ -62,7 +62,7 @@ async def test_a_transaction_is_there_or_not(tmp_path: Path, names: tuple[str, .
         cuts.recorder.report()
         states.append(await state_of(stores))
     wrong = []
-    for number, disk in enumerate(cuts.disks(tmp_path, at_most=16 if len(names) == 1 else 10)):
+    for number, disk in enumerate(cuts.disks(tmp_path, at_most=12 if len(names) == 1 else 6)):
         allowed = (*states, states[-1])[disk.done : disk.done + 2]
         found, troubles = await end_of(disk, names)
         wrong += [f"{disk}: {trouble}" for trouble in troubles]
@@ -82,4 +82,4 @@ def again(cuts: Cuts, disk: Disk, folder: Path) -> Iterator[Disk]:
     """Yield what is left of a disk when the power is cut while it is recovered."""
     after = cuts.after(disk)
     begun = len(after.events) - len(disk.recorder.events)
-    yield from (second for second in after.disks(folder, at_most=8) if second.moment >= begun)
+    yield from (second for second in after.disks(folder, at_most=5) if second.moment >= begun)

@@ -1,7 +1,7 @@
 """Every single call to the stores fails, and pairs of calls: it is all or nothing, and the user is told which.
 
-An ordinary run takes all single calls in memory, every fifth of local files, every ninth of three stores at once, the
-last ones among them, and 20 pairs in memory, 6 elsewhere; `AIOFS_TEST_FULL=1` takes all, and 4000 pairs.
+An ordinary run takes all single calls in memory, every fifth of local files, every 17th of three stores at once, the
+last ones among them, and 10 pairs in memory, 4 elsewhere; `AIOFS_TEST_FULL=1` takes all, and 4000 pairs.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 Trouble = tuple[int, bool]
 FULL = bool(os.environ.get("AIOFS_TEST_FULL"))
-PAIRS = 4000 if FULL else 20
-FEW = 6  # of stores that take longer, in an ordinary run
+PAIRS = 4000 if FULL else 10
+FEW = 4  # of stores that take longer, in an ordinary run
 
 
 class Plain(Powerless):
@@ -158,7 +158,7 @@ async def test_any_one_and_any_two_calls_fail(
 
     longest = len(untroubled.steps.taken)
     singles = [(number, late) for number in range(1, longest + 1) for late in (False, True)]
-    step = 1 if FULL else {local: 5, mixed: 9}.get(kind, 1)  # odd, so that some fail before and some after the call
+    step = 1 if FULL else {local: 5, mixed: 17}.get(kind, 1)  # odd, so that some fail before and some after the call
     for trouble in dict.fromkeys([*singles[::step], *singles[-2:]]):
         longest = max(longest, await check([trouble]))
     chance = random.Random(1)
