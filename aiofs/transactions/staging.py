@@ -119,6 +119,7 @@ class UnitDriver(Driver):
         self.part_size: int = base.part_size
         self.window: int | None = base.window
         self._seen: dict[str, str | None] = {}  # the versions at the first look
+        self._unit = clock.token(8)
         self._versions = itertools.count(1)
 
     def check_name(self, path: str) -> None:
@@ -275,7 +276,7 @@ class UnitDriver(Driver):
                 base = match
             else:
                 check_match(path, match, base)
-        version = f"unit-{next(self._versions)}"
+        version = f"unit-{self._unit}-{next(self._versions)}"  # no other transaction has it
         entry = Entry(path, content.size, clock.now(), version)
         if metadata is not None:
             entry = entry.described(metadata)

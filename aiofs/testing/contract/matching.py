@@ -202,6 +202,10 @@ class MatchingVersions:
             await tx.write_bytes("made", NEW, match=ABSENT)
         assert await store.get("file") == NEW + b"!"
         assert await store.get("made") == NEW
+        async with transaction(fs) as tx:
+            await tx.write_bytes("file", THEIRS)
+            with pytest.raises(BlockingIOError):
+                await tx.write_bytes("file", OLD, match=first.version)  # of another transaction
         for path, match in (("file", stale), ("new", stale), ("made", ABSENT)):
             with pytest.raises((BlockingIOError, FileExistsError)):
                 async with transaction(fs) as tx:
