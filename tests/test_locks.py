@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -186,3 +187,11 @@ async def test_a_release_wakes_who_waits(tmp_path: Path, monkeypatch: pytest.Mon
     assert fence is not None
     assert lease.fence is not None
     assert lease.fence < fence
+
+
+@pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="has another clock that goes on, or none")
+def test_leases_run_out_while_the_machine_is_suspended(monkeypatch: pytest.MonkeyPatch) -> None:
+    clocks = {time.CLOCK_MONOTONIC: 100.0, time.CLOCK_BOOTTIME: 3700.0}  # an hour of sleep
+    monkeypatch.setattr(time, "clock_gettime", clocks.__getitem__)
+    monkeypatch.setattr(time, "monotonic", lambda: 100.0)
+    assert clock.running_clock()() == 3700
