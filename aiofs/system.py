@@ -215,6 +215,9 @@ class FileLikeSystem(ABC):
         """
         old_name, new_name = check_path(source), check_path(target)
         self._refuse_match(new_name, match)
+        if old_name == new_name:
+            await self.stat(old_name)
+            return
         await until_free(lambda: self._copy_at_once(old_name, new_name), wait)
 
     async def move(self, source: AnyName, target: AnyName, *, wait: float = 0, match: str = ANY) -> None:

@@ -15,6 +15,7 @@ import aiofs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from contextlib import AbstractAsyncContextManager
 
     from _typeshed import ReadableBuffer
 
@@ -92,6 +93,21 @@ async def test_reading_and_describing(pages: Pages) -> None:
     assert entry.version != (await pages.stat("three")).version
     assert await pages.exists("three")
     assert not await pages.exists("four")
+
+
+async def test_a_copy_over_itself_opens_nothing_to_write(pages: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
+    modes: list[str] = []
+    whole = Pages.open
+
+    def opened(system: Pages, path: str, mode: str = "r") -> AbstractAsyncContextManager[Page]:
+        modes.append(mode)
+        return whole(system, path, mode)
+
+    monkeypatch.setattr(Pages, "open", opened)
+    await pages.copy("three", "three")
+    assert set(modes) == {"r"}, "where w empties the file at once, its bytes would be lost"
+    with pytest.raises(FileNotFoundError):
+        await pages.copy("four", "four")
 
 
 async def test_files_that_give_less_than_asked_for_are_asked_again(
