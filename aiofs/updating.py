@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from aiofs.waiting import Patience
 
 
+SAME_VERSION = 5
+"""So often in a row the same version may be refused. Others can have made it again meanwhile, where a version is a
+digest of the bytes; else the store refuses for another reason."""
+
+
 class Update:
     """One call of `FileSystem.update`. With a `form`, encoding and errors, `change` and `create` are about text.
 
@@ -46,13 +51,14 @@ class Update:
         lease: Lease | None = None
         refused: OSError | None = None
         tried: str | None = None
+        times = 0  # in a row that `tried` was refused
         try:
             while True:
                 entry, data = await self._read()
                 version = ABSENT if entry is None else entry.version
                 if version is None:
                     raise Unsupported.of(self._path, f"{self._driver} does not know the version of this file")
-                if refused is not None and version == tried:
+                if refused is not None and version == tried and times == SAME_VERSION:
                     raise refused  # not because of somebody who came between
                 new = await self._changed(data)
                 if entry is not None and new == data:
@@ -64,6 +70,7 @@ class Update:
                 except (Conflict, AlreadyExists) as error:
                     if patience.left <= 0:
                         raise patience.too_late(self._path) from error
+                    times = times + 1 if version == tried else 1
                     refused, tried = (None, None) if lease.lost else (error, version)
                 if lease.lost:
                     lost, lease = lease, None

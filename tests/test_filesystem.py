@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import aiofs
+from aiofs.backends.memory import MemoryDriver
 from aiofs.layers import Limit, Notify, Prefix
 from aiofs.testing import Chaos
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from aiofs.driver import Entry
+    from aiofs.driver import Entry, ReadStream
 
 
 class Counted(aiofs.Layer):
@@ -276,3 +278,34 @@ async def test_a_walk_goes_as_deep_as_names_do_and_can_be_pruned() -> None:
         seen.append(folder)
         folders[:] = [name for name in folders if name != "a"]
     assert seen == ["", "b", "b/c"]
+
+
+class Digesting(MemoryDriver):
+    """Memory whose versions are digests, as an ETag of S3 is: who writes the same bytes makes the same version."""
+
+    def publish(self, path: str, data: bytes, *others: Any, version: str | None = None) -> Entry:
+        return super().publish(path, data, *others, version=hashlib.sha256(data).hexdigest())
+
+
+class Toggled(Digesting):
+    """The same, where others write 1 while the file is first changed, and 0 before it is read again."""
+
+    async def read(self, path: str, start: int = 0, stop: int | None = None, *, match: str | None = None) -> ReadStream:
+        await aiofs.FileSystem(Digesting(self.files)).write_bytes(path, b"0")
+        return await super().read(path, start, stop, match=match)
+
+
+async def test_update_goes_on_if_others_write_the_first_bytes_again() -> None:
+    driver = Toggled()
+    others = aiofs.FileSystem(Digesting(driver.files))
+    tries = 0
+
+    async def change(old: bytes) -> bytes:
+        nonlocal tries
+        tries += 1
+        if tries <= 2:
+            await others.write_bytes("flag", b"1")
+        return old + b"!"
+
+    await aiofs.FileSystem(driver).update("flag", change)
+    assert (await others.read_bytes("flag"), tries) == (b"0!", 3)
