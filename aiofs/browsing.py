@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from aiofs.driver import Walks
 from aiofs.errors import placed
 from aiofs.lifetimes import Call
-from aiofs.listing import Listing, Selection
+from aiofs.listing import Listing, Selection, check_limit
 from aiofs.names import Pattern, check_folder, check_prefix, under
 from aiofs.system import FileLikeSystem
 
@@ -42,14 +42,15 @@ class Browsing(FileLikeSystem):
         prefix: str = "",
         after: str = "",
         glob: str | None = None,
+        limit: int | None = None,
     ) -> Listing[str]:
         """List names: `async for name in fs.ls("folder")` streams them, `await fs.ls("folder")` collects them.
 
         They come in the order of UTF-8 bytes: all files below the folder, or one level with its folders (ending in
         `/`) if not `recursive`. Names must begin with `prefix` after the folder, and match the pattern `glob` there.
-        The list begins after the whole name `after`.
+        The list begins after the whole name `after`, and has at most `limit` names.
         """
-        selection = self._selection(path, recursive, prefix, after, glob)
+        selection = self._selection(path, recursive, prefix, after, glob, limit)
 
         async def names() -> AsyncIterator[str]:
             async for entry in self._selected(selection):
@@ -65,16 +66,20 @@ class Browsing(FileLikeSystem):
         prefix: str = "",
         after: str = "",
         glob: str | None = None,
+        limit: int | None = None,
     ) -> Listing[Entry]:
         """List as `ls` does, with size, time and version of each file as far as the store's listing knows them."""
-        selection = self._selection(path, recursive, prefix, after, glob)
+        selection = self._selection(path, recursive, prefix, after, glob, limit)
         return Listing(lambda: self._selected(selection), lambda: f"{selection} in {self}")
 
-    def glob(self, pattern: str) -> Listing[str]:
-        """List the files whose whole name matches: `*`, `?` and `[abc]` within a segment, `**` across segments."""
+    def glob(self, pattern: str, *, limit: int | None = None) -> Listing[str]:
+        """List the files whose whole name matches: `*`, `?` and `[abc]` within a segment, `**` across segments.
+
+        At most `limit` of them are listed.
+        """
         wanted = Pattern(pattern)
         below = pattern[len(under(wanted.folder)) :]
-        return self.ls(wanted.folder, glob=below)
+        return self.ls(wanted.folder, glob=below, limit=limit)
 
     async def walk(self, path: AnyName = "") -> AsyncIterator[tuple[str, list[str], list[str]]]:
         """Yield `(folder, folders in it, files in it)` from `path` downwards, as `os.walk` does."""
@@ -100,12 +105,15 @@ class Browsing(FileLikeSystem):
         if self.closed:
             raise ValueError(f"I/O operation on closed file system {self._driver}")
 
-    def _selection(self, path: AnyName, recursive: bool, prefix: str, after: str, glob: str | None) -> Selection:
+    def _selection(  # noqa: PLR0917 -- what `ls` was given
+        self, path: AnyName, recursive: bool, prefix: str, after: str, glob: str | None, limit: int | None
+    ) -> Selection:
         """Check the words of a listing before anything is listed."""
         self._check_open()
+        check_limit(limit)
         wanted = None if glob is None else Pattern(glob)
         folder = under(check_folder(path))
-        return Selection(folder, check_prefix(prefix), check_prefix(after), wanted, not recursive)
+        return Selection(folder, check_prefix(prefix), check_prefix(after), wanted, not recursive, limit)
 
     async def _selected(self, selection: Selection) -> AsyncGenerator[Entry]:
         """Yield the selected entries; warn if there are none, and the folder looks like a pattern."""
@@ -114,7 +122,7 @@ class Browsing(FileLikeSystem):
             async for entry in entries:
                 found = True
                 yield entry
-        if not found and {"*", "?"}.intersection(folder):
+        if not found and selection.limit != 0 and {"*", "?"}.intersection(folder):
             words = f"no file is below the folder {folder!r}: names are literal, and a pattern is given as glob="
             warnings.warn(words, UserWarning, stacklevel=2)
 

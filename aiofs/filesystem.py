@@ -9,7 +9,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
 from aiofs.browsing import Browsing
-from aiofs.driver import ABSENT, ANY, HasAddress, Layer, Presigns, asked_version
+from aiofs.driver import ABSENT, ANY, HasAddress, HasLocalPaths, Layer, Presigns, asked_version
 from aiofs.errors import Unsupported, placed
 from aiofs.files.copying import copy_file, move_file
 from aiofs.files.handle import Dependents
@@ -21,7 +21,8 @@ from aiofs.listing import Listing
 from aiofs.locks import hold
 from aiofs.modes import BinaryMode, Mode, PlainMode, TextMode, parse_mode
 from aiofs.names import check_folder, check_path, under
-from aiofs.system import check_range
+from aiofs.sources import PLAIN, pieces_of, write_all
+from aiofs.system import WRITE, check_range
 from aiofs.updating import Update
 from aiofs.waiting import Patience, check_wait, give_back
 
@@ -29,17 +30,15 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from _typeshed import ReadableBuffer
-
     from aiofs.driver import Driver, Entry, Lease
     from aiofs.files.handle import Dependent, FileLike, Handle
     from aiofs.files.text import TextFile
     from aiofs.locks import HeldLock
     from aiofs.names import AnyName
     from aiofs.properties import Properties
+    from aiofs.sources import Source
 
 BULK = 1000
-WRITE = parse_mode("w")
 
 
 class FileSystem(Browsing):
@@ -247,7 +246,7 @@ class FileSystem(Browsing):
     async def write_bytes(
         self,
         path: AnyName,
-        data: ReadableBuffer,
+        data: Source,
         *,
         metadata: Mapping[str, str] | None = None,
         wait: float = 0,
@@ -256,27 +255,42 @@ class FileSystem(Browsing):
     ) -> Entry:
         """Make `data` the file's bytes, and return what the file is now; `metadata`, `wait`, `match` ... as for `open`.
 
+        `data` is bytes, or gives them piece by piece: an iterable or asynchronous iterable of bytes, an object with a
+        `read`, blocking (it runs in a thread) or not: an open file, an upload, the answer of an HTTP client. It is read
+        in bounded memory. If it fails, nothing is published.
+
+        :raises TypeError: before any I/O, if `data` has no bytes, as a `str` has none.
         :raises Locked: if somebody else is writing the file, until `wait` seconds have passed.
         :raises Conflict: if the file is not the version `match`.
         :raises AlreadyExists: if `match` is `ABSENT` and there is a file.
         """
         path = self._check(path)
         terms = terms_of(self._driver, path, WRITE, metadata, properties, wait, match)
-        if terms.match is not None:
-            terms = replace(terms, looks_first=False)  # there is nothing to be saved: the bytes are few, and here
+        if isinstance(data, PLAIN):
+            if terms.match is not None:
+                terms = replace(terms, looks_first=False)  # there is nothing to be saved: the bytes are here
+            async with await self._open(path, WRITE, terms, None) as file:
+                await file.write(data)
+            return file.entry
+        pieces_of(data)
         async with await self._open(path, WRITE, terms, None) as file:
-            await file.write(data)
+            await write_all(file.write, data)
         return file.entry
 
-    async def append_bytes(self, path: AnyName, data: ReadableBuffer, *, wait: float = 0, match: str = ANY) -> Entry:
+    async def append_bytes(self, path: AnyName, data: Source, *, wait: float = 0, match: str = ANY) -> Entry:
         """Add `data` to the end of the file, which is made if it is missing, and return what the file is now.
 
+        `data` is as for `write_bytes`. Metadata and properties of the file stay as they are.
+
+        :raises TypeError: before any I/O, if `data` has no bytes, as a `str` has none.
         :raises Locked: if somebody else is writing the file, until `wait` seconds have passed.
         :raises Conflict: if the file is not the version `match`.
         :raises AlreadyExists: if `match` is `ABSENT` and there is a file.
         """
+        if not isinstance(data, PLAIN):
+            pieces_of(data)
         async with self.open(path, "a", wait=wait, match=match) as file:
-            await file.write(data)
+            await write_all(file.write, data)
         return file.entry
 
     async def copy(self, source: AnyName, target: AnyName, *, wait: float = 0, match: str = ANY) -> None:
@@ -448,6 +462,13 @@ class FileSystem(Browsing):
                 await handle.end_early()
         self._remember(handle)
         return handle
+
+    def _opened(self, path: str, mode: BinaryMode, wait: float) -> AbstractAsyncContextManager[FileLike]:
+        return self.open(path, mode, wait=wait)
+
+    def _own_path(self, path: str) -> str | None:
+        files = self._driver.offers(HasLocalPaths)
+        return None if files is None else files.local_path(path)
 
     def _remember(self, dependent: Dependent) -> None:
         self._dependents.add(dependent)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import wraps
@@ -67,6 +68,7 @@ class Selection:
     after: str
     wanted: Pattern | None
     one_level: bool
+    limit: int | None = None
 
     def __str__(self) -> str:
         start = self.folder + self.prefix
@@ -75,7 +77,9 @@ class Selection:
 
     async def entries(self, driver: Driver) -> AsyncGenerator[Entry]:
         """Yield the entries of `driver`, without the package's own files."""
-        wanted, cut = self.wanted, len(self.folder)
+        wanted, cut, left = self.wanted, len(self.folder), self.limit
+        if left == 0:
+            return
         one_level = self.one_level or (wanted is not None and wanted.one_level)
         listing = driver.list(self.folder + self.prefix, after=self.after, delimiter="/" if one_level else None)
         async with aclosing(listing):
@@ -84,6 +88,35 @@ class Selection:
                     continue
                 if wanted is None or (not entry.is_folder and wanted.matches(entry.path[cut:])):
                     yield entry
+                    if left is not None:
+                        left -= 1
+                        if not left:
+                            return
+
+
+def check_limit(limit: int | None) -> None:
+    """Raise `TypeError` or `ValueError` unless `limit` is `None` or a whole number that is not negative."""
+    if isinstance(limit, bool) or not isinstance(limit, int | None):
+        raise TypeError(f"limit={limit!r}: give a whole number, or None for all")
+    if limit is not None and limit < 0:
+        raise ValueError(f"limit={limit}: give a number that is not negative, or None for all")
+
+
+async def limited(items: AsyncIterable[T], limit: int | None) -> AsyncGenerator[T]:
+    """Yield the first `limit` items, or all for `None`, and take no more than these."""
+    if limit == 0:
+        return
+    left, iterator = limit, aiter(items)
+    try:
+        async for item in iterator:
+            yield item
+            if left is not None:
+                left -= 1
+                if not left:
+                    return
+    finally:
+        if inspect.isasyncgen(iterator):
+            await iterator.aclose()
 
 
 async def walk_names(names: AsyncIterable[str], top: str) -> AsyncIterator[tuple[str, list[str], list[str]]]:

@@ -29,8 +29,6 @@ from aiofs.urls import is_url, local_of, local_system, part_url
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Hashable, Mapping
 
-    from _typeshed import ReadableBuffer
-
     from aiofs.driver import Entry
     from aiofs.files.handle import FileLike
     from aiofs.files.opening import Opening
@@ -38,6 +36,7 @@ if TYPE_CHECKING:
     from aiofs.modes import BinaryMode, PlainMode, TextMode
     from aiofs.names import AnyName
     from aiofs.properties import Properties
+    from aiofs.sources import Source
 
 
 class Path(PlainPath):
@@ -149,27 +148,37 @@ class Path(PlainPath):
 
     async def write_bytes(
         self,
-        data: ReadableBuffer,
+        data: Source,
         *,
         metadata: Mapping[str, str] | None = None,
         wait: float = 0,
         match: str = ANY,
         **properties: Unpack[Properties],
     ) -> Entry:
-        """Make `data` the file's bytes, and return what the file is now, as `FileSystem.write_bytes`."""
+        """Make the bytes of `data` the file's, and return what the file is now, as `FileSystem.write_bytes`."""
         return await self.system.write_bytes(
             self._file(), data, metadata=metadata, wait=wait, match=match, **properties
         )
 
-    async def append_bytes(self, data: ReadableBuffer, *, wait: float = 0, match: str = ANY) -> Entry:
+    async def append_bytes(self, data: Source, *, wait: float = 0, match: str = ANY) -> Entry:
         """Add `data` to the end of the file, as `FileSystem.append_bytes`."""
         return await self.system.append_bytes(self._file(), data, wait=wait, match=match)
 
     async def write_text(
-        self, text: str, encoding: str = "utf-8", errors: str = "strict", newline: str | None = None
-    ) -> None:
-        """Make `text` the file's content, as `FileSystem.write_text`."""
-        await self.system.write_text(self._file(), text, encoding, errors, newline)
+        self,
+        text: str,
+        encoding: str = "utf-8",
+        errors: str = "strict",
+        newline: str | None = None,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        wait: float = 0,
+        match: str = ANY,
+        **properties: Unpack[Properties],
+    ) -> Entry:
+        """Make `text` the file's content, and return what the file is now, as `FileSystem.write_text`."""
+        words: dict[str, Any] = {"metadata": metadata, "wait": wait, "match": match, **properties}
+        return await self.system.write_text(self._file(), text, encoding, errors, newline, **words)
 
     async def stat(self) -> Entry:
         """Describe the file, as `FileSystem.stat`.

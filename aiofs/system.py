@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import io
 import operator
 import warnings
 from abc import ABC, abstractmethod
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Self, overload
+from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 from aiofs.driver import ANY, Entry, asked_version
 from aiofs.errors import StoreMissing, Unsupported
-from aiofs.listing import Listing, listing, walk_names
+from aiofs.listing import Listing, check_limit, limited, listing, walk_names
+from aiofs.modes import parse_mode
 from aiofs.names import Pattern, check_path, name_of
+from aiofs.sources import pieces_of, write_all
 from aiofs.waiting import until_free
+from aiofs.wholes import WholeFiles
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
@@ -32,11 +35,14 @@ if TYPE_CHECKING:
     from aiofs.modes import BinaryMode
     from aiofs.names import AnyName
     from aiofs.path import Path
+    from aiofs.properties import Properties
+    from aiofs.sources import Source
 
 STEP = 1 << 18
+WRITE = parse_mode("w")
 
 
-class FileLikeSystem(ABC):
+class FileLikeSystem(WholeFiles, ABC):
     """A set of files under names like `folder/file.bin`. A subclass has `open`, `rm` and `ls`; the rest is here.
 
     What is derived is right for any three methods, not the fastest for each store: `FileSystem`, over a driver, does
@@ -63,7 +69,8 @@ class FileLikeSystem(ABC):
         """List the names of all files below the folder `path`, at all levels, in the order of UTF-8 bytes.
 
         `async for name in fs.ls()` streams them, `await fs.ls()` returns a list. A subclass may write an async
-        generator: it becomes a `Listing` (`aiofs.listing.listing` says so to type checkers).
+        generator: it becomes a `Listing` (`aiofs.listing.listing` says so to type checkers). `limit=`, how many
+        names are listed at most, is added where a subclass does not take it.
         """
 
     def __init_subclass__(cls, **arguments: Any) -> None:
@@ -71,7 +78,9 @@ class FileLikeSystem(ABC):
         super().__init_subclass__(**arguments)
         ls, rm = cls.__dict__.get("ls"), cls.__dict__.get("rm")
         if inspect.isasyncgenfunction(ls):
-            cls.ls = listing(ls)  # type: ignore[method-assign]
+            cls.ls = ls = listing(ls)  # type: ignore[method-assign]
+        if ls is not None and not _takes(ls, "limit"):
+            cls.ls = _limit_too(ls)  # type: ignore[method-assign]
         if inspect.iscoroutinefunction(rm) and not _takes(rm, "missing_ok"):
             cls.rm = _missing_ok_too(rm)  # type: ignore[method-assign]
 
@@ -118,43 +127,37 @@ class FileLikeSystem(ABC):
                 found += data
             return bytes(found)
 
-    async def write_bytes(self, path: AnyName, data: ReadableBuffer, *, wait: float = 0, match: str = ANY) -> Entry:
-        """Make `data` the file's bytes, and return what the file is now.
+    async def write_bytes(
+        self,
+        path: AnyName,
+        data: Source,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        wait: float = 0,
+        match: str = ANY,
+        **properties: Unpack[Properties],
+    ) -> Entry:
+        """Make the bytes of `data` the file's, and return what the file is now.
 
+        :raises TypeError: before any I/O, if `data` has no bytes, as a `str` has none.
+        :raises BlockingIOError: if somebody else is writing the file, until `wait` seconds have passed.
+        :raises Unsupported: for `metadata`, properties and `match`, which a system of three methods does not keep.
+        """
+        name = check_path(path)
+        if match is not ANY or metadata is not None or properties:
+            self._refuse_terms(name, metadata, properties, match)
+        return Entry(name, await self._write(name, "w", data, wait))
+
+    async def append_bytes(self, path: AnyName, data: Source, *, wait: float = 0, match: str = ANY) -> Entry:
+        """Add the bytes of `data` to the end of the file, made if it is missing, and return what the file is now.
+
+        :raises TypeError: before any I/O, if `data` has no bytes, as a `str` has none.
         :raises BlockingIOError: if somebody else is writing the file, until `wait` seconds have passed.
         :raises Unsupported: for a `match`, in a system that does not compare versions, as of three methods.
         """
         name = check_path(path)
         self._refuse_match(name, match)
-        await until_free(lambda: self._write_at_once(name, "w", data), wait)
-        return Entry(name, memoryview(data).nbytes)
-
-    async def read_text(
-        self, path: AnyName, encoding: str = "utf-8", errors: str = "strict", newline: str | None = None
-    ) -> str:
-        """Return the text of the file, with newlines as builtins' `open` would give them."""
-        data = await self.read_bytes(path)
-        return io.TextIOWrapper(io.BytesIO(data), encoding, errors, newline).read()
-
-    async def write_text(
-        self, path: AnyName, text: str, encoding: str = "utf-8", errors: str = "strict", newline: str | None = None
-    ) -> None:
-        """Make `text` the file's content, with newlines as builtins' `open` would write them."""
-        buffer = io.BytesIO()
-        wrapper = io.TextIOWrapper(buffer, encoding, errors, newline)
-        wrapper.write(text)
-        wrapper.flush()
-        await self.write_bytes(path, buffer.getvalue())
-
-    async def append_bytes(self, path: AnyName, data: ReadableBuffer, *, wait: float = 0, match: str = ANY) -> Entry:
-        """Add `data` to the end of the file, which is made if it is missing, and return what the file is now.
-
-        :raises BlockingIOError: if somebody else is writing the file, until `wait` seconds have passed.
-        :raises Unsupported: for a `match`, in a system that does not compare versions, as of three methods.
-        """
-        name = check_path(path)
-        self._refuse_match(name, match)
-        await until_free(lambda: self._write_at_once(name, "a", data), wait)
+        await self._write(name, "a", data, wait)
         return await self.stat(name)
 
     @overload
@@ -244,15 +247,17 @@ class FileLikeSystem(ABC):
         warnings.warn("mv() of aiofs 1 is move() now", DeprecationWarning, stacklevel=2)
         await self.move(source, target)
 
-    def scan(self, path: AnyName = "") -> Listing[Entry]:
+    def scan(self, path: AnyName = "", *, limit: int | None = None) -> Listing[Entry]:
         """List as `ls` does, with what the store knows of each file."""
         folder = name_of(path)
-        return Listing(lambda: self._scan(folder), lambda: f"{folder!r} in {self}")
+        check_limit(limit)
+        return Listing(lambda: limited(self._scan(folder), limit), lambda: f"{folder!r} in {self}")
 
-    def glob(self, pattern: str) -> Listing[str]:
+    def glob(self, pattern: str, *, limit: int | None = None) -> Listing[str]:
         """List the files whose whole name matches: `*`, `?` and `[abc]` within a segment, `**` across segments."""
         wanted = Pattern(pattern)
-        return Listing(lambda: self._glob(wanted), lambda: f"{pattern!r} in {self}")
+        check_limit(limit)
+        return Listing(lambda: limited(self._glob(wanted), limit), lambda: f"{pattern!r} in {self}")
 
     def walk(self, path: AnyName = "") -> AsyncIterator[tuple[str, list[str], list[str]]]:
         """Yield `(folder, folders in it, files in it)` from `path` downwards, as `os.walk` does."""
@@ -297,9 +302,16 @@ class FileLikeSystem(ABC):
 
         return Path(self, name)
 
-    async def _write_at_once(self, path: str, mode: BinaryMode, data: ReadableBuffer) -> None:
-        async with self.open(path, mode) as file:
-            await file.write(data)
+    async def _write(self, path: str, mode: BinaryMode, data: Source, wait: float) -> int:
+        """Write all bytes of a source, which is read once the file is open, and return how many they were."""
+        pieces_of(data)
+        async with self._opened(path, mode, wait) as file:
+            return await write_all(file.write, data)
+
+    def _opened(self, path: str, mode: BinaryMode, wait: float) -> AbstractAsyncContextManager[FileLike]:
+        if mode == "r+":  # which a system of three methods need not have
+            return self._portable().open(path, mode, wait=wait)
+        return _when_free(lambda: self.open(path, mode), wait)
 
     async def _copy_at_once(self, source: str, target: str) -> None:
         async with self.open(source, "r") as old, self.open(target, "w") as new:
@@ -316,6 +328,19 @@ class FileLikeSystem(ABC):
     ) -> Entry:
         reason = f"{self} does not compare versions in the step that publishes, so it cannot be updated"
         raise Unsupported.of(check_path(path), reason)
+
+    def _check_open(self) -> None:
+        """Raise `ValueError` if the system was closed, as far as it knows."""
+
+    def _own_path(self, path: str) -> str | None:
+        """Return the local path of a file that is a local file, as it is."""
+        del path
+        return None
+
+    def _refuse_terms(self, path: str, metadata: Mapping[str, str] | None, properties: Properties, match: str) -> None:
+        from aiofs.files.opening import terms_of  # noqa: PLC0415 -- it stands on more than this module
+
+        terms_of(self._portable().driver, path, WRITE, metadata, properties, 0, match)
 
     def _refuse_match(self, path: str, match: str) -> None:
         if match is not ANY:
@@ -335,6 +360,14 @@ class FileLikeSystem(ABC):
         async for name in self.ls(pattern.folder):
             if pattern.matches(name):
                 yield name
+
+
+@asynccontextmanager
+async def _when_free(
+    opening: Callable[[], AbstractAsyncContextManager[FileLike]], wait: float
+) -> AsyncIterator[FileLike]:
+    async with AsyncExitStack() as opened:
+        yield await until_free(lambda: opened.enter_async_context(opening()), wait)
 
 
 def _takes(function: Callable[..., Any], name: str) -> bool:
@@ -359,6 +392,18 @@ def _missing_ok_too(rm: Callable[..., Awaitable[None]]) -> Callable[..., Corouti
                 continue
 
     return removed
+
+
+def _limit_too(ls: Callable[..., Listing[str]]) -> Callable[..., Listing[str]]:
+    """Return `ls` with `limit`: the listing ends after so many names."""
+
+    @wraps(ls)
+    def listed(self: FileLikeSystem, path: str = "", *, limit: int | None = None) -> Listing[str]:
+        check_limit(limit)
+        names = ls(self, path)
+        return names if limit is None else Listing(lambda: limited(names, limit), lambda: f"{path!r} in {self}")
+
+    return listed
 
 
 async def describe(system: FileLikeSystem, path: str) -> Entry:

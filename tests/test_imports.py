@@ -23,8 +23,8 @@ EDGES = frozenset({"__main__", "cli"})
 # What a room may know, as docs/design.md has it. A room that is not named here may know only the standard library.
 BASIC = frozenset({"clock", "errors", "modes", "names", "properties"})
 WAIST = BASIC | {"driver", "powers"}
-SHARED = WAIST | {"kit", "lifetimes", "locks", "threads", "tokens", "waiting"}
-SYSTEMS = frozenset({"bare", "browsing", "filesystem", "listing", "system"})
+SHARED = WAIST | {"kit", "lifetimes", "locks", "sources", "threads", "tokens", "waiting"}
+SYSTEMS = frozenset({"bare", "browsing", "filesystem", "listing", "system", "wholes"})
 OVER_SYSTEMS = frozenset({"path", "pathnames", "stores", "transactions", "urls", "work"})
 ALL = SHARED | SYSTEMS | OVER_SYSTEMS | {"backends", "files", "layers"}
 
@@ -41,8 +41,10 @@ KNOWS: dict[str, frozenset[str]] = {
     "backends": SHARED | {"localio"},
     "files": SHARED,
     "waiting": WAIST | {"lifetimes"},
+    "sources": BASIC | {"lifetimes", "threads"},
+    "wholes": WAIST | {"lifetimes", "sources", "threads"},
     "listing": WAIST,
-    "system": WAIST | {"listing", "locks", "waiting"},
+    "system": WAIST | {"listing", "locks", "sources", "waiting", "wholes"},
     "bare": SHARED | {"system"},
     "browsing": WAIST | {"lifetimes", "listing", "system"},
     "updating": SHARED | {"files"},
@@ -67,6 +69,7 @@ LATER: dict[str, frozenset[str]] = {
     "filesystem": frozenset({"layers"}),
     "system": frozenset({"bare", "blocking", "files", "filesystem", "path"}),
     "transactions": frozenset({"blocking"}),
+    "wholes": frozenset({"files"}),
 }
 
 SDKS = {"aiobotocore", "aiohttp", "azure", "botocore", "fsspec", "hiredis", "redis", "starlette", "yaml"}

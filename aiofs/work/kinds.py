@@ -12,6 +12,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
+from aiofs.sources import is_stream
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -39,6 +41,10 @@ class Content(ABC, Generic[T]):
         :raises ValueError: if they are no value of this kind.
         """
 
+    def is_source(self, value: object) -> bool:
+        """Whether `value` is a stream of bytes that are stored as they are, and not a value for `dump`."""
+        return is_stream(value)
+
     def media_type_of(self, name: str) -> str:
         """Return the media type of a file of this name."""
         extension = name[name.rfind(".") :].lower() if "." in name else ""
@@ -53,6 +59,10 @@ class Binary(Content[bytes]):
         if isinstance(value, str):
             raise TypeError("a Binary is bytes, not str: declare the repository with of=Text()")
         return bytes(value)
+
+    def is_source(self, value: object) -> bool:
+        """Whether it is not a `str`: whatever has bytes is stored as it is."""
+        return not isinstance(value, str) and type(self).dump is Binary.dump
 
     def load(self, data: bytes) -> bytes:
         """Return the bytes."""
@@ -121,6 +131,10 @@ class ModelJson(Content[M]):
         if not isinstance(value, self._model):
             raise TypeError(f"this repository holds {self._model.__name__}, not {type(value).__name__}")
         return value.model_dump_json().encode()
+
+    def is_source(self, value: object) -> bool:
+        """Whether it is a stream; a model is none, whatever methods it has."""
+        return not isinstance(value, self._model) and is_stream(value)
 
     def load(self, data: bytes) -> M:
         """Read and validate it."""

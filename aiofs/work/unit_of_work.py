@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterable
 from string import Formatter
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar, get_args, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar, cast, get_args, overload
 
 from aiofs.errors import AccessDenied
 from aiofs.names import check_folder, name_of, under
+from aiofs.sources import pieces_of, write_all
 from aiofs.transactions.transaction import Control, Transaction, driver_of, hosts_of, parties, recover
 from aiofs.transactions.unit import Unit
 from aiofs.work.kinds import Binary, Content, ModelJson
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from aiofs.filesystem import FileSystem
     from aiofs.modes import BinaryMode
     from aiofs.names import AnyName
+    from aiofs.sources import Source
     from aiofs.system import FileLikeSystem
     from aiofs.transactions.recovery import Recovered
     from aiofs.work.kinds import M
@@ -117,12 +118,18 @@ class Repository(Generic[T]):
         """
         return self._template.render(**self._values)
 
-    async def put(self, name: AnyName, value: T | AsyncIterable[bytes]) -> None:
-        """Write a value, or a stream of its bytes. It replaces an older value."""
+    async def put(self, name: AnyName, value: T | Source) -> None:
+        """Write a value, or a stream of its bytes, which is read in bounded memory. It replaces an older value.
+
+        A stream is an asynchronous iterable of bytes, or an object with a `read`, such as an open file or an upload. A
+        repository of `Binary` takes iterables of bytes too, as `FileSystem.write_bytes` does.
+
+        :raises TypeError: before any I/O, if it is not of the kind of this repository, and no stream.
+        """
         await self._write("put", name, "w", value)
 
-    async def create(self, name: AnyName, value: T | AsyncIterable[bytes]) -> None:
-        """Write a value, or a stream of its bytes, if there is none yet.
+    async def create(self, name: AnyName, value: T | Source) -> None:
+        """Write a value, or a stream of its bytes, as `put` does, if there is none yet.
 
         :raises AlreadyExists: if there is one. If another process is quicker, the commit of the unit raises it.
         """
@@ -174,15 +181,12 @@ class Repository(Generic[T]):
         """Return the values in the holes of a folder like this one; `None` if the path is no such folder."""
         return self._template.match(path)
 
-    async def _write(self, action: Action, name: AnyName, mode: BinaryMode, value: T | AsyncIterable[bytes]) -> None:
+    async def _write(self, action: Action, name: AnyName, mode: BinaryMode, value: T | Source) -> None:
         self._check(action, name)
-        data = value if isinstance(value, AsyncIterable) else self._content.dump(value)
+        data: Any = value if self._content.is_source(value) else self._content.dump(cast("T", value))
+        pieces_of(data)
         async with self._system.open(self._path(name), mode) as file:
-            if isinstance(data, bytes):
-                await file.write(data)
-            else:
-                async for chunk in data:
-                    await file.write(chunk)
+            await write_all(file.write, data)
 
     def _check(self, action: Action, *names: AnyName) -> None:
         if action not in self._allowed:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import io
+import os
+import shutil
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aiofs.files.editing import Editor
@@ -14,6 +19,7 @@ from aiofs.files.writing import Writer
 from aiofs.filesystem import FileSystem
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from types import TracebackType
 
     from aiofs.driver import Layer
@@ -188,3 +194,147 @@ class CleansPaths(Twin):
 class CleansNamesOfLocks(Twin):
     def lock(self, name: Any, *, wait: float = 0) -> Any:
         return super().lock(name.strip("/") if isinstance(name, str) and name.strip("/") else name, wait=wait)
+
+
+class EndsAtAnEmptyPiece(Twin):
+    async def write_bytes(self, path: str, data: Any, **options: Any) -> Any:
+        kept = data[: data.index(b"")] if isinstance(data, list) and b"" in data else data
+        return await super().write_bytes(path, kept, **options)
+
+
+class ReadsOnTheLoop(Twin):
+    async def write_bytes(self, path: str, data: Any, **options: Any) -> Any:
+        blocking = hasattr(data, "__next__")
+        return await super().write_bytes(path, list(data) if blocking else data, **options)
+
+
+class WritesNumbersAsZeros(Twin):
+    async def write_bytes(self, path: str, data: Any, **options: Any) -> Any:
+        return await super().write_bytes(path, bytes(data) if isinstance(data, int) else data, **options)
+
+
+class PublishesWhatCame(Twin):
+    """A source that fails is taken for one that ends."""
+
+    async def write_bytes(self, path: str, data: Any, **options: Any) -> Any:
+        if not hasattr(data, "__aiter__"):
+            return await super().write_bytes(path, data, **options)
+
+        async def until_it_fails() -> AsyncIterator[bytes]:
+            with contextlib.suppress(Exception):
+                async for piece in data:
+                    yield piece
+
+        return await super().write_bytes(path, until_it_fails(), **options)
+
+
+class PublishesWhatWasCancelled(Twin):
+    async def write_bytes(self, path: str, data: Any, **options: Any) -> Any:
+        if not hasattr(data, "__aiter__"):
+            return await super().write_bytes(path, data, **options)
+        async with self.open(path, "w", **options) as file:
+            with contextlib.suppress(asyncio.CancelledError):
+                async for piece in data:
+                    await file.write(piece)
+        raise asyncio.CancelledError
+
+
+class ReadsFilesFromTheirStart(Twin):
+    async def write_bytes(self, path: str, data: Any, **options: Any) -> Any:
+        if isinstance(data, Reader):
+            await data.seek(0)
+        return await super().write_bytes(path, data, **options)
+
+
+class GathersItsSource(Twin):
+    async def write_bytes(self, path: str, data: Any, **options: Any) -> Any:
+        kept = [piece async for piece in data] if hasattr(data, "__aiter__") else data
+        return await super().write_bytes(path, kept, **options)
+
+
+class ForgetsOptionsOfText(Twin):
+    async def write_text(self, path: str, text: str, *words: Any, **_: Any) -> Any:
+        return await super().write_text(path, text, *words)
+
+
+class WritesWhatDumpsGave(Twin):
+    async def write_json(self, path: str, value: Any, *, dumps: Any = str, **_: Any) -> Any:
+        return await self.write_bytes(path, str(dumps(value)).encode())
+
+
+class DownloadsInPlace(Twin):
+    async def download(self, path: Any, target: Any) -> Any:
+        if not isinstance(target, os.PathLike):
+            return await super().download(path, target)
+        with open(target, "wb") as file:
+            return await super().download(path, file)
+
+
+class DownloadsTheFirstPiece(Twin):
+    async def download(self, path: Any, target: Any) -> Any:
+        if isinstance(target, str | os.PathLike):
+            return await super().download(path, target)
+        return target.write(await self.read_bytes(path, 0, 1000))
+
+
+class EndsAtTheFirstError(Twin):
+    async def read_many(self, paths: Any, **options: Any) -> Any:
+        async for path, result in super().read_many(paths, **options):
+            if isinstance(result, Exception):
+                raise result
+            yield path, result
+
+
+class WritesManyAtOnce(Twin):
+    async def write_many(self, files: Any, **options: Any) -> Any:
+        for path, data in list(dict(files).items()):
+            yield path, await self.write_bytes(path, data)
+
+
+class ReadsFarAhead(Twin):
+    def read_many(self, paths: Any, *, concurrency: int = 16) -> Any:
+        return super().read_many(paths, concurrency=8 * concurrency)
+
+
+class TakesAnyConcurrency(Twin):
+    def read_many(self, paths: Any, *, concurrency: Any = 16) -> Any:
+        return super().read_many(paths, concurrency=max(1, int(concurrency)))
+
+
+class ListsOneMore(Twin):
+    def ls(self, *words: Any, limit: int | None = None, **options: Any) -> Any:
+        return super().ls(*words, limit=None if limit is None else limit + 1, **options)
+
+
+class LeavesItsCopies(Twin):
+    @contextlib.asynccontextmanager
+    async def local(self, path: Any, mode: Any = "r", **options: Any) -> AsyncIterator[Any]:
+        async with super().local(path, mode, **options) as copy:
+            kept = tempfile.mkdtemp()
+            yield shutil.copy(copy, kept) and Path(kept, copy.name)
+
+
+class LocksAtTheEnd(Twin):
+    @contextlib.asynccontextmanager
+    async def local(self, path: Any, mode: Any = "r", **options: Any) -> AsyncIterator[Any]:
+        if mode != "r+":
+            async with super().local(path, mode, **options) as copy:
+                yield copy
+            return
+        async with super().local(path) as copy:
+            copy.chmod(0o600)
+            yield copy
+            await self.write_bytes(path, copy.read_bytes())
+
+
+class WritesBackAfterAnError(Twin):
+    @contextlib.asynccontextmanager
+    async def local(self, path: Any, mode: Any = "r", **options: Any) -> AsyncIterator[Any]:
+        failure = None
+        async with super().local(path, mode, **options) as copy:
+            try:
+                yield copy
+            except Exception as error:  # noqa: BLE001 -- the fault
+                failure = error
+        if failure:
+            raise failure

@@ -25,6 +25,7 @@ ORDER = [
     "objects",
     "listing",
     "removing",
+    "wholes",
     "life",
     "isolation",
     "transactions",

@@ -93,6 +93,25 @@ FAULTS: list[tuple[int, type[Any]]] = [
     (350, paths.ShowsThePasswordInItsUrl),
     (124, stores.AbortsWhatWasCommitted),
     (126, stores.ResumesUnderTheLiving),
+    (265, handles.EndsAtAnEmptyPiece),
+    (266, handles.ReadsOnTheLoop),
+    (267, handles.WritesNumbersAsZeros),
+    (268, handles.PublishesWhatCame),
+    (269, handles.PublishesWhatWasCancelled),
+    (270, handles.ReadsFilesFromTheirStart),
+    (271, handles.GathersItsSource),
+    (273, handles.ForgetsOptionsOfText),
+    (274, handles.WritesWhatDumpsGave),
+    (275, handles.DownloadsTheFirstPiece),
+    (276, handles.DownloadsInPlace),
+    (277, handles.EndsAtTheFirstError),
+    (278, handles.WritesManyAtOnce),
+    (279, handles.ReadsFarAhead),
+    (280, handles.TakesAnyConcurrency),
+    (281, handles.ListsOneMore),
+    (282, handles.LeavesItsCopies),
+    (283, handles.LocksAtTheEnd),
+    (284, handles.WritesBackAfterAnError),
     (250, stores.LocksNothingWithAName),
     (251, stores.LocksTheFileOfTheName),
     (252, stores.RepeatsItsNumbers),
@@ -111,7 +130,16 @@ class Sound(Contract):
     history = True
 
 
-REJECTIONS = (AssertionError, pytest.fail.Exception, OSError, KeyError, ExceptionGroup, BlockingError)
+REJECTIONS = (
+    AssertionError,
+    TypeError,
+    pytest.fail.Exception,
+    OSError,
+    KeyError,
+    ExceptionGroup,
+    BlockingError,
+    ValueError,
+)
 
 
 def behaviours(number: int) -> list[str]:

@@ -29,6 +29,7 @@ from aiofs.testing.contract.sessions import Conditions, Leftovers, Prepared
 from aiofs.testing.contract.transactions import Crashes, Refusals
 from aiofs.testing.contract.updating import Refused, Updating, UpdatingInProcesses
 from aiofs.testing.contract.waiting import Waiting, WaitingForProcesses
+from aiofs.testing.contract.wholes import LocalCopies, Sources, WholeTexts
 from aiofs.testing.contract.writers import Processes, Writers
 from aiofs.testing.contract.writing import Modes, WrittenBytes
 from aiofs.testing.kills import ChildProcesses
@@ -98,6 +99,9 @@ class Contract(
     Listings,
     Removing,
     FileFacts,
+    Sources,
+    WholeTexts,
+    LocalCopies,
     Life,
     ReadOnlyStore,
     BlockingFiles,
