@@ -17,6 +17,7 @@ from aiofs.blocking.systems import BlockingFileSystem as BlockingFileSystem
 from aiofs.blocking.systems import BlockingHeldLock as BlockingHeldLock
 from aiofs.blocking.systems import BlockingIterator as BlockingIterator
 from aiofs.blocking.systems import BlockingListing as BlockingListing
+from aiofs.blocking.systems import BlockingLocal as BlockingLocal
 from aiofs.blocking.systems import BlockingLock as BlockingLock
 from aiofs.blocking.thread import run as run
 from aiofs.blocking.thread import shutdown as shutdown
@@ -38,6 +39,7 @@ __all__ = [
     "BlockingHeldLock",
     "BlockingIterator",
     "BlockingListing",
+    "BlockingLocal",
     "BlockingLock",
     "BlockingReader",
     "BlockingSavepoint",

@@ -24,6 +24,7 @@ from aiofs.properties import Properties
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Coroutine, Mapping
     from contextlib import AbstractAsyncContextManager
+    from pathlib import Path as DiskPath
     from types import TracebackType
 
     from _typeshed import ReadableBuffer
@@ -52,12 +53,15 @@ def awaited(
 
 
 def iterated(
-    verb: Callable[Concatenate[Any, P], AsyncIterable[T]],
+    verb: Callable[Concatenate[Any, P], AsyncIterable[T]], most: int = 1024
 ) -> Callable[[Stub], Callable[Concatenate[Any, P], BlockingListing[T]]]:
-    """Make a stub the blocking twin of a method that lists: what `async for` gave, `for` gives."""
+    """Make a stub the blocking twin of a method that lists: what `async for` gave, `for` gives.
+
+    At most `most` items are fetched ahead.
+    """
 
     def lists(face: Face[Any], /, *args: P.args, **kwargs: P.kwargs) -> BlockingListing[T]:
-        return BlockingListing(getattr(face.system, name)(*args, **kwargs))
+        return BlockingListing(getattr(face.system, name)(*args, **kwargs), most)
 
     name = verb.__name__
     return lambda stub: cast("Callable[Concatenate[Any, P], BlockingListing[T]]", _dressed(lists, verb, stub))
@@ -87,6 +91,18 @@ def held(
     return lambda stub: cast("Callable[Concatenate[Any, P], BlockingLock]", _dressed(locks, verb, stub))
 
 
+def on_disk(
+    verb: Callable[Concatenate[Any, P], AbstractAsyncContextManager[DiskPath]],
+) -> Callable[[Stub], Callable[Concatenate[Any, P], BlockingLocal]]:
+    """Make a stub the blocking twin of a method whose `async with` block has a file on the disk."""
+
+    def gives_a_path(face: Face[Any], /, *args: P.args, **kwargs: P.kwargs) -> BlockingLocal:
+        return BlockingLocal(getattr(face.system, name)(*args, **kwargs))
+
+    name = verb.__name__
+    return lambda stub: cast("Callable[Concatenate[Any, P], BlockingLocal]", _dressed(gives_a_path, verb, stub))
+
+
 def _dressed(function: Callable[..., Any], verb: Callable[..., Any], stub: Stub) -> Any:
     """Return `function` with the name, the parameters and the documentation of `verb`; the stub's words come first."""
     made: Any = wraps(verb)(function)
@@ -97,7 +113,11 @@ def _dressed(function: Callable[..., Any], verb: Callable[..., Any], stub: Stub)
     made.__doc__ = words
     there = signature(verb)
     returned = sub("^(Async[a-zA-Z]+|Listing)", "BlockingListing", str(there.return_annotation))
-    for old, new in (("^FileSystem$", "BlockingFileSystem"), (r"^Abstract.*\[HeldLock\]$", "BlockingLock")):
+    for old, new in (
+        ("^FileSystem$", "BlockingFileSystem"),
+        (r"^Abstract.*\[HeldLock\]$", "BlockingLock"),
+        (r"^.*\[DiskPath\]$", "BlockingLocal"),
+    ):
         returned = sub(old, new, returned)
     made.__signature__ = there.replace(return_annotation=returned)
     return made
@@ -109,11 +129,12 @@ class BlockingListing(Generic[T]):
     Each `for` lists anew.
     """
 
-    def __init__(self, listing: AsyncIterable[T]) -> None:
+    def __init__(self, listing: AsyncIterable[T], most: int = 1024) -> None:
         self._listing = listing
+        self._most = most
 
     def __iter__(self) -> BlockingIterator[T]:
-        return BlockingIterator(aiter(self._listing))
+        return BlockingIterator(aiter(self._listing), self._most)
 
     def __repr__(self) -> str:
         return repr(self._listing)
@@ -122,9 +143,8 @@ class BlockingListing(Generic[T]):
 class BlockingIterator(Generic[T]):
     """One walk through a listing. It fetches ahead up to as many items as it gave already, so that few calls do."""
 
-    _MOST = 1024
-
-    def __init__(self, source: AsyncIterator[T]) -> None:
+    def __init__(self, source: AsyncIterator[T], most: int = 1024) -> None:
+        self._most = most
         self._home = loop_thread()
         self._source = source
         self._home.listings.add(source)
@@ -139,7 +159,7 @@ class BlockingIterator(Generic[T]):
     def __next__(self) -> T:
         if not self._ahead and not self._at_end:
             self._ahead = self._home.run(self._more())
-            self._batch = min(self._MOST, 2 * self._batch)
+            self._batch = min(self._most, 2 * self._batch)
         if self._ahead:
             return self._ahead.pop()
         failure, self._failure = self._failure, None
@@ -181,6 +201,21 @@ class BlockingLock:
 
     def __enter__(self) -> BlockingHeldLock:
         return BlockingHeldLock(run(self._block.__aenter__()))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        run(self._block.__aexit__(kind, error, trace))
+
+
+class BlockingLocal:
+    """What `local` returns, for `with fs.local(path) as file`."""
+
+    def __init__(self, block: AbstractAsyncContextManager[DiskPath]) -> None:
+        self._block = block
+
+    def __enter__(self) -> DiskPath:
+        return run(self._block.__aenter__())
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -398,6 +433,24 @@ class BlockingFileSystem(Face[FileSystem]):
 
     @awaited(FileSystem.write_text)
     def write_text(self) -> None: ...
+
+    @awaited(FileSystem.read_json)
+    def read_json(self) -> None: ...
+
+    @awaited(FileSystem.write_json)
+    def write_json(self) -> None: ...
+
+    @awaited(FileSystem.download)
+    def download(self) -> None: ...
+
+    @on_disk(FileSystem.local)
+    def local(self) -> None: ...
+
+    @iterated(FileSystem.read_many, most=1)
+    def read_many(self) -> None: ...
+
+    @iterated(FileSystem.write_many, most=1)
+    def write_many(self) -> None: ...
 
     @awaited(FileSystem.copy)
     def copy(self) -> None: ...
