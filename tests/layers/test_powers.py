@@ -16,6 +16,8 @@ from aiofs.driver import (
     ABSENT,
     ChecksRemoval,
     Copies,
+    HasAddress,
+    HasLocalPaths,
     KeepsHistory,
     Layer,
     Moves,
@@ -81,7 +83,9 @@ async def ignore(_: Any) -> None:
     pass
 
 
-ALL = {
+ADDRESSES = {HasAddress, HasLocalPaths}
+"""They lead to the store past the layer, so a layer that changes or refuses anything does not pass them on."""
+OTHERS = {
     ChecksRemoval,
     Copies,
     Moves,
@@ -98,27 +102,28 @@ ALL = {
     Likens,
     Permits,
 }
+ALL = OTHERS | ADDRESSES
 OFFERED: list[tuple[Layer, set[type]]] = [
     (Layer(), ALL),
     (Prefix("folder/"), ALL),
     (Prefix("begins so"), ALL - {Walks}),
     # Their names sort otherwise than the store's, or are in many of its folders.
-    (Percent(), ALL - {Walks}),
-    (HashPrefix(), ALL - {Walks}),
+    (Percent(), OTHERS - {Walks}),
+    (HashPrefix(), OTHERS - {Walks}),
     # What the store signs for, or adds to a journal, would not be encoded, and a replica's bytes not decoded.
-    (Gzip(), ALL - {Presigns, ReadsReplicas, Walks, Appends, Notes}),
-    (Base64(), ALL - {Presigns, ReadsReplicas, Walks, Appends, Notes}),
+    (Gzip(), OTHERS - {Presigns, ReadsReplicas, Walks, Appends, Notes}),
+    (Base64(), OTHERS - {Presigns, ReadsReplicas, Walks, Appends, Notes}),
     # They hear of what is read and listed.
-    (Notify(ignore), ALL - {ReadsReplicas, Walks}),
-    (Log(), ALL - {ReadsReplicas, Walks}),
-    (Matching("[a-z]+"), ALL - {Walks}),
+    (Notify(ignore), OTHERS - {ReadsReplicas, Walks}),
+    (Log(), OTHERS - {ReadsReplicas, Walks}),
+    (Matching("[a-z]+"), OTHERS - {Walks}),
     # A copy, an upload by URL and a line of a journal are bytes that must be counted.
-    (Limit(10), ALL - {Copies, Presigns, Appends, Notes}),
+    (Limit(10), OTHERS - {Copies, Presigns, Appends, Notes}),
     # Everything that replaces a file goes through `begin`.
     (WriteOnce(), {ChecksRemoval, ReadsReplicas, Sweeps, Walks, Removes, Parks, Likens, Permits}),
     (ReadOnly(), {Presigns, KeepsHistory, ReadsReplicas, Walks, Parks, Likens, Permits}),
     (WriteOnly(), {Presigns, KeepsHistory, Appends, Parks, Likens, Permits}),
-    (Allow("read", "write"), ALL - {ChecksRemoval, Moves, Sweeps, Walks, Removes, Notes}),
+    (Allow("read", "write"), OTHERS - {ChecksRemoval, Moves, Sweeps, Walks, Removes, Notes}),
     (Allow("read", "list", "write", "remove"), ALL),
 ]
 
