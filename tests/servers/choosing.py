@@ -5,6 +5,7 @@ One Python runs everything. What is run on another, or while one works, need not
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -41,10 +42,13 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect the tests that need another server."""
     chosen = chosen_of(config)
-    left_out = [item for item in items if not needed(item) <= chosen]
+    kept: list[pytest.Item] = []
+    left_out: list[pytest.Item] = []
+    for item in items:
+        (kept if needed(item) <= chosen else left_out).append(item)
     if left_out:
         config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if needed(item) <= chosen]
+        items[:] = kept
 
 
 def chosen_of(config: pytest.Config) -> set[str]:
@@ -52,10 +56,11 @@ def chosen_of(config: pytest.Config) -> set[str]:
     return set(filter(None, config.getoption("--servers").removeprefix("none").split(",")))
 
 
-def rooms(path: Path) -> set[str]:
+@cache
+def rooms(path: Path) -> frozenset[str]:
     """Return the servers that all tests at `path` need: those of `backends/s3` and of `test_s3.py` need S3."""
     parts = path.relative_to(TESTS).parts if path.is_relative_to(TESTS) else ()
-    return {server for server in FIXTURES if server in parts or path.name == f"test_{server}.py"}
+    return frozenset(server for server in FIXTURES if server in parts or path.name == f"test_{server}.py")
 
 
 def needed(item: pytest.Item) -> set[str]:
