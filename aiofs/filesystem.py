@@ -547,9 +547,11 @@ class FileSystem(Browsing):
             raise
         if lock.ended_early:
             self._check_open()
-        lost = lock.lost
-        await lock.release()
-        if lost:
+        try:
+            held = await lock.is_held()
+        finally:
+            await lock.release()
+        if not held:
             raise lock.conflict()
 
 

@@ -61,6 +61,13 @@ class HeldLock:
                 self._gone = True
                 raise self.conflict()
 
+    async def is_held(self) -> bool:
+        """Ask the store whether the lock is still held; if the store does not answer, return what is known."""
+        if not self.lost:
+            with suppress(OSError):
+                self._gone = not await self._lease.confirm()
+        return not self.lost
+
     def conflict(self) -> Conflict:
         """Return the error which says that the lock was lost."""
         return Conflict.of(self.name, "this lock was lost, and somebody else may hold it by now")

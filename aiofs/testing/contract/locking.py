@@ -154,6 +154,9 @@ class NamedLocks:
         assert _grew(store, [lease.fence, later.fence])
         with pytest.raises(Conflict):
             await later.check()
+        with pytest.raises(Conflict):  # nothing but the end of the block asks
+            async with fs.lock("job"):
+                await chaos.leases[-1].release()
 
     async def test_255_lock_at_a_folder(self, store: Harness) -> None:
         """The lock `b` of `at("a")` is the lock `a/b` of the whole file system."""
