@@ -517,7 +517,7 @@ class FileSystem(Browsing):
         if version == ABSENT:
             raise ValueError("match=aiofs.ABSENT does not go with rm(), which removes a file that is there")
         async with self._locked(*paths, patience=patience) as leases:
-            await self._driver.delete(paths, leases=leases, match=version, missing_ok=missing_ok)
+            await finish(self._driver.delete(paths, leases=leases, match=version, missing_ok=missing_ok))
 
     @asynccontextmanager
     async def _locked(self, *paths: str, patience: Patience | None = None) -> AsyncIterator[list[Lease]]:

@@ -184,7 +184,7 @@ class Patience:
         while True:
             async with self.locks(driver, refused) as leases:
                 try:
-                    await driver.delete(paths, leases=leases, missing_ok=missing_ok)
+                    await finish(driver.delete(paths, leases=leases, missing_ok=missing_ok))
                 except Locked as error:
                     path = error.filename
                     if path not in paths or path in refused:

@@ -15,7 +15,7 @@ from aiofs.layers import Limit, Notify, Prefix
 from aiofs.testing import Chaos
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from aiofs.driver import Entry, ReadStream
 
@@ -309,3 +309,36 @@ async def test_update_goes_on_if_others_write_the_first_bytes_again() -> None:
 
     await aiofs.FileSystem(driver).update("flag", change)
     assert (await others.read_bytes("flag"), tries) == (b"0!", 3)
+
+
+class Underway(MemoryDriver):
+    """Memory behind a network: a removal that was sent is done, also if nobody waits for the answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent = asyncio.Event()
+
+    async def delete(self, paths: Sequence[str], **_: Any) -> None:
+        async def done() -> None:
+            await asyncio.sleep(0.02)
+            for path in paths:
+                self.files.stored.pop(path, None)
+
+        self.sent.set()
+        await asyncio.shield(asyncio.ensure_future(done()))
+
+
+@pytest.mark.parametrize("kind", ["move", "rm"])
+async def test_a_cancelled_removal_ends_before_its_lock_is_released(kind: str) -> None:
+    driver = Underway()
+    fs = aiofs.FileSystem(driver)
+    version = (await fs.write_bytes("file", b"old")).version or ""
+    work = fs.rm("file", match=version) if kind == "rm" else fs.move("file", "moved", match=aiofs.ABSENT)
+    removing = asyncio.ensure_future(work)
+    await driver.sent.wait()
+    removing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await removing
+    await fs.write_bytes("file", b"new")
+    await asyncio.sleep(0.05)
+    assert await fs.read_bytes("file") == b"new"

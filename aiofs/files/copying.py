@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from aiofs.driver import ChecksRemoval, Copies, Moves
 from aiofs.kit import copy_through
+from aiofs.lifetimes import finish
 
 if TYPE_CHECKING:
     from aiofs.driver import Driver, Lease
@@ -35,4 +36,5 @@ async def move_file(
     if checks is not None:
         await checks.check_may_remove(source)
     await copy_file(driver, source, target, leases[1], match)
-    await driver.delete([source], leases=[leases[0]])
+    # A removal that reached the store late, after the lock was released, could remove what others wrote since.
+    await finish(driver.delete([source], leases=[leases[0]]))
