@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import wraps
@@ -115,8 +114,9 @@ async def limited(items: AsyncIterable[T], limit: int | None) -> AsyncGenerator[
                 if not left:
                     return
     finally:
-        if inspect.isasyncgen(iterator):
-            await iterator.aclose()
+        end = getattr(iterator, "aclose", None)
+        if end is not None:
+            await end()
 
 
 async def walk_names(names: AsyncIterable[str], top: str) -> AsyncIterator[tuple[str, list[str], list[str]]]:

@@ -10,7 +10,7 @@ import os
 from collections.abc import AsyncIterable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path as DiskPath
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, cast
 
 from aiofs.driver import ANY, Entry
 from aiofs.lifetimes import finish
@@ -219,7 +219,7 @@ class WholeFiles:
         """
         check_concurrency(concurrency)
         pairs: Iterable[tuple[AnyName, Source]] | AsyncIterable[tuple[AnyName, Source]]
-        pairs = files.items() if isinstance(files, Mapping) else files
+        pairs = cast("Mapping[AnyName, Source]", files).items() if isinstance(files, Mapping) else files
 
         async def write(pair: tuple[AnyName, Source]) -> tuple[str, Entry | Exception]:
             path, data = pair

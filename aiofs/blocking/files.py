@@ -219,7 +219,8 @@ class RawFile(io.RawIOBase):
         handle = self._handle
         if handle is None or (self.closed and not self._postponed):
             return
-        self.closed, self._postponed, self._handle = True, False, None
+        self._postponed, self._handle = False, None
+        self.closed = True  # pyright: ignore[reportIncompatibleMethodOverride] -- an attribute on purpose, see above
         if self._home.inherited:
             return
         self._home.spawn(handle.abort())
