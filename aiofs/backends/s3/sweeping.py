@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from aiofs.backends.s3.store import LOCKS, PAGE, ListedKey, batches, key_of, lis
 from aiofs.backends.s3.writing import abort_upload
 from aiofs.driver import Leftover
 from aiofs.errors import AccessDenied, Locked, NotFound, Unsupported
+from aiofs.lifetimes import finish
 from aiofs.names import RESERVED
 
 if TYPE_CHECKING:
@@ -83,7 +85,12 @@ async def _sweep_lock(locks: LockObjects, leftover: Leftover, version: str) -> b
         return True
     if found.live or found.version != version:
         return False
-    return await locks.remove(leftover.path, found.version)
+    if (await locks.store.traits(leftover.path)).deletes is not False:
+        return await locks.remove(leftover.path, found.version)
+    # This store would also remove the lock of somebody who has taken it since, so it is taken before.
+    with suppress(Locked):
+        await finish((await locks.lock(leftover.path)).release())
+    return await locks.look(leftover.path) is None
 
 
 async def _is_live(path: str, begun: datetime | None, elsewhere: LocksElsewhere | None) -> bool:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from aiofs.backends.s3.driver import S3Driver
+from aiofs.backends.s3.locks import LockObjects, freed_note
+from aiofs.backends.s3.store import Store
 from aiofs.errors import AlreadyExists, Conflict, Locked, Unavailable, Unsupported
 from aiofs.stores import MemoryFileSystem, OSFileSystem
 from backends.s3.front import Asked, refusal
@@ -18,6 +22,8 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+    from aiofs.backends.s3.locks import LockState
+    from aiofs.driver import Lease
     from aiofs.stores import S3FileSystem
     from backends.s3.conftest import Connect, Fronts
     from servers.moto import S3Server
@@ -346,3 +352,35 @@ async def test_lock_objects_are_skipped_by_one_request(front: Fronts, connect: C
     assert await fs.ls(recursive=False) == ["!before", "after", "folder/"]
     for lease in leases:
         await lease.release()
+
+
+async def test_sweeping_leaves_a_lock_that_was_taken_since_also_where_removals_are_not_checked(
+    connect: Connect, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver, other = connect(s3_server).driver, connect(s3_server).driver
+    assert isinstance(driver, S3Driver)
+    traits = replace(await driver._store.traits("file"), deletes=False)
+    monkeypatch.setattr(Store, "traits", lambda *_: asyncio.sleep(0, traits))
+    dead = await driver._objects.lock("file")
+    await driver._objects.rewrite(freed_note(dead._note), dead._version)
+    dead.abandon()
+    (leftover,) = [leftover async for leftover in driver.leftovers()]
+    look = LockObjects.look
+    taken: list[Lease] = []
+
+    async def looked(objects: LockObjects, path: str) -> LockState | None:
+        found = await look(objects, path)
+        monkeypatch.setattr(LockObjects, "look", look)
+        taken.append(await other.lock("file"))  # between the look and the removal
+        return found
+
+    monkeypatch.setattr(LockObjects, "look", looked)
+    assert not await driver.sweep(leftover)
+    assert await taken[0].confirm()
+    await taken[0].release()
+    dead = await driver._objects.lock("file")
+    await driver._objects.rewrite(freed_note(dead._note), dead._version)
+    dead.abandon()
+    (leftover,) = [leftover async for leftover in driver.leftovers()]
+    assert await driver.sweep(leftover)
+    assert await asyncio.to_thread(lock_objects, s3_server) == []
