@@ -98,7 +98,10 @@ class Update:
         new = self._change(old)
         if inspect.isawaitable(new):
             new = await new
-        return data if new is old or new == old else self._encoded(new, "what change returns")
+        if new is old:
+            return data
+        encoded = self._encoded(new, "what change returns")
+        return data if self._form is not None and new == old else encoded
 
     def _encoded(self, content: Any, what: str) -> bytes:
         if self._form is None:

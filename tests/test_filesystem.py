@@ -342,3 +342,20 @@ async def test_a_cancelled_removal_ends_before_its_lock_is_released(kind: str) -
     await fs.write_bytes("file", b"new")
     await asyncio.sleep(0.05)
     assert await fs.read_bytes("file") == b"new"
+
+
+class Incomparable(str):
+    """What cannot be compared with bytes, as any str cannot under `python -bb`, nor an array of several numbers."""
+
+    __slots__ = ()
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        raise BytesWarning(f"comparison with {type(other).__name__}")
+
+
+async def test_update_says_what_is_wrong_with_what_cannot_be_compared() -> None:
+    fs = aiofs.MemoryFileSystem()
+    wrong: Any = Incomparable("new")
+    with pytest.raises(TypeError, match="what change returns must be bytes"):
+        await fs.update("file", lambda _: wrong, create=b"old")
