@@ -26,7 +26,10 @@ async def move_file(
 ) -> None:
     """Give the file the name `target`; the leases are for both names, and `match` is about `target`.
 
-    A store that renames by itself compares no version, so with `match` the file is copied, and then removed.
+    A store that renames by itself compares no version, so with `match` the file is copied, and then removed. Where
+    locks do not keep writers of other processes out, only the version that was there before the copy is removed.
+
+    :raises Conflict: if somebody changed `source` meanwhile; `target` is then a copy of it, old or new.
     """
     moves = driver.offers(Moves) if match is None else None
     if moves is not None:
@@ -35,6 +38,8 @@ async def move_file(
     checks = driver.offers(ChecksRemoval)
     if checks is not None:
         await checks.check_may_remove(source)
+    alone = driver.capabilities.locks == "process" and driver.capabilities.conditional
+    version = (await driver.stat(source)).version if alone else None
     await copy_file(driver, source, target, leases[1], match)
     # A removal that reached the store late, after the lock was released, could remove what others wrote since.
-    await finish(driver.delete([source], leases=[leases[0]]))
+    await finish(driver.delete([source], leases=[leases[0]], match=version))

@@ -340,6 +340,28 @@ async def test_locking_at_commit_finds_conflicts_there(connect: Connect, s3_serv
     assert await asyncio.to_thread(lock_objects, s3_server) == []
 
 
+async def test_a_file_that_others_change_while_it_is_moved_stays(
+    connect: Connect, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mover, other = connect(s3_server, locking="commit"), connect(s3_server)
+    await mover.write_bytes("source", b"old")
+    copy = mover.driver.copy
+
+    async def copy_slowly(*given: Any, **more: Any) -> Any:
+        copied = await copy(*given, **more)
+        await other.write_bytes("source", b"new")
+        return copied
+
+    monkeypatch.setattr(mover.driver, "copy", copy_slowly)
+    with pytest.raises(Conflict):
+        await mover.move("source", "target")
+    assert await other.read_bytes("source") == b"new"
+    monkeypatch.undo()
+    await mover.move("source", "target")
+    assert await other.read_bytes("target") == b"new"
+    assert not await other.exists("source")
+
+
 async def test_lock_objects_are_skipped_by_one_request(front: Fronts, connect: Connect, s3_server: S3Server) -> None:
     before, server = await front(s3_server)
     fs = connect(server, page_size=5)
