@@ -1,4 +1,4 @@
-"""Browsing: what a file system over a driver lists, in names and in entries."""
+"""Browsing: the listings of a file system over a driver."""
 
 from __future__ import annotations
 

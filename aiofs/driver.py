@@ -355,7 +355,7 @@ class Driver(ABC):
 def asked_version(driver: Driver, path: str, match: str) -> str | None:
     """Return the `match` that a user gave as the verbs of a driver take it. Does no I/O.
 
-    :raises TypeError: for `None`, which is no version: only who gives no `match` at all may overwrite any version.
+    :raises TypeError: for `None`, which is not a version: to overwrite any version, leave `match` out.
     :raises ValueError: for a text that can be no version.
     :raises Unsupported: if the store does not compare versions in the step that publishes.
     """

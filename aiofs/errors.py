@@ -62,9 +62,9 @@ class Locked(AiofsError, BlockingIOError):
     retryable: ClassVar[bool] = True
     http_status: ClassVar[int] = 423
     holder: str | None = None
-    """Who is writing it, if the store knows: a process, with its machine or its task."""
+    """Who has the file or lock, if the store knows: a process, perhaps with its machine, or a task."""
     since: datetime | None = None
-    """Since when, if the store knows."""
+    """Since when they have it, if the store knows."""
 
 
 class Conflict(AiofsError, BlockingIOError):

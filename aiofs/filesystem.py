@@ -155,8 +155,8 @@ class FileSystem(Browsing):
         Closing the file publishes what was written, in one step. An exception, or `abort`, publishes nothing.
         A new file takes `metadata`, and `content_type`, `cache_control`, `tags` ... (`aiofs.Properties`) where the
         store keeps them. `version_id` reads an old version, as `history` lists them. A mode that writes waits up to
-        `wait` seconds for other writers to end. `match` is the version that must be there when a file open with w, a
-        or r+ is published, or `aiofs.ABSENT`: then there must be none.
+        `wait` seconds for other writers to end. With the modes w, a and r+, `match` is the version that must be there
+        when the file is published, or `aiofs.ABSENT`: then there must be no file.
 
         :raises ValueError: for a bad path, mode or option, before anything else happens.
         :raises NotFound: on entering, if there is no such file and the mode is r or r+.
@@ -191,8 +191,8 @@ class FileSystem(Browsing):
     ) -> None:
         """Remove the files `paths`; if one of them cannot be removed, none is. Then remove those that match `glob`.
 
-        `paths` are names, not patterns. With `match`, the one path is removed only if it is that version. `wait` is for
-        how many seconds this call waits, all together, for those who are writing the files.
+        `paths` are names, not patterns. With `match`, one path is removed only if it is that version. `rm` waits up to
+        `wait` seconds, all together, for other writers of these files.
 
         :raises NotFound: naming a path that is not there, unless `missing_ok`.
         :raises Conflict: if the file is not the version `match`.
@@ -225,9 +225,9 @@ class FileSystem(Browsing):
     async def read_bytes(self, path: AnyName, start: int = 0, stop: int | None = None, *, match: str = ANY) -> bytes:
         """Return the bytes of the file from `start` to `stop`, fewer only where it ends, with one request.
 
-        With `match` they are of that version: a download that broke off goes on with what belongs to its first part.
+        With `match` they are of that version, so that a download that broke off can go on with the same version.
 
-        :raises ValueError: for a range that begins before the file.
+        :raises ValueError: if `start` or `stop` is less than 0.
         :raises NotFound: if there is no such file.
         :raises Conflict: if it is not the version `match`.
         """
@@ -253,11 +253,11 @@ class FileSystem(Browsing):
         match: str = ANY,
         **properties: Unpack[Properties],
     ) -> Entry:
-        """Make `data` the file's bytes, and return what the file is now; `metadata`, `wait`, `match` ... as for `open`.
+        """Make `data` the file's bytes, and return the new entry; `metadata`, `wait`, `match` ... are as for `open`.
 
-        `data` is bytes, or gives them piece by piece: an iterable or asynchronous iterable of bytes, an object with a
-        `read`, blocking (it runs in a thread) or not: an open file, an upload, the answer of an HTTP client. It is read
-        in bounded memory. If it fails, nothing is published.
+        `data` is bytes, an iterable or asynchronous iterable of bytes, or an object with a `read`, asynchronous or
+        blocking (which runs in a thread): an open file, an upload, the response of an HTTP client. It is read piece by
+        piece, in bounded memory. If it fails, nothing is published.
 
         :raises TypeError: before any I/O, if `data` has no bytes, as a `str` has none.
         :raises Locked: if somebody else is writing the file, until `wait` seconds have passed.
@@ -278,7 +278,7 @@ class FileSystem(Browsing):
         return file.entry
 
     async def append_bytes(self, path: AnyName, data: Source, *, wait: float = 0, match: str = ANY) -> Entry:
-        """Add `data` to the end of the file, which is made if it is missing, and return what the file is now.
+        """Add `data` to the end of the file, which is made if it is missing, and return the new entry.
 
         `data` is as for `write_bytes`. Metadata and properties of the file stay as they are.
 
@@ -353,11 +353,11 @@ class FileSystem(Browsing):
             return await presigns.url(path, method, expires)
 
     def url_of(self) -> str:
-        """Return the URL of this file system: `aiofs.connect` makes the same one of it, also elsewhere.
+        """Return the URL of this file system, of which `aiofs.connect` makes the same one, also in other processes.
 
-        It has no secrets: where credentials are needed, the environment must have them.
+        It has no secrets: if the store needs credentials, they must be in the environment.
 
-        :raises Unsupported: if it has none: memory, layers, transactions, systems of three methods, lent clients.
+        :raises Unsupported: if there is none: memory, layers, transactions, systems of three methods, lent clients.
         """
         self._check_open()
         addressed = self._driver.offers(HasAddress)
@@ -377,7 +377,7 @@ class FileSystem(Browsing):
         )
 
     async def restore(self, path: AnyName, version_id: str, *, wait: float = 0) -> Entry:
-        """Make the file again what it was at that version, as `history` lists them, and return what it is now.
+        """Make an old version, as `history` lists them, the newest one, and return the new entry.
 
         :raises NotFound: if there is no such version.
         :raises Locked: if somebody else is writing the file, until `wait` seconds have passed.
@@ -393,9 +393,9 @@ class FileSystem(Browsing):
     def lock(self, name: AnyName, *, wait: float = 0) -> AbstractAsyncContextManager[HeldLock]:
         """Hold the lock `name` for a block: `async with fs.lock("jobs/nightly") as lease`.
 
-        It is for work beside files: it locks no file, not even the one of this name. `lease.fence` is a number that
-        grows with every holder. A holder that was too slow, so that somebody else may hold the lock by now, learns it
-        from `lease.lost`, from `await lease.check()`, and when it leaves the block.
+        It is for work beside files: it locks no file, not even the file of this name. `lease.fence` is a number that
+        grows with every holder. If a holder was too slow, somebody else may hold the lock: `lease.lost`,
+        `await lease.check()` and the end of the block tell it.
 
         :raises ValueError: for a name that no file could have, before anything else happens.
         :raises Locked: on entering, if somebody else holds the lock, until `wait` seconds have passed.

@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 AnyLease = TypeVar("AnyLease", bound=Lease)
 _fences = itertools.count(1)
 NUMBERS_KEPT = timedelta(days=30)
-"""How long a store keeps the last number of a lock with a name that nobody takes. After that time the clock alone makes
-the next number larger, so what the store kept may be removed."""
+"""How long a store keeps the last number of a lock that nobody takes. After that time the clock alone makes the next
+number larger, so the store may remove the last one."""
 
 
 class HeldLock:
     """A lock with a name, as `async with fs.lock(name) as lease` gives it.
 
-    `fence` is a number that grows with every holder of the lock. Give it to what the work changes, a table of a
-    database for instance: if that refuses a smaller number than the largest it has seen, a holder that was too slow
-    changes nothing. It is `None` if the store cannot promise that it grows.
+    `fence` is a number that grows with every holder of the lock. Send it with each change, to a table of a database
+    for instance. If the table refuses numbers smaller than the largest that it has seen, a holder that was too slow
+    changes nothing. `fence` is `None` if the store cannot promise that it grows.
     """
 
     def __init__(self, name: str, lease: Lease) -> None:
@@ -69,7 +69,7 @@ class HeldLock:
         return not self.lost
 
     def conflict(self) -> Conflict:
-        """Return the error which says that the lock was lost."""
+        """Return the error that says that the lock was lost."""
         return Conflict.of(self.name, "this lock was lost, and somebody else may hold it by now")
 
     async def release(self) -> None:
@@ -88,7 +88,7 @@ class HeldLock:
 
 
 async def hold(driver: Driver, name: str, patience: Patience | None) -> HeldLock:
-    """Take the lock `name` of a driver, with patience when it is free.
+    """Take the lock `name` of a driver; with patience, wait until it is free.
 
     :raises Locked: if somebody else holds it, for longer than the patience lasts.
     """
@@ -99,7 +99,7 @@ async def hold(driver: Driver, name: str, patience: Patience | None) -> HeldLock
 
 @contextmanager
 def about_lock(name: str) -> Iterator[None]:
-    """Put the name of the lock into an error of the block, in the place of the path that stands for the lock."""
+    """If the block raises an error with the path that stands for the lock, replace the path by the name of the lock."""
     try:
         yield
     except OSError as error:
@@ -111,8 +111,8 @@ def about_lock(name: str) -> Iterator[None]:
 def next_number(last: int | None) -> int:
     """Return the number for the next holder of a lock, given the last one that the store knows.
 
-    It is the time in microseconds, or more. So it grows also if the store lost the last number, in a failover for
-    instance.
+    It is the time in microseconds, or one more than the last number. So it grows even if the store lost the last
+    number, in a failover for instance.
     """
     return max((last or 0) + 1, int(clock.now().timestamp() * 1_000_000))
 
@@ -296,7 +296,7 @@ async def granted(asking: Coroutine[Any, Any, AnyLease]) -> AnyLease:
 
 
 def locked(path: str, holder: str | None = None, since: datetime | None = None) -> Locked:
-    """Return the error that names the path and, if known, who writes it and since when."""
+    """Return the error for a file or lock that somebody else has locked: who and since when, if known."""
     by = f" by {holder}" if holder else ""
     when = f" since {since:%Y-%m-%d %H:%M:%S} UTC" if since else ""
     what = "another writer has this file open" if lock_of_path(path) is None else "this lock is held"

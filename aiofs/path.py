@@ -1,4 +1,4 @@
-"""Path: a file system and a name in it, with pathlib's reading of names and pathlib's verbs, awaited.
+"""Path: a file system and a name in it, with the methods of `pathlib.Path`; those that read or write are awaited.
 
     notes = fs / "notes"
     async for path in notes.glob("*.txt"):
@@ -43,15 +43,15 @@ class Path(PlainPath):
     """A file system and a name in it: `fs / "folder" / "file.txt"`, or `aiofs.Path("s3://bucket/folder/file.txt")`.
 
     `place` is a URL, the path of a local file, a file system (its root) or another `Path`; `names` are below it. Paths
-    of one store are equal if they mean the same file, can be sorted and pickled, and do no I/O but by their verbs.
-    Folders are there as long as files are in them. A path of local files is a `LocalPath`, which programs that want an
-    `os.PathLike` can open.
+    of one store are equal if they mean the same file. They can be sorted and pickled. Only methods that are awaited or
+    listed do I/O. A folder is there as long as a file is in it. A path of local files is a `LocalPath`, which programs
+    that want an `os.PathLike` can open.
     """
 
     __slots__ = ()
 
     def __new__(cls, place: AnyName | FileLikeSystem | Path, *names: AnyName) -> Path:  # noqa: PYI034 -- or a subclass
-        """Return the path. A `str` with `://` is a URL; another one names a local file, below `~` if it begins so."""
+        """Return the path. A `str` with `://` is a URL; any other is a local path, which may begin with `~`."""
         if isinstance(place, Path):
             found = place
         elif isinstance(place, FileLikeSystem):
@@ -183,7 +183,7 @@ class Path(PlainPath):
     async def stat(self) -> Entry:
         """Describe the file, as `FileSystem.stat`.
 
-        :raises NotFound: if there is no such file; a folder is none.
+        :raises NotFound: if there is no such file, also if there is a folder of this name.
         """
         return await self.system.stat(self._file())
 
@@ -325,7 +325,7 @@ class Path(PlainPath):
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> object:
-            """Say where the methods of file systems are: `fs / "folder"` was a file system in 2.0.0a1."""
+            """Say how to call methods of file systems, as `fs / "folder"` was a file system in 2.0.0a1."""
             hint = ""
             if hasattr(FileSystem, name):
                 hint = f": it is a method of file systems, so call path.system.{name}() or path.at().{name}()"
@@ -335,7 +335,7 @@ class Path(PlainPath):
         return cast("Path", self._other(target))
 
     def _file(self) -> str:
-        """Return the name for verbs that are about a file."""
+        """Return the name; raise `IsAFolder` for the root."""
         path = self.path
         if not path:
             raise IsAFolder.of(str(self), "this is the root of a file system, which is a folder")
@@ -405,7 +405,7 @@ class LocalPath(Path):
     def __fspath__(self) -> str:
         files = self.system.driver.offers(HasLocalPaths)
         if files is None:
-            raise TypeError(f"{self.path!r} in {self.system.driver} is not a local file now")
+            raise TypeError(f"{self.path!r} in {self.system.driver} is not a local file")
         return files.local_path(self.path)
 
     def __str__(self) -> str:
@@ -433,8 +433,8 @@ class LocalPath(Path):
 class DiskPath(LocalPath):
     """A local path by its own name, as `aiofs.Path("notes.txt")` is; its parents end where those of pathlib end.
 
-    Its file system is the folder that it is in. So its verbs never remove that folder, and what holds for locks is
-    what holds on the disk where the folder is. A relative path means what it means when it is first used.
+    Its file system is the folder that it is in. So its verbs never remove that folder, and its locks are those of the
+    disk where the folder is. A relative path depends on the current folder at the time of its first use.
     """
 
     __slots__ = ("_query",)

@@ -1,4 +1,4 @@
-"""PlainPath: what a `Path` says without I/O, as the pure paths of pathlib do."""
+"""PlainPath: the methods of a `Path` that do no I/O, as those of pathlib's pure paths."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class PlainPath:
-    """The part of a `Path` that does no I/O: what its name says, and other names made from it."""
+    """The part of a `Path` that does no I/O: the parts of its name, and paths with other names."""
 
     __slots__ = ("_pure", "_system")
 
@@ -24,7 +24,7 @@ class PlainPath:
 
     @property
     def system(self) -> FileSystem:
-        """The file system in which the path lives."""
+        """The file system that the name is in."""
         return self._system
 
     @property
@@ -70,7 +70,7 @@ class PlainPath:
     def joinpath(self, *names: AnyName) -> Self:
         """Return the path below this one. A trailing `/` of a name is dropped.
 
-        :raises ValueError: if a name is absolute, or has an empty segment, `.` or `..`: none leads out of a folder.
+        :raises ValueError: if a name is absolute, or has an empty segment, `.` or `..`: none leads out of its folder.
         """
         checked = [name for name in map(check_folder, names) if name]
         return self._with(self._pure.joinpath(*checked)) if checked else self
@@ -179,5 +179,5 @@ class PlainPath:
         return self._with(pure)
 
     def _other(self, other: AnyName | PlainPath) -> PlainPath:
-        """Return what another argument means: a name is one of the same file system."""
+        """Return the path that an argument means: a name is in the same file system."""
         return other if isinstance(other, PlainPath) else self._with(PurePosixPath(check_folder(other)))

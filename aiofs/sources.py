@@ -1,8 +1,8 @@
-"""Sources and targets: whatever gives or takes bytes, piece by piece, so that memory stays bounded.
+"""Sources and targets: objects that give or take bytes, piece by piece, so that memory stays bounded.
 
 A source is a bytes-like object, an iterable or asynchronous iterable of them, an object with a `read`, blocking or
 asynchronous (open files, `io.BytesIO`, uploads of web frameworks, streams of HTTP clients), or a response of httpx.
-What may block runs in a thread. A target is an object with a `write`, or the path of a local file.
+Calls that may block run in a thread. A target is an object with a `write`, or the path of a local file.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class TakesBytes(Protocol):
 Source: TypeAlias = (
     "ReadableBuffer | Iterable[ReadableBuffer] | AsyncIterable[ReadableBuffer] | GivesBytes | GivesResponse"
 )
-"""Whatever has bytes: what `write_bytes`, `append_bytes` and `write_many` take."""
+"""What `write_bytes`, `append_bytes` and `write_many` take."""
 Target: TypeAlias = "TakesBytes | str | os.PathLike[str]"
 """Where `download` puts bytes: an object with a `write`, or the path of a local file."""
 
@@ -72,11 +72,11 @@ def is_stream(value: object) -> bool:
 
 
 def pieces_of(source: object) -> AsyncGenerator[ReadableBuffer]:
-    """Return the bytes of a source, piece by piece. What can be told without reading is checked at once.
+    """Return the bytes of a source, piece by piece. What can be checked without reading is checked at once.
 
-    The source is not closed, as it is the caller's, but for generators, which nobody else can go on with.
+    A generator is closed at the end. Other sources stay open, as they are the caller's.
 
-    :raises TypeError: at once, for what is no source; or on reading, for a piece that is no bytes.
+    :raises TypeError: at once, if this is no source; or on reading, if a piece is not bytes.
     """
     view = _view_of(source)
     if view is not None:
@@ -144,7 +144,7 @@ def _checked_read(source: Any) -> Callable[[int], Any]:
     try:
         signature = inspect.signature(read)
     except (TypeError, ValueError):
-        return read  # one that is written in C need not say what it takes
+        return read  # functions written in C may have no signature
     try:
         signature.bind(STEP)
     except TypeError:
@@ -209,7 +209,7 @@ def _gather(iterator: Iterator[object], source: object) -> tuple[ReadableBuffer,
 
 
 def check_target(target: object) -> None:
-    """Raise `TypeError` for what is no target."""
+    """Raise `TypeError` unless this is a target."""
     is_path = isinstance(target, str | os.PathLike) and isinstance(os.fspath(target), str)
     if not is_path and (not callable(getattr(target, "write", None)) or isinstance(target, io.TextIOBase | type)):
         raise TypeError(f"{_named(target)} takes no bytes: give the path of a local file, or a file open in mode 'wb'")
@@ -272,7 +272,7 @@ class Draft:
             view = view[self._file.write(view) :]
 
     def publish(self) -> None:
-        """Let the bytes take the place of the file, in one step, once they are on the disk."""
+        """Sync the bytes to the disk, and put them in the place of the file in one step."""
         assert self._file is not None  # noqa: S101 -- it is published once
         os.fsync(self._file.fileno())
         self._file.close()

@@ -107,9 +107,9 @@ class FileLikeSystem(WholeFiles, ABC):
     async def read_bytes(self, path: AnyName, start: int = 0, stop: int | None = None, *, match: str = ANY) -> bytes:
         """Return the bytes of the file from `start` to `stop`, fewer only where it ends.
 
-        :raises ValueError: for a range that begins before the file.
+        :raises ValueError: if `start` or `stop` is less than 0.
         :raises FileNotFoundError: if there is no such file.
-        :raises Unsupported: for a `match`, in a system that does not compare versions, as of three methods.
+        :raises Unsupported: for a `match`: a system of three methods does not compare versions.
         """
         check_range(start, stop)
         path = check_path(path)
@@ -137,7 +137,7 @@ class FileLikeSystem(WholeFiles, ABC):
         match: str = ANY,
         **properties: Unpack[Properties],
     ) -> Entry:
-        """Make the bytes of `data` the file's, and return what the file is now.
+        """Make the bytes of `data` the file's, and return the new entry.
 
         :raises TypeError: before any I/O, if `data` has no bytes, as a `str` has none.
         :raises BlockingIOError: if somebody else is writing the file, until `wait` seconds have passed.
@@ -149,11 +149,11 @@ class FileLikeSystem(WholeFiles, ABC):
         return Entry(name, await self._write(name, "w", data, wait))
 
     async def append_bytes(self, path: AnyName, data: Source, *, wait: float = 0, match: str = ANY) -> Entry:
-        """Add the bytes of `data` to the end of the file, made if it is missing, and return what the file is now.
+        """Add the bytes of `data` to the end of the file, made if it is missing, and return the new entry.
 
         :raises TypeError: before any I/O, if `data` has no bytes, as a `str` has none.
         :raises BlockingIOError: if somebody else is writing the file, until `wait` seconds have passed.
-        :raises Unsupported: for a `match`, in a system that does not compare versions, as of three methods.
+        :raises Unsupported: for a `match`: a system of three methods does not compare versions.
         """
         name = check_path(path)
         self._refuse_match(name, match)
@@ -194,19 +194,19 @@ class FileLikeSystem(WholeFiles, ABC):
     ) -> Entry:
         """Make what `change` returns for the file's bytes its new bytes, without losing what others write meanwhile.
 
-        `change` may be async. It is called again, with the new bytes, if somebody came between. If it returns the same
-        bytes, nothing is written. A missing file counts as `create`. With `encoding`, all of this is about text, with
-        its line ends as they are. Metadata and properties stay. Returns what the file is now.
+        `change` may be async. It is called again, with the new bytes, if others changed the file meanwhile. If it
+        returns the same bytes, nothing is written. For a missing file it gets `create`. With `encoding`, it takes and
+        returns text, with its line ends as they are. Metadata and properties stay. Returns the new entry.
 
         >>> await fs.update("visits", lambda old: b"%d" % (int(old) + 1), create=b"0")
 
         :raises NotFound: if there is no such file, and no `create`.
-        :raises Locked: if `wait` seconds were not enough, for all of this; with 0 it is tried once.
+        :raises Locked: if `wait` seconds were not enough for all of this; `wait=0` tries once.
         :raises Unsupported: if the store does not compare versions in the step that publishes, as in a system of
             three methods.
         """
         if errors is not None and encoding is None:
-            raise ValueError("errors goes with encoding, which makes the content text")
+            raise ValueError("errors= goes with encoding=, which makes the content text: give both")
         form = None if encoding is None else (encoding, errors or "strict")
         return await self._update(path, change, create, form, wait)
 
@@ -214,7 +214,7 @@ class FileLikeSystem(WholeFiles, ABC):
         """Make the file `target` the same as `source`.
 
         :raises BlockingIOError: if somebody else is writing `target`, until `wait` seconds have passed.
-        :raises Unsupported: for a `match`, in a system that does not compare versions, as of three methods.
+        :raises Unsupported: for a `match`: a system of three methods does not compare versions.
         """
         old_name, new_name = check_path(source), check_path(target)
         self._refuse_match(new_name, match)
@@ -226,8 +226,9 @@ class FileLikeSystem(WholeFiles, ABC):
     async def move(self, source: AnyName, target: AnyName, *, wait: float = 0, match: str = ANY) -> None:
         """Give the file the name `target`; at every moment it is there under one name at least.
 
-        :raises BlockingIOError: if somebody else is writing `target`, until `wait` seconds have passed; or `source`.
-        :raises Unsupported: for a `match`, in a system that does not compare versions, as of three methods.
+        :raises BlockingIOError: if somebody else is writing `source`, or is writing `target` until `wait` seconds have
+            passed.
+        :raises Unsupported: for a `match`: a system of three methods does not compare versions.
         """
         source, target = check_path(source), check_path(target)
         self._refuse_match(target, match)
@@ -267,7 +268,8 @@ class FileLikeSystem(WholeFiles, ABC):
     def lock(self, name: AnyName, *, wait: float = 0) -> AbstractAsyncContextManager[HeldLock]:
         """Hold the lock `name` for a block, as `FileSystem.lock` does.
 
-        Three methods lock nothing, so this excludes only others in this process, and `fence` is `None`.
+        A system of three methods has no locks in its store, so this excludes only others in this process, and
+        `fence` is `None`.
         """
         return self._portable().lock(name, wait=wait)
 
@@ -418,7 +420,7 @@ async def describe(system: FileLikeSystem, path: str) -> Entry:
 
 
 def check_range(start: int, stop: int | None) -> None:
-    """Raise `ValueError` for a range that begins before the file, `TypeError` for one that is not of whole numbers."""
+    """Raise `ValueError` if a bound is less than 0, `TypeError` if it is not a whole number."""
     for place in (start, 0 if stop is None else stop):
         operator.index(place)
     if start < 0 or (stop is not None and stop < 0):

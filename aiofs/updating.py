@@ -20,16 +20,15 @@ if TYPE_CHECKING:
 
 
 SAME_VERSION = 5
-"""So often in a row the same version may be refused. Others can have made it again meanwhile, where a version is a
-digest of the bytes; else the store refuses for another reason."""
+"""How often in a row the same version may be refused. Where a version is a digest of the bytes, others can have made it
+again meanwhile; if it is refused more often, the store has another reason."""
 
 
 class Update:
     """One call of `FileSystem.update`. With a `form`, encoding and errors, `change` and `create` are about text.
 
-    The file is read without its lock first: a change that changes nothing needs none. If somebody came between, the
-    lock is held from then on, while the file is read and changed again, so that it takes no more than two rounds among
-    those who respect locks.
+    The first time, the file is read without its lock, as a change that changes nothing needs none. If somebody else
+    changed the file meanwhile, the lock is held from then on, so two rounds are enough if all writers respect locks.
     """
 
     def __init__(
@@ -41,13 +40,13 @@ class Update:
         self._form = form
         self._create = None if create is None else self._encoded(create, "create")
         if not callable(change):
-            raise TypeError(f"change is a function of the old content that returns the new one, not {change!r}")
+            raise TypeError(f"change must be a function that takes the old content and returns the new, not {change!r}")
         if not driver.capabilities.conditional:
             reason = f"{driver} does not compare versions in the step that publishes, so it cannot be updated"
             raise Unsupported.of(path, reason)
 
     async def run(self, patience: Patience) -> Entry:
-        """Change the file, again and again until nobody came between, and return what it is then."""
+        """Change the file, again if somebody else changed it meanwhile, and return its new entry."""
         lease: Lease | None = None
         refused: OSError | None = None
         tried: str | None = None
@@ -59,7 +58,7 @@ class Update:
                 if version is None:
                     raise Unsupported.of(self._path, f"{self._driver} does not know the version of this file")
                 if refused is not None and version == tried and times == SAME_VERSION:
-                    raise refused  # not because of somebody who came between
+                    raise refused  # nobody else changed the file
                 new = await self._changed(data)
                 if entry is not None and new == data:
                     return entry

@@ -1,10 +1,10 @@
 """Waiting for locks: `wait=` seconds, in line within this process, and by asking again where others hold the lock.
 
-Those who wait for the same lock in one process stand in a line. Only the first asks the store. It asks again when a
-lock of this name is released in this process, and else after pauses, as another process may have released it. The
-pauses grow up to `LONGEST_PAUSE`, and are random, so that none of several processes is always too late. A call that
-asks for a lock that its process has just released lets a pause pass first, at most as long as the lock had been held:
-else the other processes would hardly ever find it free.
+Calls that wait for the same lock in one process stand in a line. Only the first asks the store. It asks again when a
+lock of this name is released in this process, and after pauses, as another process may have released it. The pauses
+grow up to `LONGEST_PAUSE`, and are random, so that none of several processes is always too late. If a process asks for
+a lock that it has just released, it waits first, at most as long as it had held the lock: else other processes would
+hardly ever find it free.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.01, 0.5
 SHORT_HOLD = 0.02
-"""Who held a lock for a shorter time, in seconds, need not let a pause pass before asking for it again."""
+"""A process that held a lock for less than this, in seconds, may ask for it again without a pause."""
 _MOST_RECENT = 1000
 
 
@@ -42,7 +42,7 @@ def check_wait(wait: float) -> None:
 
 
 class Turn:
-    """One who waits in a line."""
+    """One call that waits in a line."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -54,7 +54,7 @@ class Turn:
         return self._loop.is_closed()
 
     def forget_call(self) -> None:
-        """Sleep the next time until somebody calls from now on."""
+        """Forget earlier calls: the next `sleep` ends only by a later one."""
         self._called.clear()
 
     def call(self) -> None:
@@ -70,7 +70,7 @@ class Turn:
 
 
 class Line:
-    """Those who wait in this process for one lock, in the order in which they came."""
+    """The calls that wait in this process for one lock, in the order in which they came."""
 
     def __init__(self, keeper: object) -> None:
         self.keeper = keeper
@@ -109,11 +109,11 @@ _recent: dict[tuple[int, str], tuple[float, float]] = {}
 
 if hasattr(os, "register_at_fork"):
     for _kept in (_lines, _taken, _recent):
-        os.register_at_fork(after_in_child=_kept.clear)  # those who wait in the parent never leave a line here
+        os.register_at_fork(after_in_child=_kept.clear)  # calls that wait in the parent never leave a line here
 
 
 def released(lease: Lease) -> None:
-    """Wake those who wait for this lock in this process. Call it after each release."""
+    """Wake the calls that wait for this lock in this process. Call this after each release."""
     if _lines:
         for line in _lines.get(lease.path, ()):
             line.call()
@@ -126,7 +126,7 @@ def released(lease: Lease) -> None:
 
 
 async def give_back(lease: Lease) -> None:
-    """Release a lease, even if the caller is cancelled, and wake those who wait for it."""
+    """Release a lease, even if the caller is cancelled, and wake the calls that wait for it."""
     try:
         await finish(lease.release())
     finally:
@@ -151,7 +151,7 @@ class Patience:
     async def lock(self, driver: Driver, path: str) -> Lease:
         """Lock the path as soon as it is free.
 
-        :raises Locked: if it was not, until the time was up; the error says who has it.
+        :raises Locked: if it was not free before the time was up; the error says who has it.
         """
         keeper, name = driver.keeper_of(path)
         line = _line(keeper, name)
@@ -179,7 +179,7 @@ class Patience:
             yield leases
 
     async def delete(self, driver: Driver, paths: Sequence[str], *, missing_ok: bool) -> None:
-        """Remove the files as soon as none of them is locked. Only what is refused is waited for, and locked then."""
+        """Remove the files as soon as none of them is locked. Lock only those whose removal was refused."""
         refused: set[str] = set()
         while True:
             async with self.locks(driver, refused) as leases:
@@ -202,7 +202,7 @@ class Patience:
 
     def too_late(self, path: str) -> Locked:
         """Return the error for a file that others changed until the time was up."""
-        return Locked.of(path, f"others changed this file again and again, until {self._wait:g} seconds had passed")
+        return Locked.of(path, f"others changed this file at each attempt, and wait={self._wait:g} seconds were over")
 
     async def _ask(self, driver: Driver, path: str, turn: Turn) -> Lease:
         pause = SHORTEST_PAUSE
@@ -217,14 +217,14 @@ class Patience:
             pause = min(2 * pause, LONGEST_PAUSE)
 
     async def _let_others(self, turn: Turn, key: tuple[int, str]) -> None:
-        """Let a pause pass if this process has just released the lock."""
+        """Pause if this process has just released the lock."""
         when, held = _recent.pop(key, (0.0, 0.0))
         if held >= SHORT_HOLD and clock.monotonic() - when < LONGEST_PAUSE:
             turn.forget_call()
             await self._sleep(turn, clock.up_to(min(held, LONGEST_PAUSE)))
 
     async def _sleep(self, turn: Turn, seconds: float) -> None:
-        """Sleep while the call asks nothing of the store, so that closing the file system need not wait for it."""
+        """Sleep, and let the file system be closed meanwhile without waiting for this call."""
         self._call.pause()
         try:
             await turn.sleep(max(0.0, min(seconds, self.left)))
@@ -241,7 +241,7 @@ class Patience:
 
 
 async def until_free(attempt: Callable[[], Awaitable[T]], wait: float) -> T:
-    """Return what `attempt` returns, which is made again as long as a system of three methods says `BlockingIOError`.
+    """Return what `attempt` returns. Call it again as long as a system of three methods raises `BlockingIOError`.
 
     :raises BlockingIOError: the last one, when `wait` seconds have passed.
     """

@@ -1,4 +1,4 @@
-"""Whole files: what a file system does with all bytes of a file, or of many, beside `read_bytes` and `write_bytes`."""
+"""Whole files: as text and JSON, downloaded, as copies on the disk, and many at a time."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ R = TypeVar("R")
 
 
 class WholeFiles:
-    """Verbs about whole files, made of `open`, `read_bytes` and `write_bytes`."""
+    """The verbs for whole files. They call `open`, `read_bytes` and `write_bytes`."""
 
     if TYPE_CHECKING:
 
@@ -89,9 +89,9 @@ class WholeFiles:
         return await self.write_bytes(path, buffer.getvalue(), metadata=metadata, wait=wait, match=match, **properties)
 
     async def read_json(self, path: AnyName, *, loads: Callable[[bytes], Any] = json.loads) -> Any:
-        """Return the value that the file holds as JSON. `loads` makes it of the bytes: `orjson.loads` for example.
+        """Return the value that the file holds as JSON. `loads` makes it from the bytes: `orjson.loads` for example.
 
-        :raises ValueError: naming the file in a note, if it is no JSON.
+        :raises ValueError: if the file is not JSON; a note names the file.
         :raises NotFound: if there is no such file.
         """
         data = await self.read_bytes(path)
@@ -121,7 +121,7 @@ class WholeFiles:
         text = dumps(value)
         data = text.encode() if isinstance(text, str) else text
         if not isinstance(data, bytes | bytearray | memoryview):
-            raise TypeError(f"dumps returned a {type(text).__name__}: it returns str or bytes")
+            raise TypeError(f"dumps returned a {type(text).__name__}: it must return str or bytes")
         return await self.write_bytes(path, data, metadata=metadata, wait=wait, match=match, **properties)
 
     async def download(self, path: AnyName, target: Target) -> Entry:
@@ -149,12 +149,12 @@ class WholeFiles:
     async def local(
         self, path: AnyName, mode: Literal["r", "r+", "w"] = "r", *, wait: float = 0
     ) -> AsyncIterator[DiskPath]:
-        """Give the file as one on the local disk, for programs that take no other: `async with fs.local(path) as file`.
+        """Give the path of the file on the local disk, for programs that need one: `async with fs.local(path) as file`.
 
-        With `r` it is there to be read, and must not be changed: it is the file itself where it is a local file as it
-        is, and else a copy. With `r+` (a copy) and `w` (an empty file) what it holds at the end of the block is
-        published in one step; an exception publishes nothing. The file is locked until then. Its name ends as `path`
-        does. Copies are removed at the end; what a killed process leaves is in the system's folder for such files.
+        With `r` it may only be read. It is a copy, or, for a local file whose bytes no layer changes, the file itself.
+        With `r+` it is a copy, with `w` an empty file: when the block ends, what it holds is published in one step;
+        after an exception nothing is. The file is locked until then. A copy has the last segment of `path` as its name,
+        and is removed at the end; a killed process leaves it in the system's folder for temporary files.
 
         :raises ValueError: for another mode, or `wait` with the mode `r`.
         :raises NotFound: if there is no such file and the mode is r or r+.
@@ -164,7 +164,7 @@ class WholeFiles:
         if mode not in {"r", "r+", "w"}:
             raise ValueError(f"mode {mode!r}: local() takes 'r', 'r+' and 'w'")
         if mode == "r" and wait:
-            raise ValueError("wait is for modes that write: a reader waits for nobody")
+            raise ValueError("wait= goes with modes that write: readers never wait")
         async with self.open(path, "r") if mode == "r" else self._opened(path, mode, wait) as file:
             own = self._own_path(path) if mode == "r" else None
             if own is not None:
@@ -187,7 +187,7 @@ class WholeFiles:
     ) -> AsyncGenerator[tuple[str, bytes | Exception]]:
         """Read many files, `concurrency` at a time: `async for path, result in fs.read_many(paths)`.
 
-        Each comes when it was read, in any order: its bytes, or the error. Not more than `concurrency` of them are read
+        Each result comes when it is ready, in any order: the bytes, or the error. At most `concurrency` files are read
         or kept ahead of the loop, so `paths` may be endless. Leaving the loop cancels what is still being read.
 
         :raises TypeError: at once, if `paths` is one name, or `concurrency` is not a whole number.
@@ -211,8 +211,8 @@ class WholeFiles:
     ) -> AsyncGenerator[tuple[str, Entry | Exception]]:
         """Write many files, `concurrency` at a time: `async for path, result in fs.write_many({"a": b"1"})`.
 
-        `files` are names with what `write_bytes` takes. Each comes when it was written, in any order: its entry, or the
-        error. A transaction makes one step of them. Leaving the loop cancels what is still being written.
+        `files` are names with what `write_bytes` takes. Each result comes when it is ready, in any order: the entry, or
+        the error. In a transaction all are published in one step. Leaving the loop cancels what is still being written.
 
         :raises TypeError: at once, if `concurrency` is not a whole number.
         :raises ValueError: at once, if it is not greater than 0.

@@ -4,8 +4,8 @@
 >>> with fs.open("table.csv", encoding="utf-8") as file:
 ...     rows = list(csv.DictReader(file))
 
-`aiofs.connect(...).blocking` is the same for a file system that is there already. The work is done in one event loop,
-which runs in a thread of its own; it is started when it is first needed.
+`fs.blocking` is the same for an asynchronous file system `fs`. All calls run in one event loop, in a thread of its own
+that starts with the first call.
 """
 
 from aiofs.blocking.files import BlockingEditor as BlockingEditor

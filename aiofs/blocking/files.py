@@ -1,7 +1,7 @@
 """Real file objects: Python's own buffers and text layer over a file of an asynchronous file system.
 
-What `io` does by itself and must not: it closes, and so publishes, a file that is collected, and one whose block was
-left by an exception. Here the first is dropped, and the second aborted.
+`io` closes a file that is garbage-collected, and one whose block was left by an exception; to close is to publish. The
+classes here abort both instead.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ UNKNOWN = -1
 
 
 class RawFile(io.RawIOBase):
-    """An open file without a buffer: each operation is a call in the loop, but for `seek` and `tell`."""
+    """An open file without a buffer: each operation but `tell`, and most seeks, is a call in the loop."""
 
     closed: bool = False  # `io` asks at each read: a property would cost more than that
     """Whether it was closed or aborted."""
@@ -108,7 +108,7 @@ class RawFile(io.RawIOBase):
         return self.handle is not None and self._seekable
 
     def readinto(self, buffer: WriteableBuffer) -> int:
-        """Fill `buffer`, or a part of it if it is small, and return how many bytes that took; 0 only at the end."""
+        """Read into `buffer`, perhaps only a part of it, and return how many bytes that were; 0 only at the end."""
         self._check("read", readable=self._action.startswith("r"))
         with memoryview(buffer).cast("B") as view:
             size = len(view)
@@ -145,7 +145,7 @@ class RawFile(io.RawIOBase):
         handle = self.handle
         if not self._seekable:
             reason = (
-                "this store takes a new file in order; open it with mode 'r+' to change bytes, or write it elsewhere"
+                "this store takes the bytes of a new file in order: write a local file, and give it to write_bytes()"
             )
             raise io.UnsupportedOperation(f"seek: file {self.name!r} is open in mode {self.mode!r}: {reason}")
         if whence == io.SEEK_END:
@@ -208,7 +208,7 @@ class RawFile(io.RawIOBase):
         self._in_block, self._before_block = True, sys.exc_info()[1]
 
     def leave_block(self) -> None:
-        """Publish what a `close` within the block could not."""
+        """Publish now if a `close` within the block was postponed."""
         self._in_block, self._before_block = False, None
         if self._postponed:
             self._postponed = False
@@ -284,7 +284,7 @@ class RawFile(io.RawIOBase):
 
 
 class BlockingFile:
-    """What the four kinds of file objects share. Leaving the `with` block publishes, by an exception nothing."""
+    """What all file objects share. Leaving the `with` block publishes; after an exception nothing is published."""
 
     _raw: RawFile
 
@@ -337,7 +337,7 @@ class BlockingFile:
         self._raw.__reduce__()
 
     def __del__(self) -> None:
-        with suppress(AttributeError):  # it never came to be open
+        with suppress(AttributeError):  # it was never open
             self._raw.drop()
 
 

@@ -1,7 +1,7 @@
-"""The file systems for code without asyncio: each verb is that of the asynchronous file system, and waits.
+"""The file systems for code without asyncio: each verb calls that of the asynchronous file system, and waits.
 
-A verb is not written again: `awaited` and its kin take it, with its parameters and documentation, from the class that
-has it. `tests/blocking/test_same_verbs.py` fails when a class gets a verb that is missing here.
+No verb is written twice: `awaited` and the other decorators take its parameters and documentation from the asynchronous
+class. `tests/blocking/test_same_verbs.py` fails when a class gets a verb that is missing here.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def awaited(
 def iterated(
     verb: Callable[Concatenate[Any, P], AsyncIterable[T]], most: int = 1024
 ) -> Callable[[Stub], Callable[Concatenate[Any, P], BlockingListing[T]]]:
-    """Make a stub the blocking twin of a method that lists: what `async for` gave, `for` gives.
+    """Make a stub the blocking twin of a method that lists, for `for` instead of `async for`.
 
     At most `most` items are fetched ahead.
     """
@@ -104,7 +104,7 @@ def on_disk(
 
 
 def _dressed(function: Callable[..., Any], verb: Callable[..., Any], stub: Stub) -> Any:
-    """Return `function` with the name, the parameters and the documentation of `verb`; the stub's words come first."""
+    """Return `function` with the name, parameters and documentation of `verb`; a docstring of the stub comes first."""
     made: Any = wraps(verb)(function)
     made.__qualname__, made.__module__ = stub.__qualname__, stub.__module__
     words = stub.__doc__ or verb.__doc__ or ""
@@ -141,7 +141,7 @@ class BlockingListing(Generic[T]):
 
 
 class BlockingIterator(Generic[T]):
-    """One walk through a listing. It fetches ahead up to as many items as it gave already, so that few calls do."""
+    """One iteration over a listing. It fetches ahead as many items as it has returned, so that it makes few calls."""
 
     def __init__(self, source: AsyncIterator[T], most: int = 1024) -> None:
         self._most = most
@@ -179,7 +179,7 @@ class BlockingIterator(Generic[T]):
         return found[::-1]
 
     def close(self) -> None:
-        """End the listing. Harmless when done twice; an iterator that is collected does it without waiting."""
+        """End the listing. Harmless when done twice; a garbage-collected iterator ends it without waiting."""
         self._ahead = []
         self._ends()
         self._home.run(end_listing(self._source))
@@ -227,14 +227,14 @@ System = TypeVar("System")
 
 
 class Face(Generic[System]):
-    """What stands before a file system, or a transaction, and waits for each of its verbs."""
+    """A file system, or a transaction, whose verbs wait instead of being awaited."""
 
     def __init__(self, system: System) -> None:
         self._system = system
 
     @property
     def system(self) -> System:
-        """The asynchronous one: for code that awaits, and for what is given to another asynchronous one."""
+        """The asynchronous one, for code that awaits."""
         return self._system
 
     def __repr__(self) -> str:
@@ -242,7 +242,7 @@ class Face(Generic[System]):
 
 
 class BlockingHeldLock(Face[HeldLock]):
-    """A lock with a name that is held. Give `fence` to what the work changes, so that it refuses who was too slow."""
+    """A lock with a name that is held. Send `fence` with each change, so that a holder that was too slow is refused."""
 
     @property
     def name(self) -> str:
@@ -264,7 +264,7 @@ class BlockingHeldLock(Face[HeldLock]):
 
 
 class FileOptions(Properties, total=False):
-    """What `open` takes beside the mode and the format of text."""
+    """The options of `open` beside the mode and the format of text."""
 
     metadata: Mapping[str, str] | None
     version_id: str | None
@@ -422,8 +422,8 @@ class BlockingFileSystem(Face[FileSystem]):
 
         It runs in the loop of blocking code, so it must not call blocking verbs. It may be a coroutine function.
 
-        :raises NotFound: if there is no such file, unless `create` says what a missing one counts as.
-        :raises Locked: if others came between until `wait` seconds had passed.
+        :raises NotFound: if there is no such file, and no `create`.
+        :raises Locked: if others changed or locked the file until `wait` seconds had passed.
         """
         verb: Callable[..., Coroutine[Any, Any, Entry]] = self._system.update
         return run(verb(path, change, **options))
@@ -462,11 +462,11 @@ class BlockingFileSystem(Face[FileSystem]):
     def url(self) -> None: ...
 
     def url_of(self) -> str:
-        """Return the URL of this file system: `aiofs.blocking.connect` makes the same one of it, also elsewhere.
+        """Return the URL of this file system, of which `aiofs.blocking.connect` makes the same one, also elsewhere.
 
-        It has no secrets: where credentials are needed, the environment must have them.
+        It has no secrets: if the store needs credentials, they must be in the environment.
 
-        :raises Unsupported: if it has none: memory, layers, transactions, systems of three methods, lent clients.
+        :raises Unsupported: if there is none: memory, layers, transactions, systems of three methods, lent clients.
         """
         return self._system.url_of()
 
@@ -488,8 +488,8 @@ class BlockingFileSystem(Face[FileSystem]):
     def close(self) -> None:
         """Close the clients that the store made. Harmless when done twice; any other use is a ValueError then.
 
-        Files that are still open are aborted. A program that ends closes all file systems, so this is for those that
-        go on. In the thread of an event loop, such as a notebook's, clients of that loop close when it goes on.
+        Files that are still open are aborted. The end of the program closes all file systems too. In the thread of an
+        event loop, such as a notebook's, clients of that loop are closed when the loop goes on.
         """
         run(self._system.aclose())
 

@@ -46,8 +46,8 @@ class BlockingCall(Generic[T]):
     def wait(self) -> T:
         """Run the coroutine, wait until it has ended, and return what it returns.
 
-        What a signal handler raises here, such as `KeyboardInterrupt`, cancels the coroutine, and is raised when that
-        has ended. A second one is raised at once.
+        An exception of a signal handler, such as `KeyboardInterrupt`, cancels the coroutine, and is raised when the
+        coroutine has ended. A second one is raised at once.
         """
         try:
             self._home.post(self._start)
@@ -265,7 +265,7 @@ def loop_thread() -> LoopThread:
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine in the loop of blocking code, wait for it, and return what it returns.
 
-    It is the way to all that has no blocking twin: `aiofs.blocking.run(repository.put(thing))`.
+    Use it for whatever has no blocking verb: `aiofs.blocking.run(repository.put(thing))`.
 
     :raises RuntimeError: in the thread of that loop, which would wait for itself.
     """
@@ -275,8 +275,8 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
 def shutdown() -> None:
     """End the loop of blocking code and its thread; the next call starts new ones. Harmless when done twice.
 
-    Files that are open are aborted, as are calls of other threads; connections are closed. The end of the interpreter
-    does this by itself. A program that forks may do it before: Python 3.12 and later warn of forks among threads.
+    Open files are aborted, calls of other threads are cancelled, and connections are closed. The end of the interpreter
+    does this by itself. Call it before a fork: Python 3.12 and later warn if a process with threads forks.
     """
     global _current
     if _current is not None:

@@ -161,7 +161,7 @@ def transaction(
 ) -> BlockingFileTransaction | BlockingTransaction:
     """Return a transaction over a file system, or over several by names: `with aiofs.blocking.transaction(fs) as tx`.
 
-    It is `aiofs.transaction` in all else, and takes the asynchronous file systems too.
+    Otherwise it is like `aiofs.transaction`. It takes blocking and asynchronous file systems.
 
     :raises BlockingIOError: on writing or removing a file that somebody else is writing.
     """
@@ -211,7 +211,7 @@ def systems_of(stores: AnySystem | Mapping[str, AnySystem]) -> FileLikeSystem | 
 
 
 def face_of(system: FileLikeSystem) -> BlockingFileSystem:
-    """Return what stands before the file system and waits for its verbs."""
+    """Return the blocking file system over an asynchronous one."""
     if isinstance(system, TransactionalFileSystem):
         return BlockingTransactionalFileSystem(system)
     return BlockingFileSystem(system if isinstance(system, FileSystem) else system.over())

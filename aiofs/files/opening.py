@@ -61,7 +61,7 @@ class Opening(AbstractAsyncContextManager[File], Generic[File]):
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What goes with the opening of a file to write it, beside path and mode."""
+    """The arguments of `open` for a mode that writes, beside path and mode."""
 
     metadata: Mapping[str, str] | None = None
     match: str | None = None
@@ -69,8 +69,8 @@ class Terms:
     wait: float = 0
     """How many seconds to wait for the lock."""
     looks_first: bool = True
-    """Whether to look for the version before anything is written, which saves writing in vain. The store compares it
-    again when it publishes."""
+    """Whether to compare the version before anything is written, so that nothing is written in vain. The store compares
+    it again when it publishes."""
 
 
 PLAIN = Terms()
@@ -85,18 +85,18 @@ def terms_of(  # noqa: PLR0917 -- what `FileSystem.open` was given
     wait: float,
     match: str,
 ) -> Terms:
-    """Check what goes with the opening of a file, before any I/O."""
+    """Check the arguments of `open`, before any I/O, and return them."""
     about = None if metadata is None and not properties else _about(driver, path, mode, metadata, properties)
     if wait != 0 or type(wait) is bool:
         check_wait(wait)
         if mode.action == "r":
-            raise ValueError("wait is for modes that write: a reader waits for nobody")
+            raise ValueError("wait= goes with modes that write: readers never wait")
     if match is ANY:
         return PLAIN if about is None and not wait else Terms(about, wait=wait)
     version = asked_version(driver, path, match)
     if mode.action in {"r", "x"}:
-        instead = "read_bytes() takes it" if mode.action == "r" else "it is match=aiofs.ABSENT by itself"
-        raise ValueError(f"match is about a file that is replaced, not for mode {mode.spelled!r}: {instead}")
+        instead = "read_bytes() takes it" if mode.action == "r" else "this mode already refuses a file that is there"
+        raise ValueError(f"match= goes with modes that replace a file, not with {mode.spelled!r}: {instead}")
     if version == ABSENT and mode.action == "r+":
         raise ValueError("match=aiofs.ABSENT does not go with mode 'r+', which changes a file that is there")
     return Terms(about, version, wait)
@@ -105,7 +105,7 @@ def terms_of(  # noqa: PLR0917 -- what `FileSystem.open` was given
 def _about(
     driver: Driver, path: str, mode: Mode, metadata: Mapping[str, str] | None, properties: Properties
 ) -> Mapping[str, str] | None:
-    """Check what a new file is to have beside its bytes, and return it as drivers take it."""
+    """Check the metadata and properties of a new file, and return them as drivers take them."""
     if mode.action not in {"w", "x"}:
         given = "metadata" if metadata is not None else next(iter(properties))
         raise ValueError(f"{given} goes with a new file, not with mode {mode.spelled!r}")
@@ -162,7 +162,7 @@ def history_of(driver: Driver, path: str) -> KeepsHistory:
 
 
 async def read_only(driver: Driver, path: str, start: int, stop: int | None, match: str | None = None) -> ReadStream:
-    """Open the file for a caller that bases no write on what it reads, so a replica that lags may answer.
+    """Open the file for a caller that writes nothing because of what it reads, so a replica that lags may answer.
 
     A replica does not compare versions, so with `match` the store itself answers.
     """

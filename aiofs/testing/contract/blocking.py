@@ -207,7 +207,7 @@ class BlockingFiles:
 
     @needs("writable")
     async def test_336_broken_off_listing(self, store: Harness) -> None:
-        """A listing that is broken off ends; one that goes on gives each name once."""
+        """A listing that is left early ends; one that goes on gives each name once."""
         names = [f"file {number:03}" for number in range(3 * store.page)]
         for name in names:
             await store.put(name)
@@ -227,7 +227,7 @@ class BlockingFiles:
 
     @needs("writable")
     async def test_337_many_threads(self, store: Harness) -> None:
-        """Threads use one blocking file system at the same time; of those that write one file, one does."""
+        """Threads use one blocking file system at the same time; if several write one file, one of them succeeds."""
         fs = store.fs.blocking
         begun = threading.Barrier(THREADS)
 

@@ -285,7 +285,7 @@ class Isolation:
         assert await store.get("outside") == b"at once"
 
     async def test_257_lock_in_a_transaction(self, store: Harness) -> None:
-        """A transaction refuses locks with names before any request, and is not spoiled; it can be within one."""
+        """A transaction refuses locks with names before any request, and goes on; it may be inside of such a lock."""
         fs, chaos = store.troubled()
         async with store.fs.lock("job") as lease:
             async with transaction(fs) as tx:

@@ -41,7 +41,7 @@ class NamedLocks:
             pass
 
     async def test_250_wait_for_a_lock(self, store: Harness) -> None:
-        """With `wait`, the next holder gets the lock when it is released; after waiting in vain the error names it."""
+        """With `wait`, the next holder gets the lock when it is released; when the time is up, the error names it."""
         other = store.fresh().at("jobs")
         order: list[str] = []
 
@@ -85,7 +85,7 @@ class NamedLocks:
             assert await store.names() == ["a"]
 
     async def test_251_not_swept(self, store: Harness) -> None:
-        """Sweeping does not remove a lock that is held, nor the number of one that was held lately."""
+        """Sweeping does not remove a lock that is held, nor the number of one that was held in the last days."""
         other = store.fresh()
         async with store.fs.lock("job") as lease:
             await store.sweep()
@@ -99,7 +99,7 @@ class NamedLocks:
             assert _grew(store, [lease.fence, later.fence])
 
     async def test_252_fence_grows(self, store: Harness) -> None:
-        """If the store declares that fences grow, each holder has a larger one than all before; else it is None."""
+        """If the store declares fences, the fence of each holder is larger than all before; else it is None."""
         fences = []
         for connection in (store.fs, store.fresh(), store.fs, store.fresh()):
             async with connection.lock("job") as lease:
@@ -137,7 +137,7 @@ class NamedLocks:
                 assert caught.value.filename == odd
 
     async def test_254_lost(self, store: Harness) -> None:
-        """A holder learns that it lost the lock: by `lost`, by `check`, and when it leaves the block."""
+        """A holder that lost the lock finds out from `lost`, from `check`, and when it leaves the block."""
         fs, chaos = store.troubled()
         with pytest.raises(Conflict) as caught:
             async with fs.lock("job") as lease:
@@ -208,7 +208,7 @@ class LocksOfProcesses:
             assert _grew(store, [first, second, await child.call("lock", "job")])
 
     async def test_259_sleeping_holder(self, store: Harness, child_processes: ChildProcesses) -> None:
-        """A holder that slept longer than its lease learns it, and the next holder has a larger fence."""
+        """A holder that slept longer than its lease finds out, and the next holder has a larger fence."""
         async with Child.of(store, child_processes) as child:
             fence = await child.call("lock", "job")
             await child.call("check lock")

@@ -40,7 +40,7 @@ class MatchingVersions:
                 assert await store.get("folder/file") == source.__name__.encode()
 
     async def test_221_stale_version(self, store: Harness) -> None:
-        """Over another version nothing is published: that is a Conflict, a BlockingIOError, and names the path."""
+        """If the file has another version, nothing is published: a Conflict, a BlockingIOError, names the path."""
         fs = store.fs
         await store.put("file", OLD)
         stale = await _from_stat(fs, "file")
@@ -63,7 +63,7 @@ class MatchingVersions:
         await store.write_at_once("file")
 
     async def test_222_absent(self, store: Harness) -> None:
-        """With `ABSENT` a file is only made, never replaced: where there is one, that is a FileExistsError."""
+        """With `ABSENT` a file is only made, never replaced: if there is one, a FileExistsError is raised."""
         fs = store.fs
         for write in _writes("file", "w", "a"):
             await write(fs, ABSENT)
@@ -150,7 +150,7 @@ class MatchingVersions:
         assert await store.get("file") == THEIRS
 
     async def test_227_what_match_cannot_be(self, store: Harness) -> None:
-        """`None` is a TypeError, so a version that is not known overwrites nothing; what never fits: ValueError."""
+        """`None` raises TypeError, so an unknown version overwrites nothing; what can never match raises ValueError."""
         fs: Any = store.fs
         await store.put("file", OLD)
         version = await _from_stat(fs, "file")
@@ -237,7 +237,7 @@ class MatchingVersions:
                 assert entry.version is not None
 
     async def test_231_absent_is_one_object(self, store: Harness) -> None:
-        """`ABSENT` says its name, and is the same object after pickling and copying; a layer sees the same."""
+        """The repr of `ABSENT` is its name; it is the same object after pickling and copying, and in layers."""
         for word in (ABSENT, ANY):
             assert _pickled(word) is copy.deepcopy(word) is word
             assert repr(word).startswith("aiofs.A")

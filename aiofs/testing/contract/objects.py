@@ -76,7 +76,7 @@ class PathObjects:
         assert await store.names() == []
 
     async def test_292_refused_pure_paths(self, store: Harness) -> None:
-        """One that is absolute, of Windows, or has a `..` raises ValueError before any request; so does `/`."""
+        """A `PurePath` that is absolute, of Windows, or has a `..` raises ValueError before any request."""
         fs, chaos = store.troubled()
         for name in REFUSED:
             for call in _uses(fs, name):
@@ -122,7 +122,7 @@ class PathObjects:
         assert await path.read_text("utf-16-le") == "é"
 
     async def test_295_iterdir(self, store: Harness) -> None:
-        """`iterdir` gives the files and folders of one level; of a missing folder and of a file it is an error."""
+        """`iterdir` gives the files and folders of one level; for a missing folder and for a file it raises."""
         for name in ("a/b/c", "a/b/d", "a/e", "a.b", "f"):
             await store.put(name, b"x")
         assert await (store.fs / "a").iterdir() == [store.fs / "a/b", store.fs / "a/e"]
@@ -158,7 +158,7 @@ class PathObjects:
                 folder.glob(pattern)
 
     async def test_297_kinds_of_paths(self, store: Harness) -> None:
-        """`is_file`, `is_dir` and `exists` tell files, folders with files in them, and what is missing."""
+        """`is_file`, `is_dir` and `exists` distinguish files, folders with files in them, and missing names."""
         await store.put("a/b/c", b"x")
         file, folder, root = store.fs / "a/b/c", store.fs / "a", store.fs / ""
         missing = [store.fs / "a/b/d", store.fs / "a/b/c/d", store.fs / "a*", store.fs / "b"]
@@ -244,7 +244,7 @@ class PathObjects:
         assert await (folder.at() / "b" / "c").read_bytes() == b"a/b/c"
 
     async def test_350_url_of(self, store: Harness) -> None:
-        """The URL of a file system shows no secret, and names the same store; a system without one says so."""
+        """The URL of a file system has no secret, and names the same store; a system without one raises."""
         for fs in (store.fs, store.fs.at("a")):
             try:
                 url = fs.url_of()

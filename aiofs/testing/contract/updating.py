@@ -50,7 +50,7 @@ class Updating:
         assert await store.get("text") == b"\xf6\r\n"
 
     async def test_241_missing_file(self, store: Harness) -> None:
-        """A missing file counts as `create`, and is made; without that it is a FileNotFoundError."""
+        """For a missing file the function gets `create`, and the file is made; without it: FileNotFoundError."""
         with pytest.raises(FileNotFoundError) as caught:
             await store.fs.update("file", plus_one)
         assert caught.value.filename == "file"
@@ -102,7 +102,7 @@ class Updating:
         assert await store.get("file") == b"%d" % (TASKS * TIMES)
 
     async def test_245_in_vain(self, store: Harness) -> None:
-        """When `wait` seconds were not enough, that is a BlockingIOError; with 0 it is tried once."""
+        """If `wait` seconds were not enough, a BlockingIOError is raised; `wait=0` tries once."""
         await store.put("file", b"1")
         async with store.fresh().open("file", "r+"):
             for wait in (0, 0.05):

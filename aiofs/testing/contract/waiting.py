@@ -68,7 +68,7 @@ class Waiting:
         assert done == list(range(WAITERS))
 
     async def test_212_in_vain(self, store: Harness) -> None:
-        """When the time is up, that is a BlockingIOError that names the path, and who has it where that is known."""
+        """When the time is up, a BlockingIOError names the path and, if that is known, who has the file."""
         await store.put("file", OLD)
         async with store.fs.open("file", "r+"):
             for system in (store.fs, store.fresh()):
@@ -85,7 +85,7 @@ class Waiting:
         await store.write_at_once("file")
 
     async def test_213_cancelled_waiters(self, store: Harness) -> None:
-        """Who is cancelled while waiting leaves nothing, and those who wait behind get their turn."""
+        """A call that is cancelled while it waits leaves nothing behind, and the calls behind it get their turn."""
         await store.put("file", OLD)
         async with store.no_leftovers():
             async with store.fs.open("file", "w") as file:
@@ -104,7 +104,7 @@ class Waiting:
         assert await store.get("file") == b"2"
 
     async def test_214_what_wait_cannot_be(self, store: Harness) -> None:
-        """Less than 0, or no number, is refused before any I/O; so is `wait` of a reader."""
+        """A `wait` that is less than 0 or not a number is refused before any I/O; so is `wait` of a reader."""
         fs: Any = store.fs
         wrongs: list[tuple[Any, type[Exception]]] = [(True, TypeError), ("1", TypeError), (None, TypeError)]
         wrongs += [(-1, ValueError), (float("nan"), ValueError)]

@@ -144,7 +144,7 @@ class Sources:
         assert await store.get("file") == DATA
 
     async def test_267_no_bytes(self, store: Harness) -> None:
-        """What has no bytes is a TypeError before any I/O; for a `str` it says `write_text`."""
+        """A source without bytes raises TypeError before any I/O; for a `str` the error names `write_text`."""
         await store.put("file", OLD)
         opening = store.fs.open("file")
         wrongs: list[Any] = [0, None, 1.5, {}, {b"a": b"b"}, {b"a"}, io.StringIO("text"), opening, bytes, object()]
@@ -399,7 +399,7 @@ class WholeTexts:
         assert await store.get("folder/0") == await store.get("e") == b"new"
 
     async def test_279_leaving_the_loop(self, store: Harness) -> None:
-        """Not more files are read ahead than `concurrency`, and leaving the loop cancels those."""
+        """At most `concurrency` files are read ahead, and leaving the loop cancels them."""
         await store.put("file", DATA)
         taken = 0
 
