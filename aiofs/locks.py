@@ -299,7 +299,7 @@ def locked(path: str, holder: str | None = None, since: datetime | None = None) 
     """Return the error for a file or lock that somebody else has locked: who and since when, if known."""
     by = f" by {holder}" if holder else ""
     when = f" since {since:%Y-%m-%d %H:%M:%S} UTC" if since else ""
-    what = "another writer has this file open" if lock_of_path(path) is None else "this lock is held"
+    what = "this file is being written" if lock_of_path(path) is None else "this lock is held"
     error = Locked.of(path, f"{what}{by}{when}")
     error.holder, error.since = holder, since
     return error

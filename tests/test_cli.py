@@ -22,7 +22,7 @@ def test_demo_shows_what_the_package_does(capfd: pytest.CaptureFixture[str]) -> 
     for store in ("a local folder", "memory"):
         part = shown.partition(f"Files in {store}\n")[2]
         assert "others see it: False" in part
-        assert "another writer has this file open" in part
+        assert "this file is being written" in part
         assert r"changed in place        b'first LINE\nsecond line\n'" in part
         assert r"the old bytes stayed: b'first LINE\nsecond line\n'" in part
 

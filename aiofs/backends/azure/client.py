@@ -149,7 +149,7 @@ class Container:
         :raises TypeError: if the user lent a client.
         """
         if self._lent is not None:
-            raise TypeError("an Azure client that was lent cannot be pickled: give account_url= instead of client=")
+            raise TypeError("an Azure client that you lent cannot be pickled: give account_url= instead of client=")
         return Container, (self.name, self._connection_string, self._account_url, self._credential, self._timeout)
 
     def address(self, folder: str, settings: Mapping[str, object]) -> str:
@@ -158,7 +158,7 @@ class Container:
         :raises Unsupported: if a client was lent.
         """
         if self._lent is not None:
-            raise Unsupported.of(None, f"{self} has no URL: client= is in none")
+            raise Unsupported.of(None, f"{self} has no URL: a URL cannot have client=")
         known: dict[str, object] = {
             "account_url": self._account,
             **changed({"timeout": self._timeout}, {"timeout": 60}),

@@ -234,7 +234,7 @@ class FastDFSDriver(Driver):
         if self._files is None:
             raise Unsupported.of(None, f"{self} has no URL: it needs an index")
         if self.client.has_secret:
-            raise Unsupported.of(None, f"{self} has no URL: secret= is in none")
+            raise Unsupported.of(None, f"{self} has no URL: a URL cannot have secret=")
         own = changed(self.client.settings, {**_USUAL, "base_url": None})
         places = {"index": keeper_url(self.index.driver), "group": self.group, "prefix": folder or None}
         return store_url("fastdfs", self.client.name, "/", {**places, **own})

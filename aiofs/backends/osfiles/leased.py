@@ -56,9 +56,11 @@ class LeasedDriver(OSDriver):
         )
 
     def address(self, folder: str) -> str:
-        """Return the `file://` URL of all; in the URL of a folder, locks would have other names."""
+        """Return the `file://` URL of the root; with a URL of a folder, locks would have other names."""
         if folder:
-            raise Unsupported.of(None, f"folder {folder!r} of {self} has no URL: its locks are known below the root")
+            raise Unsupported.of(
+                None, f"folder {folder!r} of {self} has no URL: with one, its locks would have other names"
+            )
         settings = {} if self._durable else {"durable": False}
         return store_url("file", "", self._root.path, {**settings, "locks": keeper_url(self._keeper)})
 

@@ -161,11 +161,11 @@ class RedisClient:
         :raises Unsupported: if a client was lent, or the URL has the password of a certificate.
         """
         if self._url is None:
-            raise Unsupported.of(None, f"{self} has no URL: client= is in none")
+            raise Unsupported.of(None, f"{self} has no URL: a URL cannot have client=")
         parts = urlsplit(self._url)
         query = dict(parse_qsl(parts.query))
         if "ssl_password" in query:
-            raise Unsupported.of(None, f"{self} has no URL: ssl_password= is a secret")
+            raise Unsupported.of(None, f"{self} has no URL: ssl_password= is a secret, and a URL has none")
         name, _, host = parts.netloc.rpartition("@")
         user, _, password = name.partition(":")
         if query.pop("password", "") or password:

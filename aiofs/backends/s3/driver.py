@@ -76,7 +76,7 @@ class S3Driver(Driver):
         """Return the `s3://` URL. Credentials are not in it; the environment must have them."""
         settings = self._store.settings
         if folder and self._elsewhere is None:
-            raise Unsupported.of(None, f"folder {folder!r} of {self} has no URL: a prefix of its own has other locks")
+            raise Unsupported.of(None, f"folder {folder!r} of {self} has no URL: with one, it would have other locks")
         return settings.address(folder, None if self._elsewhere is None else keeper_url(self._elsewhere.keeper))
 
     def locate(self, path: str) -> tuple[Hashable, str]:

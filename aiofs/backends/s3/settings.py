@@ -221,7 +221,7 @@ class Settings:
         """
         lent = [name for name in ("session", "client", "customer_key") if getattr(self, name) is not None]
         if lent:
-            raise Unsupported.of(None, f"{self} has no URL: {lent[0]}= is in none")
+            raise Unsupported.of(None, f"{self} has no URL: a URL cannot have {lent[0]}=")
         own = {each.name: (getattr(self, each.name), each.default) for each in fields(self) if each.name not in _UNSAID}
         settings = {name: value for name, (value, usual) in own.items() if value != usual}
         return store_url("s3", self.bucket, f"/{self.prefix}{folder}".removesuffix("/"), {**settings, "locks": locks})

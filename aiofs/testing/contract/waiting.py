@@ -79,7 +79,7 @@ class Waiting:
                         assert caught.value.filename == "file"
                         error = caught.value
                         assert isinstance(error, Locked)
-                        assert (error.holder or "another writer") in str(error)
+                        assert (error.holder or "is being written") in str(error)
                         assert ("wait" in str(error)) == bool(wait)
         assert await store.get("file") == OLD
         await store.write_at_once("file")

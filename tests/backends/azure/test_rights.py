@@ -52,7 +52,7 @@ async def test_a_lock_still_excludes(writer: AzureFileSystem, fs: AzureFileSyste
     for one, other in ((writer, fs), (fs, writer)):
         async with one.open("file", "w") as file:
             await file.write(b"new")
-            with pytest.raises(Locked, match="another writer"):
+            with pytest.raises(Locked, match="this file is being written"):
                 await other.write_bytes("file", b"another's")
     await fs.write_bytes("file", b"by one who may delete")
     assert [blob.name for blob in raw.list_blobs(".aiofs/")] == []

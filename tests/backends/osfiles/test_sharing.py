@@ -37,7 +37,7 @@ async def test_two_users_keep_each_other_out(first: int, second: int, there: boo
             file = await fs.open("file", "w")
             await file.write(b"first")
         with as_user(second):
-            with pytest.raises(BlockingIOError, match="another writer has this file open"):
+            with pytest.raises(BlockingIOError, match="this file is being written"):
                 await fs.write_bytes("file", b"second")
             with pytest.raises(BlockingIOError):
                 await fs.rm("file")

@@ -41,7 +41,7 @@ async def test_a_user_who_may_not_remove_a_lock_releases_it(own_valkey: Valkey) 
             for mode in ("a", "r+"):
                 async with fs.open("file", mode) as file:
                     await file.write(b"more!")
-                    with pytest.raises(Locked, match="another writer"):
+                    with pytest.raises(Locked, match="this file is being written"):
                         await other.write_bytes("file", b"")
             await fs.copy("file", "copy")
             await fs.move("copy", "moved")
