@@ -290,7 +290,7 @@ class BlockingFile:
 
     @property
     def entry(self) -> Entry:
-        """What the store knows of the version that is read, or, once a writing file is closed, of the one it published.
+        """The entry of the version that is read; of a file open to write, once it is closed, of what it published.
 
         Asking for it makes no request. A file open with `r+` has the version that it read until it is closed.
 

@@ -82,7 +82,7 @@ class TextFile:
 
     @property
     def entry(self) -> Entry:
-        """What the store knows of the version that is read, or that closing published: see `FileLike.entry`."""
+        """The entry of the version that is read, or that closing published: see `FileLike.entry`."""
         return self._buffer.entry
 
     def chunks(self, size: int = PIECE) -> AsyncGenerator[str]:

@@ -102,7 +102,7 @@ def _sweep_at(root: Root, place: Place) -> bool:
 
 
 def _is_recent_number(path: str, modified: datetime | None) -> bool:
-    """Whether this is the number of a lock with a name that somebody held lately."""
+    """Whether this is the number of a lock with a name that somebody held within `NUMBERS_KEPT`."""
     leaf = path.rpartition("/")[2]
     return leaf.startswith(NUMBER) and modified is not None and clock.now() - modified < NUMBERS_KEPT
 
