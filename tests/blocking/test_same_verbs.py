@@ -35,7 +35,7 @@ OTHERWISE = {
     "mv": "move",
 }
 """What is called otherwise without asyncio."""
-OF_SYSTEMS = {"conflict", "end_early", "release"}
+OF_SYSTEMS = {"conflict", "end_early", "is_held", "release"}
 """What a file system calls on a lock that it gave."""
 OVERLOADED = {"open", "update"}
 """What is written by hand, as overloads do not go through a `ParamSpec`; types are in tests/typing."""
