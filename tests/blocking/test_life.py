@@ -21,6 +21,7 @@ from aiofs.blocking.thread import loop_thread
 from aiofs.filesystem import FileSystem
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from aiofs.driver import Lease, WriteSession
@@ -212,7 +213,16 @@ def test_a_file_that_is_open_at_exit_is_not_published_and_told_of(tmp_path: Path
 # --- interrupts
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Interrupts raise, also where the tests were started in the background, which lets a process ignore them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals to oneself are of POSIX")
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_cancels_the_call_and_leaves_nothing() -> None:
     ended: list[str] = []
 
@@ -237,6 +247,7 @@ async def others() -> int:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals to oneself are of POSIX")
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupted_open_leaves_no_lock() -> None:
     class Interrupting(MemoryDriver):
         at: str | None = None
@@ -265,6 +276,7 @@ def test_an_interrupted_open_leaves_no_lock() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals to oneself are of POSIX")
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_while_bytes_are_written_spoils_the_file() -> None:
     store = aiofs.MemoryFileSystem()
     fs = store.blocking

@@ -323,7 +323,7 @@ class ObjectLease(RenewedLease):
         super().__init__(
             note["path"], note["token"], note["ttl"], renew=self._prolong, release=self._remove, granted=granted
         )
-        self.number = note.get("number")
+        self.number: int | None = note.get("number")
 
     async def _prolong(self) -> bool:
         """Renew the lock; return whether it is still ours."""

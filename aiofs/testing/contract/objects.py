@@ -218,7 +218,7 @@ class PathObjects:
 
     async def test_300_order_of_paths(self, store: Harness) -> None:
         """Paths are sorted as listings are, and `relative_to` gives the name in a folder."""
-        names = ["t-/x", "t.", "t/x", "t/x y", "t0", "é", "\N{GRINNING FACE}"]
+        names = ["t-/x", "t.x", "t/x", "t/x y", "t0", "é", "\N{GRINNING FACE}"]
         for name in names:
             await store.put(name)
         paths = [store.fs / name async for name in store.fs.ls()]
@@ -253,7 +253,7 @@ class PathObjects:
                     raise
                 continue
             assert not [secret for secret in store.secrets if secret in url]
-            with patch.dict(os.environ, REDISCLI_AUTH="of the environment"):
+            with patch.dict(os.environ, REDISCLI_AUTH="of the environment", AZURE_STORAGE_KEY="b2YgdGhpcw=="):
                 other = connect(url)
             assert other / "b" == fs / "b"
             assert other.url_of() == url
