@@ -48,6 +48,7 @@ class RawFile(io.RawIOBase):
         self._handle: Handle | None = None
         self._opened_at = caller()
         self._postponed = False
+        self._dropped = False
         self._spoiled = False
         self._in_block = False
         self._before_block: BaseException | None = None
@@ -128,6 +129,8 @@ class RawFile(io.RawIOBase):
 
     def write(self, data: ReadableBuffer) -> int:
         """Write `data` and return how many bytes that were. After a failure nothing of the file can be published."""
+        if self._dropped:
+            return memoryview(data).nbytes
         self._check("write", readable=self._action != "r")
         if isinstance(data, str):
             raise TypeError("a bytes-like object is required, not 'str': open with mode 't' or encoding= for text")
@@ -142,6 +145,8 @@ class RawFile(io.RawIOBase):
 
         :raises io.UnsupportedOperation: if `seekable` is false.
         """
+        if self._dropped:
+            return self._position
         handle = self.handle
         if not self._seekable:
             reason = (
@@ -185,7 +190,8 @@ class RawFile(io.RawIOBase):
 
         :raises OSError: if it could not be published; the old bytes then stay and the lock is free.
         """
-        if self.closed:
+        if self.closed or self._dropped:
+            self.closed = True
             return
         if self._spoiled:
             self.abort()
@@ -219,7 +225,7 @@ class RawFile(io.RawIOBase):
         handle = self._handle
         if handle is None or (self.closed and not self._postponed):
             return
-        self._postponed, self._handle = False, None
+        self._postponed, self._handle, self._dropped = False, None, True
         self.closed = True  # pyright: ignore[reportIncompatibleMethodOverride] -- an attribute on purpose, see above
         if self._home.inherited:
             return
@@ -229,8 +235,14 @@ class RawFile(io.RawIOBase):
         warnings.warn(message, ResourceWarning, stacklevel=2, source=self)
 
     def _dealloc_warn(self, source: object) -> None:
-        """Drop the file: `io` calls this on collecting a buffer or a text layer over it, before it closes that."""
-        self.drop()
+        """Drop the file: `io` calls this on collecting a buffer or a text layer over it, before it closes that.
+
+        The layer moves its last bytes here before it closes the file. They are discarded: Python 3.13 and later print
+        an error that is raised then.
+        """
+        if not self.closed:
+            self.drop()
+            self.closed = not self._dropped
 
     def __del__(self) -> None:
         if hasattr(self, "_handle"):
