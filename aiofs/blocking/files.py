@@ -226,7 +226,7 @@ class RawFile(io.RawIOBase):
         if handle is None or (self.closed and not self._postponed):
             return
         self._postponed, self._handle, self._dropped = False, None, True
-        self.closed = True  # pyright: ignore[reportIncompatibleMethodOverride] -- an attribute on purpose, see above
+        self.closed = True
         if self._home.inherited:
             return
         self._home.spawn(handle.abort())
@@ -242,7 +242,7 @@ class RawFile(io.RawIOBase):
         """
         if not self.closed:
             self.drop()
-            self.closed = not self._dropped
+            self.closed = not self._dropped  # pyright: ignore[reportIncompatibleMethodOverride] -- no property, see above
 
     def __del__(self) -> None:
         if hasattr(self, "_handle"):
