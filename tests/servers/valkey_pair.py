@@ -83,7 +83,10 @@ def valkey_watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched
     folder = tmp_path_factory.mktemp("valkey-watched")
     with _started(folder) as pair, running("sentinel", partial(_sentinel, folder, pair), folder) as port:
         with redis.Redis(HOST, port) as client:
-            wait_until(lambda: client.sentinel_masters()[SERVICE]["num-slaves"] == 1, "valkey's sentinel")
+            wait_until(
+                lambda: [replica["master-link-status"] for replica in client.sentinel_slaves(SERVICE)] == ["ok"],
+                "valkey's sentinel",
+            )
         yield Watched(pair, port)
 
 
