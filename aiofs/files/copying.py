@@ -26,10 +26,10 @@ async def move_file(
 ) -> None:
     """Give the file the name `target`; the leases are for both names, and `match` is about `target`.
 
-    A store that renames by itself compares no version, so with `match` the file is copied, and then removed. Where
-    locks do not keep writers of other processes out, only the version that was there before the copy is removed.
+    A store that renames by itself compares no version, so with `match` the file is copied, and then removed. If
+    other processes do not see our locks, only the version that was there before the copy is removed.
 
-    :raises Conflict: if somebody changed `source` meanwhile; `target` is then a copy of it, old or new.
+    :raises Conflict: if somebody changed `source` meanwhile. Both files stay then; `target` has its old or its new bytes.
     """
     moves = driver.offers(Moves) if match is None else None
     if moves is not None:
