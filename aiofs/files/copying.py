@@ -29,7 +29,7 @@ async def move_file(
     A store that renames by itself compares no version, so with `match` the file is copied, and then removed. If
     other processes do not see our locks, only the version that was there before the copy is removed.
 
-    :raises Conflict: if somebody changed `source` meanwhile. Both files stay then; `target` has its old or its new bytes.
+    :raises Conflict: if somebody changed `source` meanwhile. Both files stay; `target` has old or new bytes.
     """
     moves = driver.offers(Moves) if match is None else None
     if moves is not None:
