@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import warnings
+from abc import abstractmethod
 from contextlib import aclosing
 from typing import TYPE_CHECKING, TypeVar
 
 from aiofs.driver import Walks
 from aiofs.errors import placed
 from aiofs.lifetimes import Call
-from aiofs.listing import Listing, Selection, check_limit
-from aiofs.names import Pattern, check_folder, check_prefix, under
+from aiofs.listing import Listing, Pattern, Selection, check_limit
+from aiofs.names import check_folder, check_prefix, under
 from aiofs.system import FileLikeSystem
 
 if TYPE_CHECKING:
@@ -29,10 +30,9 @@ class Browsing(FileLikeSystem):
     _driver: Driver
     _calls: Calls
 
-    @property
-    def closed(self) -> bool:
-        """Whether the file system was closed."""
-        raise NotImplementedError
+    @abstractmethod
+    def _check_open(self) -> None:
+        """Raise `ValueError` if the file system was closed."""
 
     def ls(
         self,
@@ -100,10 +100,6 @@ class Browsing(FileLikeSystem):
             folders = [name[cut:-1] for name in entries if name.endswith("/")]
             yield folder, folders, [name[cut:] for name in entries if not name.endswith("/")]
             todo += [under(folder) + child for child in reversed(folders)]
-
-    def _check_open(self) -> None:
-        if self.closed:
-            raise ValueError(f"I/O operation on closed file system {self._driver}")
 
     def _selection(  # noqa: PLR0917 -- what `ls` was given
         self, path: AnyName, recursive: bool, prefix: str, after: str, glob: str | None, limit: int | None

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 from aiofs.browsing import Browsing
 from aiofs.driver import ABSENT, ANY, HasAddress, HasLocalPaths, Layer, Presigns, asked_version
 from aiofs.errors import Unsupported, placed
-from aiofs.files.copying import copy_file, move_file
 from aiofs.files.handle import Dependents
 from aiofs.files.opening import Opening, Terms, history_of, open_file, open_kept, read_only, terms_of
 from aiofs.files.reading import drain
-from aiofs.kit import check_match
+from aiofs.kit import check_match, copy_file, move_file
 from aiofs.lifetimes import Call, Calls, finish
 from aiofs.listing import Listing
 from aiofs.locks import hold
@@ -477,6 +476,10 @@ class FileSystem(Browsing):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._driver}{' closed' if self.closed else ''}>"
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ValueError(f"I/O operation on closed file system {self._driver}")
 
     def _check(self, path: AnyName) -> str:
         self._check_open()

@@ -2,7 +2,8 @@
 
 - `check_match` decides whether a write may replace what is there.
 - `BytesStream` reads bytes that are in memory already, and `whole_part` fills parts from any stream.
-- `copy_through` and `pour` copy a file through this process, where a store cannot copy by itself.
+- `copy_file` and `move_file` let the store copy and rename if it can; else `copy_through` and `pour` do it through
+  this process.
 - `folded` and `level_name` fold names into folders, for a store that only knows names.
 - `together`, `each`, `results` and `lanes` make requests at the same time, a bounded number of them.
 - `Uploads` sends the parts of one file at the same time.
@@ -27,7 +28,7 @@ from contextlib import aclosing
 from typing import IO, TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import quote, urlencode
 
-from aiofs.driver import ABSENT, Entry, HasAddress, ReadStream, WriteSession
+from aiofs.driver import ABSENT, ChecksRemoval, Copies, Entry, HasAddress, Moves, ReadStream, WriteSession
 from aiofs.errors import AlreadyExists, Conflict, Damaged, Locked, Unsupported
 from aiofs.lifetimes import finish
 from aiofs.threads import hop
@@ -218,6 +219,39 @@ async def copy_through(driver: Driver, source: str, target: str, lease: Lease, m
         return await pour(stream, session, driver.part_size, lease)
     finally:
         await finish(stream.aclose())
+
+
+async def copy_file(driver: Driver, source: str, target: str, lease: Lease, match: str | None = None) -> None:
+    """Make the file `target`, which `lease` is for, the same as `source`; `match` is about `target`."""
+    copies = driver.offers(Copies)
+    if copies is not None:
+        await copies.copy(source, target, lease, match=match)
+    else:
+        await copy_through(driver, source, target, lease, match)
+
+
+async def move_file(
+    driver: Driver, source: str, target: str, leases: tuple[Lease, Lease], match: str | None = None
+) -> None:
+    """Give the file the name `target`; the leases are for both names, and `match` is about `target`.
+
+    A store that renames by itself compares no version, so with `match` the file is copied, and then removed. If
+    other processes do not see our locks, only the version that was there before the copy is removed.
+
+    :raises Conflict: if somebody changed `source` meanwhile. Both files stay; `target` has old or new bytes.
+    """
+    moves = driver.offers(Moves) if match is None else None
+    if moves is not None:
+        await moves.move(source, target, leases)
+        return
+    checks = driver.offers(ChecksRemoval)
+    if checks is not None:
+        await checks.check_may_remove(source)
+    alone = driver.capabilities.locks == "process" and driver.capabilities.conditional
+    version = (await driver.stat(source)).version if alone else None
+    await copy_file(driver, source, target, leases[1], match)
+    # A removal that reached the store late, after the lock was released, could remove what others wrote since.
+    await finish(driver.delete([source], leases=[leases[0]], match=version))
 
 
 async def pour(stream: ReadStream, session: WriteSession, part_size: int, lease: Lease) -> Entry:

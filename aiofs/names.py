@@ -1,4 +1,4 @@
-"""Names: which paths are valid, and patterns that match them.
+"""Names: which paths are valid.
 
 A path is relative and `/`-separated. It has no leading or trailing `/`, no empty, `.` or `..` segment, no NUL, and
 nothing that UTF-8 cannot write. Everything else is allowed, however odd. Segments that begin with `.aiofs` are
@@ -7,8 +7,6 @@ reserved for the package's own staging, lock and journal files.
 
 from __future__ import annotations
 
-import re
-from fnmatch import translate
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -21,7 +19,8 @@ JOURNAL = f"{RESERVED}-journal"
 """The folder of the journals of transactions."""
 LOCKS = f"{RESERVED}-locks"
 """The folder of the paths that stand for locks with names (`FileSystem.lock`). No file has such a path."""
-_NOT_A_NAME = {"", ".", ".."}
+NOT_A_NAME = {"", ".", ".."}
+"""The segments that no name has."""
 
 
 def name_of(path: AnyName) -> str:
@@ -75,14 +74,14 @@ def check_inside(path: AnyName) -> str:
     """
     path = _check_text(path)
     segments = path.split("/")
-    if not _NOT_A_NAME.isdisjoint(segments):
+    if not NOT_A_NAME.isdisjoint(segments):
         raise ValueError(_fault(path, segments))
     return path
 
 
 def begins_a_name(prefix: str) -> bool:
     """Whether a name, a reserved one included, can begin with `prefix`: all of its segments but the last are right."""
-    return _NOT_A_NAME.isdisjoint(prefix.split("/")[:-1])
+    return NOT_A_NAME.isdisjoint(prefix.split("/")[:-1])
 
 
 def is_reserved(path: str) -> bool:
@@ -133,62 +132,3 @@ def _fault(path: str, segments: list[str]) -> str:
     if "" in segments:
         return f"path {path!r} has an empty segment"
     return f"path {path!r} has a segment '.' or '..'"
-
-
-_MAGIC = re.compile(r"[*?\[]")
-
-
-class Pattern:
-    """A pattern that a whole name must match. `**` stands for any number of folders, or at the end for all below."""
-
-    def __init__(self, pattern: str) -> None:
-        if not isinstance(pattern, str):
-            raise TypeError(f"a pattern is a str, not {type(pattern).__name__}: {pattern!r}")
-        segments = pattern.split("/")
-        if not _NOT_A_NAME.isdisjoint(segments):
-            kind = "an empty segment" if "" in segments else "a segment '.' or '..'"
-            raise ValueError(f"pattern {pattern!r} has {kind}")
-        self._text = pattern
-        plain = 0
-        while plain < len(segments) - 1 and not _MAGIC.search(segments[plain]):
-            plain += 1
-        self.folder: str = "/".join(segments[:plain])
-        """The folder below which all matches lie."""
-        self.one_level: bool = len(segments) == 1 and pattern != "**"
-        """Whether all matches lie in one folder."""
-        self._matcher = re.compile("".join(_segments(segments)) + r"\Z", re.DOTALL)
-
-    def matches(self, name: str) -> bool:
-        """Whether `name` matches."""
-        return self._matcher.match(name) is not None
-
-    def __str__(self) -> str:
-        return self._text
-
-
-def _segments(segments: list[str]) -> list[str]:
-    last = len(segments) - 1
-    parts = []
-    for index, segment in enumerate(segments):
-        if segment == "**":
-            parts.append(".+" if index == last else "(?:[^/]+/)*")
-        else:
-            parts.append(_segment(segment) + ("" if index == last else "/"))
-    return parts
-
-
-def _segment(segment: str) -> str:
-    """Return fnmatch's expression for one segment, with its wildcards kept from crossing a `/`."""
-    pieces = re.split(r"(\*+|\?|\[!?\]?[^\]]*\])", segment)
-    return "".join(_piece(piece) for piece in pieces)
-
-
-def _piece(piece: str) -> str:
-    if piece.startswith("*"):
-        return "[^/]*"
-    if piece == "?":
-        return "[^/]"
-    if piece.startswith("[") and piece.endswith("]") and len(piece) > 2:  # noqa: PLR2004 -- brackets with something in them
-        body = translate(piece)
-        return "(?!/)" + body[body.index("[") : body.rindex("]") + 1]
-    return re.escape(piece)

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, cast, overload
 from aiofs.driver import ANY, HasLocalPaths
 from aiofs.errors import AiofsError, AlreadyExists, IsAFolder, NotAFolder, NotFound, Unsupported
 from aiofs.filesystem import FileSystem
-from aiofs.listing import Listing
-from aiofs.names import Pattern, under
+from aiofs.listing import Listing, Pattern
+from aiofs.names import under
 from aiofs.pathnames import PlainPath
 from aiofs.system import FileLikeSystem
 from aiofs.threads import hop

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import PurePath, PurePosixPath
 from typing import TYPE_CHECKING, Self
 
-from aiofs.names import Pattern, check_folder, check_path, name_of
+from aiofs.listing import Pattern
+from aiofs.names import check_folder, check_path, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Hashable

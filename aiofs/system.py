@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 from aiofs.driver import ANY, Entry, asked_version
 from aiofs.errors import StoreMissing, Unsupported
-from aiofs.listing import Listing, check_limit, limited, listing, walk_names
+from aiofs.listing import Listing, Pattern, check_limit, limited, listing, walk_names
 from aiofs.modes import parse_mode
-from aiofs.names import Pattern, check_path, name_of
+from aiofs.names import check_path, name_of
 from aiofs.sources import pieces_of, write_all
 from aiofs.waiting import until_free
 from aiofs.wholes import WholeFiles

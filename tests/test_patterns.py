@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import aiofs
-from aiofs.names import Pattern
+from aiofs.listing import Pattern
 
 
 @pytest.mark.parametrize(
