@@ -14,32 +14,27 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import PurePath, PurePosixPath
-from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 from aiofs.driver import ANY, HasLocalPaths
-from aiofs.errors import AiofsError, AlreadyExists, IsAFolder, NotAFolder, NotFound, Unsupported
+from aiofs.errors import AiofsError, AlreadyExists, NotAFolder, NotFound, Unsupported
 from aiofs.filesystem import FileSystem
 from aiofs.listing import Listing, Pattern
 from aiofs.names import under
+from aiofs.pathcontent import PathContent
 from aiofs.pathnames import PlainPath
 from aiofs.system import FileLikeSystem
 from aiofs.threads import hop
 from aiofs.urls import is_url, local_of, local_system, part_url
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Hashable, Mapping
+    from collections.abc import AsyncIterator, Hashable
 
     from aiofs.driver import Entry
-    from aiofs.files.handle import FileLike
-    from aiofs.files.opening import Opening
-    from aiofs.files.text import TextFile
-    from aiofs.modes import BinaryMode, PlainMode, TextMode
     from aiofs.names import AnyName
-    from aiofs.properties import Properties
-    from aiofs.sources import Source
 
 
-class Path(PlainPath):
+class Path(PathContent):
     """A file system and a name in it: `fs / "folder" / "file.txt"`, or `aiofs.Path("s3://bucket/folder/file.txt")`.
 
     `place` is a URL, the path of a local file, a file system (its root) or another `Path`; `names` are below it. Paths
@@ -62,123 +57,6 @@ class Path(PlainPath):
         else:
             found = DiskPath.of(os.path.expanduser(place))
         return found.joinpath(*names)
-
-    @overload
-    def open(
-        self,
-        mode: BinaryMode = "r",
-        *,
-        metadata: Mapping[str, str] | None = None,
-        version_id: str | None = None,
-        wait: float = 0,
-        match: str = ANY,
-        **properties: Unpack[Properties],
-    ) -> Opening[FileLike]: ...
-    @overload
-    def open(
-        self,
-        mode: TextMode,
-        *,
-        encoding: str | None = None,
-        errors: str | None = None,
-        newline: str | None = None,
-        metadata: Mapping[str, str] | None = None,
-        version_id: str | None = None,
-        wait: float = 0,
-        match: str = ANY,
-        **properties: Unpack[Properties],
-    ) -> Opening[TextFile]: ...
-    @overload
-    def open(
-        self,
-        mode: PlainMode = "r",
-        *,
-        encoding: str,
-        errors: str | None = None,
-        newline: str | None = None,
-        metadata: Mapping[str, str] | None = None,
-        version_id: str | None = None,
-        wait: float = 0,
-        match: str = ANY,
-        **properties: Unpack[Properties],
-    ) -> Opening[TextFile]: ...
-    @overload
-    def open(
-        self,
-        mode: PlainMode = "r",
-        *,
-        encoding: str | None = None,
-        errors: str,
-        newline: str | None = None,
-        metadata: Mapping[str, str] | None = None,
-        version_id: str | None = None,
-        wait: float = 0,
-        match: str = ANY,
-        **properties: Unpack[Properties],
-    ) -> Opening[TextFile]: ...
-    @overload
-    def open(
-        self,
-        mode: PlainMode = "r",
-        *,
-        encoding: str | None = None,
-        errors: str | None = None,
-        newline: str,
-        metadata: Mapping[str, str] | None = None,
-        version_id: str | None = None,
-        wait: float = 0,
-        match: str = ANY,
-        **properties: Unpack[Properties],
-    ) -> Opening[TextFile]: ...
-    def open(self, mode: str = "r", **words: Any) -> Opening[Any]:
-        """Open the file: `async with path.open("w") as f`. Modes and words are those of `FileSystem.open`.
-
-        :raises IsAFolder: at once, for the root of a file system. Otherwise as `FileSystem.open`.
-        """
-        opening: Callable[..., Opening[Any]] = self.system.open  # the mode is not known before the program runs
-        return opening(self._file(), mode, **words)
-
-    async def read_bytes(self, start: int = 0, stop: int | None = None, *, match: str = ANY) -> bytes:
-        """Return the bytes of the file from `start` to `stop`, as `FileSystem.read_bytes`."""
-        return await self.system.read_bytes(self._file(), start, stop, match=match)
-
-    async def read_text(self, encoding: str = "utf-8", errors: str = "strict", newline: str | None = None) -> str:
-        """Return the text of the file, as `FileSystem.read_text`."""
-        return await self.system.read_text(self._file(), encoding, errors, newline)
-
-    async def write_bytes(
-        self,
-        data: Source,
-        *,
-        metadata: Mapping[str, str] | None = None,
-        wait: float = 0,
-        match: str = ANY,
-        **properties: Unpack[Properties],
-    ) -> Entry:
-        """Make the bytes of `data` the file's, and return what the file is now, as `FileSystem.write_bytes`."""
-        return await self.system.write_bytes(
-            self._file(), data, metadata=metadata, wait=wait, match=match, **properties
-        )
-
-    async def append_bytes(self, data: Source, *, wait: float = 0, match: str = ANY) -> Entry:
-        """Add `data` to the end of the file, as `FileSystem.append_bytes`."""
-        return await self.system.append_bytes(self._file(), data, wait=wait, match=match)
-
-    async def write_text(
-        self,
-        text: str,
-        encoding: str = "utf-8",
-        errors: str = "strict",
-        newline: str | None = None,
-        *,
-        metadata: Mapping[str, str] | None = None,
-        wait: float = 0,
-        match: str = ANY,
-        **properties: Unpack[Properties],
-    ) -> Entry:
-        """Make `text` the file's content, and return what the file is now, as `FileSystem.write_text`."""
-        words: dict[str, Any] = {"metadata": metadata, "wait": wait, "match": match, **properties}
-        return await self.system.write_text(self._file(), text, encoding, errors, newline, **words)
 
     async def stat(self) -> Entry:
         """Describe the file, as `FileSystem.stat`.
@@ -257,13 +135,13 @@ class Path(PlainPath):
         await system.move(old, new, wait=wait, match=match)
         return other
 
-    async def rename(self, target: AnyName | Path) -> Path:
+    async def rename(self, target: AnyName | Path, *, wait: float = 0, match: str = ANY) -> Path:
         """Do as `move`: a file of the new name is replaced."""
-        return await self.move(target)
+        return await self.move(target, wait=wait, match=match)
 
-    async def replace(self, target: AnyName | Path) -> Path:
+    async def replace(self, target: AnyName | Path, *, wait: float = 0, match: str = ANY) -> Path:
         """Do as `move`."""
-        return await self.move(target)
+        return await self.move(target, wait=wait, match=match)
 
     async def mkdir(self, *, parents: bool = False, exist_ok: bool = False) -> None:
         """Check that a folder can be made here; make nothing, as folders come with their files.
@@ -287,15 +165,16 @@ class Path(PlainPath):
         if await self.is_file():
             raise NotAFolder.of(str(self))
 
-    async def touch(self, *, exist_ok: bool = True) -> None:
+    async def touch(self, *, exist_ok: bool = True, wait: float = 0) -> None:
         """Make an empty file if there is none; an existing one stays as it is, its time too.
 
         :raises AlreadyExists: if there is one, unless `exist_ok`.
+        :raises Locked: if somebody else is making it, until `wait` seconds have passed.
         """
         if exist_ok and await self.is_file():
             return
         try:
-            async with self.open("x"):
+            async with self.open("x", wait=wait):
                 pass
         except AlreadyExists:
             if not exist_ok:
@@ -333,13 +212,6 @@ class Path(PlainPath):
 
     def _target(self, target: AnyName | Path) -> Path:
         return cast("Path", self._other(target))
-
-    def _file(self) -> str:
-        """Return the name; raise `IsAFolder` for the root."""
-        path = self.path
-        if not path:
-            raise IsAFolder.of(str(self), "this is the root of a file system, which is a folder")
-        return path
 
     def _is_root(self) -> bool:
         return not self.path

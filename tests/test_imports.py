@@ -25,7 +25,7 @@ BASIC = frozenset({"clock", "errors", "modes", "names", "properties"})
 WAIST = BASIC | {"driver", "powers"}
 SHARED = WAIST | {"kit", "lifetimes", "locks", "sources", "threads", "tokens", "waiting"}
 SYSTEMS = frozenset({"bare", "browsing", "filesystem", "listing", "system", "wholes"})
-OVER_SYSTEMS = frozenset({"path", "pathnames", "stores", "transactions", "urls", "work"})
+OVER_SYSTEMS = frozenset({"path", "pathcontent", "pathnames", "stores", "transactions", "urls", "work"})
 ALL = SHARED | SYSTEMS | OVER_SYSTEMS | {"backends", "files", "layers"}
 
 KNOWS: dict[str, frozenset[str]] = {
@@ -51,7 +51,8 @@ KNOWS: dict[str, frozenset[str]] = {
     "filesystem": SHARED | {"updating", "browsing", "files", "listing", "system"},
     "stores": SHARED | {"backends", "filesystem", "layers", "system"},
     "pathnames": SHARED | SYSTEMS,
-    "path": SHARED | {"files", "filesystem", "listing", "pathnames", "stores", "system", "urls"},
+    "pathcontent": SHARED | SYSTEMS | {"files", "pathnames"},
+    "path": SHARED | {"files", "filesystem", "listing", "pathcontent", "pathnames", "stores", "system", "urls"},
     "urls": SHARED | {"files", "filesystem", "stores"},
     "transactions": SHARED | SYSTEMS | {"files"},
     "work": SHARED | SYSTEMS | {"files", "transactions"},

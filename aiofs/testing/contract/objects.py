@@ -1,17 +1,20 @@
-"""Behaviours 290 to 301, and 350: paths as objects, and the URL of a file system."""
+"""Behaviours 290 to 303, and 350: paths as objects, and the URL of a file system."""
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import random
 from functools import partial
+from pathlib import Path as DiskPath
 from pathlib import PurePath, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import pytest
 
+from aiofs.driver import ABSENT
 from aiofs.errors import Unsupported
 from aiofs.layers.gzip import Gzip
 from aiofs.path import Path
@@ -242,6 +245,63 @@ class PathObjects:
         assert [level async for level in (store.fs / "missing").walk()] == []
         assert await folder.at().ls() == ["b/c", "d"]
         assert await (folder.at() / "b" / "c").read_bytes() == b"a/b/c"
+
+    @needs("writable")
+    async def test_302_content_of_a_path(self, store: Harness, tmp_path: DiskPath) -> None:
+        """A path has `read_json`, `write_json`, `update`, `download` and `local`, as file systems have them."""
+        path = store.fs / "a" / "b.json"
+        await path.write_json({"n": 1})
+        assert await path.read_json() == await store.fs.read_json("a/b.json") == {"n": 1}
+        assert await path.read_json(loads=bytes) == b'{"n": 1}'
+        if store.can.conditional:
+            assert (await path.update(lambda text: text.replace("1", "22"), encoding="utf-8")).size == 9
+            assert (await (store.fs / "c").update(lambda old: old + b"!", create=b"")).path == "c"
+        else:
+            with pytest.raises(Unsupported):
+                await path.update(lambda old: old + b"!")
+        data = await path.read_bytes()
+        await path.download(tmp_path / "copy")
+        assert (tmp_path / "copy").read_bytes() == data
+        async with path.local() as file:
+            assert (file.name, file.read_bytes()) == ("b.json", data)
+        async with path.local("w") as file:
+            file.write_bytes(b"[]")
+        assert await path.read_json() == []
+        root: Any = store.fs / ""
+        for call in (root.read_json, partial(root.write_json, 1), partial(root.download, tmp_path / "root")):
+            with pytest.raises(IsADirectoryError):
+                await call()
+
+    @needs("writable")
+    async def test_303_wait_and_match_of_a_path(self, store: Harness) -> None:
+        """`unlink`, `copy`, `move`, `rename`, `replace` and `touch` of a path wait, and match, as file systems do."""
+        path, taken = store.fs / "a", store.fs / "taken"
+        await path.write_bytes(b"1")
+        async with taken.open("w") as file:
+            for verb in (path.copy, path.move, path.rename, path.replace):
+                with pytest.raises(BlockingIOError, match="taken"):
+                    await verb(taken)
+            for call in (taken.touch, partial(taken.write_bytes, b"2")):
+                with pytest.raises(BlockingIOError, match="taken"):
+                    await call()
+                with pytest.raises(ValueError, match="wait=-1"):
+                    await call(wait=-1)
+            waiting = asyncio.create_task(path.replace(taken, wait=60))
+            await asyncio.sleep(0)
+            await file.abort()
+        assert await waiting == taken
+        assert await store.names() == ["taken"]
+        version = (await taken.stat()).version
+        if not store.can.conditional or version is None:
+            return
+        await path.write_bytes(b"3")
+        for verb in (taken.copy, taken.move, taken.rename, taken.replace):
+            with pytest.raises(FileExistsError):
+                await verb(path, match=ABSENT)
+        assert await taken.rename("b", match=ABSENT) == store.fs / "b"
+        with pytest.raises(BlockingIOError):
+            await path.unlink(match=version)
+        assert await store.names() == ["a", "b"]
 
     async def test_350_url_of(self, store: Harness) -> None:
         """The URL of a file system has no secret, and names the same store; a system without one raises."""
