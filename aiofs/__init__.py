@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from aiofs.modes import BinaryMode, TextMode
     from aiofs.path import LocalPath, Path
     from aiofs.properties import Properties
+    from aiofs.sources import Source, Target
     from aiofs.stores import (
         AzureFileSystem,
         FastDFSFileSystem,
@@ -127,9 +128,11 @@ __all__ = [
     "Repository",
     "RootIsAFile",
     "S3FileSystem",
+    "Source",
     "Spoiled",
     "StillOpen",
     "StoreMissing",
+    "Target",
     "Text",
     "TextFile",
     "TextMode",
@@ -201,6 +204,7 @@ _ROOMS = {
     "aiofs.modes": ("BinaryMode", "TextMode"),
     "aiofs.path": ("LocalPath", "Path"),
     "aiofs.properties": ("Properties",),
+    "aiofs.sources": ("Source", "Target"),
     "aiofs.stores": (
         "AzureFileSystem",
         "FastDFSFileSystem",

@@ -57,12 +57,17 @@ class TakesBytes(Protocol):
         ...
 
 
-Source: TypeAlias = (
-    "ReadableBuffer | Iterable[ReadableBuffer] | AsyncIterable[ReadableBuffer] | GivesBytes | GivesResponse"
-)
-"""What `write_bytes`, `append_bytes` and `write_many` take."""
-Target: TypeAlias = "TakesBytes | str | os.PathLike[str]"
-"""Where `download` puts bytes: an object with a `write`, or the path of a local file."""
+if TYPE_CHECKING:
+    Source: TypeAlias = (
+        ReadableBuffer | Iterable[ReadableBuffer] | AsyncIterable[ReadableBuffer] | GivesBytes | GivesResponse
+    )
+    """What `write_bytes`, `append_bytes` and `write_many` take: bytes, (asynchronous) iterables of bytes, and objects
+    with a `read`."""
+    Target: TypeAlias = TakesBytes | str | os.PathLike[str]
+    """What `download` writes to: an object with a `write`, or the path of a local file."""
+else:  # the same, as far as it can be said at runtime: frameworks evaluate annotations
+    Source = bytes | bytearray | memoryview | Iterable[bytes] | AsyncIterable[bytes] | GivesBytes | GivesResponse
+    Target = TakesBytes | str | os.PathLike[str]
 
 
 def is_stream(value: object) -> bool:

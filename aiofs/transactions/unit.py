@@ -52,6 +52,8 @@ _left: WeakKeyDictionary[Driver, set[str]] = WeakKeyDictionary()
 """The transactions of this process that left their logs, and were not recovered yet."""
 _findable: WeakSet[Driver] = WeakSet()
 """The drivers of journals in which this process found a log that it had written."""
+SHORTEST_LOOK, LONGEST_LOOK = 1.0, 8.0
+"""How many seconds pass between two looks for a dead transaction, while one lock is asked for again and again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,11 @@ class Unit:
         """The file that was locked first. Errors that are about no single file name it."""
         self._numbers = count()
         self._marks: list[int] = []  # the numbers of marks that `back_to` can take, in order
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._touched: set[tuple[str, str]] = set()
+        """Which paths of which stores have a line in the log."""
+        self._refused: dict[tuple[str, str], tuple[float, float]] = {}
+        """For locks that were refused: when to look for dead transactions again, and how long to pause then."""
         # With `Notes`, the locks of the paths stay until the end, and show that the transaction is alive.
         self._locks_log = not all(driver.offers(Notes) for driver in (journal, *stores.values()))
 
@@ -121,10 +128,20 @@ class Unit:
                     f"no transaction was begun: unfinished ones in the journal ({where}) must be recovered first"
                 )
                 raise
+            self._loop = asyncio.get_running_loop()
             self.state = "open"
 
     def check_open(self) -> None:
-        """Raise `ValueError` unless the transaction is open."""
+        """Raise `ValueError` unless the transaction is open, and `Unsupported` in another event loop than its own."""
+        self._check_state()
+        if self._loop is not asyncio.get_running_loop() and self._loop is not None and not self._loop.is_closed():
+            reason = (
+                "this transaction belongs to the event loop in which it began: use it there, or begin another one here "
+                "(code without asyncio: by aiofs.blocking.transaction, or tfs.blocking.transaction)"
+            )
+            raise Unsupported.of(None, reason)
+
+    def _check_state(self) -> None:
         if self.state != "open":
             why = ": it begins with its 'async with' block" if self.state == "new" else ""
             why = ": one of its file systems was closed before it ended" if self.ended_early else why
@@ -146,7 +163,9 @@ class Unit:
     async def _acquire(self, driver: UnitDriver, path: str) -> Lease:
         touched = {"do": "touch", "store": driver.name, "path": path}
         if self._journal.grows:
-            await self._write(touched)
+            if (driver.name, path) not in self._touched:  # else the lock was refused, and this is another try
+                await self._write(touched)
+                self._touched.add((driver.name, path))
             return await self._lock(driver, path)
         await self._write()
         lease = await self._lock(driver, path)
@@ -167,7 +186,11 @@ class Unit:
         try:
             return await driver.base.lock(path)
         except Locked as error:
+            due, pause = self._refused.get((driver.name, path), (0.0, SHORTEST_LOOK))
+            if clock.monotonic() < due:
+                raise  # a call that waits for the lock tries many times
             report = await recover_units(self._stores, self._journal)
+            self._refused[driver.name, path] = clock.monotonic() + pause, min(2 * pause, LONGEST_LOOK)
             if report.failed:
                 raise error from not_recovered(report)
             if not report.ended:
@@ -194,13 +217,13 @@ class Unit:
 
     def mark(self) -> Mark:
         """Return a mark of what is staged now, for `back_to`."""
-        self.check_open()
+        self._check_state()
         self._marks.append(next(self._numbers))
         return Mark(self._marks[-1], {name: dict(driver.staged) for name, driver in self.drivers.items()})
 
     def back_to(self, mark: Mark) -> None:
         """Forget what was staged after `mark`, and later marks. Locks stay."""
-        self.check_open()
+        self._check_state()
         if mark.number not in self._marks:
             raise ValueError("this savepoint is gone: the transaction went back to an earlier one")
         del self._marks[self._marks.index(mark.number) + 1 :]

@@ -11,6 +11,8 @@ import pytest
 import aiofs
 from aiofs.driver import Sweeps
 from aiofs.powers import Appends
+from aiofs.testing import Chaos
+from aiofs.transactions import recovery, unit
 from aiofs.transactions.commit import Publication
 from aiofs.transactions.journal import FOLDER, Journal
 from aiofs.transactions.records import decode, encode
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aiofs.driver import Capabilities, Lease, Leftover, Power
+    from aiofs.transactions.recovery import Recovered
     from aiofs.transactions.transaction import FileTransaction
 
 RECORDS: list[dict[str, Any]] = [
@@ -251,3 +254,37 @@ async def test_a_transaction_that_ends_is_alive_until_its_log_is_gone() -> None:
             await tx.write_bytes(path, b"new")
     assert [(len(report.live), report.ended) for report in meanwhile.reports] == [(1, False)] * 2
     assert (await aiofs.recover(base)) == aiofs.Recovered()
+
+
+@pytest.mark.parametrize("grows", [True, False])
+async def test_a_transaction_that_waits_asks_for_the_lock_and_does_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grows: bool
+) -> None:
+    """Each try asks the store. Only the first writes a line to the log; only some look for dead transactions."""
+    looks, asked = [], 0
+
+    async def recover_units(*of: Any) -> Recovered:
+        looks.append(of)
+        return await recovery.recover_units(*of)
+
+    class Asking(Chaos):
+        async def lock(self, path: str) -> Lease:
+            nonlocal asked
+            asked += path == "taken"
+            return await super().lock(path)
+
+    monkeypatch.setattr(unit, "recover_units", recover_units)
+    store = aiofs.OSFileSystem(tmp_path)
+    journal = store if grows else store.over(Powerless())
+    async with store.open("taken", "w"), aiofs.transaction(store.over(Asking()), journal=journal) as tx:
+        looks.clear()
+        with pytest.raises(aiofs.Locked):
+            await tx.write_bytes("taken", b"", wait=0.5)
+        with pytest.raises(aiofs.Locked):
+            await tx.rm("taken", wait=0.1)
+        log = tx._unit._log
+        assert log is not None
+        touched = [record["path"] for record in await log.read() if record["do"] == "touch"]
+    assert asked > 5
+    assert len(looks) == 1
+    assert touched == (["taken"] if grows else [])

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aiofs import blocking
+from aiofs.errors import Unsupported
 from aiofs.testing.harness import PATIENCE, Stop, needs
+from aiofs.transactions.transaction import TransactionalFileSystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -252,6 +254,35 @@ class BlockingFiles:
 
 class BlockingTransactions:
     """Transactions without `await`."""
+
+    async def test_338_another_loops_transaction(self, store: Harness) -> None:
+        """A transaction is of one event loop: used from another one, as by `tfs.blocking`, it is `Unsupported`."""
+        await store.put("old", b"old")
+        tfs = TransactionalFileSystem(store.fs)
+        fs = tfs.blocking
+
+        def work() -> None:
+            for refused in (
+                lambda: fs.write_bytes("new", b""),
+                lambda: fs.read_bytes("old"),
+                lambda: fs.rm("old"),
+                lambda: fs.copy("old", "new"),
+                lambda: list(fs.ls()),
+                lambda: blocking.run(tx.exists("old")),
+                lambda: blocking.run(tx.commit()),
+            ):
+                with pytest.raises(OSError, match="belongs to the event loop in which it began") as caught:
+                    refused()
+                assert isinstance(caught.value, Unsupported)
+
+        try:
+            async with tfs.transaction() as tx:
+                await tfs.write_bytes("new", b"new")
+                await asyncio.to_thread(work)
+                await tfs.rm("old")
+            assert await asyncio.to_thread(lambda: list(fs.ls())) == await store.names() == ["new"]
+        finally:
+            await asyncio.to_thread(blocking.shutdown)
 
     async def test_339_blocking_transaction(self, store: Harness) -> None:
         """`with aiofs.blocking.transaction(fs)` publishes all at its end; after an exception nothing."""

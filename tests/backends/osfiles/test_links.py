@@ -190,3 +190,24 @@ async def test_a_folder_taken_for_itself_shares_names_and_locks(tmp_path: Path) 
             await fs.rm("file")
     await fs.rm("file")
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.may_block
+async def test_a_file_has_one_lock_by_whatever_root_it_is_reached(tmp_path: Path) -> None:
+    below, rooted = aiofs.OSFileSystem(tmp_path).at("a/b"), aiofs.OSFileSystem(tmp_path / "a" / "b")
+    for one, two in ((below, rooted), (rooted, below)):
+        async with one.open("file", "w"):
+            for refused in (two.write_bytes("file", b""), two.copy("other", "file"), two.rm("file")):
+                with pytest.raises(BlockingIOError):
+                    await refused
+        async with one.lock("name"), two.lock("name"):
+            pass  # names of locks begin at the root
+    keeper = aiofs.MemoryFileSystem()
+    below = aiofs.OSFileSystem(tmp_path, locks=keeper).at("a/b")
+    rooted = aiofs.OSFileSystem(tmp_path / "a" / "b", locks=keeper)
+    assert below / "file" != rooted / "file"
+    with pytest.raises(aiofs.Conflict, match="was removed; nothing was overwritten"):
+        async with below.open("file", "w") as file:
+            await file.write(b"first")
+            await rooted.write_bytes("file", b"second")
+    assert await rooted.read_bytes("file") == b"second"
