@@ -1,44 +1,48 @@
-"""The SDK's client, one for each event loop; and simple requests, signed and sent without it.
+"""The SDK's client, one for each event loop; and requests: `send("get_object", path, Key=..., Range=...)`.
 
-Requests that are signed here, with AWS's Signature Version 4, and sent over aiohttp cost a fifth of the SDK's:
-https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
+`SdkRequests` makes them through the SDK. `DirectRequests` signs and sends simple reads, writes and listings without it
+(`signing`), which costs much less. It never decides alone that something failed. It returns a success, and it raises
+what an answer says without doubt: there is no such object, it is another version, it ends before the range. In all
+other cases (a server that is busy or fails, a broken connection, a redirect, a refusal) the SDK makes the same request
+again, and its result counts.
+
+Proxies and failing servers say "200 OK" to requests that were not carried out. So an answer of success must contain
+what only a server can know that has done the work, such as the ETag of what was written.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
+import io
 import os
 import re
-import ssl
 from contextlib import AsyncExitStack
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
-from urllib.request import getproxies, proxy_bypass
+from typing import TYPE_CHECKING, Any, Self
 
-import aiohttp
 from aiobotocore.config import AioConfig
 from botocore import UNSIGNED
-from botocore.httpsession import get_cert_path
 from botocore.parsers import DEFAULT_TIMESTAMP_PARSER
-from yarl import URL
 
-from aiofs import clock
 from aiofs.backends.s3.errors import FAILURES, lasting_fault, translate
-from aiofs.backends.s3.settings import configured_endpoint, endpoint_of, hide_key, session_for
-from aiofs.errors import AiofsError
+from aiofs.backends.s3.facts import Page, S3Answer, listed_entry, page_of, unquoted
+from aiofs.backends.s3.settings import configured_endpoint, default_parameters, endpoint_of, hide_key, session_for
+from aiofs.backends.s3.signing import connect, listing_request, page_in, read_answer, simple_request
+from aiofs.errors import AiofsError, NotFound, StoreMissing, Unavailable
 from aiofs.kit import lanes
 from aiofs.lifetimes import PerLoop
 from aiofs.threads import hop
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Coroutine, Mapping
+    from collections.abc import Coroutine, Mapping
+
+    import aiohttp
 
     from aiofs.backends.s3.settings import Settings
+    from aiofs.backends.s3.signing import HttpRequest, SignedHttp
     from aiofs.driver import Part
 
 REQUESTS = 80
@@ -192,183 +196,237 @@ def parse_timestamp(value: object) -> datetime:
     return parsed
 
 
-ALGORITHM = "AWS4-HMAC-SHA256"
-UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
-"""Replaces the hash of a body where the connection itself protects the body."""
-EMPTY = hashlib.sha256().hexdigest()
+_ABOUT_THE_BUCKET = ("put_object", "create_multipart_upload", "list_objects_v2")
+_VERSION, _LENGTH = "etag", "content-length"
+_PROVING_HEADERS = {
+    "put_object": (_VERSION,),
+    "upload_part": (_VERSION,),
+    "head_object": (_VERSION, _LENGTH),
+    "get_object": (_VERSION, _LENGTH),
+}
+_PROVING_FIELDS = {
+    "create_multipart_upload": ("UploadId",),
+    "complete_multipart_upload": ("ETag",),
+    "copy_object": ("CopyObjectResult", "ETag"),
+    "upload_part_copy": ("CopyPartResult", "ETag"),
+}
+_PRESENT = {
+    "list_objects_v2": "IsTruncated",
+    "list_object_versions": "IsTruncated",
+    "list_multipart_uploads": "IsTruncated",
+    "list_parts": "IsTruncated",
+    "get_object_tagging": "TagSet",
+}
+_NEXT = {
+    "list_objects_v2": "NextContinuationToken",
+    "list_object_versions": "NextKeyMarker",
+    "list_multipart_uploads": "NextUploadIdMarker",
+}
+_WANTED = re.compile(r"bytes=(\d+)-(\d*)")
+_GIVEN = re.compile(r"bytes (\d+)-(\d+)/\d+")
+_BUSY = 500
+_REGION = re.compile(r"[a-z0-9-]{1,40}")
+MOST_REFUSALS = 3
+"""After so many direct requests in a row that the store refused, and granted to the SDK, the SDK makes all requests."""
 
 
-class RequestSigner:
-    """Signs requests for one region."""
+class TimedBody(io.BytesIO):
+    """A body that extends the time limit of its request when the connection takes a piece of it."""
 
-    def __init__(self, region: str) -> None:
-        self._region = region
-        self._derived_from: tuple[str, str] = ("", "")
-        self._key = b""
+    def __init__(self, data: Part, time_limit: asyncio.Timeout, seconds: float) -> None:
+        super().__init__(data)
+        self._time_limit = time_limit
+        self._seconds = seconds
 
-    def sign(  # noqa: PLR0917 -- the parts of a request, in their order
-        self, method: str, path: str, query: str, headers: Mapping[str, str], access_key: str, secret_key: str
-    ) -> str:
-        """Return the `Authorization` header for a request.
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return the next piece."""
+        if not self._time_limit.expired():
+            self._time_limit.reschedule(asyncio.get_running_loop().time() + self._seconds)
+        return super().read(size)
 
-        `path` and `query` must be encoded, and the query sorted. All headers are signed; their names must be in lower
-        case, and `host`, `x-amz-date` and `x-amz-content-sha256` must be among them.
+
+class SdkRequests:
+    """Requests made by aiobotocore, with its retries."""
+
+    _urgent = False
+
+    def __init__(self, clients: S3Clients, settings: Settings) -> None:
+        self._clients = clients
+        self._bucket = settings.bucket
+        self._defaults = default_parameters(settings)
+
+    def urgently(self) -> Self:
+        """Return the same for requests that renew locks, which must not wait for their turn behind thousands."""
+        urgent = copy(self)
+        urgent._urgent = True  # noqa: SLF001 -- of the same class
+        return urgent
+
+    async def send(self, operation: str, path: str | None, **parameters: Any) -> S3Answer:
+        """Make a request about `path`, with the operation and the parameters of the SDK, and return the answer.
+
+        :raises OSError: as the tables in `errors` say.
+        :raises Unavailable: if the answer says "OK" but does not prove that anything was done.
+        :raises ValueError: if the clients were closed meanwhile.
         """
-        moment = headers["x-amz-date"]
-        day = moment[:8]
-        names = sorted(headers)
-        signed = ";".join(names)
-        lines = "".join(f"{name}:{' '.join(headers[name].split())}\n" for name in names)
-        request = f"{method}\n{path}\n{query}\n{lines}\n{signed}\n{headers['x-amz-content-sha256']}"
-        scope = f"{day}/{self._region}/s3/aws4_request"
-        text = f"{ALGORITHM}\n{moment}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
-        signature = hmac.digest(self._day_key(day, secret_key), text.encode(), "sha256").hex()
-        return f"{ALGORITHM} Credential={access_key}/{scope}, SignedHeaders={signed}, Signature={signature}"
+        parameters = {**self._defaults.get(operation, {}), **parameters}
+        try:
+            current = await self._clients.current()
+            async with current.turns[self._urgent], asyncio.timeout(self._clients.time_limit) as time_limit:
+                if parameters.get("Body") is not None:
+                    parameters["Body"] = TimedBody(parameters["Body"], time_limit, self._clients.time_limit)
+                parsed = await getattr(current.client, operation)(Bucket=self._bucket, **parameters)
+        except FAILURES as error:
+            self._clients.check_open(error)
+            failure = translate(error, path, operation)
+            if isinstance(failure, NotFound) and operation in _ABOUT_THE_BUCKET and "IfMatch" not in parameters:
+                # Some servers have other codes for it; but no file can be missing here, so it is the bucket.
+                failure = StoreMissing.of(path, f"there is no bucket {self._bucket!r} ({failure.strerror})")
+            raise failure from error
+        answer = S3Answer(parsed["ResponseMetadata"]["HTTPHeaders"], parsed.get("Body"), parsed)
+        missing = missing_in_headers(operation, parameters, answer.headers)
+        missing = missing or missing_in_body(operation, parameters, parsed)
+        if missing is not None:
+            if answer.body is not None:
+                answer.body.close()
+            raise unproven(path, missing)
+        return answer
 
-    def _day_key(self, day: str, secret_key: str) -> bytes:
-        """Return the signing key of a day; it is derived once."""
-        if self._derived_from != (day, secret_key):
-            key = f"AWS4{secret_key}".encode()
-            for step in (day, self._region, "s3", "aws4_request"):
-                key = hmac.digest(key, step.encode(), "sha256")
-            self._key, self._derived_from = key, (day, secret_key)
-        return self._key
-
-
-def encode_path(key: str) -> str:
-    """Encode a key for a URL's path."""
-    return quote(key, safe="/~")
-
-
-def encode_query(parameters: Mapping[str, str]) -> str:
-    """Encode a query, and sort it."""
-    return "&".join(f"{name}={quote(parameters[name], safe='~')}" for name in sorted(parameters))
-
-
-PIECE = 1 << 18
-"""How many bytes of a body are given to the connection at a time."""
-_NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
-_ANY_KEY = "key"
-
-
-@dataclass(frozen=True, slots=True)
-class HttpRequest:
-    """A request that is not signed yet."""
-
-    method: str
-    key: str
-    query: Mapping[str, str]
-    headers: Mapping[str, str]
-    """Their names are in lower case."""
-    body: Part | None = None
+    async def page(self, *, cut: int = 0, **parameters: Any) -> Page:
+        """Ask for one page of a listing; the first `cut` characters are removed from all keys."""
+        answer = await self.send("list_objects_v2", None, **parameters)
+        listed = answer.parsed
+        try:
+            entries = [
+                listed_entry(found["Key"][cut:], found["Size"], found["LastModified"], found["ETag"])
+                for found in listed.get("Contents", ())
+            ]
+            folders = [found["Prefix"][cut:] for found in listed.get("CommonPrefixes", ())]
+        except KeyError as error:
+            raise unproven(None, f"no {error.args[0]} of a file that it lists") from error
+        more = listed.get("NextContinuationToken") if listed.get("IsTruncated") else None
+        return page_of(entries, folders, more, answer.headers.get("server", ""))
 
 
-class SignedHttp:
-    """Signs requests and sends them, over connections of one event loop. Without credentials it does not sign."""
+class DirectRequests(SdkRequests):
+    """Requests made without the SDK where the result is sure to be the same."""
 
-    def __init__(self, http: aiohttp.ClientSession, base: str, region: str, credentials: Any, timeout: float) -> None:
-        where = urlsplit(base)
-        self._http = http
-        self.region: str = region
-        """The region of the bucket, as far as it is known."""
-        self._origin = f"{where.scheme}://{where.netloc}"
-        self._host = where.netloc
-        self._root = where.path
-        self._secure = where.scheme == "https"
-        self._signer = RequestSigner(region)
-        self._credentials = credentials
-        self._timeout = timeout
+    _refusals = 0
 
-    def move(self, region: str) -> None:
-        """Send all later requests to another region, which the store has named. AWS has a host for each region."""
-        host = rf"(?<=[./])s3(\.{re.escape(self.region)})?\.amazonaws\.com"
-        self._origin = re.sub(host, f"s3.{region}.amazonaws.com", self._origin)
-        self._host = urlsplit(self._origin).netloc
-        self.region = region
-        self._signer = RequestSigner(region)
+    async def send(self, operation: str, path: str | None, **parameters: Any) -> S3Answer:
+        """Make a request directly, or through the SDK if the request, or the answer, is not a simple one."""
+        request = simple_request(operation, {**self._defaults.get(operation, {}), **parameters})
+        current = await self._direct_client() if request else None
+        if current is None or request is None:
+            return await super().send(operation, path, **parameters)
+        region = _region(current)
+        response = await self._try(current, request)
+        answer = await read_answer(response, request.method, path) if response is not None else None
+        missing = missing_in_headers(operation, parameters, answer.headers) if answer is not None else None
+        if answer is not None and missing is not None:
+            if answer.body is not None:
+                answer.body.close()
+            if operation == "put_object":  # it may have been done: the caller looks before it is done twice
+                raise unproven(path, missing)
+        elif answer is not None:
+            self._refusals = 0
+            return answer
+        answer = await super().send(operation, path, **parameters)
+        self._count_refusal(current, region, response)
+        return answer
 
-    async def send(self, request: HttpRequest) -> aiohttp.ClientResponse:
-        """Sign the request, send it, and return the answer when its headers have arrived.
+    async def page(self, *, cut: int = 0, **parameters: Any) -> Page:
+        """Ask for one page of a listing directly, or through the SDK if the answer is not a listing."""
+        current = await self._direct_client()
+        if current is None:
+            return await super().page(cut=cut, **parameters)
+        request = listing_request({**self._defaults["list_objects_v2"], **parameters})
+        region = _region(current)
+        response = await self._try(current, request)
+        found = await page_in(response, cut) if response is not None else None
+        if found is not None:
+            self._refusals = 0
+            return found
+        found = await super().page(cut=cut, **parameters)
+        self._count_refusal(current, region, response)
+        return found
 
-        :raises TimeoutError: if they did not arrive in time.
-        :raises aiohttp.ClientError: if the connection failed.
+    async def _direct_client(self) -> LoopClient | None:
+        """Return the client of this loop, if requests may be sent without the SDK."""
+        current = await self._clients.current()
+        return current if current.http is not None and self._refusals < MOST_REFUSALS else None
+
+    async def _try(self, current: LoopClient, request: HttpRequest) -> aiohttp.ClientResponse | None:
+        """Return the answer; `None` if none came."""
+        assert current.http is not None  # noqa: S101 -- checked by `_direct_client`
+        async with current.turns[self._urgent]:
+            try:
+                return await current.http.send(request)
+            except FAILURES:
+                return None
+
+    def _count_refusal(self, current: LoopClient, region: str, refusal: aiohttp.ClientResponse | None) -> None:
+        """Count a refusal of a request that the store then granted to the SDK.
+
+        A refusal that names another region is not counted: later requests are sent to that region.
         """
-        path = self._root + encode_path(request.key)
-        query = encode_query(request.query) if request.query else ""
-        headers = {"host": self._host, **request.headers}
-        if self._credentials is not None:
-            await self._sign(request, path, query, headers)
-        url = URL(f"{self._origin}{path}?{query}" if query else self._origin + path, encoded=True)
-        async with asyncio.timeout(self._timeout) as time_limit:
-            body = request.body
-            if body is not None:
-                headers["content-length"] = str(len(body))
-            if body is not None and len(body) > PIECE:
-                data: Any = self._pieces(body, time_limit)
-            else:
-                data = body
-            if self._http.closed:
-                raise aiohttp.ClientConnectionError("the connections were closed")
-            return await self._http.request(request.method, url, headers=headers, data=data, allow_redirects=False)
-
-    async def _sign(self, request: HttpRequest, path: str, query: str, headers: dict[str, str]) -> None:
-        keys = await self._credentials.get_frozen_credentials()
-        headers["x-amz-date"] = clock.now().strftime("%Y%m%dT%H%M%SZ")
-        headers["x-amz-content-sha256"] = EMPTY if not request.body else await self._hash(request.body)
-        if keys.token:
-            headers["x-amz-security-token"] = keys.token
-        headers["authorization"] = self._signer.sign(
-            request.method, path, query, headers, keys.access_key, keys.secret_key
-        )
-
-    async def _hash(self, body: Part) -> str:
-        if self._secure:
-            return UNSIGNED_PAYLOAD
-        if len(body) > PIECE:
-            return await hop(_sha256, body)
-        return _sha256(body)
-
-    async def _pieces(self, body: Part, time_limit: asyncio.Timeout) -> AsyncGenerator[memoryview, None]:
-        """Yield the body in pieces, and extend the time limit after each piece that the connection has taken."""
-        now = asyncio.get_running_loop().time
-        view = memoryview(body)
-        for start in range(0, len(view), PIECE):
-            yield view[start : start + PIECE]
-            time_limit.reschedule(now() + self._timeout)
+        if refusal is None or refusal.status >= _BUSY:
+            return
+        named = refusal.headers.get("x-amz-bucket-region", region)
+        if current.http is not None and named != region and _REGION.fullmatch(named):
+            if current.http.region == region:
+                current.http.move(named)
+            return
+        self._refusals += 1
 
 
-async def connect(session: Any, client: Any, settings: Settings, stack: AsyncExitStack) -> SignedHttp | None:
-    """Return what sends simple requests to the same host as the SDK's client.
+def _region(current: LoopClient) -> str:
+    return "" if current.http is None else current.http.region
 
-    Returns `None` where only the SDK can do that: without a region, by an access point, or through a proxy.
+
+def missing_in_headers(operation: str, asked: Mapping[str, Any], headers: Mapping[str, str]) -> str | None:
+    """Return what is missing in the headers, in lower case, of an answer of success; `None` if nothing is.
+
+    `asked` has the parameters of the request.
     """
-    credentials = None if settings.anonymous else await session.get_credentials()
-    region = client.meta.region_name
-    bucket = settings.bucket
-    if region in {None, "aws-global"} or bucket.startswith("arn:") or bucket.endswith("-s3"):
-        return None
-    url = await client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": _ANY_KEY})
-    base = url.partition("?")[0].removesuffix(_ANY_KEY)
-    where = urlsplit(base)
-    if where.scheme in getproxies() and not proxy_bypass(where.hostname or ""):
-        return None
-    secure = where.scheme == "https"
-    trust = await hop(_trust, settings.ca_bundle or session.get_config_variable("ca_bundle")) if secure else False
-    http = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, ssl=trust),  # requests take turns already, and readers keep theirs
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.timeout, sock_read=settings.timeout),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        auto_decompress=False,
-        skip_auto_headers=_NOT_ADDED,
-        read_bufsize=PIECE,
-    )
-    await stack.enter_async_context(http)
-    return SignedHttp(http, base, region, credentials, settings.timeout)
+    for name in _PROVING_HEADERS.get(operation, ()):
+        if not unquoted(headers.get(name, "")):
+            return f"no {name}"
+    if operation == "delete_object" and headers.get(_LENGTH, "0") != "0":
+        return "a body, which the answer to a removal does not have"
+    wanted = _WANTED.fullmatch(asked.get("Range", "")) if operation == "get_object" else None
+    return _wrong_range(wanted, headers) if wanted is not None else None
 
 
-def _trust(bundle: str | None) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=bundle or get_cert_path(True))
+def missing_in_body(operation: str, asked: Mapping[str, Any], parsed: Mapping[str, Any]) -> str | None:
+    """Return what is missing in the parsed body of an answer of success; `None` if nothing is."""
+    found: Any = parsed
+    for name in _PROVING_FIELDS.get(operation, ()):
+        found = found.get(name)
+        if not found or (name == "ETag" and not unquoted(found)):
+            return f"no {name}"
+    needed = _PRESENT.get(operation)
+    if needed is not None and needed not in parsed:
+        return f"no {needed}"
+    if parsed.get("IsTruncated") and operation in _NEXT and not parsed.get(_NEXT[operation]):
+        return f"no {_NEXT[operation]} though there is more"
+    if operation == "delete_objects":
+        results = len(parsed.get("Deleted", ())) + len(parsed.get("Errors", ()))
+        if results < len(asked["Delete"]["Objects"]):
+            return "less than one result for each file"
+    return None
 
 
-def _sha256(body: Part) -> str:
-    return hashlib.sha256(body).hexdigest()
+def _wrong_range(wanted: re.Match[str], headers: Mapping[str, str]) -> str | None:
+    """Return what is wrong with the range in an answer: its bytes would be taken for those at another place."""
+    start = int(wanted[1])
+    if "content-range" not in headers:
+        return None if start == 0 else "no content-range"  # the server sends the whole file, from its beginning on
+    given = _GIVEN.fullmatch(headers["content-range"])
+    if given is None or int(given[1]) != start or int(given[2]) - start + 1 != int(headers[_LENGTH]):
+        return f"another range, {headers['content-range']}"
+    return None
+
+
+def unproven(path: str | None, missing: str) -> Unavailable:
+    """Return the error for an answer of success in which something is missing."""
+    return Unavailable.of(path, f"the server answered 'OK' with {missing}, so it may have done nothing: try again")

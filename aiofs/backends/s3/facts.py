@@ -1,18 +1,18 @@
-"""Facts: of one object, in headers; of many, in pages of a listing; of a bucket. And the headers of new objects."""
+"""Facts: of an object, in headers; of many, in pages; of a bucket. What an answer is. The headers of new objects."""
 
 from __future__ import annotations
 
 import base64
 import mimetypes
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.header import decode_header, make_header
 from email.utils import parsedate_to_datetime
 from itertools import islice
 from operator import attrgetter, le
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 from urllib.parse import unquote_plus, urlencode
 from xml.etree.ElementTree import XML
 
@@ -20,7 +20,7 @@ from aiofs.driver import ABSENT, Entry
 from aiofs.properties import MARK, join, part
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
     from xml.etree.ElementTree import Element
 
     from aiofs.backends.s3.settings import Settings
@@ -307,6 +307,37 @@ def _listed(element: Element, namespace: int, decode: Callable[[str], str], cut:
     found = {child.tag[namespace:]: child.text or "" for child in element}
     modified = datetime.fromisoformat(found["LastModified"])
     return listed_entry(decode(found["Key"])[cut:], int(found["Size"]), modified, found["ETag"])
+
+
+class Body(Protocol):
+    """The bytes of an answer, as they arrive."""
+
+    def read(self, amt: int, /) -> Coroutine[Any, Any, bytes]:
+        """Return up to `amt` bytes; b"" at the end."""
+        ...
+
+    def close(self) -> None:
+        """Close the connection, unless all was read."""
+        ...
+
+
+@dataclass(slots=True)
+class S3Answer:
+    """An answer of the store: headers in lower case, and the body, or what the SDK has parsed of it."""
+
+    headers: Mapping[str, str]
+    body: Body | None = None
+    parsed: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def version(self) -> str:
+        """The ETag; `""` for an answer without one, such as to a removal."""
+        return unquoted(self.headers.get("etag") or self.parsed.get("ETag") or "")
+
+    @property
+    def version_id(self) -> str | None:
+        """The id of this version in a bucket that keeps versions; "null" if it has stopped to keep them."""
+        return self.headers.get("x-amz-version-id")
 
 
 @dataclass(frozen=True, kw_only=True)

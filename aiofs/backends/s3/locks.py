@@ -31,8 +31,8 @@ from aiofs.names import lock_of_path, path_of_lock
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
-    from aiofs.backends.s3.facts import ObjectFacts, Traits
-    from aiofs.backends.s3.requests import S3Answer, SdkRequests
+    from aiofs.backends.s3.client import SdkRequests
+    from aiofs.backends.s3.facts import ObjectFacts, S3Answer, Traits
     from aiofs.backends.s3.store import Store
     from aiofs.driver import Driver, Lease
 

@@ -16,7 +16,7 @@ from aiofs.kit import together
 from aiofs.lifetimes import finish
 
 if TYPE_CHECKING:
-    from aiofs.backends.s3.requests import SdkRequests
+    from aiofs.backends.s3.client import SdkRequests
 
 RACERS = 16
 NAME = "probe-"

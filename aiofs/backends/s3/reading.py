@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator, Mapping
     from types import TracebackType
 
-    from aiofs.backends.s3.requests import Body, S3Answer, SdkRequests
+    from aiofs.backends.s3.client import SdkRequests
+    from aiofs.backends.s3.facts import Body, S3Answer
     from aiofs.backends.s3.store import Store
     from aiofs.driver import Entry
 

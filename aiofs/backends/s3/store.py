@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 from urllib.parse import unquote_plus
 
 from aiofs import clock
-from aiofs.backends.s3.client import S3Clients
+from aiofs.backends.s3.client import DirectRequests, S3Clients, SdkRequests
 from aiofs.backends.s3.errors import NoSuchUpload, refused
 from aiofs.backends.s3.facts import AWS, ObjectFacts, Traits, read_facts, version_parameter
 from aiofs.backends.s3.probe import NAME, STALE, probe
-from aiofs.backends.s3.requests import DirectRequests, SdkRequests
 from aiofs.driver import ABSENT
 from aiofs.errors import AccessDenied, AiofsError, Conflict, NotFound, StoreMissing, Unsupported
 from aiofs.kit import each, together

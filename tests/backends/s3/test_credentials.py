@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiobotocore.session import AioSession
 
-from aiofs.backends.s3.client import SignedHttp
+from aiofs.backends.s3.signing import SignedHttp
 from aiofs.driver import MIB
 from aiofs.errors import AccessDenied, Unsupported
 from aiofs.stores import S3FileSystem

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiohttp import web
 
-from aiofs.backends.s3.requests import SdkRequests
+from aiofs.backends.s3.client import SdkRequests
 from aiofs.errors import AccessDenied, NotFound
 from backends.s3.front import Asked, refusal
 

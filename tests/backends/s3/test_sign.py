@@ -12,7 +12,7 @@ from botocore.credentials import Credentials
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from aiofs.backends.s3.client import EMPTY, RequestSigner, encode_path, encode_query
+from aiofs.backends.s3.signing import EMPTY, RequestSigner, encode_path, encode_query
 
 ACCESS, SECRET = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40)
