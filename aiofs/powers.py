@@ -121,7 +121,7 @@ class Permits(Protocol):
     async def permissions(self, path: str, like: str | None = None) -> str | None:
         """Return the owner and the permissions of the file if it were made now, or copied from `like`.
 
-        `begin` takes this text in its metadata, under `aiofs.properties.PERMISSIONS`. `None`: the store needs none.
+        `begin` takes this text in its metadata, under `aiofs.properties.OWNERSHIP`. `None`: the store needs none.
         """
         ...
 

@@ -14,8 +14,11 @@ from urllib.parse import parse_qsl, urlencode
 from aiofs.errors import Unsupported
 
 MARK = ":"
-PERMISSIONS = ":permissions"
+OWNERSHIP = ":ownership"
 """The key under which a store with the power `Permits` gets owner and permissions. Users do not set it."""
+PERMISSIONS = ":permissions"
+"""The key under which drivers get `permissions`, as octal digits."""
+_ALL_PERMISSIONS = 0o777
 _HEADERS = {  # what users write into metadata, and mean the header of this name
     "content-type": "content_type",
     "cache-control": "cache_control",
@@ -35,9 +38,13 @@ class Properties(TypedDict, total=False):
     content_language: str
     storage_class: str
     tags: Mapping[str, str]
+    permissions: int
+    """The permission bits of a local file, such as `0o640`. The umask does not change them."""
 
 
 NAMES = frozenset(Properties.__annotations__)
+DESCRIPTIONS = NAMES - {"permissions"}
+"""The names of those properties that only describe the file."""
 
 
 def check_properties(properties: Properties, known: Collection[str], store: str, path: str) -> None:
@@ -50,19 +57,34 @@ def check_properties(properties: Properties, known: Collection[str], store: str,
     for name, value in properties.items():
         if name not in NAMES:
             raise TypeError(f"open() got an unexpected keyword argument {name!r}")
-        if name == "tags":
-            _check_strings(name, value)
-            words = [word for pair in cast("Mapping[str, str]", value).items() for word in pair]
-        elif isinstance(value, str):
-            words = [value]
+        if name == "permissions":
+            check_permissions(value)
         else:
-            raise TypeError(f"{name} is a str, not {value!r}")
-        if any(ord(character) < ord(" ") or character == "\x7f" for word in words for character in word):
-            raise ValueError(f"{name}={value!r} has a control character: leave it out")
-        if isinstance(value, str) and (not value.isascii() or value != value.strip()):
-            raise ValueError(f"{name}={value!r}: headers take printable ASCII characters, without space around them")
+            _check_description(name, value)
         if name not in known:
             raise Unsupported.of(path, f"{store} keeps no {name.replace('_', ' ')}: leave out {name}=")
+
+
+def check_permissions(value: object) -> None:
+    """Raise `TypeError` or `ValueError` unless `value` is a whole number of permission bits, up to `0o777`."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"permissions={value!r}: give a whole number, such as 0o640")
+    if not 0 <= value <= _ALL_PERMISSIONS:
+        raise ValueError(f"permissions={value:#o}: give the bits 0 to 0o777, such as 0o640")
+
+
+def _check_description(name: str, value: object) -> None:
+    if name == "tags":
+        _check_strings(name, value)
+        words = [word for pair in cast("Mapping[str, str]", value).items() for word in pair]
+    elif isinstance(value, str):
+        words = [value]
+    else:
+        raise TypeError(f"{name} is a str, not {value!r}")
+    if any(ord(character) < ord(" ") or character == "\x7f" for word in words for character in word):
+        raise ValueError(f"{name}={value!r} has a control character: leave it out")
+    if isinstance(value, str) and (not value.isascii() or value != value.strip()):
+        raise ValueError(f"{name}={value!r}: headers take printable ASCII characters, without space around them")
 
 
 def check_metadata(metadata: Mapping[str, str]) -> None:
@@ -88,7 +110,7 @@ def join(metadata: Mapping[str, str] | None, properties: Properties) -> Mapping[
         return metadata
     joined = dict(metadata or {})
     for name, value in properties.items():
-        joined[MARK + name] = urlencode(dict(value)) if isinstance(value, Mapping) else str(value)
+        joined[MARK + name] = _text_of(name, value)
     return joined
 
 
@@ -103,9 +125,27 @@ def part(metadata: Mapping[str, str] | None) -> tuple[dict[str, str] | None, Pro
             own[key] = value
         elif key == ":tags":
             properties["tags"] = dict(parse_qsl(value, keep_blank_values=True))
+        elif key == PERMISSIONS:
+            properties["permissions"] = permissions_of(value)
         else:
             properties[key.removeprefix(MARK)] = value
     return own, cast("Properties", properties)
+
+
+def permissions_of(text: str) -> int:
+    """Return the permissions that drivers get as text: octal digits.
+
+    :raises ValueError: for another text.
+    """
+    value = int(text, 8)
+    check_permissions(value)
+    return value
+
+
+def _text_of(name: str, value: object) -> str:
+    if name == "permissions":
+        return f"{value:o}"
+    return urlencode(dict(value)) if isinstance(value, Mapping) else str(value)
 
 
 def _check_strings(name: str, mapping: object) -> None:

@@ -42,6 +42,7 @@ class OSFileSystem(FileSystem):
     Locks are the operating system's own, on files in the folder. On a network's file system such locks hold on one
     machine only, and aiofs warns: `locks="host"` says that only one machine writes, and `locks=fs` keeps the locks in
     another file system, which all machines share. It is closed together with this one only with `close_locks=True`.
+    New files have the mode that the umask leaves, or `permissions`, such as `0o640`; other files keep theirs.
     """
 
     def __init__(
@@ -51,16 +52,19 @@ class OSFileSystem(FileSystem):
         durable: bool = True,
         locks: Literal["host"] | FileLikeSystem | None = None,
         close_locks: bool = False,
+        permissions: int | None = None,
     ) -> None:
         from aiofs.backends.osfiles import LeasedDriver, OSDriver  # noqa: PLC0415 -- loaded when used
 
         if isinstance(locks, str) and locks != "host":
             raise ValueError(f'locks={locks!r}: give "host", or a file system that keeps the locks')
         if locks is None or isinstance(locks, str):
-            super().__init__(OSDriver(root, durable=durable, locks=locks))
+            super().__init__(OSDriver(root, durable=durable, locks=locks, permissions=permissions))
         else:
             keeper = _keeper(locks, 'None, "host", or a file system that keeps the locks')
-            super().__init__(LeasedDriver(root, keeper, durable=durable, close_keeper=close_locks))
+            super().__init__(
+                LeasedDriver(root, keeper, durable=durable, close_keeper=close_locks, permissions=permissions)
+            )
 
 
 class RedisFileSystem(FileSystem):

@@ -3,6 +3,7 @@
 | URL | file system |
 |---|---|
 | `file:///abs/dir?durable=false` | `OSFileSystem("/abs/dir", durable=False)` |
+| `file:///abs/dir?permissions=640` | `OSFileSystem("/abs/dir", permissions=0o640)` |
 | `file:///abs/dir?locks=host`, `?locks=URL` | `OSFileSystem("/abs/dir", locks="host")`, `locks=connect(URL)` |
 | `memory://` | a new `MemoryFileSystem()`; to `open_url`, one that the whole process shares |
 | `redis://host:port/db`, `rediss://`, `unix://` | `RedisFileSystem(url)`; with `auth=environment`, see below |
@@ -30,6 +31,7 @@ from aiofs.files.opening import Opening
 from aiofs.lifetimes import PerLoop
 from aiofs.modes import parse_mode
 from aiofs.names import check_folder, check_path
+from aiofs.properties import permissions_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -407,7 +409,7 @@ _FASTDFS_SETTINGS: dict[str, Reading] = {
 _SCHEMES: dict[str, Scheme] = {
     "azure": Scheme(_azure, _cut_all, _AZURE_SETTINGS),
     "fastdfs": Scheme(_fastdfs, _cut_all, _FASTDFS_SETTINGS),
-    "file": Scheme(_file, _cut_last, {"durable": _flag, "locks": _locks}),
+    "file": Scheme(_file, _cut_last, {"durable": _flag, "locks": _locks, "permissions": permissions_of}),
     "memory": Scheme(_memory, _cut_memory, {}),
     "redis": Scheme(_redis, _cut_database, _REDIS_SETTINGS, credentials=True),
     "rediss": Scheme(_redis, _cut_database, _REDIS_SETTINGS, credentials=True),

@@ -10,7 +10,7 @@ from aiofs.errors import NotFound
 from aiofs.kit import BytesStream, EndedSession, check_match, folded
 from aiofs.locks import LockTable, locked, next_number
 from aiofs.names import lock_of_path
-from aiofs.properties import NAMES
+from aiofs.properties import DESCRIPTIONS
 from aiofs.tokens import Token
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class MemoryDriver(Driver):
         rewrite=True,
         metadata=True,
         certain=True,
-        properties=NAMES - {"storage_class"},
+        properties=DESCRIPTIONS - {"storage_class"},
     )
 
     def __init__(self, files: MemoryFiles | None = None, locks: LockTable | None = None) -> None:

@@ -12,6 +12,7 @@ from aiofs.errors import Conflict, LeftBehind, NotFound, Overtaken, Unfinished, 
 from aiofs.files.reading import whole_chunks
 from aiofs.lifetimes import finish
 from aiofs.powers import Likens, Permits, Removes, Snapshots
+from aiofs.properties import PERMISSIONS
 from aiofs.transactions.content import StoredRange, write_content
 from aiofs.transactions.journal import entry_at, name_file, named, put_stream
 from aiofs.transactions.records import Step
@@ -250,9 +251,13 @@ class Preparation:
                 name = await self._beside_journal(step, reader, staged.content)
                 source = JournaledFile(self._journal, name, metadata, permissions)
                 return RewriteStep(base, path, lease, step.base, source)
+            fence = lease.fence
             session = await base.begin(path, lease, match=step.base, metadata=metadata)
             try:
-                await self._liken(driver, path, staged.like)
+                if PERMISSIONS not in (metadata or {}):
+                    await _liken(base, path, lease, staged.like)
+                if lease.fence != fence:
+                    await self._log.write({"do": "held", "store": driver.name, "path": path, "fence": lease.fence})
                 await write_content(staged.content, session, reader, base.part_size, StoredRange(path, step.base, 0, 0))
             except BaseException:
                 await finish(session.abort())
@@ -261,24 +266,20 @@ class Preparation:
         finally:
             await reader.aclose()
 
-    async def _liken(self, driver: UnitDriver, path: str, source: str | None) -> None:
-        """Give a copy no more rights than its source has. If this changes the fence of its lock, log the new one."""
-        likens = driver.base.offers(Likens)
-        if likens is None or source is None:
-            return
-        lease = driver.leases[path]
-        before = lease.fence
-        with suppress(NotFound):  # the transaction made it; or it was removed, and reading it raises that
-            await likens.liken(path, lease, source)
-        if lease.fence != before:
-            await self._log.write({"do": "held", "store": driver.name, "path": path, "fence": lease.fence})
-
     async def _beside_journal(self, step: Step, reader: StagedReader, content: StagedContent) -> str:
         """Write a large file, which its store cannot prepare, to a file beside the log, and return the name of that."""
         name = self._log.name(f"data-{step.tag.rpartition('-')[2]}")
         self._log.own(name)
         await put_stream(self._journal, name, reader.chunks(content.size, self._journal.part_size))
         return name
+
+
+async def _liken(driver: Driver, path: str, lease: Lease, source: str | None) -> None:
+    """Give a copy no more rights than its source has. This may change the fence of its lock."""
+    likens = driver.offers(Likens)
+    if likens is not None and source is not None:
+        with suppress(NotFound):  # the transaction made it; or it was removed, and reading it raises that
+            await likens.liken(path, lease, source)
 
 
 def _removal_has_parts(driver: Driver, staged: StagedFile) -> bool:

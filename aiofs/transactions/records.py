@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiofs.errors import Damaged, Unsupported
 from aiofs.names import JOURNAL, check_path
-from aiofs.properties import MARK, NAMES
+from aiofs.properties import MARK, NAMES, part
 from aiofs.tokens import is_text
 
 if TYPE_CHECKING:
@@ -277,6 +277,10 @@ class LineChecker:
         for key, value in metadata.items():
             if key.startswith(MARK) and (key.removeprefix(MARK) not in NAMES or _CONTROLS.search(value)):
                 raise self._wrong(f"{key!r} is no property of a file")
+        try:
+            part(metadata)
+        except ValueError as error:
+            raise self._wrong(f"a property of a file is wrong: {error}") from error
         if token.get("permissions") is not None:
             self._text("permissions", token["permissions"])
         if token["by"] == "file":

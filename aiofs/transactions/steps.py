@@ -23,7 +23,7 @@ from aiofs.kit import BytesStream, EndedSession
 from aiofs.lifetimes import finish
 from aiofs.names import RESERVED, under
 from aiofs.powers import Permits, Snapshots
-from aiofs.properties import PERMISSIONS
+from aiofs.properties import OWNERSHIP
 from aiofs.transactions.journal import entry_at, fetch, publish
 from aiofs.transactions.records import FOLDER
 
@@ -140,7 +140,7 @@ class RewriteStep(StepSession):
     async def _write(self) -> Entry:
         metadata, permissions = self._source.metadata, self._source.permissions
         if permissions is not None and self._driver.offers(Permits) is not None:
-            metadata = {**(metadata or {}), PERMISSIONS: permissions}
+            metadata = {**(metadata or {}), OWNERSHIP: permissions}
         session = await self._driver.begin(self._path, self._lease, match=self._match, metadata=metadata)
         return await publish(session, self._source.chunks(), self._driver.part_size)
 

@@ -13,7 +13,7 @@ from aiofs.backends.azure.errors import NotPermitted
 from aiofs.backends.azure.names import FOLDER, from_headers, to_headers
 from aiofs.driver import ABSENT, Entry
 from aiofs.errors import Archived, IsAFolder, Unsupported
-from aiofs.properties import NAMES, part
+from aiofs.properties import DESCRIPTIONS, part
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from aiofs.backends.azure.client import Container
     from aiofs.properties import Properties
 
-KEPT = NAMES
+KEPT = DESCRIPTIONS
 """The properties that a blob keeps: all of them."""
 _SETTINGS = ("cache_control", "content_disposition", "content_encoding", "content_language")
 _TYPES = mimetypes.MimeTypes()  # Python's own table, the same on every machine

@@ -16,6 +16,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, TypeVarTuple
 
 from aiofs.backends.osfiles import locks, staging, sweeping
+from aiofs.backends.osfiles.attributes import HAS_OWNERS
 from aiofs.backends.osfiles.listing import levels_below, list_files
 from aiofs.backends.osfiles.names import Root, parents_of
 from aiofs.backends.osfiles.places import EXISTING, check_regular, entry_of, errors_about, unlink
@@ -26,7 +27,8 @@ from aiofs.errors import NotAFolder, NotFound, Unsupported
 from aiofs.kit import EndedSession, store_url
 from aiofs.lifetimes import finish
 from aiofs.localio import budget_of, network_of, open_below, pread_now
-from aiofs.names import is_in_journal, lock_of_path
+from aiofs.names import is_in_journal, is_reserved, lock_of_path
+from aiofs.properties import PERMISSIONS, check_permissions, permissions_of
 from aiofs.threads import hop
 from aiofs.tokens import Token
 
@@ -55,15 +57,26 @@ class OSDriver(Driver):
         holds=True,
         pinned=True,
         rewrite=True,
+        properties=frozenset({"permissions"} if HAS_OWNERS else ()),
         file_and_folder=False,
         certain=True,
     )
 
     def __init__(
-        self, root: str | os.PathLike[str], *, durable: bool = True, locks: Literal["host"] | None = None
+        self,
+        root: str | os.PathLike[str],
+        *,
+        durable: bool = True,
+        locks: Literal["host"] | None = None,
+        permissions: int | None = None,
     ) -> None:
+        if permissions is not None:
+            check_permissions(permissions)
+            if not HAS_OWNERS:
+                raise Unsupported.of(None, "this system has no permission bits: leave out permissions=")
         self._root = Root(root)
         self._durable = durable
+        self._new_permissions = permissions
         self._network = network_of(self._root.given) if locks is None else None
         if locks == "host" or self._network is not None:
             # On a network another machine may hold the same lock, so the number may not grow.
@@ -102,7 +115,10 @@ class OSDriver(Driver):
     ) -> WriteSession:
         """Begin new bytes in the staging file that is the lease."""
         stage = self._stage_of(lease)
-        await hop(stage.empty)
+        if metadata is None and self._new_permissions is None:
+            await hop(stage.empty)
+        else:
+            await hop(self._empty, stage, metadata or {})
         return OSSession(stage, match, durable=self._durable)
 
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:
@@ -219,7 +235,7 @@ class OSDriver(Driver):
 
     def address(self, folder: str) -> str:
         """Return the `file://` URL. A relative root is made absolute."""
-        settings: dict[str, object] = {} if self._durable else {"durable": False}
+        settings = self._settings()
         if self._network is None and self.capabilities.locks == "host":
             settings["locks"] = "host"
         return store_url("file", "", PurePath(self._root.path, folder).as_posix(), settings)
@@ -247,6 +263,23 @@ class OSDriver(Driver):
         if not isinstance(lease, Stage):
             raise TypeError(f"{lease!r} is not a lease of this driver")
         return lease
+
+    def _settings(self) -> dict[str, object]:
+        """Return the settings of the URL, except where the locks are."""
+        settings: dict[str, object] = {} if self._durable else {"durable": False}
+        return settings if self._new_permissions is None else {**settings, "permissions": f"{self._new_permissions:o}"}
+
+    def _empty(self, stage: Stage, metadata: Mapping[str, str]) -> None:
+        """Empty the staging file, and give it the permissions that were asked for."""
+        stage.empty()
+        self._grant(stage, metadata)
+
+    def _grant(self, stage: Stage, metadata: Mapping[str, str]) -> None:
+        asked = metadata.get(PERMISSIONS)
+        if asked is not None:
+            stage.grant(permissions_of(asked))
+        elif self._new_permissions is not None and not is_reserved(stage.path):
+            stage.grant(self._new_permissions, new_only=True)
 
     def _lock(self, path: str) -> Stage:
         if self._network is not None:

@@ -27,7 +27,7 @@ from aiofs.lifetimes import finish
 from aiofs.locks import LeaseElsewhere
 from aiofs.names import lock_of_path, path_of_lock
 from aiofs.powers import Likens, Parks, Removes
-from aiofs.properties import PERMISSIONS
+from aiofs.properties import OWNERSHIP, PERMISSIONS
 from aiofs.threads import hop
 
 if TYPE_CHECKING:
@@ -45,9 +45,15 @@ class LeasedDriver(OSDriver):
     """Local files below one folder, whose locks are those of the driver `keeper`."""
 
     def __init__(
-        self, root: str | os.PathLike[str], keeper: Driver, *, durable: bool = True, close_keeper: bool = False
+        self,
+        root: str | os.PathLike[str],
+        keeper: Driver,
+        *,
+        durable: bool = True,
+        close_keeper: bool = False,
+        permissions: int | None = None,
     ) -> None:
-        super().__init__(root, durable=durable, locks="host")
+        super().__init__(root, durable=durable, locks="host", permissions=permissions)
         self._keeper = keeper
         self._close_keeper = close_keeper
         locks = keeper.capabilities.locks
@@ -61,8 +67,7 @@ class LeasedDriver(OSDriver):
             raise Unsupported.of(
                 None, f"folder {folder!r} of {self} has no URL: with one, its locks would have other names"
             )
-        settings = {} if self._durable else {"durable": False}
-        return store_url("file", "", self._root.path, {**settings, "locks": keeper_url(self._keeper)})
+        return store_url("file", "", self._root.path, {**self._settings(), "locks": keeper_url(self._keeper)})
 
     def locate(self, path: str) -> tuple[Hashable, str]:
         """Return the local path; the store is also known by its root and its keeper, which make the names of locks."""
@@ -80,11 +85,12 @@ class LeasedDriver(OSDriver):
         self, path: str, lease: Lease, *, match: str | None = None, metadata: Mapping[str, str] | None = None
     ) -> WriteSession:
         """Begin new bytes in a staging file."""
-        ownership = _ownership_of(path, (metadata or {}).get(PERMISSIONS))
+        metadata = metadata or {}
+        ownership = _ownership_of(path, metadata.get(OWNERSHIP))
         stage = await self._stage(path)
-        if ownership is not None:
+        if metadata or self._new_permissions is not None:
             try:
-                await hop(stage.set_ownership, ownership)
+                await hop(self._grant_to, stage, ownership, metadata)
             except BaseException:
                 await finish(stage.release())
                 raise
@@ -160,6 +166,13 @@ class LeasedDriver(OSDriver):
         if self._close_keeper:
             await self._keeper.aclose()
 
+    def _grant_to(self, stage: Stage, ownership: Ownership | None, metadata: Mapping[str, str]) -> None:
+        """Give the staging file the owner of a journal, and the permissions that were asked for, or the journal's."""
+        if ownership is not None:
+            stage.set_ownership(ownership)
+        if ownership is None or PERMISSIONS in metadata:
+            self._grant(stage, metadata)
+
     def _remove_stages(self, paths: Sequence[str]) -> None:
         """Remove the staging files of dead writers; the caller holds the leases of these files."""
         for path in paths:
@@ -185,7 +198,8 @@ class LeasedDriver(OSDriver):
             stage = new_leased_stage(self._root, path)
             try:
                 new = stage.place.status() is None
-                return str(Ownership(os.geteuid(), permissions_of(stage.fd))) if new else None
+                self._grant(stage, {})
+                return str(Ownership(os.geteuid(), stage.permissions())) if new else None
             finally:
                 stage.release_now()
 

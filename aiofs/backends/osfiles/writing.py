@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from aiofs import clock
 from aiofs.backends.osfiles import locks
-from aiofs.backends.osfiles.attributes import belong, give_permissions, keep_attributes, permissions_of
+from aiofs.backends.osfiles.attributes import (
+    Permissions,
+    belong,
+    give_permissions,
+    keep_attributes,
+    permissions_of,
+)
 from aiofs.backends.osfiles.locks import holder_of, try_lock
 from aiofs.backends.osfiles.names import FORMAT, PART, READY, READY_SHARED, STAGE, digest_of, parents_of
 from aiofs.backends.osfiles.places import EXISTING, close_folder, entry_of, errors_about, open_folder, version_of
@@ -28,7 +34,7 @@ from aiofs.locks import locked
 from aiofs.threads import hop
 
 if TYPE_CHECKING:
-    from aiofs.backends.osfiles.attributes import Ownership, Permissions
+    from aiofs.backends.osfiles.attributes import Ownership
     from aiofs.backends.osfiles.names import Root
     from aiofs.backends.osfiles.places import Place
 
@@ -73,7 +79,7 @@ class Stage(Lease):
         self._status = status
         self._mark = status.st_mtime_ns % MARKS if ready else int(clock.token(8), 16) % MARKS
         self.fence: str = self._fence()
-        self._like: Permissions | None = None  # those of the file of which this is a copy
+        self._like: Permissions | None = None  # those that were asked for, or of the file of which this is a copy
         self._owner: int | None = None  # the user who prepared this write, if a journal says it
 
     async def confirm(self) -> bool:
@@ -109,6 +115,17 @@ class Stage(Lease):
                 with self._root.place(folder, follow=False) as made:
                     give_folder(made, ownership.owner)
 
+    def permissions(self) -> Permissions:
+        """Return the permissions that a new file of this staging file gets."""
+        return permissions_of(self.fd) if self._like is None else self._like
+
+    def grant(self, mode: int, *, new_only: bool = False) -> None:
+        """Give the published file this mode; with `new_only`, only if it replaces no file."""
+        with errors_about(self.path):
+            if not new_only or self.place.status() is None:
+                self._like = Permissions(mode, None)
+                self.close_to_others(but_for=mode)
+
     def close_to_others(self, *, but_for: int = 0) -> None:
         """If users whom the mode `but_for` does not let in may have opened the file, go on in a new one.
 
@@ -135,8 +152,8 @@ class Stage(Lease):
     def seal(self, *, durable: bool) -> None:
         """Give the staging file the time, owner, permissions and attributes to publish; sync it if `durable`.
 
-        Owner and attributes are those of the replaced file, and so are the permissions, except for a copy, which has
-        those of its source.
+        Owner and attributes are those of the replaced file, and so are the permissions, unless others were asked for.
+        A copy has those of its source.
         """
         self.stamp()
         replaced = self.place.status()

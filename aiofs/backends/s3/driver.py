@@ -29,7 +29,7 @@ from aiofs.lifetimes import finish
 from aiofs.locks import LockTable
 from aiofs.names import lock_of_path
 from aiofs.powers import Notes
-from aiofs.properties import NAMES
+from aiofs.properties import DESCRIPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Mapping, Sequence
@@ -58,7 +58,7 @@ class S3Driver(Driver):
             fences=shared if locks is None else locks.capabilities.fences,
             resume=True,
             metadata=True,
-            properties=NAMES,
+            properties=DESCRIPTIONS,
         )
         self.part_size: int = settings.part_size
         self._store = Store(settings)

@@ -16,7 +16,7 @@ from aiofs.backends.osfiles import driver as os_driver
 from aiofs.backends.osfiles import locks, staging, writing
 from aiofs.backends.osfiles.names import LEASED, digest_of
 from aiofs.localio import devices, linux, network_of
-from aiofs.properties import PERMISSIONS
+from aiofs.properties import OWNERSHIP
 from aiofs.transactions.commit import Publication
 from backends.osfiles.users import ALICE, BOB, as_user, folder_of, needs_root
 from transaction.test_journal import crashed
@@ -261,8 +261,8 @@ async def test_a_journal_that_says_nonsense_about_permissions(tmp_path: Path) ->
     lease = await fs.driver.lock("file")
     for text in ("", "0", "x 644 ", "0 999 ", "0 644 zz", "0 644  "):
         with pytest.raises(aiofs.Damaged, match="in the place of the file's owner and permissions"):
-            await fs.driver.begin("file", lease, metadata={PERMISSIONS: text})
-    session = await fs.driver.begin("file", lease, metadata={PERMISSIONS: "54321 7777 "})
+            await fs.driver.begin("file", lease, metadata={OWNERSHIP: text})
+    session = await fs.driver.begin("file", lease, metadata={OWNERSHIP: "54321 7777 "})
     await session.commit()
     await lease.release()
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o777, "no privileges"
