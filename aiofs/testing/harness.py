@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 from aiofs.driver import Capabilities, Driver, Layer, Sweeps
 from aiofs.filesystem import FileSystem
 from aiofs.names import is_reserved
+from aiofs.properties import DESCRIPTIONS
 from aiofs.testing.chaos import Chaos
 
 if TYPE_CHECKING:
@@ -286,6 +287,7 @@ Need = Literal[
     "rewrite",
     "metadata",
     "properties",
+    "permissions",
     "listed sizes",
     "history",
     "server",
@@ -301,7 +303,8 @@ _REASONS: dict[str, tuple[str, Callable[[Capabilities], bool]]] = {
     "resume": ("cannot hand a prepared write to another process", lambda can: can.resume),
     "rewrite": ("cannot change parts that were handed over", lambda can: can.rewrite),
     "metadata": ("keeps no metadata", lambda can: can.metadata),
-    "properties": ("keeps no properties such as a content type", lambda can: bool(can.properties)),
+    "properties": ("keeps no properties such as a content type", lambda can: bool(can.properties & DESCRIPTIONS)),
+    "permissions": ("its files have no permission bits", lambda can: "permissions" in can.properties),
     "listed sizes": ("does not know sizes in listings", lambda can: can.listed_sizes),
 }
 

@@ -338,3 +338,10 @@ class WritesBackAfterAnError(Twin):
                 failure = error
         if failure:
             raise failure
+
+
+class DropsWhatIsNotKept(FileSystem):
+    async def write_bytes(self, path: Any, data: Any, **options: Any) -> Any:
+        known = {"metadata", "wait", "match", *self.driver.capabilities.properties}
+        kept = {name: value for name, value in options.items() if name in known}
+        return await super().write_bytes(path, data, **kept)

@@ -26,6 +26,7 @@ ORDER = [
     "listing",
     "removing",
     "wholes",
+    "lasting",
     "life",
     "isolation",
     "transactions",

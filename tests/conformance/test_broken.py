@@ -78,6 +78,7 @@ FAULTS: list[tuple[int, type[Any]]] = [
     (121, stores.IgnoresTheVersionAskedFor),
     (132, stores.ForgetsProperties),
     (133, stores.ListsTheOldestVersionFirst),
+    (286, handles.DropsWhatIsNotKept),
     (290, paths.ForgetsTheFolder),
     (291, paths.TakesTextAlone),
     (292, paths.CleansPurePaths),

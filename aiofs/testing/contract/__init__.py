@@ -17,6 +17,7 @@ from aiofs.testing.contract.cancel import CancelledReading, CancelledWriting
 from aiofs.testing.contract.commit import Commit
 from aiofs.testing.contract.handles import Handles, Ranges
 from aiofs.testing.contract.isolation import Isolation
+from aiofs.testing.contract.lasting import Lasting
 from aiofs.testing.contract.life import Life, ReadOnlyStore
 from aiofs.testing.contract.listing import Listings
 from aiofs.testing.contract.locking import LocksOfProcesses, NamedLocks
@@ -102,6 +103,7 @@ class Contract(
     Sources,
     WholeTexts,
     LocalCopies,
+    Lasting,
     Life,
     ReadOnlyStore,
     BlockingFiles,

@@ -1,4 +1,4 @@
-"""A copy that a transaction makes is as private as its source, from the first byte on."""
+"""A copy that a transaction makes, and a file with permissions of its own, are private from the first byte on."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import pytest
 
 import aiofs.backends.osfiles  # noqa: F401 -- before calls are watched: what the system can do is asked once
 from aiofs.layers import Percent
-from aiofs.stores import OSFileSystem
+from aiofs.stores import MemoryFileSystem, OSFileSystem
 from aiofs.transactions.transaction import recover, transaction
+from aiofs.urls import connect
 from backends.osfiles.workers import forkserver, killed_with_a_copy_ready
 from disks.calls import watched
 
@@ -112,6 +113,55 @@ async def test_what_was_written_before_it_was_copied(root: Path) -> None:
     assert copy == 0o600
     assert new == new_too
     assert shown == []
+
+
+@pytest.mark.parametrize("locks", ["in the folder", "elsewhere"])
+async def test_permissions_that_were_asked_for(root: Path, locks: str) -> None:
+    """They hold from the first byte on, in transactions too, also for copies and for what replaces an open file."""
+    fs = OSFileSystem(root, locks=None if locks == "in the folder" else MemoryFileSystem(), permissions=0o640)
+    asked = fs.over(Percent())
+    with looked_at_by_others(root) as shown:
+        await asked.write_bytes("asked", SECRET, permissions=0o600)
+        await asked.write_bytes("open", SECRET, permissions=0o600)
+        async with transaction(asked) as tx:
+            await tx.write_bytes("staged", SECRET, permissions=0o600)
+            await tx.copy("staged", "copy")
+            await tx.write_bytes("tool", SECRET, permissions=0o600)
+            await tx.copy("tool", "tools")
+            await tx.write_bytes("usual", b"for the group")
+            await tx.copy("open", "opened")
+            await tx.write_bytes("opened", b"for all", permissions=0o604)
+    if locks == "elsewhere" and modes(root, "") == [0o777]:  # journals are for all who may write the folder
+        shown = [path for path in shown if ".aiofs-journal" not in path]
+    assert shown == []
+    assert modes(root, "asked", "open", "staged", "copy", "tool", "tools") == [0o600] * 6
+    assert modes(root, "usual", "opened") == [0o640, 0o604]
+    assert not [path for path in root.rglob(".aiofs-*") if path.name != ".aiofs-journal"]
+
+
+async def test_permissions_of_all_new_files(root: Path) -> None:
+    """They are for new files only, are in the URL, and are neither for copies nor for the package's own files."""
+    fs = OSFileSystem(root, permissions=0o664)
+    assert fs.url_of().endswith("?permissions=664")
+    same = connect(fs.url_of())
+    umask = os.umask(0o077)
+    try:
+        await same.write_bytes("new", b"by the URL")
+        await same.append_bytes("appended", b"text")
+        await same.update("updated", lambda old: old + b"1", create=b"")
+    finally:
+        os.umask(umask)
+    await same.write_bytes("open", b"new")
+    await same.copy("private", "copy")
+    async with fs.lock("jobs"):
+        (number,) = root.rglob(".aiofs-number-*")
+        assert not stat.S_IMODE(number.stat().st_mode) & OTHERS & ~stat.S_IMODE(root.stat().st_mode)
+    assert modes(root, "new", "appended", "updated", "open", "copy") == [0o664, 0o664, 0o664, 0o644, 0o600]
+    for wrong in ("660", True, 0o1777, -1):
+        with pytest.raises((TypeError, ValueError), match="permissions"):
+            OSFileSystem(root, permissions=wrong)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="permissions=rw"):
+        connect(f"file://{root}?permissions=rw")
 
 
 def layered(root: Path) -> FileSystem:
