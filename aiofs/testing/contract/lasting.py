@@ -36,8 +36,11 @@ class Lasting:
     async def test_285_permissions(self, store: Harness) -> None:
         """`permissions=` gives a file exactly these bits; `r+`, `a`, `copy` and `w` without it keep them."""
         fs = store.fs
-        assert store.root is not None
-        bits = partial(asyncio.to_thread, _bits, store.root)
+
+        async def bits() -> set[int]:
+            assert store.root is not None
+            return await asyncio.to_thread(_bits, store.root)
+
         umask = os.umask(0o077)
         try:
             await fs.write_bytes("file", b"text", permissions=0o664)
