@@ -7,11 +7,11 @@ from abc import abstractmethod
 from contextlib import aclosing
 from typing import TYPE_CHECKING, TypeVar
 
-from aiofs.driver import Walks
 from aiofs.errors import placed
 from aiofs.lifetimes import Call
 from aiofs.listing import Listing, Pattern, Selection, check_limit
 from aiofs.names import check_folder, check_prefix, under
+from aiofs.powers import Walks
 from aiofs.system import FileLikeSystem
 
 if TYPE_CHECKING:

@@ -1,9 +1,8 @@
 """The waist: the small contract between the portable side above, and backends and layers below.
 
 A backend is a `Driver`: six verbs over one store. Paths arrive validated; failures leave as `OSError`, best as the
-classes of `aiofs.errors`. What a store can do beyond the six verbs it offers as a *power* (`Copies`, `Moves`,
-`Presigns`, `ReadsReplicas`, `RewritesParts`, `CopiesRanges`, `Sweeps`): a tiny protocol that the portable side asks
-for with `Driver.offers` (on sessions: `isinstance`) and works without if it is missing.
+classes of `aiofs.errors`. What a store can do beyond the six verbs it offers as a *power* of `aiofs.powers`: a tiny
+protocol that the portable side asks for with `Driver.offers`, and works without if it is missing.
 """
 
 from __future__ import annotations
@@ -23,14 +22,13 @@ from typing import (
     TypeGuard,
     TypeVar,
     cast,
-    runtime_checkable,
 )
 
 from aiofs.errors import Unsupported
 from aiofs.properties import join, part
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Hashable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Hashable, Mapping, Sequence
     from datetime import datetime
 
     from aiofs.properties import Properties
@@ -39,8 +37,6 @@ VerbName = Literal["stat", "read", "begin", "delete", "list", "lock"]
 MIB = 1 << 20
 
 Power = TypeVar("Power")
-Level = tuple[str, list[str], list[str]]
-"""A folder, and the names of the folders and of the files in it."""
 Part = bytes | bytearray | memoryview
 """Bytes that were handed over: the receiver may keep them, and nobody changes them any more."""
 
@@ -413,189 +409,6 @@ def verbs_of(power: type) -> frozenset[str]:
 def powers() -> tuple[type, ...]:
     """Return all powers that are declared."""
     return tuple(_VERBS)
-
-
-@amounts_to("read", "begin")
-@runtime_checkable
-class Copies(Protocol):
-    """The store copies by itself."""
-
-    async def copy(self, source: str, target: str, lease: Lease, *, match: str | None = None) -> Entry:
-        """Make `target` (locked by `lease`; `match` is about it) the same as `source` in one atomic step."""
-        ...
-
-
-@amounts_to("begin", "delete")
-@runtime_checkable
-class Moves(Protocol):
-    """The store renames by itself."""
-
-    async def move(self, source: str, target: str, leases: tuple[Lease, Lease]) -> Entry:
-        """Give `source` the name `target`, in one atomic step, under leases of both."""
-        ...
-
-
-@amounts_to("delete")
-@runtime_checkable
-class ChecksRemoval(Protocol):
-    """The store can find out whether a file may be removed, before a move copies it or a transaction continues."""
-
-    async def check_may_remove(self, path: str) -> None:
-        """Raise `AccessDenied`, naming the permission, if the file may not be removed; harmless if there is none.
-
-        :raises Unsupported: if this is something that only `delete` removes, like a link.
-        """
-        ...
-
-
-@amounts_to("list")
-@runtime_checkable
-class Walks(Protocol):
-    """The store has folders, and walking them takes less than listing each of them."""
-
-    def walk(self, folder: str = "") -> AsyncGenerator[Level]:
-        """Yield `(folder, folders in it, files in it)` from `folder` downwards, without the package's own files.
-
-        A folder without any file below it is left out. The caller may remove folders from a list: they are not entered.
-        """
-        ...
-
-
-@amounts_to("read", "begin")
-@runtime_checkable
-class Presigns(Protocol):
-    """The store makes URLs with which anybody can read or write one file for some time."""
-
-    async def url(self, path: str, method: Literal["GET", "PUT"], expires: float) -> str:
-        """Return a URL good for `expires` seconds."""
-        ...
-
-
-@amounts_to("read", "begin")
-@runtime_checkable
-class KeepsHistory(Protocol):
-    """The store keeps old versions of a file, under ids of its own."""
-
-    def history(self, path: str) -> AsyncGenerator[Entry]:
-        """Yield the versions of the file that can be read, the newest first; each entry has its `version_id`."""
-        ...
-
-    async def read_kept(self, path: str, version_id: str, start: int = 0, stop: int | None = None) -> ReadStream:
-        """Open an old version for reading.
-
-        :raises NotFound: if there is no such version.
-        """
-        ...
-
-    async def restore_kept(self, path: str, version_id: str, lease: Lease) -> Entry:
-        """Make the file, locked by `lease`, again what that version was, in one atomic step.
-
-        :raises NotFound: if there is no such version.
-        """
-        ...
-
-
-@amounts_to("stat", "read", "begin", "delete", "list", "lock")
-@runtime_checkable
-class HasAddress(Protocol):
-    """The store, as it is set up, has a URL."""
-
-    def address(self, folder: str) -> str:
-        """Return the URL with which `connect` makes the store, or a folder of it, elsewhere. It has no secrets.
-
-        :raises Unsupported: if there is none: a client was lent, or a setting is in no URL.
-        """
-        ...
-
-
-@amounts_to("stat", "read", "begin", "delete", "list", "lock")
-@runtime_checkable
-class HasLocalPaths(Protocol):
-    """The files are local files, as they are: other programs can open them."""
-
-    def local_path(self, path: str) -> str:
-        """Return the local path of a file."""
-        ...
-
-
-@runtime_checkable
-class RewritesParts(Protocol):
-    """A session whose parts can still be changed after they were handed over."""
-
-    async def rewrite(self, offset: int, data: Part) -> None:
-        """Overwrite bytes that were handed over; `offset + len(data)` does not pass their end."""
-        ...
-
-    async def resize(self, size: int) -> None:
-        """Forget what was handed over from `size` on."""
-        ...
-
-
-@runtime_checkable
-class CopiesRanges(Protocol):
-    """A session that can take bytes from the version it replaces (its `match`) without the client seeing them."""
-
-    async def copy_range(self, start: int, stop: int) -> None:
-        """Take bytes `start` to `stop` of the replaced version as the next ones.
-
-        Comes where a part begins; `stop` is a multiple of `Driver.part_size` behind `start`, or the end of the file.
-        """
-        ...
-
-
-@runtime_checkable
-class KeepsBase(Protocol):
-    """A session that can leave the version it replaces (its `match`) where it is, and add to its end."""
-
-    async def keep_base(self) -> None:
-        """Begin with all bytes of the replaced version. Comes before anything is written."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Leftover:
-    """Something staged that no file shows: an unpublished write, a lock, an upload."""
-
-    path: str
-    kind: str
-    """What it is, in the store's words: staging file, multipart upload, lock ..."""
-    modified: datetime | None
-    holder: str | None
-    live: bool
-    """Whether its owner still holds it."""
-    token: str
-    """How the store finds it again."""
-    stays: str = ""
-    """Why it is only reported, and `sweep` does not remove it, where that is so."""
-    advice: str = ""
-    """What the user can do about it, with details that `kind` has no room for."""
-
-
-@amounts_to("read")
-@runtime_checkable
-class ReadsReplicas(Protocol):
-    """The store has a replica, which may lag, for those who only read: mode r and `read_bytes`, and nobody else."""
-
-    async def read_replica(self, path: str, start: int = 0, stop: int | None = None) -> ReadStream:
-        """Open the file for reading from the replica, or from the store if the replica does not have the file."""
-        ...
-
-
-@amounts_to("list", "delete")
-@runtime_checkable
-class Sweeps(Protocol):
-    """The store can say what unfinished writers left behind, and remove it."""
-
-    def leftovers(self, prefix: str = "") -> AsyncIterator[Leftover]:
-        """Yield all that is staged for paths that begin with `prefix`.
-
-        A store that cannot tell for which path something is staged yields all that is in the folder of the prefix.
-        """
-        ...
-
-    async def sweep(self, leftover: Leftover) -> bool:
-        """Remove it unless it is live; return whether it is gone."""
-        ...
 
 
 class HasBase(Protocol):

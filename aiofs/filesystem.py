@@ -9,7 +9,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
 from aiofs.browsing import Browsing
-from aiofs.driver import ABSENT, ANY, HasAddress, HasLocalPaths, Layer, Presigns, asked_version
+from aiofs.driver import ABSENT, ANY, Layer, asked_version
 from aiofs.errors import Unsupported, placed
 from aiofs.files.handle import Dependents
 from aiofs.files.opening import Opening, Terms, history_of, open_file, open_kept, read_only, terms_of
@@ -20,6 +20,7 @@ from aiofs.listing import Listing
 from aiofs.locks import hold
 from aiofs.modes import BinaryMode, Mode, PlainMode, TextMode, parse_mode
 from aiofs.names import check_folder, check_path, under
+from aiofs.powers import HasAddress, HasLocalPaths, Presigns
 from aiofs.sources import PLAIN, pieces_of, write_all
 from aiofs.system import WRITE, check_range
 from aiofs.updating import Update

@@ -28,9 +28,10 @@ from contextlib import aclosing
 from typing import IO, TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import quote, urlencode
 
-from aiofs.driver import ABSENT, ChecksRemoval, Copies, Entry, HasAddress, Moves, ReadStream, WriteSession
+from aiofs.driver import ABSENT, Entry, ReadStream, WriteSession
 from aiofs.errors import AlreadyExists, Conflict, Damaged, Locked, Unsupported
 from aiofs.lifetimes import finish
+from aiofs.powers import ChecksRemoval, Copies, HasAddress, Moves
 from aiofs.threads import hop
 
 if TYPE_CHECKING:

@@ -16,13 +16,14 @@ import os
 from pathlib import PurePath, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
-from aiofs.driver import ANY, HasLocalPaths
+from aiofs.driver import ANY
 from aiofs.errors import AiofsError, AlreadyExists, NotAFolder, NotFound, Unsupported
 from aiofs.filesystem import FileSystem
 from aiofs.listing import Listing, Pattern
 from aiofs.names import under
 from aiofs.pathcontent import PathContent
 from aiofs.pathnames import PlainPath
+from aiofs.powers import HasLocalPaths
 from aiofs.system import FileLikeSystem
 from aiofs.threads import hop
 from aiofs.urls import is_url, local_of, local_system, part_url

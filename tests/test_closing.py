@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 import aiofs
-from aiofs.driver import Sweeps
+from aiofs.powers import Sweeps
 from aiofs.testing import Chaos
 
 if TYPE_CHECKING:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiofs import clock
-from aiofs.driver import ABSENT, Capabilities, Driver, Entry, Lease, Leftover, Part, ReadStream, WriteSession
+from aiofs.driver import ABSENT, Capabilities, Driver, Entry, Lease, Part, ReadStream, WriteSession
 from aiofs.errors import NotFound
 from aiofs.kit import BytesStream, EndedSession, check_match, folded
 from aiofs.locks import LockTable, locked, next_number
 from aiofs.names import lock_of_path
+from aiofs.powers import Leftover
 from aiofs.properties import DESCRIPTIONS
 from aiofs.tokens import Token
 

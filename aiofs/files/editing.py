@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from aiofs.driver import CopiesRanges
 from aiofs.errors import Damaged, Spoiled, place
 from aiofs.files.handle import Handle, as_bytes, in_turn, whole_offset, whole_size
 from aiofs.files.reading import SMALLEST_AHEAD, Cursor
 from aiofs.files.writing import ZEROS, commit
 from aiofs.kit import Spool
 from aiofs.lifetimes import finish
+from aiofs.powers import CopiesRanges
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

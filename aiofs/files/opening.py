@@ -6,13 +6,14 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from aiofs.driver import ABSENT, ANY, KeepsHistory, ReadsReplicas, asked_version
+from aiofs.driver import ABSENT, ANY, asked_version
 from aiofs.errors import AlreadyExists, Conflict, NotFound, StoreMissing, Unsupported, place, placed
 from aiofs.files.editing import Editor
 from aiofs.files.reading import Reader, measure
 from aiofs.files.writing import Base, Writer
 from aiofs.kit import check_match
 from aiofs.lifetimes import finish
+from aiofs.powers import KeepsHistory, ReadsReplicas
 from aiofs.properties import check_metadata, check_properties, join
 from aiofs.waiting import check_wait, give_back
 

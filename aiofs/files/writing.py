@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-from aiofs.driver import CopiesRanges, KeepsBase, RewritesParts
 from aiofs.errors import Damaged, Spoiled, place
 from aiofs.files.handle import Handle, as_bytes, in_turn, whole_offset, whole_size
 from aiofs.kit import check_lease
 from aiofs.lifetimes import finish
+from aiofs.powers import CopiesRanges, KeepsBase, RewritesParts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable

@@ -7,13 +7,12 @@ from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from aiofs.driver import ChecksRemoval, Copies, KeepsHistory, Moves, Sweeps
 from aiofs.errors import Conflict, Damaged
 from aiofs.kit import BytesStream, whole_part
 from aiofs.layers.forward import ForwardedStream, power_of
 from aiofs.layers.mapped import Mapped, MappedSession
 from aiofs.lifetimes import finish
-from aiofs.powers import Likens, Parks, Permits, Removes, Snapshots
+from aiofs.powers import ChecksRemoval, Copies, KeepsHistory, Likens, Moves, Parks, Permits, Removes, Snapshots, Sweeps
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

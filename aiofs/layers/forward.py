@@ -6,8 +6,9 @@ from contextlib import nullcontext
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from aiofs.driver import CopiesRanges, KeepsBase, ReadStream, RewritesParts, WriteSession
+from aiofs.driver import ReadStream, WriteSession
 from aiofs.errors import Unsupported
+from aiofs.powers import CopiesRanges, KeepsBase, RewritesParts
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

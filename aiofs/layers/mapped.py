@@ -6,17 +6,33 @@ from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from aiofs.driver import ChecksRemoval, Copies, KeepsHistory, Layer, Moves, Presigns, ReadsReplicas, Sweeps
+from aiofs.driver import Layer
 from aiofs.layers.forward import ForwardedSession, ForwardedStream, power_of, with_powers_of
 from aiofs.names import begins_a_name, check_inside, lock_of_path, path_of_lock
-from aiofs.powers import Appends, Likens, Notes, Parks, Permits, Removes, Snapshots
+from aiofs.powers import (
+    Appends,
+    ChecksRemoval,
+    Copies,
+    KeepsHistory,
+    Likens,
+    Moves,
+    Notes,
+    Parks,
+    Permits,
+    Presigns,
+    ReadsReplicas,
+    Removes,
+    Snapshots,
+    Sweeps,
+)
 from aiofs.tokens import Token
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from aiofs.driver import Driver, Entry, Lease, Leftover, Power, ReadStream, WriteSession
+    from aiofs.driver import Driver, Entry, Lease, Power, ReadStream, WriteSession
+    from aiofs.powers import Leftover
 
 
 class Mapped(Layer):

@@ -9,18 +9,19 @@ from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import quote, unquote
 
-from aiofs.driver import HasAddress, HasLocalPaths, Walks
 from aiofs.errors import Unsupported
 from aiofs.kit import together
 from aiofs.layers.forward import power_of
 from aiofs.layers.mapped import Mapped
 from aiofs.names import RESERVED, begins_a_name, check_inside, check_path, check_prefix, is_reserved
+from aiofs.powers import HasAddress, HasLocalPaths, Walks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Hashable, Sequence
     from typing import Self
 
-    from aiofs.driver import Driver, Entry, Level, Power
+    from aiofs.driver import Driver, Entry, Power
+    from aiofs.powers import Level
 
 
 class Prefix(Mapped):

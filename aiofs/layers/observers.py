@@ -9,10 +9,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from aiofs import clock
-from aiofs.driver import ChecksRemoval, Copies, KeepsHistory, Layer, Moves, Presigns, Sweeps
+from aiofs.driver import Layer
 from aiofs.layers.forward import ForwardedSession, ForwardedStream, power_of, with_powers_of
 from aiofs.names import is_reserved
-from aiofs.powers import Appends, Notes, Removes, Snapshots
+from aiofs.powers import (
+    Appends,
+    ChecksRemoval,
+    Copies,
+    KeepsHistory,
+    Moves,
+    Notes,
+    Presigns,
+    Removes,
+    Snapshots,
+    Sweeps,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence

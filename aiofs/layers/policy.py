@@ -9,10 +9,10 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from aiofs.driver import Capabilities, KeepsHistory, Layer, Moves, Presigns, Sweeps, has, verbs_of
+from aiofs.driver import Capabilities, Layer, has, verbs_of
 from aiofs.errors import AccessDenied, TooLarge
 from aiofs.layers.forward import ForwardedSession, power_of
-from aiofs.powers import Snapshots
+from aiofs.powers import KeepsHistory, Moves, Presigns, Snapshots, Sweeps
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence

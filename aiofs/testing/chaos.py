@@ -21,7 +21,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from aiofs.driver import Layer, Lease, ReadStream, Sweeps, WriteSession
+from aiofs.driver import Layer, Lease, ReadStream, WriteSession
+from aiofs.powers import Sweeps
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence

@@ -12,9 +12,10 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
-from aiofs.driver import Capabilities, Driver, Layer, Sweeps
+from aiofs.driver import Capabilities, Driver, Layer
 from aiofs.filesystem import FileSystem
 from aiofs.names import is_reserved
+from aiofs.powers import Sweeps
 from aiofs.properties import DESCRIPTIONS
 from aiofs.testing.chaos import Chaos
 

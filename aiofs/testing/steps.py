@@ -17,9 +17,9 @@ from collections.abc import Coroutine
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from aiofs.driver import Capabilities, Copies, Layer, Lease, Sweeps, WriteSession
+from aiofs.driver import Capabilities, Layer, Lease, WriteSession
 from aiofs.errors import Unsupported
-from aiofs.powers import Appends, Likens, Notes, Parks, Removes, Snapshots
+from aiofs.powers import Appends, Copies, Likens, Notes, Parks, Removes, Snapshots, Sweeps
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence

@@ -11,10 +11,11 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from aiofs.driver import CopiesRanges, Entry, ReadStream
+from aiofs.driver import Entry, ReadStream
 from aiofs.errors import Conflict
 from aiofs.kit import Spool
 from aiofs.lifetimes import finish
+from aiofs.powers import CopiesRanges
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable

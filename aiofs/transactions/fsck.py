@@ -13,10 +13,10 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from aiofs.driver import Leftover, Moves, Sweeps
 from aiofs.errors import AccessDenied, AlreadyExists, IsAFolder, Locked
 from aiofs.kit import together
 from aiofs.lifetimes import finish
+from aiofs.powers import Leftover, Moves, Sweeps
 from aiofs.transactions.journal import Journal, name_journal, put_stream
 from aiofs.transactions.records import FOLDER, last
 from aiofs.transactions.recovery import UNUSABLE, recover_units, unusable

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from aiofs.driver import ABSENT, Sweeps
+from aiofs.driver import ABSENT
 from aiofs.errors import (
     AiofsError,
     AlreadyExists,
@@ -25,6 +25,7 @@ from aiofs.errors import (
 )
 from aiofs.kit import EndedSession
 from aiofs.lifetimes import finish
+from aiofs.powers import Sweeps
 from aiofs.transactions.commit import Publication, Work, each_raising_all, leave_all, name_step
 from aiofs.transactions.records import FOLDER, Step, last
 from aiofs.transactions.steps import PreparedStep, RewriteStep, resume

@@ -12,24 +12,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from aiofs import clock
-from aiofs.driver import (
-    ABSENT,
-    Capabilities,
-    ChecksRemoval,
-    Driver,
-    Entry,
-    Lease,
-    Part,
-    ReadStream,
-    WriteSession,
-    narrowed_over,
-)
+from aiofs.driver import ABSENT, Capabilities, Driver, Entry, Lease, Part, ReadStream, WriteSession, narrowed_over
 from aiofs.errors import Conflict, Damaged, Locked, NotFound, Spoiled, StillOpen, Unsupported
 from aiofs.kit import check_match, folded
 from aiofs.lifetimes import finish
 from aiofs.locks import LeaseElsewhere, LockTable
 from aiofs.names import is_reserved, lock_of_path
-from aiofs.powers import Parks
+from aiofs.powers import ChecksRemoval, Parks
 from aiofs.transactions.content import StagedContent, StagedRange, StagedReader, StagedStream, StoredRange
 
 if TYPE_CHECKING:

@@ -16,13 +16,13 @@ import hashlib
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from aiofs.driver import ABSENT, Copies, Driver, Entry, WriteSession
+from aiofs.driver import ABSENT, Driver, Entry, WriteSession
 from aiofs.errors import AlreadyExists, Conflict, NotFound, Unsupported
 from aiofs.files.reading import whole_chunks
 from aiofs.kit import BytesStream, EndedSession
 from aiofs.lifetimes import finish
 from aiofs.names import RESERVED, under
-from aiofs.powers import Permits, Snapshots
+from aiofs.powers import Copies, Permits, Snapshots
 from aiofs.properties import OWNERSHIP
 from aiofs.transactions.journal import entry_at, fetch, publish
 from aiofs.transactions.records import FOLDER

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Self, overload
 from weakref import WeakKeyDictionary
 
 from aiofs import clock
-from aiofs.driver import Driver, HasAddress
+from aiofs.driver import Driver
 from aiofs.errors import Unsupported, with_others
 from aiofs.filesystem import FileSystem
 from aiofs.lifetimes import Call
+from aiofs.powers import HasAddress
 from aiofs.system import FileLikeSystem
 from aiofs.transactions.journal import Journal
 from aiofs.transactions.recovery import Recovered, not_recovered, recover_units

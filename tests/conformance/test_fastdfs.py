@@ -17,8 +17,8 @@ from aiofs.backends.memory import MemoryDriver
 from aiofs.backends.osfiles import OSDriver
 from aiofs.backends.redis.driver import RedisDriver
 from aiofs.backends.redis.names import key_of
-from aiofs.driver import Sweeps
 from aiofs.filesystem import FileSystem
+from aiofs.powers import Sweeps
 from aiofs.stores import FastDFSFileSystem, OSFileSystem, RedisFileSystem
 from aiofs.testing import Contract, Harness, TransactionContract
 from aiofs.testing.contract.commit import Commit

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 
 from aiofs.backends.memory import MemoryDriver
-from aiofs.driver import Copies, Moves, Presigns, Sweeps
 from aiofs.errors import TooLarge
 from aiofs.filesystem import FileSystem
 from aiofs.layers import Allow, Limit, Matching, ReadOnly, WriteOnly
-from aiofs.powers import Appends, Removes, Snapshots
+from aiofs.powers import Appends, Copies, Moves, Presigns, Removes, Snapshots, Sweeps
 from aiofs.testing import Chaos
 
 if TYPE_CHECKING:

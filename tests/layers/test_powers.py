@@ -12,24 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 
 import aiofs
-from aiofs.driver import (
-    ABSENT,
-    ChecksRemoval,
-    Copies,
-    HasAddress,
-    HasLocalPaths,
-    KeepsHistory,
-    Layer,
-    Moves,
-    Presigns,
-    ReadsReplicas,
-    Sweeps,
-    Walks,
-    WriteSession,
-    amounts_to,
-    powers,
-    verbs_of,
-)
+from aiofs.driver import ABSENT, Layer, WriteSession, amounts_to, powers, verbs_of
 from aiofs.layers import (
     Allow,
     Base64,
@@ -44,7 +27,25 @@ from aiofs.layers import (
     ReadOnly,
     WriteOnly,
 )
-from aiofs.powers import Appends, Likens, Notes, Parks, Permits, Removes, Snapshots
+from aiofs.powers import (
+    Appends,
+    ChecksRemoval,
+    Copies,
+    HasAddress,
+    HasLocalPaths,
+    KeepsHistory,
+    Likens,
+    Moves,
+    Notes,
+    Parks,
+    Permits,
+    Presigns,
+    ReadsReplicas,
+    Removes,
+    Snapshots,
+    Sweeps,
+    Walks,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 
 from aiofs.backends.memory import MemoryDriver
-from aiofs.driver import ABSENT, Copies, Leftover, Moves, Presigns, Sweeps
+from aiofs.driver import ABSENT
 from aiofs.filesystem import FileSystem
 from aiofs.layers import Prefix
-from aiofs.powers import Appends, Removes, Snapshots
+from aiofs.powers import Appends, Copies, Leftover, Moves, Presigns, Removes, Snapshots, Sweeps
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator

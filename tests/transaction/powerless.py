@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aiofs.driver import Layer, Sweeps
+from aiofs.driver import Layer
+from aiofs.powers import Sweeps
 
 if TYPE_CHECKING:
     from aiofs.driver import Power

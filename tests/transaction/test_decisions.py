@@ -10,9 +10,9 @@ import pytest
 
 import aiofs
 from aiofs import clock
-from aiofs.driver import Copies
 from aiofs.files.reading import whole_chunks
 from aiofs.layers import Gzip
+from aiofs.powers import Copies
 from aiofs.transactions.journal import FOLDER, Journal
 from aiofs.transactions.records import Step, encode
 from aiofs.transactions.steps import images_for, read_before, resume

@@ -9,8 +9,8 @@ import pytest
 
 import aiofs
 from aiofs.backends.memory import MemoryDriver
-from aiofs.driver import Leftover
 from aiofs.filesystem import FileSystem
+from aiofs.powers import Leftover
 from aiofs.transactions.transaction import driver_of
 
 if TYPE_CHECKING:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import aiofs
-from aiofs.driver import Sweeps
-from aiofs.powers import Appends
+from aiofs.powers import Appends, Sweeps
 from aiofs.testing import Chaos
 from aiofs.transactions import recovery, unit
 from aiofs.transactions.commit import Publication
@@ -22,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
     from pathlib import Path
 
-    from aiofs.driver import Capabilities, Lease, Leftover, Power
+    from aiofs.driver import Capabilities, Lease, Power
+    from aiofs.powers import Leftover
     from aiofs.transactions.recovery import Recovered
     from aiofs.transactions.transaction import FileTransaction
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aiofs.backends.memory import MemoryDriver
-from aiofs.driver import Capabilities, Sweeps
 from aiofs.filesystem import FileSystem
 from aiofs.names import is_reserved
+from aiofs.powers import Sweeps
 from aiofs.stores import OSFileSystem
 from aiofs.testing import Stepped, Steps
 from aiofs.testing.kills import State, change, seed, state_of
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from aiofs.driver import Lease
+    from aiofs.driver import Capabilities, Lease
     from aiofs.system import FileLikeSystem
 
 Trouble = tuple[int, bool]

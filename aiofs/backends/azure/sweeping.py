@@ -11,11 +11,11 @@ from aiofs.backends.azure.listing import pages
 from aiofs.backends.azure.locks import SHORTEST, acquire, all_locks, is_free, read_note
 from aiofs.backends.azure.names import HIDDEN, LOCKS
 from aiofs.backends.azure.properties import matching, version_of
-from aiofs.driver import Leftover
 from aiofs.errors import Conflict, Locked, NotFound
 from aiofs.kit import each
 from aiofs.locks import NUMBERS_KEPT
 from aiofs.names import RESERVED, lock_of_path
+from aiofs.powers import Leftover
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

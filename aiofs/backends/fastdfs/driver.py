@@ -12,20 +12,21 @@ from aiofs.backends.fastdfs.listing import list_names
 from aiofs.backends.fastdfs.reading import about, describe, open_record, read_id, read_named
 from aiofs.backends.fastdfs.sweeping import FastDFSSweeper
 from aiofs.backends.fastdfs.writing import AppenderSession, FastDFSSnapshots, NamedSession, check_prepared
-from aiofs.driver import MIB, Capabilities, Driver, Entry, Lease, Moves, ReadStream, WriteSession
+from aiofs.driver import MIB, Capabilities, Driver, Entry, Lease, ReadStream, WriteSession
 from aiofs.errors import NotFound, Unsupported
 from aiofs.kit import EndedSession, changed, check_match, each, keeper_url, store_url
 from aiofs.lifetimes import finish
 from aiofs.locks import LockTable
 from aiofs.names import is_reserved
-from aiofs.powers import Appends
+from aiofs.powers import Appends, Moves
 from aiofs.tokens import Token
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Mapping, Sequence
 
     from aiofs.backends.fastdfs.client.client import FastDFSClient
-    from aiofs.driver import Leftover, Power
+    from aiofs.driver import Power
+    from aiofs.powers import Leftover
 
 
 class LeasePaths(WeakKeyDictionary[Lease, str]):

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, TypeVar
 from aiofs.backends.fastdfs.client.ids import FileId
 from aiofs.backends.fastdfs.listing import Survey
 from aiofs.backends.fastdfs.writing import FastDFSSnapshots
-from aiofs.driver import Leftover, Sweeps
 from aiofs.errors import Damaged, Locked, NotFound, Unavailable, Unsupported
 from aiofs.kit import each, is_locked, results
 from aiofs.lifetimes import finish
 from aiofs.names import is_reserved
+from aiofs.powers import Leftover, Sweeps
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping

@@ -22,7 +22,7 @@ from aiofs.backends.osfiles.names import Root, parents_of
 from aiofs.backends.osfiles.places import EXISTING, check_regular, entry_of, errors_about, unlink
 from aiofs.backends.osfiles.reading import OSStream, open_stream
 from aiofs.backends.osfiles.writing import OSRemoval, OSSession, Stage, copy_bytes
-from aiofs.driver import Capabilities, Driver, Entry, Lease, Leftover, ReadStream, WriteSession
+from aiofs.driver import Capabilities, Driver, Entry, Lease, ReadStream, WriteSession
 from aiofs.errors import NotAFolder, NotFound, Unsupported
 from aiofs.kit import EndedSession, store_url
 from aiofs.lifetimes import finish
@@ -35,7 +35,7 @@ from aiofs.tokens import Token
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Hashable, Iterator, Mapping, Sequence
 
-    from aiofs.driver import Level
+    from aiofs.powers import Leftover, Level
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

@@ -33,7 +33,8 @@ from aiofs.threads import hop
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Hashable, Mapping, Sequence
 
-    from aiofs.driver import Capabilities, Entry, Lease, Leftover
+    from aiofs.driver import Capabilities, Entry, Lease
+    from aiofs.powers import Leftover
 
 T = TypeVar("T")
 Power = TypeVar("Power")

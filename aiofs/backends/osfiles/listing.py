@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from aiofs.backends.osfiles.names import Root
-    from aiofs.driver import Level
+    from aiofs.powers import Level
 
 _KEPT = 32
 """How many folders on the way stay open; those further up are closed, and opened again through `..`."""

@@ -27,11 +27,11 @@ from aiofs.backends.osfiles.names import (
     parents_of,
 )
 from aiofs.backends.osfiles.places import errors_about, kind_in_words
-from aiofs.driver import Leftover
 from aiofs.errors import Locked, NotAFolder, NotFound
 from aiofs.kit import unknown_format
 from aiofs.locks import NUMBERS_KEPT
 from aiofs.names import JOURNAL
+from aiofs.powers import Leftover
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

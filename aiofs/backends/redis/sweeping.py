@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from aiofs.backends.redis.locks import begun_at, holder_of
 from aiofs.backends.redis.names import LOCK, PART, key_of_tail, part_of, path_of
-from aiofs.driver import Leftover
 from aiofs.errors import WrongType
+from aiofs.powers import Leftover
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Mapping, Sequence
 
     from aiofs.backends.s3.settings import Settings
-    from aiofs.driver import Lease, Leftover, Power, ReadStream, WriteSession
+    from aiofs.driver import Lease, Power, ReadStream, WriteSession
+    from aiofs.powers import Leftover
 
 # One for all file systems of this process with the same bucket and prefix.
 _TABLES: WeakValueDictionary[str, LockTable] = WeakValueDictionary()

@@ -14,10 +14,10 @@ from aiofs.backends.s3.locks import LockObjects, is_young, lock_key
 from aiofs.backends.s3.probe import NAME
 from aiofs.backends.s3.store import LOCKS, PAGE, ListedKey, batches, key_of, listed_name
 from aiofs.backends.s3.writing import abort_upload
-from aiofs.driver import Leftover
 from aiofs.errors import AccessDenied, Locked, NotFound, Unsupported
 from aiofs.lifetimes import finish
 from aiofs.names import RESERVED
+from aiofs.powers import Leftover
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aiofs.driver import ABSENT, Sweeps
+from aiofs.driver import ABSENT
+from aiofs.powers import Sweeps
 from aiofs.testing.harness import PATIENCE, needs
 
 if TYPE_CHECKING:

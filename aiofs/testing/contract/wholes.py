@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aiofs.driver import ABSENT, HasLocalPaths
+from aiofs.driver import ABSENT
 from aiofs.errors import Unsupported
+from aiofs.powers import HasLocalPaths
 from aiofs.testing.harness import Stop, needs, until
 from aiofs.transactions.transaction import transaction
 

@@ -18,8 +18,8 @@ import aiofs
 from aiofs.backends.azure.client import PART
 from aiofs.backends.azure.driver import AzureDriver
 from aiofs.backends.azure.locks import lock_name
-from aiofs.driver import CopiesRanges
 from aiofs.errors import Locked, Unsupported
+from aiofs.powers import CopiesRanges
 
 if TYPE_CHECKING:
     from azure.storage.blob import BlobLeaseClient, ContainerClient

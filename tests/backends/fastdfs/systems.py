@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from aiofs import FastDFSFileSystem
-from aiofs.driver import Sweeps
+from aiofs.powers import Sweeps
 
 if TYPE_CHECKING:
-    from aiofs.driver import Driver, Leftover
+    from aiofs.driver import Driver
+    from aiofs.powers import Leftover
     from aiofs.system import FileLikeSystem
     from servers.fastdfs.cluster import Cluster
 
