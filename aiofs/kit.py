@@ -22,9 +22,9 @@ Locks that a store grants for a time are `aiofs.locks.RenewedLease`, and locks w
 from __future__ import annotations
 
 import asyncio
+import inspect
 import tempfile
-from collections.abc import Mapping
-from contextlib import aclosing
+from collections.abc import AsyncIterable, Mapping
 from typing import IO, TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -35,7 +35,7 @@ from aiofs.powers import ChecksRemoval, Copies, HasAddress, Moves
 from aiofs.threads import hop
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Iterator
 
     from aiofs.driver import Driver, Lease, Part
 
@@ -148,25 +148,46 @@ async def each(items: Iterable[T], work: Callable[[T], Awaitable[object]], *, al
         raise failures[0]
 
 
-async def results(items: AsyncGenerator[T], work: Callable[[T], Awaitable[R]]) -> AsyncIterator[R]:
-    """Yield what the work returns for each item, in any order, `AT_ONCE` at a time. A failure ends all of it."""
+async def results(
+    items: Iterable[T] | AsyncIterable[T], work: Callable[[T], Awaitable[R]], at_once: int = AT_ONCE
+) -> AsyncGenerator[R]:
+    """Yield what the work returns for each item, in any order, `at_once` at a time. A failure ends all of it.
+
+    No more results than that are kept, and no more items taken, before the caller asks for the next result. At the end
+    what is under way is cancelled, and `items` is closed if it is an asynchronous generator.
+    """
     running: set[asyncio.Future[R]] = set()
+    source = aiter(items) if isinstance(items, AsyncIterable) else _one_by_one(items)
     try:
-        async with aclosing(items):
-            async for item in items:
-                running.add(asyncio.ensure_future(work(item)))
-                if len(running) == AT_ONCE:
-                    await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                    for done in [future for future in running if future.done()]:
-                        yield done.result()
-                        running.discard(done)
-        for future in list(running):
-            yield await future
-            running.discard(future)
+        async for item in source:
+            running.add(asyncio.ensure_future(work(item)))
+            if len(running) == at_once:
+                yield await _first(running)
+        while running:
+            yield await _first(running)
     finally:
-        for future in running:
-            future.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await finish(_cancelled(running))
+        if inspect.isasyncgen(source):
+            await finish(source.aclose())
+
+
+async def _one_by_one(items: Iterable[T]) -> AsyncGenerator[T]:
+    for item in items:
+        yield item
+
+
+async def _first(running: set[asyncio.Future[R]]) -> R:
+    """Wait for one, and take it out of those that are running."""
+    done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+    first = done.pop()
+    running.discard(first)
+    return first.result()
+
+
+async def _cancelled(running: set[asyncio.Future[R]]) -> None:
+    for future in running:
+        future.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
 
 
 def store_url(scheme: str, place: str, path: str, settings: Mapping[str, object]) -> str:

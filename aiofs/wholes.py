@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import io
 import json
 import os
 from collections.abc import AsyncIterable, Iterable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path as DiskPath
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, cast
 
 from aiofs.driver import ANY, Entry
+from aiofs.kit import results
 from aiofs.lifetimes import finish
 from aiofs.names import check_path, name_of
 from aiofs.sources import STEP, check_target, write_all, writer_to
@@ -230,22 +229,11 @@ class WholeFiles:
     async def _many(
         self, items: Iterable[T] | AsyncIterable[T], work: Callable[[T], Awaitable[R]], concurrency: int
     ) -> AsyncGenerator[R]:
-        running: set[asyncio.Future[R]] = set()
         self._check_open()
-        source = aiter(items) if isinstance(items, AsyncIterable) else _each(items)
-        try:
-            async for item in source:
-                running.add(asyncio.ensure_future(work(item)))
-                if len(running) == concurrency:
-                    yield await _first(running)
-                    self._check_open()
-            while running:
-                yield await _first(running)
+        async with aclosing(results(items, work, concurrency)) as found:
+            async for result in found:
+                yield result
                 self._check_open()
-        finally:
-            await finish(_cancelled(running))
-            if inspect.isasyncgen(source):
-                await finish(source.aclose())
 
 
 def check_concurrency(concurrency: int) -> None:
@@ -262,25 +250,6 @@ async def caught(work: Awaitable[T]) -> T | Exception:
         return await work
     except Exception as error:  # noqa: BLE001 -- the caller looks at it
         return error
-
-
-async def _each(items: Iterable[T]) -> AsyncGenerator[T]:
-    for item in items:
-        yield item
-
-
-async def _first(running: set[asyncio.Future[R]]) -> R:
-    """Wait for one, and take it out of those that are running."""
-    done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-    first = done.pop()
-    running.discard(first)
-    return first.result()
-
-
-async def _cancelled(running: set[asyncio.Future[R]]) -> None:
-    for future in running:
-        future.cancel()
-    await asyncio.gather(*running, return_exceptions=True)
 
 
 async def _fill(copy: DiskPath, file: FileLike | None) -> None:

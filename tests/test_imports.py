@@ -42,7 +42,7 @@ KNOWS: dict[str, frozenset[str]] = {
     "files": SHARED,
     "waiting": WAIST | {"lifetimes"},
     "sources": BASIC | {"lifetimes", "threads"},
-    "wholes": WAIST | {"lifetimes", "sources", "threads"},
+    "wholes": WAIST | {"kit", "lifetimes", "sources", "threads"},
     "listing": WAIST,
     "system": WAIST | {"listing", "locks", "sources", "waiting", "wholes"},
     "bare": SHARED | {"system"},

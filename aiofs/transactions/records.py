@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from aiofs.errors import Damaged, Unsupported
+from aiofs.kit import unknown_format
 from aiofs.names import JOURNAL, check_path
 from aiofs.properties import MARK, NAMES, part
 from aiofs.tokens import is_text
@@ -105,10 +106,7 @@ def _decode_line(line: bytes, name: str) -> Record | None:
         return None
     version = mark.decode(errors="replace")
     if version not in _KNOWN:
-        reason = (
-            f"this journal has the format {version!r}, and this version of aiofs knows {_MARK!r}: use the newer one"
-        )
-        raise Unsupported.of(name, reason)
+        raise unknown_format(name, "this journal", repr(version), _MARK)
     try:
         record: object = json.loads(body)
     except (ValueError, RecursionError) as error:

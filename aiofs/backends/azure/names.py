@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
-from aiofs.errors import Unsupported
+from aiofs.kit import unknown_format
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -95,7 +95,4 @@ def is_known(labels: Mapping[str, Any] | None) -> bool:
 def check_format(path: str, what: str, labels: Mapping[str, Any] | None) -> None:
     """Raise `Unsupported` for a format that this version of aiofs does not know."""
     if not is_known(labels):
-        number = (labels or {})["format"]
-        raise Unsupported.of(
-            path, f"{what} has format {number!r}, and this version of aiofs knows {FORMAT!r}: use the newer version"
-        )
+        raise unknown_format(path, what, (labels or {})["format"], FORMAT)

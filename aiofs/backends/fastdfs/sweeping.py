@@ -20,7 +20,7 @@ from aiofs.names import is_reserved
 from aiofs.powers import Leftover, Sweeps
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 
     from aiofs.backends.fastdfs.index import Label, NamedFiles
 
@@ -146,7 +146,7 @@ class FastDFSSweeper:
                 return None
             return await self._judge(file, found[1].path, snapshots.get(file))
 
-        async for leftover in results(_each_of(candidates), judge):
+        async for leftover in results(candidates, judge):
             if leftover is not None:
                 yield leftover
 
@@ -158,7 +158,7 @@ class FastDFSSweeper:
             why = f"the index leads to {file}, which is gone: restore it from a backup, or remove the name"
             return Leftover(path, _GONE, None, None, live=False, token=file, stays=why)
 
-        async for leftover in results(_each_of(unseen.items()), look_for):
+        async for leftover in results(unseen.items(), look_for):
             if leftover is not None:
                 yield leftover
 
@@ -185,7 +185,7 @@ class FastDFSSweeper:
         """Return the newest file with each path and its label, by index; of one index only with `identity`."""
         newest: dict[str, dict[str, tuple[str, Label]]] = {}
         survey = Survey(self._client, self._group)
-        async for found in results(_each_of(await survey.candidates({}, {}, {})), survey.label):
+        async for found in results(await survey.candidates({}, {}, {}), survey.label):
             if found is not None and identity in {None, found[1].index}:
                 known = newest.setdefault(found[1].index, {})
                 path = found[1].path
@@ -229,8 +229,3 @@ def _not_judged(survey: Survey, names: _Names) -> Iterator[Leftover]:
     for kind, found in ((_UNREADABLE, names.unreadable), (_UNKNOWN, survey.unreadable), (_NOT_ASKED, silent)):
         for what, reason in sorted(found.items()):
             yield Leftover(what, kind, None, None, live=False, token=what, stays=reason)
-
-
-async def _each_of(items: Iterable[T]) -> AsyncGenerator[T]:
-    for item in items:
-        yield item

@@ -24,7 +24,7 @@ from aiofs.backends.s3.reading import open_stream
 from aiofs.backends.s3.store import LOCKS
 from aiofs.driver import ABSENT
 from aiofs.errors import AccessDenied, Conflict, Damaged, Locked, NotFound, Unavailable, Unsupported
-from aiofs.kit import together
+from aiofs.kit import together, unknown_format
 from aiofs.locks import NUMBERS_KEPT, LeaseElsewhere, RenewedLease, granted, locked, next_number
 from aiofs.names import lock_of_path, path_of_lock
 
@@ -96,11 +96,7 @@ class LockState:
     def refusal(self, path: str) -> Locked | Unsupported:
         """Return the error for somebody else who asks for the lock."""
         if not is_known(self.note):
-            return Unsupported.of(
-                path,
-                f"its lock has the format {self.note['format']!r}, and this aiofs knows {FORMAT}: "
-                "use the aiofs that wrote it, or a newer one",
-            )
+            return unknown_format(path, "its lock", self.note["format"], FORMAT)
         since = self.note.get("since")
         return locked(path, self.holder, None if since is None else datetime.fromisoformat(since))
 

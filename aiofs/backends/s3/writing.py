@@ -22,7 +22,7 @@ from aiofs.backends.s3.reading import checksum, open_stream
 from aiofs.backends.s3.store import is_folder
 from aiofs.driver import ABSENT, MIB, Entry, WriteSession
 from aiofs.errors import AlreadyExists, Conflict, Damaged, IsAFolder, NotFound, TooLarge, Unsupported
-from aiofs.kit import Uploads, looked_at
+from aiofs.kit import Uploads, looked_at, unknown_format
 from aiofs.lifetimes import finish
 from aiofs.tokens import Token
 
@@ -393,11 +393,7 @@ def check_token(token: Mapping[str, Any]) -> dict[str, Any]:
     fields = Token(token)
     number = token.get("format", FORMAT)
     if type(number) is not int or number != FORMAT:
-        raise Unsupported.of(
-            fields.path,
-            f"the prepared upload of this file has the format {number!r}, and this aiofs knows {FORMAT}: "
-            "use the aiofs that prepared it, or a newer one",
-        )
+        raise unknown_format(fields.path, "the prepared upload of this file", number, FORMAT)
     fields.text("upload")
     fields.text("writer", "[0-9a-f]{32}")
     match = fields.text_or_none("match")

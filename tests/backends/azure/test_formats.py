@@ -109,7 +109,7 @@ async def test_a_lock_of_an_unknown_format_is_refused(fs: AzureFileSystem, raw: 
         lease.release()  # it may be held in another way, of which we know nothing
     names = ["file", *map(str, range(9))]
     for attempt in (fs.write_bytes("file", b"new"), fs.rm("file"), fs.rm(*names, missing_ok=True)):
-        with pytest.raises(Unsupported, match="format '7', and this version of aiofs knows '1'") as caught:
+        with pytest.raises(Unsupported, match="format 7, and this version of aiofs knows 1") as caught:
             await attempt
         assert caught.value.filename == "file"
     driver = fs.driver
@@ -122,7 +122,7 @@ async def test_a_lock_of_an_unknown_format_is_refused(fs: AzureFileSystem, raw: 
 
 async def test_a_prepared_write_of_an_unknown_format_is_refused(fs: AzureFileSystem, raw: ContainerClient) -> None:
     token = put_back(raw, "blocks", b"prepared bytes")
-    with pytest.raises(Unsupported, match="format '7'"):
+    with pytest.raises(Unsupported, match="format 7"):
         await fs.driver.resume({**token, "format": "7"})
     with pytest.raises(Unsupported, match="format None"):
         await fs.driver.resume({**token, "format": None})
