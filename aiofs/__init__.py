@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from aiofs.locks import HeldLock
     from aiofs.modes import BinaryMode, TextMode
     from aiofs.path import LocalPath, Path
+    from aiofs.probing import ProbeReport, probe
     from aiofs.properties import Properties
     from aiofs.sources import Source, Target
     from aiofs.stores import (
@@ -122,6 +123,7 @@ __all__ = [
     "Path",
     "PathTemplate",
     "Picture",
+    "ProbeReport",
     "Properties",
     "Recovered",
     "RedisFileSystem",
@@ -154,6 +156,7 @@ __all__ = [
     "layers",
     "open",
     "os",
+    "probe",
     "recover",
     "repository",
     "stderr",
@@ -203,6 +206,7 @@ _ROOMS = {
     "aiofs.locks": ("HeldLock",),
     "aiofs.modes": ("BinaryMode", "TextMode"),
     "aiofs.path": ("LocalPath", "Path"),
+    "aiofs.probing": ("ProbeReport", "probe"),
     "aiofs.properties": ("Properties",),
     "aiofs.sources": ("Source", "Target"),
     "aiofs.stores": (

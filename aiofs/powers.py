@@ -8,7 +8,7 @@ of drivers, then those of sessions, then those that only transactions ask for.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, TypedDict, runtime_checkable
 
 from aiofs.driver import amounts_to
 
@@ -122,6 +122,26 @@ class HasLocalPaths(Protocol):
 
     def local_path(self, path: str) -> str:
         """Return the local path of a file."""
+        ...
+
+
+class ServerFacts(TypedDict, total=False):
+    """What a store finds out about its server, for `aiofs.ProbeReport`, which says what each of these means."""
+
+    durable: bool | None
+    ordered: bool | None
+    keeps_versions: bool | None
+    advice: Sequence[str]
+    """What to set, and what to beware of: whole sentences, without the last stop."""
+
+
+@amounts_to("stat", "read", "begin", "delete", "list", "lock")
+@runtime_checkable
+class Probes(Protocol):
+    """The store can find out what its server does where the verbs do not show it."""
+
+    async def probe(self, removed: Sequence[str]) -> ServerFacts:
+        """Return what the server does. Also remove old versions of the files `removed`, which were removed before."""
         ...
 
 

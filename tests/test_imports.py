@@ -25,7 +25,7 @@ BASIC = frozenset({"clock", "errors", "modes", "names", "properties"})
 WAIST = BASIC | {"driver", "powers"}
 SHARED = WAIST | {"kit", "lifetimes", "locks", "sources", "threads", "tokens", "waiting"}
 SYSTEMS = frozenset({"bare", "browsing", "filesystem", "listing", "system", "wholes"})
-OVER_SYSTEMS = frozenset({"path", "pathcontent", "pathnames", "stores", "transactions", "urls", "work"})
+OVER_SYSTEMS = frozenset({"path", "pathcontent", "pathnames", "probing", "stores", "transactions", "urls", "work"})
 ALL = SHARED | SYSTEMS | OVER_SYSTEMS | {"backends", "files", "layers"}
 
 KNOWS: dict[str, frozenset[str]] = {
@@ -53,6 +53,7 @@ KNOWS: dict[str, frozenset[str]] = {
     "pathnames": SHARED | SYSTEMS,
     "pathcontent": SHARED | SYSTEMS | {"files", "pathnames"},
     "path": SHARED | {"files", "filesystem", "listing", "pathcontent", "pathnames", "stores", "system", "urls"},
+    "probing": SHARED | {"filesystem", "system", "urls"},
     "urls": SHARED | {"files", "filesystem", "stores"},
     "transactions": SHARED | SYSTEMS | {"files"},
     "work": SHARED | SYSTEMS | {"files", "transactions"},

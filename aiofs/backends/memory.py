@@ -10,7 +10,7 @@ from aiofs.errors import NotFound
 from aiofs.kit import BytesStream, EndedSession, check_match, folded
 from aiofs.locks import LockTable, locked, next_number
 from aiofs.names import lock_of_path
-from aiofs.powers import Leftover
+from aiofs.powers import Leftover, ServerFacts
 from aiofs.properties import DESCRIPTIONS
 from aiofs.tokens import Token
 
@@ -101,6 +101,11 @@ class MemoryDriver(Driver):
         kind = MemoryRemoval if prepared.removal else MemorySession
         lease = self.locks.acquire(path)
         return kind(self, path, lease, prepared.match, prepared.metadata, prepared=prepared)
+
+    async def probe(self, removed: Sequence[str]) -> ServerFacts:
+        """Return what memory does."""
+        del removed
+        return {"durable": False, "ordered": True, "keeps_versions": False}
 
     async def delete(
         self, paths: Sequence[str], *, leases: Sequence[Lease] = (), match: str | None = None, missing_ok: bool = False

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 VERBS = {
     "demo": "show writing, reading, a refused second writer and an aborted write, on this machine alone",
+    "probe": "find out what the store behind a URL really does: locks, conditional writes, order, names",
     "torture": "kill a transaction at every step, recover it, and tell what is there then",
 }
 

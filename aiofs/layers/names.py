@@ -14,14 +14,14 @@ from aiofs.kit import together
 from aiofs.layers.forward import power_of
 from aiofs.layers.mapped import Mapped
 from aiofs.names import RESERVED, begins_a_name, check_inside, check_path, check_prefix, is_reserved
-from aiofs.powers import HasAddress, HasLocalPaths, Walks
+from aiofs.powers import HasAddress, HasLocalPaths, Probes, Walks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Hashable, Sequence
     from typing import Self
 
     from aiofs.driver import Driver, Entry, Power
-    from aiofs.powers import Level
+    from aiofs.powers import Level, ServerFacts
 
 
 class Prefix(Mapped):
@@ -30,7 +30,7 @@ class Prefix(Mapped):
     :raises ValueError: if no name can begin with `prefix`.
     """
 
-    powers: ClassVar[tuple[type, ...]] = (*Mapped.powers, HasAddress, HasLocalPaths, Walks)
+    powers: ClassVar[tuple[type, ...]] = (*Mapped.powers, HasAddress, HasLocalPaths, Probes, Walks)
 
     def __init__(self, prefix: str) -> None:
         if check_prefix(prefix):
@@ -70,6 +70,9 @@ class Prefix(Mapped):
         if not f"/{self._prefix}".endswith("/"):
             raise Unsupported.of(None, f"{self} has no URL: its prefix is not a whole folder")
         return power_of(self.base, HasAddress).address((self._prefix + folder).removesuffix("/"))
+
+    async def probe(self, removed: Sequence[str]) -> ServerFacts:
+        return await power_of(self.base, Probes).probe([self.within(path) for path in removed])
 
     def local_path(self, path: str) -> str:
         return power_of(self.base, HasLocalPaths).local_path(self.within(path))

@@ -40,6 +40,7 @@ from aiofs.powers import (
     Parks,
     Permits,
     Presigns,
+    Probes,
     ReadsReplicas,
     Removes,
     Snapshots,
@@ -84,7 +85,7 @@ async def ignore(_: Any) -> None:
     pass
 
 
-ADDRESSES = {HasAddress, HasLocalPaths}
+ADDRESSES = {HasAddress, HasLocalPaths, Probes}
 """They lead to the store past the layer, so a layer that changes or refuses anything does not pass them on."""
 OTHERS = {
     ChecksRemoval,

@@ -35,7 +35,7 @@ from aiofs.tokens import Token
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Hashable, Iterator, Mapping, Sequence
 
-    from aiofs.powers import Leftover, Level
+    from aiofs.powers import Leftover, Level, ServerFacts
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -248,6 +248,12 @@ class OSDriver(Driver):
         """Return the local path; all local files are in one store."""
         return "file", PurePath(self._root.given, path).as_posix()
 
+    async def probe(self, removed: Sequence[str]) -> ServerFacts:
+        """Return what the disk is set to do; removed files leave nothing."""
+        del removed
+        advice = [] if self._network is None else [_advice(self._root.path, self._network)]
+        return {"durable": self._durable, "ordered": True, "keeps_versions": False, "advice": advice}
+
     def narrowed(self, depth: int) -> Driver:
         """Return a driver of these files where no link leads a name out of the folder of its first `depth` segments."""
         if not depth:
@@ -424,13 +430,15 @@ async def made_in_worker(discard: Callable[[T], object], function: Callable[[*Ts
 def _warn_once(root: str, network: str) -> None:
     if root not in _warned:
         _warned.add(root)
-        warnings.warn(
-            f"{root!r} is on {network}: locks hold among the programs of this machine, and other machines may not see "
-            'them. Say OSFileSystem(root, locks="host") if only this machine writes there, or give locks=, another '
-            "file system that keeps them (a RedisFileSystem, say)",
-            RuntimeWarning,
-            stacklevel=2,
-        )
+        warnings.warn(_advice(root, network), RuntimeWarning, stacklevel=2)
+
+
+def _advice(root: str, network: str) -> str:
+    return (
+        f"{root!r} is on {network}: locks hold among the programs of this machine, and other machines may not see "
+        'them. Say OSFileSystem(root, locks="host") if only this machine writes there, or give locks=, another '
+        "file system that keeps them (a RedisFileSystem, say)"
+    )
 
 
 def _leave_stage(stage: Stage | None) -> None:

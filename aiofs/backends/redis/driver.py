@@ -22,6 +22,8 @@ from aiofs.tokens import Token
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Hashable, Mapping, Sequence
 
+    from aiofs.powers import ServerFacts
+
 CHUNK = 64 * MIB
 """How many bytes go into each key of a file that has several."""
 
@@ -207,6 +209,28 @@ class RedisDriver(RedisSweeper, Driver):
         usual = {"ttl": 0, "lease": 30, "chunked": False, "chunk_size": CHUNK, "prefix": ""}
         replica = None if self._replica is None else self._replica.address({"timeout": None})
         return self._client.address({**changed(own, usual), "replica": replica})
+
+    async def probe(self, removed: Sequence[str]) -> ServerFacts:
+        """Ask the server whether it writes to its disk, and whether it removes keys when its memory is full."""
+        del removed
+        try:
+            found = await self._client.ask(None, "INFO")
+        except OSError:  # a cluster, or this user may not ask
+            return {"ordered": False, "keeps_versions": False}
+        facts = found if isinstance(found, dict) else {}
+        advice = []
+        policy = str(facts.get("maxmemory_policy", "noeviction"))
+        if policy != "noeviction":
+            advice.append(f"a full server removes keys (maxmemory-policy {policy}), also files: set noeviction")
+        logs = facts.get("aof_enabled")
+        if logs == 0:
+            advice.append("the server keeps no log on its disk (appendonly no): a crash loses the last writes")
+        return {
+            "durable": None if logs is None else bool(logs),
+            "ordered": False,
+            "keeps_versions": False,
+            "advice": advice,
+        }
 
     def locate(self, path: str) -> tuple[Hashable, str]:
         """Return the server and database as the store."""

@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary
 from aiofs import clock
 from aiofs.backends.s3 import listing, sweeping
 from aiofs.backends.s3.facts import ObjectFacts, tags_of, unquoted, version_parameter, with_tags, write_options
-from aiofs.backends.s3.locks import LockObjects, LocksElsewhere
+from aiofs.backends.s3.locks import LockObjects, LocksElsewhere, lock_key
 from aiofs.backends.s3.reading import history_of, naming_version, open_stream, read_kept
 from aiofs.backends.s3.store import Store, check_backslash, check_name
 from aiofs.backends.s3.writing import ResumedUpload, S3Publication, S3Write, check_token, is_removed
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from aiofs.backends.s3.settings import Settings
     from aiofs.driver import Lease, Power, ReadStream, WriteSession
-    from aiofs.powers import Leftover
+    from aiofs.powers import Leftover, ServerFacts
 
 # One for all file systems of this process with the same bucket and prefix.
 _TABLES: WeakValueDictionary[str, LockTable] = WeakValueDictionary()
@@ -239,6 +239,23 @@ class S3Driver(Driver):
         if power is Notes and self.capabilities.locks == "process":
             return None
         return super().offers(power)
+
+    async def probe(self, removed: Sequence[str]) -> ServerFacts:
+        """Try what this bucket does with conditions and listings, and remove old versions of files and their locks."""
+        traits = await self._store.probed()
+        advice = [] if traits.fault is None else [f"its conditional writes cannot be trusted: {traits.fault}"]
+        if traits.versioning:
+            try:
+                for name in [*removed, *map(lock_key, removed)]:
+                    await sweeping.remove_old(self._store, name)
+            except AccessDenied as error:
+                advice.append(f"old versions of the {len(removed)} files of this probe stay: {error.strerror}")
+        return {
+            "durable": True,
+            "ordered": traits.ordered,
+            "keeps_versions": bool(traits.versioning),
+            "advice": advice,
+        }
 
     def leftovers(self, prefix: str = "") -> AsyncIterator[Leftover]:
         """Yield unfinished multipart uploads, lock objects, probes and old versions."""

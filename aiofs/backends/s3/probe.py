@@ -33,7 +33,7 @@ _LOST = (Conflict, NotFound, Unsupported)
 """Clear refusals: for the losers of a race, or because the store does not know conditions."""
 
 
-async def probe(requests: SdkRequests, folder: str, path: str) -> Traits:
+async def probe(requests: SdkRequests, folder: str, path: str | None) -> Traits:
     """Try conditional writes on an object of our own in `folder`, some of them at the same time.
 
     A cancellation does not end it early: a request that is broken off could arrive after everything was removed.
@@ -44,7 +44,7 @@ async def probe(requests: SdkRequests, folder: str, path: str) -> Traits:
 
 
 class _Probe:
-    def __init__(self, requests: SdkRequests, folder: str, path: str) -> None:
+    def __init__(self, requests: SdkRequests, folder: str, path: str | None) -> None:
         self._requests = requests
         self._path = path
         self._key = f"{folder}{NAME}{clock.token()}"

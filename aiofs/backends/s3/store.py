@@ -101,6 +101,15 @@ class Store:
                     _PROBED[place] = await probe(self.requests, self.key(LOCKS), path)
         return _PROBED[place]
 
+    async def probed(self) -> Traits:
+        """Probe this bucket anew, also on AWS, and return how it treats conditions."""
+        current = await self.clients.current()
+        async with current.lock:
+            traits = await probe(self.requests, self.key(LOCKS), None)
+        if current.endpoint is not None:
+            _PROBED[current.endpoint, self.settings.bucket] = traits
+        return traits
+
     def forget(self, traits: Traits) -> None:
         """Forget what was probed, as the bucket's settings have changed since."""
         for place in [place for place, known in _PROBED.items() if known is traits]:

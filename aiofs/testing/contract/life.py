@@ -1,4 +1,4 @@
-"""Behaviours 73 to 78: servers, event loops, and closing."""
+"""Behaviours 73 to 78, and 305 to 307: servers, event loops, and closing."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from aiofs.errors import AccessDenied
+from aiofs.layers.policy import ReadOnly
+from aiofs.probing import probe
 from aiofs.testing.harness import needs
 from aiofs.testing.model import run_model
 
@@ -44,6 +47,42 @@ class Life:
         for error in await _failures(store, store.dressed(store.denied())):
             assert isinstance(error, PermissionError), repr(error)
             assert not getattr(error, "retryable", False)
+
+    @needs("writable")
+    async def test_305_probe(self, store: Harness) -> None:
+        """`aiofs.probe` finds out what a store does, and leaves nothing behind."""
+        await store.put("kept", b"x")
+        async with store.no_leftovers():
+            report = await probe(store.fs)
+        can = store.can
+        assert (report.writes, report.removes) == (True, True)
+        assert (report.locks, report.conditional) == (can.locks, can.conditional), report.advice
+        assert (report.fences, report.metadata) == (can.fences, can.metadata)
+        assert report.file_and_folder == can.file_and_folder
+        assert await store.names() == ["kept"]
+        assert str(report).startswith(f"{report.store}\n  this user may write files ")
+        assert not [secret for secret in store.secrets if secret in f"{report} {report!r}"]
+
+    async def test_306_probe_without_rights(self, store: Harness) -> None:
+        """A probe by somebody who may not write or remove files writes nothing, and says why."""
+        fs, chaos = store.troubled()
+        report = await probe(fs.over(ReadOnly()))
+        assert (report.writes, report.removes, report.locks) == (False, False, None)
+        assert not [verb for verb in ("begin", "delete", "lock") if chaos.calls[verb]]
+        if store.can.writable:
+            chaos.fail("delete", AccessDenied.of("file", "this user may not remove files"))
+            report = await probe(fs)
+            assert (report.writes, report.removes) == (False, False)
+            assert "(this user may not remove files)" in report.advice[0]
+            assert not [verb for verb in ("begin", "lock") if chaos.calls[verb]]
+
+    @needs("server")
+    async def test_307_probe_of_nothing(self, store: Harness) -> None:
+        """A probe of a server that is not there raises the ConnectionError of every other call."""
+        assert store.unreachable is not None, "a suite with a server gives `unreachable=`"
+        with pytest.raises(ConnectionError) as caught:
+            await probe(store.dressed(store.unreachable()))
+        assert not [secret for secret in store.secrets if secret in f"{caught.value!r}"]
 
     async def test_74_no_secret_shown(self, store: Harness) -> None:
         """No `repr` and no `str` shows a secret."""

@@ -10,6 +10,7 @@ import pytest
 
 from aiofs.backends.s3 import store
 from aiofs.errors import Locked, Unavailable, Unsupported
+from aiofs.probing import probe
 from aiofs.stores import S3FileSystem
 from aiofs.transactions.transaction import transaction
 from backends.s3.front import Asked, refusal
@@ -26,11 +27,11 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("nothing_probed")
 
 
-def versions(server: S3Server) -> list[str]:
+def versions(server: S3Server, prefix: str = ".aiofs") -> list[str]:
     """The keys of all versions and delete markers of ours that the bucket keeps."""
     client = server.client()
     try:
-        found = client.list_object_versions(Bucket=server.bucket, Prefix=".aiofs")
+        found = client.list_object_versions(Bucket=server.bucket, Prefix=prefix)
         return [each["Key"] for each in [*found.get("Versions", []), *found.get("DeleteMarkers", [])]]
     finally:
         client.close()
@@ -307,3 +308,29 @@ async def test_only_one_gets_a_lock_that_was_left_free(front: Fronts, connect: C
         done += sum(await asyncio.gather(*map(count, writers)))
     assert done > 0
     assert int(await writers[0].read_bytes("file")) == done
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+async def test_a_probe_by_the_user_leaves_no_version(connect: Connect, s3_server: S3Server, keeps: bool) -> None:
+    if keeps:
+        await keep_versions(s3_server)
+    fs = connect(s3_server, prefix="in")
+    report = await probe(fs)
+    assert (report.locks, report.conditional, report.ordered) == ("shared", True, True)
+    assert report.keeps_versions is keeps
+    assert await keys(s3_server, "") == []
+    assert await asyncio.to_thread(versions, s3_server, "") == []
+
+
+async def test_a_probe_says_why_there_are_no_locks(connect: Connect, s3_server: S3Server, front: Fronts) -> None:
+    """Conditions that are ignored make locks impossible, and the report says what to set."""
+    meddling, server = await front(s3_server)
+
+    async def ignore(asked: Asked) -> None:
+        asked.headers.pop("if-match", None)
+
+    meddling.meddle = ignore
+    report = await probe(connect(server))
+    assert (report.writes, report.locks) == (False, None)
+    assert "give locks=, another file system" in report.advice[0]
+    assert await keys(s3_server, "") == []
