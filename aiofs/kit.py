@@ -5,7 +5,7 @@
 - `copy_file` and `move_file` let the store copy and rename if it can; else `copy_through` and `pour` do it through
   this process.
 - `folded` and `level_name` fold names into folders, for a store that only knows names.
-- `together`, `each`, `results` and `lanes` make requests at the same time, a bounded number of them.
+- `together`, `each`, `failures_of`, `results` and `lanes` make requests at the same time, a bounded number of them.
 - `Uploads` sends the parts of one file at the same time.
 - `store_url`, with `changed` settings and the `keeper_url` of another store, makes the URL of a store.
 - `own_lease` refuses a lease of another store.
@@ -35,7 +35,7 @@ from aiofs.powers import ChecksRemoval, Copies, HasAddress, Moves
 from aiofs.threads import hop
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Iterator
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 
     from aiofs.driver import Driver, Lease, Part
 
@@ -125,27 +125,34 @@ async def each(items: Iterable[T], work: Callable[[T], Awaitable[object]], *, al
 
     After a failure no other item is begun, except with `all_of_them`.
     """
-    known = list(items)
-    if len(known) == 1:
-        await work(known[0])
-        return
-    left = iter(known)
-    failures: list[Exception] = []
+    failures = await failures_of(list(items), work, all_of_them=all_of_them)
+    if failures:
+        raise next(iter(failures.values()))
+
+
+async def failures_of(
+    items: Sequence[T], work: Callable[[T], Awaitable[object]], at_once: int = AT_ONCE, *, all_of_them: bool = False
+) -> dict[int, Exception]:
+    """Do the work for all items as `each` does, and return what failed, by the number of its item."""
+    left = enumerate(items)
+    failures: dict[int, Exception] = {}
 
     async def worker() -> None:
-        for item in left:
+        for number, item in left:
             if failures and not all_of_them:
                 return
             try:
                 await work(item)
-            except Exception as error:  # noqa: BLE001 -- the first one is raised below, when all have ended
-                failures.append(error)
+            except Exception as error:  # noqa: BLE001 -- the caller raises it when all have ended
+                failures[number] = error
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(min(AT_ONCE, len(known))):
-            group.create_task(worker())
-    if failures:
-        raise failures[0]
+    if len(items) == 1:
+        await worker()
+    else:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(at_once, len(items))):
+                group.create_task(worker())
+    return failures
 
 
 async def results(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from aiofs.driver import ABSENT, Driver, Entry, Lease, WriteSession
 from aiofs.errors import Conflict, LeftBehind, NotFound, Overtaken, Unfinished, one_of, with_others
 from aiofs.files.reading import whole_chunks
+from aiofs.kit import failures_of
 from aiofs.lifetimes import finish
 from aiofs.powers import Likens, Permits, Removes, Snapshots
 from aiofs.properties import PERMISSIONS
@@ -445,29 +445,12 @@ async def each_raising_all(items: Iterable[Item], do: Callable[[Item], Awaitable
     After a failure no more are begun; those that were begun are finished. `kit.each` raises only the first failure.
     """
     known = list(items)
-    left = enumerate(known)
-    failures: dict[int, Exception] = {}
-
-    async def work() -> None:
-        for number, item in left:
-            if failures:
-                return
-            try:
-                await do(item)
-            except Exception as error:
-                failures[number] = name_step(error, item)
-
-    if len(known) == 1:
-        await work()
-    elif known:
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(min(WIDTH, len(known))):
-                    group.create_task(work())
-        except BaseExceptionGroup as group:  # for a BaseException that is no Exception
-            raise with_others(group.exceptions[0], group.exceptions[1:]) from None
+    try:
+        failures = await failures_of(known, do, WIDTH)
+    except BaseExceptionGroup as group:  # for a BaseException that is no Exception
+        raise with_others(group.exceptions[0], group.exceptions[1:]) from None
     if failures:
-        raise one_of([failures[number] for number in sorted(failures)])
+        raise one_of([name_step(failures[number], known[number]) for number in sorted(failures)])
 
 
 def name_step(error: Exception, item: object) -> Exception:

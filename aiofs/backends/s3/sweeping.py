@@ -15,6 +15,7 @@ from aiofs.backends.s3.probe import NAME
 from aiofs.backends.s3.store import LOCKS, PAGE, ListedKey, batches, key_of, listed_name
 from aiofs.backends.s3.writing import abort_upload
 from aiofs.errors import AccessDenied, Locked, NotFound, Unsupported
+from aiofs.kit import is_locked
 from aiofs.lifetimes import finish
 from aiofs.names import RESERVED
 from aiofs.powers import Leftover
@@ -97,12 +98,7 @@ async def _is_live(path: str, begun: datetime | None, elsewhere: LocksElsewhere 
     """Return whether somebody holds the lock of the path elsewhere; without locks, whether the upload is young."""
     if elsewhere is None:
         return begun is None or clock.now() - begun < ABANDONED_AFTER
-    try:
-        lease = await elsewhere.lock(path)
-    except Locked:
-        return True
-    await lease.release()
-    return False
+    return await is_locked(elsewhere.lock(path))
 
 
 async def _uploads(store: Store, prefix: str) -> AsyncIterator[tuple[str, str, datetime | None, bool]]:
