@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aiofs.driver import Entry
 from aiofs.files.editing import Editor
 from aiofs.files.opening import Opening
 from aiofs.files.reading import Reader
@@ -19,7 +20,7 @@ from aiofs.files.writing import Writer
 from aiofs.filesystem import FileSystem
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
     from types import TracebackType
 
     from aiofs.driver import Layer
@@ -124,6 +125,27 @@ class SeeksBeforeTheStart(Twin):
     class reader(Reader):  # noqa: N801
         async def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
             return await super().seek(max(offset, 0) if whence == io.SEEK_SET else offset, whence)
+
+
+class KnowsOnlyItsName(Twin):
+    class reader(Reader):  # noqa: N801
+        @property
+        def entry(self) -> Entry:
+            return Entry(self.name)
+
+
+class HasAnEntryAtOnce(Twin):
+    class writer(Writer):  # noqa: N801
+        @property
+        def entry(self) -> Entry:
+            return self._entry or Entry(self.name)
+
+
+class GivesWhatComes(Twin):
+    class reader(Reader):  # noqa: N801
+        async def _chunks(self, size: int) -> AsyncGenerator[bytes]:
+            while piece := await self.read1(min(size, 4000)):
+                yield piece
 
 
 class CutsLines(Twin):

@@ -229,6 +229,24 @@ class OverwritesChanges(Faulty):
         super()._check(path, lease, None)
 
 
+class TellsAnotherVersion(Faulty):
+    """Describes a file by another version than it compares."""
+
+    async def stat(self, path: str) -> Entry:
+        entry = await super().stat(path)
+        return replace(entry, version=f"W/{entry.version}")
+
+
+class TakesAbsentForAny(Faulty):
+    def _check(self, path: str, lease: Lease, match: str | None) -> None:
+        super()._check(path, lease, match or None)
+
+
+class RemovesAnyVersion(Faulty):
+    async def delete(self, paths: Sequence[str], *, match: str | None = None, **options: Any) -> None:
+        await super().delete(paths, **options)
+
+
 class IgnoresTheVersionAskedFor(Faulty):
     async def read(self, path: str, start: int = 0, stop: int | None = None, *, match: str | None = None) -> ReadStream:
         return await super().read(path, start, stop)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import warnings
+from inspect import signature
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ from aiofs.driver import Driver, Layer
 from aiofs.filesystem import FileSystem
 from aiofs.testing import Contract, Harness
 from aiofs.testing.harness import number_of, reason_against
+from conformance import broken_blocking as blocking
+from conformance import broken_calls as calls
 from conformance import broken_handles as handles
 from conformance import broken_paths as paths
 from conformance import broken_stores as stores
@@ -79,6 +82,41 @@ FAULTS: list[tuple[int, type[Any]]] = [
     (132, stores.ForgetsProperties),
     (133, stores.ListsTheOldestVersionFirst),
     (286, handles.DropsWhatIsNotKept),
+    (210, calls.ForgetsToWait),
+    (211, calls.LastComesFirst),
+    (212, calls.TimesOut),
+    (213, calls.HidesCancellation),
+    (214, calls.TakesAnyWait),
+    (215, calls.IsBusyWhenClosed),
+    (216, stores.ForgetsTheLock),
+    (220, stores.TellsAnotherVersion),
+    (221, calls.WritesAnyVersion),
+    (222, stores.TakesAbsentForAny),
+    (223, calls.LooksThenWrites),
+    (224, stores.RemovesAnyVersion),
+    (225, calls.CopiesOverAnyVersion),
+    (226, stores.OverwritesChanges),
+    (227, calls.TakesNoneForAnyVersion),
+    (230, calls.ReturnsTheSizeAlone),
+    (240, calls.ReturnsTheOldEntry),
+    (241, calls.MakesWhatIsMissing),
+    (242, calls.ReadsThenWrites),
+    (243, calls.ReadsThenWrites),
+    (244, calls.ReadsThenWrites),
+    (245, calls.TriesTwice),
+    (246, calls.LocksBeforeItCalls),
+    (260, handles.KnowsOnlyItsName),
+    (261, handles.HasAnEntryAtOnce),
+    (262, handles.GivesWhatComes),
+    (263, stores.IgnoresTheVersionAskedFor),
+    (330, blocking.ReadsNothingOfWhatIsMissing),
+    (331, blocking.OpensWithoutABuffer),
+    (332, blocking.PublishesOnAnException),
+    (333, blocking.PublishesWhatIsCollected),
+    (334, blocking.NeverSeeks),
+    (335, blocking.ReadsWhereItWrote),
+    (336, blocking.GoesOnWithAnEndedListing),
+    (337, stores.ForgetsTheLock),
     (290, paths.ForgetsTheFolder),
     (291, paths.TakesTextAlone),
     (292, paths.CleansPurePaths),
@@ -169,9 +207,12 @@ async def verdicts(number: int, fault: type[Any] | None) -> list[str]:
     """How the behaviours of a number end on a store: what they found, or nothing."""
     found = []
     for name in behaviours(number):
+        behaviour = getattr(Sound(), name)
         try:
             async with twin(fault) as store, asyncio.timeout(20):
-                await getattr(Sound(), name)(store)
+                with pytest.MonkeyPatch.context() as patch:
+                    given = [patch] if "monkeypatch" in signature(behaviour).parameters else []
+                    await behaviour(store, *given)
         except REJECTIONS as error:
             found.append(f"{name}: {error!r}")
     return found
