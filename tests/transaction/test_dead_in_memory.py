@@ -1,4 +1,4 @@
-"""A process dies at every call to a store that leaves uploads behind: recovery leads to all or nothing, and removes them.
+"""A process dies at every call to a store that keeps uploads: recovery leads to all or nothing, and removes them.
 
 The store has no powers, as S3 has none for transactions: what it was given before its writer died stays in it until
 somebody sweeps. An ordinary run takes every third call; `AIOFS_TEST_FULL=1` takes all.
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from aiofs.driver import Capabilities, Entry, Lease, WriteSession
 
+THEIRS = b"what somebody else wrote meanwhile"
 EVERY = 1 if os.environ.get("AIOFS_TEST_FULL") else 3  # odd, so that some die before and some after their call
 
 
@@ -119,8 +120,13 @@ class Plain(Powerless):
         return replace(capabilities, resume=self._resume, holds=False)
 
 
-async def outcome(store: Callable[[], FileSystem], steps: Dying) -> tuple[State, list[str]]:
-    """Return what a transaction that dies leads to when it was recovered, and what is left of it."""
+async def outcome(
+    store: Callable[[], FileSystem], steps: Dying, overwritten: str | None = None
+) -> tuple[State, list[str]]:
+    """Return what a transaction that dies leads to when it was recovered, and what is left of it.
+
+    Before the recovery, somebody else overwrites a file if that is given.
+    """
     dies = FileSystem(Stepped(steps).bind(store().driver))
     try:
         async with transaction(dies) as tx:
@@ -128,6 +134,8 @@ async def outcome(store: Callable[[], FileSystem], steps: Dying) -> tuple[State,
     except Died:
         pass
     stores = {"": store()}
+    if overwritten is not None:
+        await stores[""].write_bytes(overwritten, THEIRS)
     await recover(stores[""])
     sweeps = stores[""].driver.offers(Sweeps)
     assert sweeps is not None
@@ -153,13 +161,15 @@ async def test_recovery_after_a_death_at_any_call(small: bool, resume: bool, mon
     after, left = await outcome(store, alive)
     assert after != before
     assert left == []
+    theirs = [{"": {**state[""], "over/written": THEIRS}} for state in (before, after)]
     found = set()
     deaths = [(number, late) for number in range(1, len(alive.taken) + 1) for late in (False, True)]
     for number, late in deaths[::EVERY]:
-        store, _ = await seeded()
-        state, left = await outcome(store, Dying(number, late=late))
         where = f"died {'after' if late else 'before'} {alive.taken[number - 1]}"
-        assert left == [], where
-        assert state in (before, after), where
-        found.add(state == after)
-    assert found == {True, False}
+        for overwritten, expected in ((None, [before, after]), ("over/written", theirs)):
+            store, _ = await seeded()
+            state, left = await outcome(store, Dying(number, late=late), overwritten)
+            assert left == [], where
+            assert state in expected, where
+            found.add((overwritten, expected.index(state)))
+    assert len(found) == 4

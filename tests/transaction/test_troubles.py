@@ -123,7 +123,10 @@ class Trial:
 
 def is_publishing(taken: Sequence[str]) -> bool:
     """Whether the call publishes or removes a file."""
-    return any(verb in {"commit", "delete"} and not is_reserved(path) for verb, _, path in (step.partition(" ") for step in taken))
+    return any(
+        verb in {"commit", "delete"} and not is_reserved(path)
+        for verb, _, path in (step.partition(" ") for step in taken)
+    )
 
 
 KINDS = [memory, plain, loose, local, mixed]
