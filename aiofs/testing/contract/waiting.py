@@ -34,7 +34,7 @@ class Waiting:
 
     async def test_210_waits_for_a_writer(self, store: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
         """Every call that writes or removes waits up to `wait` seconds for a writer, and is woken when it ends."""
-        monkeypatch.setattr(waiting, "SHORTEST_PAUSE", 2 * LONG)
+        _never_ask_again(monkeypatch)
         for write in _writes("a/file"):
             await store.put("a/file", OLD)
             await _waits(store.fs, "a/file", write(store.fs, LONG))
@@ -50,7 +50,7 @@ class Waiting:
 
     async def test_211_in_order(self, store: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
         """Twenty who wait for one file in a process all get their turn, in the order in which they came."""
-        monkeypatch.setattr(waiting, "SHORTEST_PAUSE", 2 * LONG)
+        _never_ask_again(monkeypatch)
         done: list[int] = []
         await store.put("file", OLD)
 
@@ -166,6 +166,12 @@ class WaitingForProcesses:
                 await file.write(b"?")
             await theirs
         assert await store.get("file") == b"the child's" + 6 * NEW + b"?!"
+
+
+def _never_ask_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have those who wait woken by the end of a writer alone, and not by their own pauses."""
+    monkeypatch.setattr(waiting, "SHORTEST_PAUSE", 2 * LONG)
+    monkeypatch.setattr(waiting, "LONGEST_PAUSE", 2 * LONG)
 
 
 async def _waits(fs: FileSystem, path: str, call: Coroutine[Any, Any, object], *, publishes: bool = True) -> None:
