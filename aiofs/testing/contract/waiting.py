@@ -100,7 +100,7 @@ class Waiting:
                 await asyncio.wait([first, second])
                 assert first.cancelled()
                 assert second.cancelled()
-            await third
+            await asyncio.wait_for(third, LONG / 2)
         assert await store.get("file") == b"2"
 
     async def test_214_what_wait_cannot_be(self, store: Harness) -> None:
