@@ -55,6 +55,8 @@ class BlockingFiles:
                 lease.check()
                 with pytest.raises(BlockingIOError), fs.lock("jobs/nightly"):
                     pass
+            with fs.lock("jobs/nightly"):
+                pass
             fs.copy("folder/one", "three")
             fs.move("folder/two", "two")
             assert list(fs.ls()) == ["folder/one", "three", "two"]
