@@ -39,6 +39,8 @@ class Update:
         self._change = change
         self._form = form
         self._create = None if create is None else self._encoded(create, "create")
+        self._seen: str | None = None  # the version of which `_new` was made
+        self._new = b""
         if not callable(change):
             raise TypeError(f"change must be a function that takes the old content and returns the new, not {change!r}")
         if not driver.capabilities.conditional:
@@ -54,21 +56,23 @@ class Update:
         try:
             while True:
                 entry, data = await self._read()
-                version = ABSENT if entry is None else entry.version
-                if version is None:
-                    raise Unsupported.of(self._path, f"{self._driver} does not know the version of this file")
+                version = self._version_of(entry)
                 if refused is not None and version == tried and times == SAME_VERSION:
                     raise refused  # nobody else changed the file
-                new = await self._changed(data)
+                new = await self._made_of(version, data)
                 if entry is not None and new == data:
                     return entry
                 if lease is None:
+                    patience.waited = False
                     lease = await patience.lock(self._driver, self._path)
+                    if patience.waited:
+                        continue  # the writer who had the lock has most likely changed the file
                 try:
                     return await self._publish(lease, entry, new)
                 except (Conflict, AlreadyExists) as error:
                     if patience.left <= 0:
                         raise patience.too_late(self._path) from error
+                    self._seen = None
                     times = times + 1 if version == tried else 1
                     refused, tried = (None, None) if lease.lost else (error, version)
                 if lease.lost:
@@ -91,6 +95,19 @@ class Update:
             return stream.entry, await drain(stream, 0, None)
         finally:
             await finish(stream.aclose())
+
+    def _version_of(self, entry: Entry | None) -> str:
+        version = ABSENT if entry is None else entry.version
+        if version is None:
+            raise Unsupported.of(self._path, f"{self._driver} does not know the version of this file")
+        return version
+
+    async def _made_of(self, version: str, data: bytes) -> bytes:
+        """Return what `change` makes of this version. It is not called again if only the lock was waited for."""
+        if version != self._seen:
+            self._new = await self._changed(data)
+            self._seen = version
+        return self._new
 
     async def _changed(self, data: bytes) -> bytes:
         old = data if self._form is None else data.decode(*self._form)

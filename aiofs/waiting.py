@@ -142,6 +142,8 @@ class Patience:
         self._pause = SHORTEST_PAUSE / 4
         self._call = call
         self._check_open = check_open
+        self.waited: bool = False
+        """Whether the call has slept. A caller may set it back."""
 
     @property
     def left(self) -> float:
@@ -225,6 +227,7 @@ class Patience:
 
     async def _sleep(self, turn: Turn, seconds: float) -> None:
         """Sleep, and let the file system be closed meanwhile without waiting for this call."""
+        self.waited = True
         self._call.pause()
         try:
             await turn.sleep(max(0.0, min(seconds, self.left)))

@@ -311,6 +311,31 @@ async def test_update_goes_on_if_others_write_the_first_bytes_again() -> None:
     assert (await others.read_bytes("flag"), tries) == (b"0!", 3)
 
 
+async def test_update_that_waited_for_a_writer_publishes_once() -> None:
+    """What it read before the writer ended is not tried in vain; a file that is still the same is not changed twice."""
+    chaos, made = Chaos(), list[bytes]()
+    driver = MemoryDriver()
+    fs, others = aiofs.FileSystem(chaos.bind(driver)), aiofs.FileSystem(driver)
+
+    def change(old: bytes) -> bytes:
+        made.append(old)
+        return old + b"!"
+
+    for publishes in (True, False):
+        made.clear()
+        await others.write_bytes("file", b"old")
+        commits = chaos.calls["commit"]
+        file = await others.open("file", "w")
+        await file.write(b"new")
+        updating = asyncio.ensure_future(fs.update("file", change))
+        await asyncio.sleep(0.01)
+        await (file.close() if publishes else file.abort())
+        await updating
+        assert made == [b"old", b"new"][: 1 + publishes]
+        assert chaos.calls["commit"] == commits + 1
+        assert await others.read_bytes("file") == made[-1] + b"!"
+
+
 class Underway(MemoryDriver):
     """Memory behind a network: a removal that was sent is done, also if nobody waits for the answer."""
 
