@@ -42,13 +42,13 @@ KNOWS: dict[str, frozenset[str]] = {
     "files": SHARED,
     "waiting": WAIST | {"lifetimes"},
     "sources": BASIC | {"lifetimes", "threads"},
-    "wholes": WAIST | {"kit", "lifetimes", "sources", "threads"},
+    "wholes": WAIST | {"files", "kit", "lifetimes", "sources", "threads"},
     "listing": WAIST,
-    "system": WAIST | {"listing", "locks", "sources", "waiting", "wholes"},
+    "system": WAIST | {"files", "listing", "locks", "sources", "waiting", "wholes"},
     "bare": SHARED | {"system"},
     "browsing": WAIST | {"lifetimes", "listing", "system"},
     "updating": SHARED | {"files"},
-    "filesystem": SHARED | {"updating", "browsing", "files", "listing", "system"},
+    "filesystem": SHARED | {"updating", "browsing", "files", "layers", "listing", "system"},
     "stores": SHARED | {"backends", "filesystem", "layers", "system"},
     "pathnames": SHARED | SYSTEMS,
     "pathcontent": SHARED | SYSTEMS | {"files", "pathnames"},
@@ -57,21 +57,18 @@ KNOWS: dict[str, frozenset[str]] = {
     "urls": SHARED | {"files", "filesystem", "stores"},
     "transactions": SHARED | SYSTEMS | {"files"},
     "work": SHARED | SYSTEMS | {"files", "transactions"},
-    "aiofiles": SHARED | {"localio", "urls"},
+    "aiofiles": SHARED | {"localio", "stores", "urls"},
     "blocking": SHARED | SYSTEMS | {"files", "transactions", "urls"},
     **dict.fromkeys(("os", "tempfile"), frozenset({"aiofiles"})),
     "testing": ALL | {"blocking"},
     "__init__": ALL | {"aiofiles", "blocking", "os", "tempfile"},
     **dict.fromkeys(EDGES, ALL | EDGES | {"__init__", "testing"}),
 }
-# What a room looks up only while it runs, so that importing it does not bring the other one along: no other import
-# within a function may lead upwards.
+# What a room looks up only when it is used, as it stands above it: `over`, `at`, `/` and `blocking` of a system, and
+# `blocking` of a transaction. No other import, in a function or for types, may lead upwards.
 LATER: dict[str, frozenset[str]] = {
-    "aiofiles": frozenset({"stores"}),
-    "filesystem": frozenset({"layers"}),
-    "system": frozenset({"bare", "blocking", "files", "filesystem", "path"}),
+    "system": frozenset({"bare", "blocking", "filesystem", "path"}),
     "transactions": frozenset({"blocking"}),
-    "wholes": frozenset({"files"}),
 }
 
 SDKS = {"aiobotocore", "aiohttp", "azure", "botocore", "fsspec", "hiredis", "redis", "starlette", "yaml"}
