@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from math import inf
@@ -431,7 +430,7 @@ class FileSystem(Browsing):
         committed yet are rolled back.
         """
         self._closed = True
-        self._calls.leave_out(asyncio.current_task())
+        self._calls.leave_out_mine()
         await finish(self._end())
 
     async def __aenter__(self) -> Self:

@@ -8,6 +8,8 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
 
+from aiofs.threads import no_loop, running_loop
+
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
     from types import TracebackType
@@ -24,8 +26,9 @@ class Calls:
         """Pickle as none, as a call goes on only in the process where it began."""
         return Calls, ()
 
-    def leave_out(self, task: asyncio.Task[object] | None) -> None:
-        """Do not wait for the calls of `task`: it closes the file system in the middle of one of them."""
+    def leave_out_mine(self) -> None:
+        """Do not wait for the calls of this task: it closes the file system in the middle of one of them."""
+        task = Call(self).task
         self.under_way -= {call for call in self._now() if call.task is task}
 
     async def ended(self) -> None:
@@ -59,7 +62,10 @@ class Call:
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
-        self.task: asyncio.Task[object] | None = asyncio.current_task()
+        try:
+            self.task: asyncio.Task[object] | None = asyncio.current_task()
+        except RuntimeError:
+            raise no_loop() from None
 
     def belongs_to(self, loop: asyncio.AbstractEventLoop) -> bool:
         """Whether its task runs in that loop."""
@@ -92,7 +98,7 @@ if hasattr(os, "register_at_fork"):
 
 def known_loop() -> asyncio.AbstractEventLoop:
     """Return the running loop, in which `run_in` can run work from now on."""
-    loop = asyncio.get_running_loop()
+    loop = running_loop()
     _known_loops.add(loop)
     return loop
 

@@ -26,6 +26,23 @@ LIMIT = 16
 """How many calls run at the same time; more would only take the processor from each other."""
 
 
+def no_loop() -> RuntimeError:
+    """Return the error for a call where no event loop of asyncio runs: on Trio, or without any loop."""
+    return RuntimeError(
+        "aiofs needs a running event loop of asyncio, and here is none. On Trio call a blocking verb in a thread: "
+        "await trio.to_thread.run_sync(fs.blocking.read_bytes, path). Code without a loop calls fs.blocking and "
+        "aiofs.blocking.open directly"
+    )
+
+
+def running_loop() -> asyncio.AbstractEventLoop:
+    """Return the running loop; raise the `RuntimeError` of `no_loop` if there is none."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise no_loop() from None
+
+
 async def hop(function: Callable[[*Ts], T], *args: *Ts) -> T:
     """Call `function` in a worker thread and return what it returns.
 
@@ -58,7 +75,7 @@ async def hop_or_discard(discard: Callable[[T], object], function: Callable[[*Ts
 
 def launch(function: Callable[[*Ts], T], *args: *Ts, ended: Callable[[], object] | None = None) -> ThreadCall[T]:
     """Start `function` in a worker thread. When it has ended, `ended` is called on the loop, awaited or not."""
-    loop = asyncio.get_running_loop()
+    loop = running_loop()
     call = ThreadCall(loop, _finished_of(loop), function, args, ended)
     _workers.put(call)
     return call

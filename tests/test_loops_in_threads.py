@@ -43,7 +43,7 @@ async def test_what_another_thread_begins_and_ends_is_no_trouble() -> None:
         other.start()
         try:
             for _ in range(LOOKS):
-                calls.leave_out(asyncio.current_task())
+                calls.leave_out_mine()
                 await calls.ended()
         finally:
             enough.set()

@@ -15,6 +15,7 @@ from aiofs.driver import ABSENT
 from aiofs.errors import Conflict, LeftBehind, Locked, Spoiled, Unfinished, Unsupported, one_of, with_others
 from aiofs.lifetimes import finish
 from aiofs.powers import Notes
+from aiofs.threads import running_loop
 from aiofs.transactions.commit import (
     Preparation,
     Publication,
@@ -115,6 +116,7 @@ class Unit:
 
     async def begin(self) -> None:
         """Recover unfinished transactions, once per journal and process, and open this one."""
+        self._loop = running_loop()
         async with self._ending:
             if self.state != "new":
                 raise ValueError("a transaction is used once: begin another one")
@@ -128,7 +130,6 @@ class Unit:
                     f"no transaction was begun: unfinished ones in the journal ({where}) must be recovered first"
                 )
                 raise
-            self._loop = asyncio.get_running_loop()
             self.state = "open"
 
     def check_open(self) -> None:

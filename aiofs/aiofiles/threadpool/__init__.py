@@ -22,7 +22,7 @@ from aiofs.localio.files import OpenArguments
 from aiofs.localio.opening import Fifo, open_joined, open_stream
 from aiofs.localio.reading import budget_of
 from aiofs.localio.unbuffered import UnbufferedFile, may_go_unbuffered, open_cached, open_unbuffered
-from aiofs.threads import hop_or_discard
+from aiofs.threads import hop_or_discard, running_loop
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -199,7 +199,7 @@ def open(
 
 
 async def _open(arguments: OpenArguments, loop: AbstractEventLoop | None, executor: Executor | None) -> AsyncBase[Any]:
-    loop = loop or asyncio.get_running_loop()
+    loop = loop or running_loop()
     budget = budget_of(loop)
     if executor is not None:
         opened_there = await _open_in(executor, arguments, budget)
@@ -229,7 +229,7 @@ async def _open_by(
     executor: Executor | None,
 ) -> AsyncBase[Any]:
     """Open with a function that a program, or its tests, put in the place of the builtin `open`."""
-    loop = loop or asyncio.get_running_loop()
+    loop = loop or running_loop()
     by_name = {name: getattr(arguments, name) for name in OpenArguments.__slots__}
     work = partial(sync_open, by_name.pop("file"), **by_name)
     if executor is not None:
