@@ -10,7 +10,10 @@ import asyncio
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-import pytest
+try:
+    import pytest
+except ImportError as _missing:
+    raise ImportError("the fixtures need pytest: pip install aiofs[testing]") from _missing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
