@@ -60,7 +60,7 @@ async def leftovers(
         if found is not None and not found.needed and found.path.startswith(prefix) and lock_key(found.path) == name:
             token = json.dumps({"lock": found.version})
             yield Leftover(found.path, LOCK, found.modified, found.holder, found.live, token)
-    async for leftover in old_versions(store, prefix):
+    async for leftover in _old_versions(store, prefix):
         yield leftover
 
 
@@ -116,7 +116,7 @@ async def _uploads(store: Store, prefix: str) -> AsyncIterator[tuple[str, str, d
         where["KeyMarker"], where["UploadIdMarker"] = last.key, page["NextUploadIdMarker"]
 
 
-async def old_versions(store: Store, prefix: str) -> AsyncGenerator[Leftover]:
+async def _old_versions(store: Store, prefix: str) -> AsyncGenerator[Leftover]:
     """Yield one leftover for all old versions of hidden objects (locks, journals) in a folder, if there are any."""
     if RESERVED in prefix or not (prefix == "" or prefix.endswith("/")):
         return
