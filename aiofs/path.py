@@ -17,7 +17,7 @@ from pathlib import PurePath, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 from aiofs.driver import ANY
-from aiofs.errors import AiofsError, AlreadyExists, NotAFolder, NotFound, Unsupported
+from aiofs.errors import AiofsError, AlreadyExists, NotAFolder, NotFound, RootIsAFile, Unsupported
 from aiofs.filesystem import FileSystem
 from aiofs.listing import Listing, Pattern
 from aiofs.names import under
@@ -98,6 +98,7 @@ class Path(PathContent):
 
     def rglob(self, pattern: str) -> Listing[Self]:
         """List the files at all levels below this folder that match: `glob` with `**/` before the pattern."""
+        Pattern(pattern)
         return self.glob(f"**/{pattern}")
 
     async def walk(self) -> AsyncIterator[tuple[Self, list[str], list[str]]]:
@@ -346,6 +347,20 @@ class DiskPath(LocalPath):
 
     def place(self) -> tuple[Hashable, str]:
         return "file", self._pure.as_posix()
+
+    async def is_file(self) -> bool:
+        """Whether there is a file of this name; there is none below a file."""
+        try:
+            return await super().is_file()
+        except RootIsAFile:
+            return False
+
+    async def is_dir(self) -> bool:
+        """Whether this is a folder with a file in it."""
+        try:
+            return await super().is_dir()
+        except RootIsAFile:
+            return False
 
     def full_match(self, pattern: str) -> bool:
         """Whether the whole path matches; an absolute path matches an absolute pattern only."""
