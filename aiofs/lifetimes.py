@@ -8,11 +8,26 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
 
-from aiofs.threads import no_loop, running_loop
-
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
     from types import TracebackType
+
+
+def no_loop() -> RuntimeError:
+    """Return the error for a call where no event loop of asyncio runs: on Trio, or without any loop."""
+    return RuntimeError(
+        "aiofs needs a running event loop of asyncio, and here is none. On Trio call a blocking verb in a thread: "
+        "await trio.to_thread.run_sync(fs.blocking.read_bytes, path). Code without a loop calls fs.blocking and "
+        "aiofs.blocking.open directly"
+    )
+
+
+def running_loop() -> asyncio.AbstractEventLoop:
+    """Return the running loop; raise the `RuntimeError` of `no_loop` if there is none."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise no_loop() from None
 
 
 class Calls:

@@ -16,6 +16,8 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, TypeVarTuple
 from weakref import WeakKeyDictionary
 
+from aiofs.lifetimes import running_loop
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -24,23 +26,6 @@ Ts = TypeVarTuple("Ts")
 
 LIMIT = 16
 """How many calls run at the same time; more would only take the processor from each other."""
-
-
-def no_loop() -> RuntimeError:
-    """Return the error for a call where no event loop of asyncio runs: on Trio, or without any loop."""
-    return RuntimeError(
-        "aiofs needs a running event loop of asyncio, and here is none. On Trio call a blocking verb in a thread: "
-        "await trio.to_thread.run_sync(fs.blocking.read_bytes, path). Code without a loop calls fs.blocking and "
-        "aiofs.blocking.open directly"
-    )
-
-
-def running_loop() -> asyncio.AbstractEventLoop:
-    """Return the running loop; raise the `RuntimeError` of `no_loop` if there is none."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        raise no_loop() from None
 
 
 async def hop(function: Callable[[*Ts], T], *args: *Ts) -> T:

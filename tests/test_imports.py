@@ -29,8 +29,8 @@ OVER_SYSTEMS = frozenset({"path", "pathcontent", "pathnames", "probing", "stores
 ALL = SHARED | SYSTEMS | OVER_SYSTEMS | {"backends", "files", "layers"}
 
 KNOWS: dict[str, frozenset[str]] = {
-    **dict.fromkeys(("clock", "errors", "modes", "names", "threads"), frozenset()),
-    "lifetimes": frozenset({"threads"}),
+    **dict.fromkeys(("clock", "errors", "lifetimes", "modes", "names"), frozenset()),
+    "threads": frozenset({"lifetimes"}),
     "properties": frozenset({"errors"}),
     "driver": BASIC,
     "powers": frozenset({"driver"}),

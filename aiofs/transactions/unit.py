@@ -13,9 +13,8 @@ from weakref import WeakKeyDictionary, WeakSet
 from aiofs import clock
 from aiofs.driver import ABSENT
 from aiofs.errors import Conflict, LeftBehind, Locked, Spoiled, Unfinished, Unsupported, one_of, with_others
-from aiofs.lifetimes import finish
+from aiofs.lifetimes import finish, running_loop
 from aiofs.powers import Notes
-from aiofs.threads import running_loop
 from aiofs.transactions.commit import (
     Preparation,
     Publication,

@@ -18,11 +18,12 @@ from aiofs.aiofiles.threadpool.binary import AsyncBufferedIOBase as AsyncBuffere
 from aiofs.aiofiles.threadpool.binary import AsyncBufferedReader as AsyncBufferedReader
 from aiofs.aiofiles.threadpool.binary import AsyncFileIO as AsyncFileIO
 from aiofs.aiofiles.threadpool.text import AsyncTextIOWrapper as AsyncTextIOWrapper
+from aiofs.lifetimes import running_loop
 from aiofs.localio.files import OpenArguments
 from aiofs.localio.opening import Fifo, open_joined, open_stream
 from aiofs.localio.reading import budget_of
 from aiofs.localio.unbuffered import UnbufferedFile, may_go_unbuffered, open_cached, open_unbuffered
-from aiofs.threads import hop_or_discard, running_loop
+from aiofs.threads import hop_or_discard
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
