@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         stdout,
         stdout_bytes,
     )
+    from aiofs.between import copy, move
     from aiofs.driver import ABSENT, ANY, Capabilities, Driver, Entry, Layer
     from aiofs.errors import (
         AccessDenied,
@@ -152,8 +153,10 @@ __all__ = [
     "aiofiles",
     "blocking",
     "connect",
+    "copy",
     "fsck",
     "layers",
+    "move",
     "open",
     "os",
     "probe",
@@ -171,6 +174,7 @@ __all__ = [
 
 _ROOMS = {
     "aiofs.aiofiles": ("open", "stderr", "stderr_bytes", "stdin", "stdin_bytes", "stdout", "stdout_bytes"),
+    "aiofs.between": ("copy", "move"),
     "aiofs.driver": ("ABSENT", "ANY", "Capabilities", "Driver", "Entry", "Layer"),
     "aiofs.errors": (
         "AccessDenied",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AsyncExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from aiofs.driver import ABSENT, Capabilities, Driver, Entry, Lease, Part, ReadStream, WriteSession
+from aiofs.driver import ABSENT, Capabilities, Driver, Entry, Lease, Part, ReadStream, WriteSession, comparable
 from aiofs.errors import Conflict, NotFound, Unsupported
 from aiofs.kit import Spool, check_match, level_name
 from aiofs.locks import LockTable
@@ -13,7 +13,7 @@ from aiofs.names import RESERVED, is_reserved
 from aiofs.system import describe
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Hashable, Iterator, Mapping, Sequence
 
     from aiofs.system import FileLikeSystem
 
@@ -125,6 +125,11 @@ class BareDriver(Driver):
     async def aclose(self) -> None:
         """Close the system."""
         await self._system.aclose()
+
+    def identity(self, path: str) -> Hashable:
+        """Return the class, its settings and the path: two objects with the same settings may have the same files."""
+        settings = {name: value for name, value in vars(self._system).items() if name != _KEPT}
+        return type(self._system), tuple((name, comparable(value)) for name, value in settings.items()), path
 
     def __str__(self) -> str:
         return type(self._system).__name__

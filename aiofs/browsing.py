@@ -81,6 +81,17 @@ class Browsing(FileLikeSystem):
         below = pattern[len(under(wanted.folder)) :]
         return self.ls(wanted.folder, glob=below, limit=limit)
 
+    async def is_folder(self, path: AnyName) -> bool:
+        """Whether this is a folder: the root `""`, or a name with a file below it. `exists` tells it of files."""
+        folder = check_folder(path)
+        selection = self._selection("", False, under(folder), "", None, 1)
+        if not folder:
+            return True
+        async with aclosing(self._selected(selection)) as found:
+            async for _ in found:
+                return True
+        return False
+
     async def walk(self, path: AnyName = "") -> AsyncIterator[tuple[str, list[str], list[str]]]:
         """Yield `(folder, folders in it, files in it)` from `path` downwards, as `os.walk` does."""
         top = check_folder(path)

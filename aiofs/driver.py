@@ -332,6 +332,13 @@ class Driver(ABC):
         """
         return self, path
 
+    def identity(self, path: str) -> Hashable:
+        """Return what distinguishes the file from all others, whatever layers and locks there are. No I/O.
+
+        A move asks this, so that a file that is moved to another name of itself is not removed.
+        """
+        return self.locate(path)
+
     def narrowed(self, depth: int) -> Driver:
         """Return this driver with a limit: no name leads out of the folder that the name's first `depth` segments form.
 
@@ -367,6 +374,15 @@ def asked_version(driver: Driver, path: str, match: str) -> str | None:
     if not driver.capabilities.conditional:
         raise Unsupported.of(path, f"match= is refused: {driver} does not compare versions in the step that publishes")
     return match
+
+
+def comparable(value: object) -> Hashable:
+    """Return the value, or, for one that has no hash, a number that stands for this object."""
+    try:
+        hash(value)
+    except TypeError:
+        return id(value)
+    return value
 
 
 _POWERS: dict[tuple[type, type], bool] = {}
@@ -493,8 +509,11 @@ class Layer(Driver):
         """Return the base's answer; its store under a layer with these settings is a store of its own."""
         store, name = self.base.locate(path)
         bound = {"base", "capabilities", "part_size", "window"}
-        settings = frozenset((name, value) for name, value in vars(self).items() if name not in bound)
+        settings = frozenset((name, comparable(value)) for name, value in vars(self).items() if name not in bound)
         return (type(self), settings, store), name
+
+    def identity(self, path: str) -> Hashable:
+        return self.base.identity(path)
 
     def narrowed(self, depth: int) -> Driver:
         """Return this layer over the narrowed base."""

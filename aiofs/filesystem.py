@@ -7,13 +7,12 @@ from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
-from aiofs.browsing import Browsing
+from aiofs.copying import Copying
 from aiofs.driver import ABSENT, ANY, Layer, asked_version
-from aiofs.errors import Unsupported, placed
+from aiofs.errors import IsAFolder, NotFound, Unsupported, placed
 from aiofs.files.handle import Dependents
 from aiofs.files.opening import Opening, Terms, history_of, open_file, open_kept, read_only, terms_of
 from aiofs.files.reading import drain
-from aiofs.kit import check_match, copy_file, move_file
 from aiofs.lifetimes import Call, Calls, finish
 from aiofs.listing import Listing
 from aiofs.locks import hold
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
 BULK = 1000
 
 
-class FileSystem(Browsing):
+class FileSystem(Copying):
     """The files of a driver. `over` puts layers on it, `at` narrows it to a folder, `async with` closes it."""
 
     def __init__(self, driver: Driver, *, owner: bool = True, base: FileSystem | None = None) -> None:
@@ -194,6 +193,7 @@ class FileSystem(Browsing):
         `wait` seconds, all together, for other writers of these files.
 
         :raises NotFound: naming a path that is not there, unless `missing_ok`.
+        :raises IsAFolder: naming a path that is a folder: `glob="folder/**"` removes all files in it.
         :raises Conflict: if the file is not the version `match`.
         :raises Locked: naming a path that somebody is writing, until `wait` has passed.
         """
@@ -203,10 +203,14 @@ class FileSystem(Browsing):
         with Call(self._calls) as call:
             patience = self._patience(wait, call)
             with placed(names[0] if len(names) == 1 else None):
-                if match is not ANY:
-                    await self._remove_version(names, missing_ok, glob, match, patience)
-                elif names:
-                    await self._delete(list(dict.fromkeys(names)), missing_ok, patience)
+                try:
+                    if match is not ANY:
+                        await self._remove_version(names, missing_ok, glob, match, patience)
+                    elif names:
+                        await self._delete(list(dict.fromkeys(names)), missing_ok, patience)
+                except (NotFound, IsAFolder) as error:
+                    await self._refuse_folder(error, names)
+                    raise
             found = [] if matching is None else await matching
             for start in range(0, len(found), BULK):
                 self._check_open()
@@ -291,48 +295,6 @@ class FileSystem(Browsing):
         async with self.open(path, "a", wait=wait, match=match) as file:
             await write_all(file.write, data)
         return file.entry
-
-    async def copy(self, source: AnyName, target: AnyName, *, wait: float = 0, match: str = ANY) -> None:
-        """Make the file `target` the same as `source`, metadata included; the store does it by itself if it can.
-
-        `match` is the version of `target` that may be replaced, or `aiofs.ABSENT`.
-
-        :raises NotFound: if there is no `source`.
-        :raises Locked: if somebody else is writing `target`, until `wait` seconds have passed.
-        :raises Conflict: if `target` is not the version `match`.
-        :raises AlreadyExists: if `match` is `ABSENT` and there is a `target`.
-        """
-        source = self._check(source)
-        target = self._check(target)
-        check_wait(wait)
-        version = asked_version(self._driver, target, match)
-        if source == target:
-            check_match(target, version, (await self.stat(source)).version)
-            return
-        with Call(self._calls) as call, placed(target):
-            async with self._locked(target, patience=self._patience(wait, call)) as (lease,):
-                await copy_file(self._driver, source, target, lease, version)
-
-    async def move(self, source: AnyName, target: AnyName, *, wait: float = 0, match: str = ANY) -> None:
-        """Give the file the name `target`; at every moment it is there under one name at least.
-
-        `match` is the version of `target` that may be replaced, or `aiofs.ABSENT`.
-
-        :raises NotFound: if there is no `source`.
-        :raises Locked: if somebody else is writing either, until `wait` seconds have passed.
-        :raises Conflict: if `target` is not the version `match`.
-        :raises AlreadyExists: if `match` is `ABSENT` and there is a `target`.
-        """
-        source = self._check(source)
-        target = self._check(target)
-        check_wait(wait)
-        version = asked_version(self._driver, target, match)
-        if source == target:
-            check_match(target, version, (await self.stat(source)).version)
-            return
-        with Call(self._calls) as call, placed(source):
-            async with self._locked(source, target, patience=self._patience(wait, call)) as (old, new):
-                await move_file(self._driver, source, target, (old, new), version)
 
     async def url(self, path: AnyName, method: Literal["GET", "PUT"] = "GET", *, expires: float = 3600) -> str:
         """Return a URL with which anybody can read or write the file for `expires` seconds.
@@ -465,6 +427,9 @@ class FileSystem(Browsing):
     def _opened(self, path: str, mode: BinaryMode, wait: float) -> AbstractAsyncContextManager[FileLike]:
         return self.open(path, mode, wait=wait)
 
+    def _created(self, path: str, wait: float) -> AbstractAsyncContextManager[FileLike]:
+        return self.open(path, "x", wait=wait)
+
     def _own_path(self, path: str) -> str | None:
         files = self._driver.offers(HasLocalPaths)
         return None if files is None else files.local_path(path)
@@ -509,6 +474,19 @@ class FileSystem(Browsing):
             await self._driver.delete(paths, missing_ok=missing_ok)
         else:
             await patience.delete(self._driver, paths, missing_ok=missing_ok)
+
+    async def _refuse_folder(self, error: OSError, paths: Sequence[str]) -> None:
+        """Raise what to call instead if `error`, about a path that could not be removed, names a folder."""
+        name = error.filename
+        is_folder = False
+        with suppress(OSError, ValueError):
+            is_folder = name in paths and await self.is_folder(name)
+        if is_folder:
+            from glob import escape  # noqa: PLC0415 -- few programs need it
+
+            every = f"{escape(name)}/**"
+            words = f"this is a folder, and rm() removes files: rm(glob={every!r}) removes all files in it"
+            raise IsAFolder.of(name, words) from error
 
     async def _remove_version(
         self, paths: list[str], missing_ok: bool, glob: str | None, match: str, patience: Patience | None

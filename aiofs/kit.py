@@ -29,7 +29,7 @@ from typing import IO, TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import quote, urlencode
 
 from aiofs.driver import ABSENT, Entry, ReadStream, WriteSession
-from aiofs.errors import AlreadyExists, Conflict, Damaged, Locked, Unsupported
+from aiofs.errors import AlreadyExists, Conflict, Damaged, Locked, Unsupported, place
 from aiofs.lifetimes import finish
 from aiofs.powers import ChecksRemoval, Copies, HasAddress, Moves
 from aiofs.threads import hop
@@ -250,18 +250,17 @@ async def copy_through(driver: Driver, source: str, target: str, lease: Lease, m
         await finish(stream.aclose())
 
 
-async def copy_file(driver: Driver, source: str, target: str, lease: Lease, match: str | None = None) -> None:
+async def copy_file(driver: Driver, source: str, target: str, lease: Lease, match: str | None = None) -> Entry:
     """Make the file `target`, which `lease` is for, the same as `source`; `match` is about `target`."""
     copies = driver.offers(Copies)
     if copies is not None:
-        await copies.copy(source, target, lease, match=match)
-    else:
-        await copy_through(driver, source, target, lease, match)
+        return await copies.copy(source, target, lease, match=match)
+    return await copy_through(driver, source, target, lease, match)
 
 
 async def move_file(
     driver: Driver, source: str, target: str, leases: tuple[Lease, Lease], match: str | None = None
-) -> None:
+) -> Entry:
     """Give the file the name `target`; the leases are for both names, and `match` is about `target`.
 
     A store that renames by itself compares no version, so with `match` the file is copied, and then removed. If
@@ -271,35 +270,74 @@ async def move_file(
     """
     moves = driver.offers(Moves) if match is None else None
     if moves is not None:
-        await moves.move(source, target, leases)
-        return
+        return await moves.move(source, target, leases)
     checks = driver.offers(ChecksRemoval)
     if checks is not None:
         await checks.check_may_remove(source)
     alone = driver.capabilities.locks == "process" and driver.capabilities.conditional
     version = (await driver.stat(source)).version if alone else None
-    await copy_file(driver, source, target, leases[1], match)
+    entry = await copy_file(driver, source, target, leases[1], match)
     # A removal that reached the store late, after the lock was released, could remove what others wrote since.
     await finish(driver.delete([source], leases=[leases[0]], match=version))
+    return entry
 
 
-async def pour(stream: ReadStream, session: WriteSession, part_size: int, lease: Lease) -> Entry:
+async def pour(
+    stream: ReadStream,
+    session: WriteSession,
+    part_size: int,
+    lease: Lease,
+    on_part: Callable[[int], Awaitable[object]] | None = None,
+) -> Entry:
     """Write all of a stream, which is at its start, and publish it.
+
+    After each part `on_part` gets the number of bytes that were written.
 
     :raises Damaged: if the stream ends before the size that its entry promises.
     :raises Conflict: if the lease was lost meanwhile.
     """
     try:
-        size = 0
-        while part := await whole_part(stream, part_size):
+        size, parts = 0, _Parts(stream, part_size)
+        while part := await parts.next():
             await session.write(part)
             size += len(part)
+            if on_part is not None:
+                await on_part(size)
         if size != (stream.entry.size or size):
             raise Damaged.of(stream.entry.path, f"the bytes end after {size} of {stream.entry.size}")
         check_lease(lease, lease.path)
         return await session.commit()
     finally:
         await finish(session.abort())
+
+
+class _Parts:
+    """The bytes of a stream in parts of `size`, whatever it gives at a time: another store's parts have other sizes."""
+
+    def __init__(self, stream: ReadStream, size: int) -> None:
+        self._stream = stream
+        self._size = size
+        self._held = b""
+        self._at = 0
+
+    async def next(self) -> bytes:
+        """Return the next part; only the last one is shorter. An error that names no file gets the stream's name."""
+        if len(self._held) - self._at < self._size:
+            await self._fetch()
+        self._at += self._size
+        return self._held[self._at - self._size : self._at]
+
+    async def _fetch(self) -> None:
+        rest = self._held[self._at :]
+        pieces, missing = [rest] if rest else [], self._size - len(rest)
+        try:
+            while missing > 0 and (piece := await self._stream.chunk(missing)):
+                pieces.append(piece)
+                missing -= len(piece)
+        except OSError as error:
+            place(error, self._stream.entry.path)
+            raise
+        self._held, self._at = pieces[0] if len(pieces) == 1 else b"".join(pieces), 0
 
 
 def check_lease(lease: Lease, path: str) -> None:

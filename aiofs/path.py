@@ -17,7 +17,7 @@ from pathlib import PurePath, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 from aiofs.driver import ANY
-from aiofs.errors import AiofsError, AlreadyExists, NotAFolder, NotFound, RootIsAFile, Unsupported
+from aiofs.errors import AiofsError, NotAFolder, NotFound, RootIsAFile
 from aiofs.filesystem import FileSystem
 from aiofs.listing import Listing, Pattern
 from aiofs.names import under
@@ -25,12 +25,12 @@ from aiofs.pathcontent import PathContent
 from aiofs.pathnames import PlainPath
 from aiofs.powers import HasLocalPaths
 from aiofs.system import FileLikeSystem
-from aiofs.threads import hop
 from aiofs.urls import is_url, local_of, local_system, part_url
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Hashable
 
+    from aiofs.copying import Drop, Progress
     from aiofs.driver import Entry
     from aiofs.names import AnyName
 
@@ -72,7 +72,7 @@ class Path(PathContent):
 
     async def is_dir(self) -> bool:
         """Whether this is a folder: the root, or a name with a file below it."""
-        return self._is_root() or await _has_files(self.system, self.path)
+        return await self.system.is_folder(self.path)
 
     async def exists(self) -> bool:
         """Whether there is a file or a folder of this name."""
@@ -118,43 +118,59 @@ class Path(PathContent):
         """
         await self.system.rm(self._file(), missing_ok=missing_ok, wait=wait, match=match)
 
-    async def copy(self, target: AnyName | Path, *, wait: float = 0, match: str = ANY) -> Path:
-        """Make the file `target` the same as this one, as `FileSystem.copy`, and return it as a path.
+    async def copy(
+        self,
+        target: AnyName | Path,
+        *,
+        wait: float = 0,
+        match: str = ANY,
+        drop: Drop | None = None,
+        on_progress: Progress | None = None,
+    ) -> Path:
+        """Make the file `target`, also in another store, the same as this one, as `aiofs.copy`; return it as a path.
 
         `target` is a `Path`, or a name in the same file system (for local paths: a local path).
-
-        :raises Unsupported: if it is in another store.
         """
+        from aiofs.between import copy  # noqa: PLC0415 -- it stands on this module
+
         other = self._target(target)
-        system, old, new = await self._together(other)
-        await system.copy(old, new, wait=wait, match=match)
+        await copy(self, other, wait=wait, match=match, drop=drop, on_progress=on_progress)
         return other
 
-    async def move(self, target: AnyName | Path, *, wait: float = 0, match: str = ANY) -> Path:
-        """Give the file the name `target`, as `FileSystem.move`, and return it as a path. `target` is as in `copy`."""
+    async def move(
+        self,
+        target: AnyName | Path,
+        *,
+        wait: float = 0,
+        match: str = ANY,
+        drop: Drop | None = None,
+        on_progress: Progress | None = None,
+    ) -> Path:
+        """Make this the file `target`, also in another store, as `aiofs.move`; return it as a path.
+
+        `target` is as for `copy`.
+        """
+        from aiofs.between import move  # noqa: PLC0415 -- it stands on this module
+
         other = self._target(target)
-        system, old, new = await self._together(other)
-        await system.move(old, new, wait=wait, match=match)
+        await move(self, other, wait=wait, match=match, drop=drop, on_progress=on_progress)
         return other
 
     async def rename(self, target: AnyName | Path, *, wait: float = 0, match: str = ANY) -> Path:
-        """Do as `move`: a file of the new name is replaced."""
-        return await self.move(target, wait=wait, match=match)
+        """Do as `move`: a file of the new name is replaced. The name that it has already is allowed, too."""
+        other = self._target(target)
+        if other == self:
+            await self.stat()
+            return other
+        return await self.move(other, wait=wait, match=match)
 
     async def replace(self, target: AnyName | Path, *, wait: float = 0, match: str = ANY) -> Path:
-        """Do as `move`."""
-        return await self.move(target, wait=wait, match=match)
+        """Do as `rename`."""
+        return await self.rename(target, wait=wait, match=match)
 
     async def mkdir(self, *, parents: bool = False, exist_ok: bool = False) -> None:
-        """Check that a folder can be made here; make nothing, as folders come with their files.
-
-        :raises AlreadyExists: if there is a file of this name, or, unless `exist_ok`, a folder with files in it.
-        """
-        del parents  # they come with the files, too
-        if not exist_ok and await self.exists():
-            raise AlreadyExists.of(str(self))
-        if exist_ok and not await self.is_dir() and await self.is_file():
-            raise AlreadyExists.of(str(self))
+        """Check that a folder can be made here, as `FileSystem.mkdir`; make nothing, as folders come with files."""
+        await self.system.mkdir(self.path, parents=parents, exist_ok=exist_ok)
 
     async def rmdir(self) -> None:
         """Check that the folder is empty; remove nothing, as it went with its last file.
@@ -168,19 +184,8 @@ class Path(PathContent):
             raise NotAFolder.of(str(self))
 
     async def touch(self, *, exist_ok: bool = True, wait: float = 0) -> None:
-        """Make an empty file if there is none; an existing one stays as it is, its time too.
-
-        :raises AlreadyExists: if there is one, unless `exist_ok`.
-        :raises Locked: if somebody else is making it, until `wait` seconds have passed.
-        """
-        if exist_ok and await self.is_file():
-            return
-        try:
-            async with self.open("x", wait=wait):
-                pass
-        except AlreadyExists:
-            if not exist_ok:
-                raise
+        """Make an empty file if there is none, as `FileSystem.touch`; one that is there stays as it is."""
+        await self.system.touch(self._file(), exist_ok=exist_ok, wait=wait)
 
     async def url(self, method: Literal["GET", "PUT"] = "GET", *, expires: float = 3600) -> str:
         """Return a URL with which anybody can read or write the file for `expires` seconds, as `FileSystem.url`."""
@@ -239,25 +244,6 @@ class Path(PathContent):
             if not below.endswith("/") and wanted.matches(below):
                 yield self.joinpath(below)
 
-    async def _together(self, other: Path) -> tuple[FileSystem, str, str]:
-        """Return a file system that has this file and the other, and their names in it."""
-        self._file(), other._file()
-        for system in (self.system, other.system):
-            names = [path._name_in(system) for path in (self, other)]  # noqa: SLF001 -- of the same class
-            if names[0] is not None and names[1] is not None:
-                return system, names[0], names[1]
-        raise Unsupported.of(str(self), f"{str(other)!r} is in another store: read the file here, and write it there")
-
-    def _name_in(self, system: FileSystem) -> str | None:
-        """Return the name of this file in a file system, or `None` if it is not below that one's root."""
-        if system is self.system:
-            return self.path
-        (store, name), (theirs, root) = self.place(), system.driver.locate("")
-        start = root.removesuffix(".") if root in {"", ".", "/"} else f"{root}/"
-        below = name.removeprefix(start)
-        inside = name.startswith(start) and below.partition("/")[0] not in {"", ".."}  # local ones may lead elsewhere
-        return below if store == theirs and inside else None
-
 
 class LocalPath(Path):
     """A path of local files, which programs that want an `os.PathLike` can open.
@@ -283,25 +269,13 @@ class LocalPath(Path):
         return files.local_path(self.path)
 
     def __str__(self) -> str:
-        return os.fspath(self)
+        try:
+            return os.fspath(self)
+        except TypeError:  # in a transaction
+            return super().__str__()
 
     def __repr__(self) -> str:
         return f"aiofs.Path({str(self)!r})"
-
-    async def _together(self, other: Path) -> tuple[FileSystem, str, str]:
-        try:
-            return await super()._together(other)
-        except Unsupported:
-            if not isinstance(other, LocalPath) or not self.place()[0] == other.place()[0] == "file":
-                raise
-        names = [PurePath(await hop(os.path.abspath, path)) for path in (self, other)]
-        if names[0].anchor != names[1].anchor:
-            raise Unsupported.of(
-                str(self), f"{str(other)!r} is on another drive: read the file here, and write it there"
-            )
-        folder = os.path.commonpath([name.parent for name in names])
-        old, new = (name.relative_to(folder).as_posix() for name in names)
-        return local_system(folder), old, new
 
 
 class DiskPath(LocalPath):

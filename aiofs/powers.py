@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
     from datetime import datetime
 
-    from aiofs.driver import Entry, Lease, Part, ReadStream, WriteSession
+    from aiofs.driver import Driver, Entry, Lease, Part, ReadStream, WriteSession
 
 Level = tuple[str, list[str], list[str]]
 """A folder, and the names of the folders and of the files in it."""
@@ -99,6 +99,48 @@ class KeepsHistory(Protocol):
 
         :raises NotFound: if there is no such version.
         """
+        ...
+
+
+@amounts_to("read")
+@runtime_checkable
+class HasOrigin(Protocol):
+    """The bytes of a file are, as they are, those of a file in a store, which another store may copy by itself."""
+
+    def origin(self, path: str) -> tuple[Driver, str]:
+        """Return the driver of the store, and the name that the file has there. No I/O."""
+        ...
+
+
+@amounts_to("begin")
+@runtime_checkable
+class CopiesFrom(Protocol):
+    """The store copies by itself from other stores of its kind: from another folder, bucket or container."""
+
+    def can_copy_from(self, origin: Driver) -> bool:
+        """Whether the store reaches the files of that driver (of `HasOrigin`). No I/O."""
+        ...
+
+    async def copy_from(
+        self, origin: Driver, source: Entry, target: str, lease: Lease, *, match: str | None = None
+    ) -> Entry:
+        """Make `target` (locked by `lease`; `match` is about it) the same as a file of `origin`, in one atomic step.
+
+        `source` is what `origin.stat` returned.
+
+        :raises Conflict: if the source is another version by now.
+        """
+        ...
+
+
+@amounts_to()
+@runtime_checkable
+class Joins(Protocol):
+    """What is written here is published by a transaction, together with all that it changes."""
+
+    @property
+    def unit(self) -> object:
+        """The transaction."""
         ...
 
 

@@ -7,15 +7,15 @@ import inspect
 import operator
 import warnings
 from abc import ABC, abstractmethod
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 from aiofs.driver import ANY, Entry, asked_version
-from aiofs.errors import StoreMissing, Unsupported
+from aiofs.errors import AlreadyExists, StoreMissing, Unsupported
 from aiofs.listing import Listing, Pattern, check_limit, limited, listing, walk_names
 from aiofs.modes import parse_mode
-from aiofs.names import check_path, name_of
+from aiofs.names import check_folder, check_path, name_of
 from aiofs.sources import pieces_of, write_all
 from aiofs.waiting import until_free
 from aiofs.wholes import WholeFiles
@@ -103,6 +103,49 @@ class FileLikeSystem(WholeFiles, ABC):
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             return False
         return True
+
+    async def is_folder(self, path: AnyName) -> bool:
+        """Whether this is a folder: the root `""`, or a name with a file below it. `exists` tells it of files."""
+        folder = check_folder(path)
+        if not folder:
+            return True
+        async for _ in self.ls(folder):
+            return True
+        return False
+
+    async def mkdir(self, path: AnyName, *, parents: bool = False, exist_ok: bool = False) -> None:
+        """Check that there can be a folder of this name; make nothing, as folders come with their files.
+
+        `parents` changes nothing: the folders above come with the files, too.
+
+        :raises AlreadyExists: if there is a file of this name, or, unless `exist_ok`, a folder with files in it.
+        """
+        del parents
+        folder = check_folder(path)
+        is_folder = await self.is_folder(folder)
+        if is_folder and exist_ok:
+            return
+        if is_folder or await self.exists(folder):
+            raise AlreadyExists.of(folder)
+
+    async def touch(self, path: AnyName, *, exist_ok: bool = True, wait: float = 0) -> None:
+        """Make an empty file if there is none; one that is there stays as it is, with its time.
+
+        The file is made by exclusive creation, so that it never replaces what somebody writes in the same moment.
+
+        :raises AlreadyExists: if there is a file, unless `exist_ok`.
+        :raises BlockingIOError: if there is none, and somebody else is writing it, until `wait` seconds have passed.
+        """
+        name = check_path(path)
+        with suppress(PermissionError):  # a user who may write is not always allowed to look
+            if exist_ok and await self.exists(name):
+                return
+        try:
+            async with self._created(name, wait):
+                pass
+        except FileExistsError:
+            if not exist_ok:
+                raise
 
     async def read_bytes(self, path: AnyName, start: int = 0, stop: int | None = None, *, match: str = ANY) -> bytes:
         """Return the bytes of the file from `start` to `stop`, fewer only where it ends.
@@ -314,6 +357,10 @@ class FileLikeSystem(WholeFiles, ABC):
         if mode == "r+":  # which a system of three methods need not have
             return self._portable().open(path, mode, wait=wait)
         return _when_free(lambda: self.open(path, mode), wait)
+
+    def _created(self, path: str, wait: float) -> AbstractAsyncContextManager[FileLike]:
+        """Open a new file, in the mode x, which a system of three methods need not have."""
+        return self._portable().open(path, "x", wait=wait)
 
     async def _copy_at_once(self, source: str, target: str) -> None:
         async with self.open(source, "r") as old, self.open(target, "w") as new:

@@ -24,8 +24,10 @@ EDGES = frozenset({"__main__", "cli"})
 BASIC = frozenset({"clock", "errors", "modes", "names", "properties"})
 WAIST = BASIC | {"driver", "powers"}
 SHARED = WAIST | {"kit", "lifetimes", "locks", "sources", "threads", "tokens", "waiting"}
-SYSTEMS = frozenset({"bare", "browsing", "filesystem", "listing", "system", "wholes"})
-OVER_SYSTEMS = frozenset({"path", "pathcontent", "pathnames", "probing", "stores", "transactions", "urls", "work"})
+SYSTEMS = frozenset({"bare", "browsing", "copying", "filesystem", "listing", "system", "wholes"})
+OVER_SYSTEMS = frozenset(
+    {"between", "path", "pathcontent", "pathnames", "probing", "stores", "transactions", "urls", "work"}
+)
 ALL = SHARED | SYSTEMS | OVER_SYSTEMS | {"backends", "files", "layers"}
 
 KNOWS: dict[str, frozenset[str]] = {
@@ -48,18 +50,21 @@ KNOWS: dict[str, frozenset[str]] = {
     "system": WAIST | {"files", "listing", "locks", "sources", "waiting", "wholes"},
     "bare": SHARED | {"system"},
     "browsing": WAIST | {"lifetimes", "listing", "system"},
+    "copying": SHARED | {"browsing"},
     "updating": SHARED | {"files"},
-    "filesystem": SHARED | {"updating", "browsing", "files", "layers", "listing", "system"},
+    "filesystem": SHARED | {"updating", "copying", "files", "layers", "listing", "system"},
     "stores": SHARED | {"backends", "filesystem", "layers", "system"},
     "pathnames": SHARED | SYSTEMS,
     "pathcontent": SHARED | SYSTEMS | {"files", "pathnames"},
-    "path": SHARED | {"files", "filesystem", "listing", "pathcontent", "pathnames", "stores", "system", "urls"},
+    "path": SHARED
+    | {"copying", "files", "filesystem", "listing", "pathcontent", "pathnames", "stores", "system", "urls"},
     "probing": SHARED | {"filesystem", "system", "urls"},
     "urls": SHARED | {"files", "filesystem", "stores"},
+    "between": SHARED | {"copying", "filesystem", "path", "urls"},
     "transactions": SHARED | SYSTEMS | {"files"},
     "work": SHARED | SYSTEMS | {"files", "transactions"},
     "aiofiles": SHARED | {"localio", "stores", "urls"},
-    "blocking": SHARED | SYSTEMS | {"files", "transactions", "urls"},
+    "blocking": SHARED | SYSTEMS | {"between", "files", "path", "transactions", "urls"},
     **dict.fromkeys(("os", "tempfile"), frozenset({"aiofiles"})),
     "testing": ALL | {"blocking"},
     "__init__": ALL | {"aiofiles", "blocking", "os", "tempfile"},
@@ -68,6 +73,7 @@ KNOWS: dict[str, frozenset[str]] = {
 # What a room looks up only when it is used, as it stands above it: `over`, `at`, `/` and `blocking` of a system, and
 # `blocking` of a transaction. No other import, in a function or for types, may lead upwards.
 LATER: dict[str, frozenset[str]] = {
+    "path": frozenset({"between"}),
     "system": frozenset({"bare", "blocking", "filesystem", "path"}),
     "transactions": frozenset({"blocking"}),
 }

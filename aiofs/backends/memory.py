@@ -150,6 +150,22 @@ class MemoryDriver(Driver):
         stored = self._find(source)
         return self.publish(target, stored.data, lease, match, stored.entry.kept(self.capabilities))
 
+    def origin(self, path: str) -> tuple[Driver, str]:
+        return self, path
+
+    def can_copy_from(self, origin: Driver) -> bool:
+        """Whether it is another store in memory."""
+        return isinstance(origin, MemoryDriver)
+
+    async def copy_from(
+        self, origin: Driver, source: Entry, target: str, lease: Lease, *, match: str | None = None
+    ) -> Entry:
+        """Make `target` the same as a file of another store in memory: both have the same object of bytes then."""
+        assert isinstance(origin, MemoryDriver)  # noqa: S101 -- `can_copy_from` looked
+        stored = origin._find(source.path)  # noqa: SLF001 -- of the same class
+        check_match(source.path, source.version, stored.entry.version)
+        return self.publish(target, stored.data, lease, match, stored.entry.kept(self.capabilities))
+
     async def keep(self, path: str, tag: str) -> None:
         """Keep the file as a before-image."""
         if path in self.files.stored:

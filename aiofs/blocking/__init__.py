@@ -29,6 +29,8 @@ from aiofs.blocking.transactions import fsck as fsck
 from aiofs.blocking.transactions import recover as recover
 from aiofs.blocking.transactions import transaction as transaction
 from aiofs.blocking.urls import connect as connect
+from aiofs.blocking.urls import copy as copy
+from aiofs.blocking.urls import move as move
 from aiofs.blocking.urls import open as open
 
 __all__ = [
@@ -48,7 +50,9 @@ __all__ = [
     "BlockingTransactionalFileSystem",
     "BlockingWriter",
     "connect",
+    "copy",
     "fsck",
+    "move",
     "open",
     "recover",
     "run",

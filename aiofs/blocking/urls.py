@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, overload
 
-from aiofs import urls
+from aiofs import between, urls
 from aiofs.blocking.files import open_file
 from aiofs.blocking.systems import how_to_open
+from aiofs.blocking.thread import run
 from aiofs.blocking.transactions import face_of
+from aiofs.driver import ANY
 
 if TYPE_CHECKING:
     from _typeshed import OpenBinaryModeReading, OpenBinaryModeWriting, OpenTextMode
 
     from aiofs.blocking.files import BlockingEditor, BlockingReader, BlockingTextFile, BlockingWriter
     from aiofs.blocking.systems import BlockingFileSystem
+    from aiofs.copying import Drop, Progress
+    from aiofs.driver import Entry
     from aiofs.modes import BinaryEditMode
+    from aiofs.names import AnyName
+    from aiofs.path import Path
 
 
 def connect(url: str) -> BlockingFileSystem:
@@ -59,3 +65,43 @@ def open(
     said = mode if set(mode) & {"b", "t"} else mode + "t"
     parsed, form = how_to_open(said, encoding, errors, newline)
     return open_file(urls.open_url(url, parsed.action), url, parsed, form)
+
+
+def copy(
+    source: Path | AnyName,
+    target: Path | AnyName,
+    *,
+    wait: float = 0,
+    match: str = ANY,
+    drop: Drop | None = None,
+    on_progress: Progress | None = None,
+) -> Entry:
+    """Make the file `target` the same as `source`, also in another store, as `aiofs.copy`; return the new entry.
+
+    Each is a URL, the path of a local file, or a `Path`. `on_progress` runs in the loop of blocking code, so it must
+    not call blocking verbs.
+
+    :raises OSError: as the asynchronous one does.
+    :raises ValueError: before any I/O, if both are the same file.
+    """
+    return run(between.copy(source, target, wait=wait, match=match, drop=drop, on_progress=on_progress))
+
+
+def move(
+    source: Path | AnyName,
+    target: Path | AnyName,
+    *,
+    wait: float = 0,
+    match: str = ANY,
+    drop: Drop | None = None,
+    on_progress: Progress | None = None,
+) -> Entry:
+    """Make `source` the file `target`, also in another store, as `aiofs.move`; return the new entry.
+
+    Each is a URL, the path of a local file, or a `Path`. `on_progress` runs in the loop of blocking code, so it must
+    not call blocking verbs.
+
+    :raises OSError: as the asynchronous one does.
+    :raises ValueError: before any I/O, if both are the same file.
+    """
+    return run(between.move(source, target, wait=wait, match=match, drop=drop, on_progress=on_progress))

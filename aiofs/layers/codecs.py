@@ -12,7 +12,19 @@ from aiofs.kit import BytesStream, whole_part
 from aiofs.layers.forward import ForwardedStream, power_of
 from aiofs.layers.mapped import Mapped, MappedSession
 from aiofs.lifetimes import finish
-from aiofs.powers import ChecksRemoval, Copies, KeepsHistory, Likens, Moves, Parks, Permits, Removes, Snapshots, Sweeps
+from aiofs.powers import (
+    ChecksRemoval,
+    Copies,
+    Joins,
+    KeepsHistory,
+    Likens,
+    Moves,
+    Parks,
+    Permits,
+    Removes,
+    Snapshots,
+    Sweeps,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,6 +45,7 @@ class Codec(Mapped, ABC):
         ChecksRemoval,
         Copies,
         Moves,
+        Joins,
         KeepsHistory,
         Sweeps,
         Removes,

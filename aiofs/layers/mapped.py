@@ -13,6 +13,9 @@ from aiofs.powers import (
     Appends,
     ChecksRemoval,
     Copies,
+    CopiesFrom,
+    HasOrigin,
+    Joins,
     KeepsHistory,
     Likens,
     Moves,
@@ -28,7 +31,7 @@ from aiofs.powers import (
 from aiofs.tokens import Token
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from aiofs.driver import Driver, Entry, Lease, Power, ReadStream, WriteSession
@@ -42,7 +45,7 @@ class Mapped(Layer):
     """
 
     powers: ClassVar[tuple[type, ...]] = (
-        *(ChecksRemoval, Copies, Moves, Presigns, KeepsHistory, ReadsReplicas, Sweeps),
+        *(ChecksRemoval, Copies, CopiesFrom, HasOrigin, Moves, Presigns, KeepsHistory, ReadsReplicas, Sweeps, Joins),
         *(Removes, Snapshots, Appends, Parks, Notes, Likens, Permits),
     )
     """The powers of the base that this layer passes on, with names translated."""
@@ -110,10 +113,30 @@ class Mapped(Layer):
     def keeper_of(self, path: str) -> tuple[object, str]:
         return self.base.keeper_of(self._locked_path(path))
 
+    def identity(self, path: str) -> Hashable:
+        return self.base.identity(self.within(path))
+
     async def copy(self, source: str, target: str, lease: Lease, *, match: str | None = None) -> Entry:
         with self.named():
             copies = power_of(self.base, Copies)
             return self.own(await copies.copy(self.within(source), self.within(target), lease, match=match))
+
+    def origin(self, path: str) -> tuple[Driver, str]:
+        return power_of(self.base, HasOrigin).origin(self.within(path))
+
+    def can_copy_from(self, origin: Driver) -> bool:
+        return power_of(self.base, CopiesFrom).can_copy_from(origin)
+
+    async def copy_from(
+        self, origin: Driver, source: Entry, target: str, lease: Lease, *, match: str | None = None
+    ) -> Entry:
+        with self.named():
+            copies = power_of(self.base, CopiesFrom)
+            return self.own(await copies.copy_from(origin, source, self.within(target), lease, match=match))
+
+    @property
+    def unit(self) -> object:
+        return power_of(self.base, Joins).unit
 
     async def move(self, source: str, target: str, leases: tuple[Lease, Lease]) -> Entry:
         with self.named():

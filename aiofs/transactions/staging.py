@@ -22,7 +22,7 @@ from aiofs.powers import ChecksRemoval, Parks
 from aiofs.transactions.content import StagedContent, StagedRange, StagedReader, StagedStream, StoredRange
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Hashable, Mapping, Sequence
 
     from aiofs.transactions.content import StagedBytes
 
@@ -212,6 +212,14 @@ class UnitDriver(Driver):
     def keeper_of(self, path: str) -> tuple[object, str]:
         """Return the table of this transaction, in which its own handles exclude each other."""
         return self.table, path
+
+    def identity(self, path: str) -> Hashable:
+        return self.base.identity(path)
+
+    @property
+    def unit(self) -> object:
+        """The transaction."""
+        return self.owner
 
     def check_closed(self, path: str) -> None:
         """Raise `StillOpen` if a handle of the transaction is still writing the path."""

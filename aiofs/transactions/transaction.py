@@ -330,6 +330,9 @@ class AmbientDriver(Driver):
     def locate(self, path: str) -> tuple[Hashable, str]:
         return self._base.locate(path)
 
+    def identity(self, path: str) -> Hashable:
+        return self._base.identity(path)
+
     def offers(self, power: type[Power]) -> Power | None:
         """Return the powers of the driver that is used now, but no URL: what that names has no transactions."""
         return None if power is HasAddress else self._now.offers(power)

@@ -23,6 +23,7 @@ ORDER = [
     "handles",
     "names",
     "objects",
+    "between",
     "listing",
     "removing",
     "wholes",

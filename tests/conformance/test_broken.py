@@ -18,6 +18,7 @@ from aiofs.testing import Contract, Harness
 from aiofs.testing.harness import number_of, reason_against
 from conformance import broken_blocking as blocking
 from conformance import broken_calls as calls
+from conformance import broken_copies as copies
 from conformance import broken_handles as handles
 from conformance import broken_paths as paths
 from conformance import broken_stores as stores
@@ -129,6 +130,23 @@ FAULTS: list[tuple[int, type[Any]]] = [
     (299, paths.MakesMarks),
     (300, paths.SortsByParts),
     (301, paths.WalksInText),
+    (310, copies.ReturnsTheSource),
+    (311, copies.CopiesBytesAlone),
+    (312, copies.TellsOfTheEndAlone),
+    (313, copies.RemovesTheTargetFirst),
+    (314, copies.CopiesOverAnyVersion),
+    (315, copies.HasNoTwoNamesOfAFile),
+    (316, stores.MixesVersions),
+    (317, copies.ForgetsToRemove),
+    (318, copies.RemovesAnyVersion),
+    (319, copies.RemovesBeforeItCopied),
+    (320, copies.CopiesBelowTheLayers),
+    (321, copies.CopiesThroughTheProcess),
+    (322, copies.ForgetsToRemove),
+    (323, copies.TakesBeginningsForFolders),
+    (324, copies.MakesMarkedFolders),
+    (325, copies.TouchesByWriting),
+    (326, copies.RemovesFoldersToo),
     (350, paths.ShowsThePasswordInItsUrl),
     (124, stores.AbortsWhatWasCommitted),
     (126, stores.ResumesUnderTheLiving),

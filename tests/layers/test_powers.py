@@ -31,8 +31,11 @@ from aiofs.powers import (
     Appends,
     ChecksRemoval,
     Copies,
+    CopiesFrom,
     HasAddress,
     HasLocalPaths,
+    HasOrigin,
+    Joins,
     KeepsHistory,
     Likens,
     Moves,
@@ -90,6 +93,9 @@ ADDRESSES = {HasAddress, HasLocalPaths, Probes}
 OTHERS = {
     ChecksRemoval,
     Copies,
+    CopiesFrom,
+    HasOrigin,
+    Joins,
     Moves,
     Presigns,
     KeepsHistory,
@@ -112,19 +118,20 @@ OFFERED: list[tuple[Layer, set[type]]] = [
     # Their names sort otherwise than the store's, or are in many of its folders.
     (Percent(), OTHERS - {Walks}),
     (HashPrefix(), OTHERS - {Walks}),
-    # What the store signs for, or adds to a journal, would not be encoded, and a replica's bytes not decoded.
-    (Gzip(), OTHERS - {Presigns, ReadsReplicas, Walks, Appends, Notes}),
-    (Base64(), OTHERS - {Presigns, ReadsReplicas, Walks, Appends, Notes}),
+    # What the store signs for, copies from elsewhere or adds to a journal would not be encoded, and a replica's bytes,
+    # or what other stores copy, not decoded.
+    (Gzip(), OTHERS - {CopiesFrom, HasOrigin, Presigns, ReadsReplicas, Walks, Appends, Notes}),
+    (Base64(), OTHERS - {CopiesFrom, HasOrigin, Presigns, ReadsReplicas, Walks, Appends, Notes}),
     # They hear of what is read and listed.
-    (Notify(ignore), OTHERS - {ReadsReplicas, Walks}),
-    (Log(), OTHERS - {ReadsReplicas, Walks}),
+    (Notify(ignore), OTHERS - {CopiesFrom, HasOrigin, ReadsReplicas, Walks}),
+    (Log(), OTHERS - {CopiesFrom, HasOrigin, ReadsReplicas, Walks}),
     (Matching("[a-z]+"), OTHERS - {Walks}),
     # A copy, an upload by URL and a line of a journal are bytes that must be counted.
-    (Limit(10), OTHERS - {Copies, Presigns, Appends, Notes}),
+    (Limit(10), OTHERS - {Copies, CopiesFrom, Presigns, Appends, Notes}),
     # Everything that replaces a file goes through `begin`.
-    (WriteOnce(), {ChecksRemoval, ReadsReplicas, Sweeps, Walks, Removes, Parks, Likens, Permits}),
-    (ReadOnly(), {Presigns, KeepsHistory, ReadsReplicas, Walks, Parks, Likens, Permits}),
-    (WriteOnly(), {Presigns, KeepsHistory, Appends, Parks, Likens, Permits}),
+    (WriteOnce(), {ChecksRemoval, HasOrigin, Joins, ReadsReplicas, Sweeps, Walks, Removes, Parks, Likens, Permits}),
+    (ReadOnly(), {HasOrigin, Joins, Presigns, KeepsHistory, ReadsReplicas, Walks, Parks, Likens, Permits}),
+    (WriteOnly(), {CopiesFrom, Joins, Presigns, KeepsHistory, Appends, Parks, Likens, Permits}),
     (Allow("read", "write"), OTHERS - {ChecksRemoval, Moves, Sweeps, Walks, Removes, Notes}),
     (Allow("read", "list", "write", "remove"), ALL),
 ]

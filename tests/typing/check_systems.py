@@ -25,6 +25,18 @@ async def whole_files(fs: FileLikeSystem) -> None:
         await fs.write_bytes("a", data)
 
 
+async def between_stores(fs: FileSystem, system: FileLikeSystem) -> None:
+    assert_type(await aiofs.copy(fs / "a", "s3://bucket/a", drop="metadata"), Entry)
+    assert_type(await aiofs.move("a", system / "b", match=aiofs.ABSENT, wait=1, on_progress=print), Entry)
+    assert_type(await (fs / "a").copy(system / "b"), aiofs.Path)
+    assert_type(aiofs.blocking.copy("a", fs / "b"), Entry)
+    assert_type(await system.is_folder("a"), bool)
+    assert_type(fs.blocking.is_folder("a"), bool)
+    assert_type(await system.touch("a", exist_ok=False), None)
+    assert_type(fs.blocking.mkdir("a", parents=True), None)
+    await aiofs.copy("a", "b", drop="everything")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
 async def three_methods(fs: FileLikeSystem) -> None:
     async with fs.open("a", "w") as file, fs.open("b") as reading:
         assert_type(file, FileLike)

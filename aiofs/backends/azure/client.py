@@ -173,6 +173,11 @@ class Container:
         return f"Azure container {self.name} at {self._where}"
 
     @property
+    def account(self) -> str:
+        """The URL of the account."""
+        return self._account
+
+    @property
     def has_token(self) -> bool:
         """Whether requests carry tokens of an identity, not a key or a signature."""
         return callable(self._credential) or isinstance(self._credential, AsyncTokenCredential)

@@ -155,6 +155,21 @@ class AzureDriver(AzureSweeper, AzureHistory, Driver):
             own_lease(lease, AzureLease), match
         )
 
+    def origin(self, path: str) -> tuple[Driver, str]:
+        return self, path
+
+    def can_copy_from(self, origin: Driver) -> bool:
+        """Whether it is a container of the same account."""
+        return isinstance(origin, AzureDriver) and origin._container.account == self._container.account  # noqa: SLF001 -- of the same class
+
+    async def copy_from(
+        self, origin: Driver, source: Entry, target: str, lease: Lease, *, match: str | None = None
+    ) -> Entry:
+        """Let the service copy from another container in one step; if it cannot, copy through this process."""
+        assert isinstance(origin, AzureDriver)  # noqa: S101 -- `can_copy_from` looked
+        copier = Copier(origin._container, origin._signer, self.capabilities, source.path, version=source.version)  # noqa: SLF001 -- of the same class
+        return await copier.to(own_lease(lease, AzureLease), match, container=self._container)
+
     async def restore_kept(self, path: str, version_id: str, lease: Lease) -> Entry:
         """Copy an old version to the blob, in one step."""
         kept = kept_as(path, version_id)

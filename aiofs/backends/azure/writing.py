@@ -33,7 +33,7 @@ from aiofs.backends.azure.properties import (
 from aiofs.backends.azure.reading import ID_LENGTH, BaseBlocks, block_ids, open_stream
 from aiofs.driver import ABSENT, MIB, Entry, Part, WriteSession
 from aiofs.errors import Conflict, NotFound, TooLarge
-from aiofs.kit import Uploads, check_lease, pour, whole_part
+from aiofs.kit import Uploads, check_lease, check_match, pour, whole_part
 from aiofs.lifetimes import finish
 from aiofs.tokens import Token
 
@@ -391,27 +391,33 @@ class Copier:
     The service copies in one request, together with all attributes of the blob, if it can read the source by a URL.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 -- what the driver has, and what is copied
         self,
         container: Container,
         signer: Signer,
         capabilities: Capabilities,
         source: str,
         kept: Mapping[str, str] | None = None,
+        version: str | None = None,
     ) -> None:
         self._container = container
         self._signer = signer
         self._capabilities = capabilities
         self._source = source
         self._kept = dict(kept or {})
+        self._version = version
 
-    async def to(self, lease: AzureLease, match: str | None = None) -> Entry:
+    async def to(self, lease: AzureLease, match: str | None = None, *, container: Container | None = None) -> Entry:
         """Make the blob that the lease is for, at version `match`, the same as the source.
 
-        A source that is too large for the service, or that we cannot sign a URL for, passes through this process.
+        It is in the source's container, or in another `container` of the account. A source that is too large for the
+        service, or that we cannot sign a URL for, passes through this process.
+
+        :raises Conflict: if the source is not the version that it was made for.
         """
-        container, source, target = self._container, self._source, lease.path
-        there = await container.find(target)
+        to, source, target = container or self._container, self._source, lease.path
+        container = self._container
+        there = await to.find(target)
         if there is not None:
             check_file(target, there)
             check_replaceable(target, there)
@@ -421,10 +427,11 @@ class Copier:
         check_copied(source, properties)
         check_not_archived(source, properties)
         found = entry_of(source, properties)
+        check_match(source, self._version, found.version)
         url = await self._url(properties)
         if url is None:
-            return await self._copy_through(found, lease, match, properties)
-        return await finish(self._let_copy(url, found, target, match, properties))
+            return await self._copy_through(found, to, lease, match, properties)
+        return await finish(self._let_copy(url, found, to, target, match, properties))
 
     async def _url(self, properties: BlobProperties) -> str | None:
         """Return a URL for the service to read the source; `None` if the service cannot copy it."""
@@ -435,8 +442,9 @@ class Copier:
             return await self._signer.url(self._source, read, COPY_SECONDS, **self._kept)
         return None
 
-    async def _let_copy(self, url: str, found: Entry, target: str, match: str, properties: BlobProperties) -> Entry:
-        container = self._container
+    async def _let_copy(  # noqa: PLR0917 -- the source and the target, with what goes with each
+        self, url: str, found: Entry, container: Container, target: str, match: str, properties: BlobProperties
+    ) -> Entry:
         blob = container.blob(target)
         also: dict[str, Any] = {"tags": "COPY"} if properties.tag_count else {}
         if found.properties and "storage_class" in found.properties:
@@ -466,11 +474,13 @@ class Copier:
 
         return await container.ask(target, start, settled=copied)
 
-    async def _copy_through(self, found: Entry, lease: AzureLease, match: str, properties: BlobProperties) -> Entry:
+    async def _copy_through(
+        self, found: Entry, container: Container, lease: AzureLease, match: str, properties: BlobProperties
+    ) -> Entry:
         attributes = Attributes.of(lease.path, found.kept(self._capabilities))
         attributes = await attributes.keeping(self._container, self._source, properties)
         stream = await open_stream(self._container, self._source, 0, None, found.version, **self._kept)
         try:
-            return await pour(stream, AzureSession(self._container, lease, match, attributes), PART, lease)
+            return await pour(stream, AzureSession(container, lease, match, attributes), PART, lease)
         finally:
             await finish(stream.aclose())

@@ -19,12 +19,12 @@ from aiofs.backends.osfiles import locks, staging, sweeping
 from aiofs.backends.osfiles.attributes import HAS_OWNERS
 from aiofs.backends.osfiles.listing import levels_below, list_files
 from aiofs.backends.osfiles.names import Root, parents_of
-from aiofs.backends.osfiles.places import EXISTING, check_regular, entry_of, errors_about, unlink
+from aiofs.backends.osfiles.places import EXISTING, check_regular, entry_of, errors_about, unlink, version_of
 from aiofs.backends.osfiles.reading import OSStream, open_stream
 from aiofs.backends.osfiles.writing import OSRemoval, OSSession, Stage, copy_bytes
 from aiofs.driver import Capabilities, Driver, Entry, Lease, ReadStream, WriteSession
 from aiofs.errors import NotAFolder, NotFound, Unsupported
-from aiofs.kit import EndedSession, store_url
+from aiofs.kit import EndedSession, check_match, store_url
 from aiofs.lifetimes import finish
 from aiofs.localio import budget_of, network_of, open_below, pread_now
 from aiofs.names import is_in_journal, is_reserved, lock_of_path
@@ -175,7 +175,21 @@ class OSDriver(Driver):
 
     async def copy(self, source: str, target: str, lease: Lease, *, match: str | None = None) -> Entry:
         """Copy within the kernel."""
-        return await hop(self._copy, source, target, self._stage_of(lease), match)
+        return await hop(self._copy, self, source, None, target, self._stage_of(lease), match)
+
+    def origin(self, path: str) -> tuple[Driver, str]:
+        return self, path
+
+    def can_copy_from(self, origin: Driver) -> bool:
+        """Whether it is another folder of local files."""
+        return isinstance(origin, OSDriver)
+
+    async def copy_from(
+        self, origin: Driver, source: Entry, target: str, lease: Lease, *, match: str | None = None
+    ) -> Entry:
+        """Copy from another folder within the kernel."""
+        stage = self._stage_of(lease)
+        return await hop(self._copy, origin, source.path, source.version, target, stage, match)
 
     async def move(self, source: str, target: str, leases: tuple[Lease, Lease]) -> Entry:
         """Rename."""
@@ -253,6 +267,10 @@ class OSDriver(Driver):
         del removed
         advice = [] if self._network is None else [_advice(self._root.path, self._network)]
         return {"durable": self._durable, "ordered": True, "keeps_versions": False, "advice": advice}
+
+    def identity(self, path: str) -> Hashable:
+        """Return the path, also of files whose locks are kept elsewhere."""
+        return OSDriver.locate(self, path)
 
     def narrowed(self, depth: int) -> Driver:
         """Return a driver of these files where no link leads a name out of the folder of its first `depth` segments."""
@@ -375,13 +393,22 @@ class OSDriver(Driver):
                     "or remove the link with rm outside of the transaction",
                 )
 
-    def _copy(self, source: str, target: str, stage: Stage, match: str | None) -> Entry:
-        stream = self._open(source, 0, 0, None)
+    def _copy(  # noqa: PLR0917 -- the source and the target, with what goes with each
+        self, origin: Driver, source: str, version: str | None, target: str, stage: Stage, match: str | None
+    ) -> Entry:
+        """Copy version `version`, or the present one for `None`, of a file of another folder, or of this one.
+
+        :raises Conflict: also if another program changed the bytes of the source in place meanwhile.
+        """
+        assert isinstance(origin, OSDriver)  # noqa: S101 -- `can_copy_from` looked
+        stream = origin._open(source, 0, 0, version)  # noqa: SLF001 -- of the same class
         try:
             with errors_about(target):
                 stage.empty()
                 stage.liken(stream.fd)
                 copy_bytes(stream.fd, stage.fd, 0, stream.entry.size or 0, 0)
+            check_match(source, stream.entry.version, version_of(os.fstat(stream.fd)))
+            with errors_about(target):
                 stage.seal(durable=self._durable)
                 return stage.publish(match, durable=self._durable)
         finally:

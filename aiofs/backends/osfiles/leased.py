@@ -118,7 +118,17 @@ class LeasedDriver(OSDriver):
 
     async def copy(self, source: str, target: str, lease: Lease, *, match: str | None = None) -> Entry:
         """Copy within the kernel."""
-        return await self._staged(lease, lambda stage: self._copy(source, target, stage, match))
+        return await self._staged(lease, lambda stage: self._copy(self, source, None, target, stage, match))
+
+    async def copy_from(
+        self, origin: Driver, source: Entry, target: str, lease: Lease, *, match: str | None = None
+    ) -> Entry:
+        """Copy from another folder within the kernel."""
+
+        def work(stage: Stage) -> Entry:
+            return self._copy(origin, source.path, source.version, target, stage, match)
+
+        return await self._staged(lease, work)
 
     async def move(self, source: str, target: str, leases: tuple[Lease, Lease]) -> Entry:
         """Rename."""

@@ -162,6 +162,19 @@ class RedisDriver(RedisSweeper, Driver):
         check_answer(answer, source if answer[0] == b"missing" else target)
         return Entry(target, answer[1])
 
+    def origin(self, path: str) -> tuple[Driver, str]:
+        return self, path
+
+    def can_copy_from(self, origin: Driver) -> bool:
+        """Whether it is the same database: two prefixes of it are two folders."""
+        return isinstance(origin, RedisDriver) and origin._client.place == self._client.place  # noqa: SLF001 -- same class
+
+    async def copy_from(
+        self, origin: Driver, source: Entry, target: str, lease: Lease, *, match: str | None = None
+    ) -> Entry:
+        """Let the server copy, whatever version the source has when it does."""
+        return await self.copy(source.path, target, lease, match=match)
+
     async def move(self, source: str, target: str, leases: tuple[Lease, Lease]) -> Entry:
         """Let the server rename; between nodes of a cluster, copy through this process and remove."""
         old, new = (own_lease(lease, RedisLease) for lease in leases)

@@ -24,7 +24,7 @@ from aiofs.backends.s3.store import Store, check_backslash, check_name
 from aiofs.backends.s3.writing import ResumedUpload, S3Publication, S3Write, check_token, is_removed
 from aiofs.driver import ABSENT, MIB, Capabilities, Driver, Entry
 from aiofs.errors import AccessDenied, Archived, Conflict, NotFound, Unsupported
-from aiofs.kit import EndedSession, keeper_url
+from aiofs.kit import EndedSession, check_match, keeper_url
 from aiofs.lifetimes import finish
 from aiofs.locks import LockTable
 from aiofs.names import lock_of_path
@@ -86,6 +86,10 @@ class S3Driver(Driver):
         if self._elsewhere is None:
             return ("s3", reached, prefix), path
         return ("s3", reached, self._elsewhere.keeper.locate("")), f"{prefix}{path}".removesuffix("/")
+
+    def identity(self, path: str) -> Hashable:
+        """Return the bucket and the key: prefixes with locks of their own may lie in one another."""
+        return "s3", self._store.settings.reached, self._store.key(path)
 
     def check_name(self, path: str) -> None:
         """Raise `ValueError` for a path whose key would be longer than 1024 bytes."""
@@ -174,7 +178,26 @@ class S3Driver(Driver):
         """Have the store copy `source` to `target`."""
         await check_backslash(self._store, source)
         await check_backslash(self._store, target)
-        return await self._copy(CopySource(source, await self._store.facts(source)), target, lease, match)
+        facts = await self._store.facts(source)
+        return await self._copy(CopySource(self._store, source, facts), target, lease, match)
+
+    def origin(self, path: str) -> tuple[Driver, str]:
+        return self, path
+
+    def can_copy_from(self, origin: Driver) -> bool:
+        """Whether it is a bucket or prefix at the same endpoint that the same credentials may read."""
+        return isinstance(origin, S3Driver) and self._store.settings.reaches(origin._store.settings)  # noqa: SLF001 -- of the same class
+
+    async def copy_from(
+        self, origin: Driver, source: Entry, target: str, lease: Lease, *, match: str | None = None
+    ) -> Entry:
+        """Have the store copy from another prefix or bucket."""
+        assert isinstance(origin, S3Driver)  # noqa: S101 -- `can_copy_from` looked
+        store = origin._store  # noqa: SLF001 -- of the same class
+        await check_backslash(self._store, target)
+        facts = await store.facts(source.path)
+        check_match(source.path, source.version, facts.version)
+        return await self._copy(CopySource(store, source.path, facts), target, lease, match)
 
     def history(self, path: str) -> AsyncGenerator[Entry, None]:
         """Yield the versions that the bucket keeps of the file, the newest first."""
@@ -190,7 +213,8 @@ class S3Driver(Driver):
         :raises NotFound: if there is no such version, or it is a delete marker.
         """
         with naming_version(path, version_id):
-            source = CopySource(path, await self._store.facts(path, version_id), version_id)
+            facts = await self._store.facts(path, version_id)
+        source = CopySource(self._store, path, facts, version_id)
         return await self._copy(source, path, lease)
 
     async def check_may_remove(self, path: str) -> None:
@@ -287,9 +311,9 @@ class S3Driver(Driver):
             if facts.size <= COPIED_WHOLE:
                 return await _copy_whole(store, source, target, lease, match, metadata)
             if facts.tagged:
-                metadata = with_tags(metadata, await store.tags(source.path, source.version_id))
+                metadata = with_tags(metadata, await source.store.tags(source.path, source.version_id))
             session = S3Write(store, target, lease, match=match, metadata=metadata)
-            return await _copy_in_parts(session, source.where(store), source)
+            return await _copy_in_parts(session, source)
         except Archived as error:
             error.filename = source.path
             raise
@@ -317,14 +341,17 @@ class S3Driver(Driver):
 
 @dataclass(frozen=True)
 class CopySource:
-    """The source of a copy: the present version of a file, or an old one."""
+    """The source of a copy: the present version of a file, or an old one, also of another prefix or bucket."""
 
+    store: Store
     path: str
     facts: ObjectFacts
     version_id: str | None = None
 
-    def where(self, store: Store) -> dict[str, str]:
-        """Return the value of the SDK's parameter `CopySource`."""
+    @property
+    def where(self) -> dict[str, str]:
+        """The value of the SDK's parameter `CopySource`."""
+        store = self.store
         return {"Bucket": store.settings.bucket, "Key": store.key(self.path), **version_parameter(self.version_id)}
 
 
@@ -343,7 +370,7 @@ async def _copy_whole(  # noqa: PLR0917 -- the source and the target, with what 
             "copy_object",
             target,
             Key=store.key(target),
-            CopySource=source.where(store),
+            CopySource=source.where,
             CopySourceIfMatch=f'"{source.facts.version}"',
             MetadataDirective="REPLACE",
             **options,
@@ -356,9 +383,9 @@ async def _copy_whole(  # noqa: PLR0917 -- the source and the target, with what 
     return Entry(target, size, None, version).described(metadata)
 
 
-async def _copy_in_parts(session: S3Write, where: Mapping[str, str], source: CopySource) -> Entry:
+async def _copy_in_parts(session: S3Write, source: CopySource) -> Entry:
     try:
-        await session.copy_from(where, source.facts.version, 0, source.facts.size)
+        await session.copy_from(source.where, source.facts.version, 0, source.facts.size)
         return await session.commit()
     except Conflict as error:
         raise Conflict.of(source.path, "a file was changed while it was copied") from error

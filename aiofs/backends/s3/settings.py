@@ -70,6 +70,13 @@ _PAID = (
 )
 
 
+_REACHED_WITH = (
+    *("endpoint_url", "access_key", "secret_key", "session_token", "profile", "role_arn", "external_id", "credentials"),
+    *("session", "client", "anonymous", "region", "requester_pays", "customer_key"),
+)
+"""The settings that must be the same in two stores if one is to copy from the other by itself."""
+
+
 class S3Keys(TypedDict, total=False):
     """What a callable for `credentials=` returns."""
 
@@ -230,6 +237,10 @@ class Settings:
     def reached(self) -> tuple[object, ...]:
         """What says which bucket this is. A lent client is known by itself."""
         return (self.endpoint_url, self.profile, self.session, self.client, self.bucket)
+
+    def reaches(self, other: Settings) -> bool:
+        """Whether the other one's files can be read with these credentials, by the store itself."""
+        return self.customer_key is None and all(getattr(self, name) == getattr(other, name) for name in _REACHED_WITH)
 
     def __str__(self) -> str:
         return f"s3://{self.bucket}/{self.prefix}"

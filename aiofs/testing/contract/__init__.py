@@ -12,6 +12,7 @@ except ImportError as _missing:
     raise ImportError("the suite needs pytest: pip install aiofs[testing]") from _missing
 
 from aiofs.driver import Capabilities
+from aiofs.testing.contract.between import BetweenInTransactions, BetweenStores, Folders
 from aiofs.testing.contract.blocking import BlockingFiles, BlockingTransactions
 from aiofs.testing.contract.cancel import CancelledReading, CancelledWriting
 from aiofs.testing.contract.commit import Commit
@@ -97,6 +98,8 @@ class Contract(
     LocksOfProcesses,
     PathNames,
     PathObjects,
+    BetweenStores,
+    Folders,
     Listings,
     Removing,
     FileFacts,
@@ -112,7 +115,7 @@ class Contract(
     """All behaviours. A subclass declares what its store can do, and defines a fixture `harness` that opens it."""
 
 
-class TransactionContract(Isolation, Refusals, Crashes, BlockingTransactions, Suite):
+class TransactionContract(Isolation, Refusals, Crashes, BetweenInTransactions, BlockingTransactions, Suite):
     """All behaviours of transactions. It is used like `Contract`, for stores that pass `Contract`."""
 
 
