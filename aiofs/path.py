@@ -160,7 +160,7 @@ class Path(PathContent):
         """Do as `move`: a file of the new name is replaced. The name that it has already is allowed, too."""
         other = self._target(target)
         if other == self:
-            await self.stat()
+            await self.system.move(self._file(), self._file(), wait=wait, match=match)
             return other
         return await self.move(other, wait=wait, match=match)
 
