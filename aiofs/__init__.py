@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from aiofs.filesystem import FileSystem
     from aiofs.locks import HeldLock
     from aiofs.modes import BinaryMode, TextMode
+    from aiofs.partials import Checkpoint
     from aiofs.path import LocalPath, Path
     from aiofs.probing import ProbeReport, probe
     from aiofs.properties import Properties
@@ -94,6 +95,7 @@ __all__ = [
     "Binary",
     "BinaryMode",
     "Capabilities",
+    "Checkpoint",
     "Conflict",
     "Content",
     "Damaged",
@@ -209,6 +211,7 @@ _ROOMS = {
     "aiofs.filesystem": ("FileSystem",),
     "aiofs.locks": ("HeldLock",),
     "aiofs.modes": ("BinaryMode", "TextMode"),
+    "aiofs.partials": ("Checkpoint",),
     "aiofs.path": ("LocalPath", "Path"),
     "aiofs.probing": ("ProbeReport", "probe"),
     "aiofs.properties": ("Properties",),

@@ -132,6 +132,8 @@ class Capabilities:
     """`w` may seek back into parts that were already handed over."""
     metadata: bool = False
     """Entries carry the metadata that was written."""
+    partial: bool = False
+    """A write can be kept unfinished, and continued by another process."""
     properties: frozenset[str] = frozenset()
     """The names of the properties (`aiofs.properties.Properties`) that are kept with a file."""
     listed_sizes: bool = True
@@ -209,6 +211,35 @@ class WriteSession(ABC):
 
     def abandon(self) -> None:
         """Close without awaiting. Called if the handle was never closed, perhaps after the end of its event loop."""
+
+
+class PartialSession(WriteSession):
+    """A write that another process can continue, instead of beginning anew. Its session cannot be prepared.
+
+    If `commit` fails, what was kept stays; `abort` removes that too.
+    """
+
+    token: Mapping[str, Any]
+    """What `KeepsPartial.continue_partial` finds it by, the same for the whole write. JSON can hold it."""
+    kept: bool = False
+    """Whether `keep` succeeded, in this process or an earlier one."""
+    sent: int = 0
+    """How many bytes a continued session has already."""
+    rest: bytes = b""
+    """Bytes that a continued session had kept behind these; they are to be written next."""
+
+    @abstractmethod
+    async def keep(self, rest: Part) -> bool:
+        """Make durable what was written, and `rest`, the bytes behind it that do not fill a part, and set `kept`.
+
+        Returns whether `rest` counts as written; if not, it is written again, together with what follows.
+
+        :raises Conflict: if another process continued the write since.
+        """
+
+    @abstractmethod
+    async def leave(self) -> None:
+        """Close, and leave what was kept to another process."""
 
 
 class Lease(ABC):
@@ -463,6 +494,8 @@ class Layer(Driver):
         bound = copy.copy(self)
         bound.base = base
         bound.capabilities = self.alter(base.capabilities)
+        if type(self).begin is not Layer.begin and not hasattr(self, "begin_partial"):
+            bound.capabilities = replace(bound.capabilities, partial=False)
         bound.part_size = base.part_size
         bound.window = base.window
         return bound

@@ -71,6 +71,7 @@ class FileSystem(Copying):
         version_id: str | None = None,
         wait: float = 0,
         match: str = ANY,
+        partial: str | None = None,
         **properties: Unpack[Properties],
     ) -> Opening[FileLike]: ...
     @overload
@@ -145,6 +146,7 @@ class FileSystem(Copying):
         version_id: str | None = None,
         wait: float = 0,
         match: str = ANY,
+        partial: str | None = None,
         **properties: Unpack[Properties],
     ) -> Opening[Any]:
         """Open a file: `async with fs.open(path, "w") as f`, or `f = await fs.open(path)` and `await f.close()`.
@@ -156,15 +158,19 @@ class FileSystem(Copying):
         `wait` seconds for other writers to end. With the modes w, a and r+, `match` is the version that must be there
         when the file is published, or `aiofs.ABSENT`: then there must be no file.
 
+        `partial=""`, with mode w, begins a write that outlives the process: `await f.checkpoint()` makes safe what was
+        written, and returns a token. `partial=token` goes on, perhaps in another process: `await f.tell()` is where.
+
         :raises ValueError: for a bad path, mode or option, before anything else happens.
         :raises NotFound: on entering, if there is no such file and the mode is r or r+.
         :raises AlreadyExists: on entering (or closing), if there is one and the mode is x, or `match` is `ABSENT`.
         :raises Conflict: on entering (or closing), if the file is not the version `match`.
         :raises Locked: on entering, if the mode writes and somebody else is writing the file, until `wait` has passed.
+        :raises Unsupported: at once, for `partial`, if the store or a layer cannot keep a write for another process.
         """
         parsed = parse_mode(mode, encoding, errors, newline)
         name = self._check(path)
-        terms = terms_of(self._driver, name, parsed, metadata, properties, wait, match)
+        terms = terms_of(self._driver, name, parsed, metadata, properties, wait, match, partial)
         if version_id is not None and parsed.action != "r":
             raise ValueError(f"version_id is for reading, not for mode {parsed.spelled!r}: restore() the version")
         if not parsed.text:

@@ -39,6 +39,7 @@ class PathContent(PlainPath):
         version_id: str | None = None,
         wait: float = 0,
         match: str = ANY,
+        partial: str | None = None,
         **properties: Unpack[Properties],
     ) -> Opening[FileLike]: ...
     @overload

@@ -8,15 +8,15 @@ of drivers, then those of sessions, then those that only transactions ask for.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, TypedDict, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, runtime_checkable
 
 from aiofs.driver import amounts_to
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
     from datetime import datetime
 
-    from aiofs.driver import Driver, Entry, Lease, Part, ReadStream, WriteSession
+    from aiofs.driver import Driver, Entry, Lease, Part, PartialSession, ReadStream, WriteSession
 
 Level = tuple[str, list[str], list[str]]
 """A folder, and the names of the folders and of the files in it."""
@@ -129,6 +129,32 @@ class CopiesFrom(Protocol):
         `source` is what `origin.stat` returned.
 
         :raises Conflict: if the source is another version by now.
+        """
+        ...
+
+
+@amounts_to("begin")
+@runtime_checkable
+class KeepsPartial(Protocol):
+    """The store can keep a write unfinished, for another process to continue. It keeps no lock with it.
+
+    What was kept is a `Leftover` that `stays`, until nobody went on with it for a number of days.
+    """
+
+    async def begin_partial(
+        self, path: str, lease: Lease, *, match: str, metadata: Mapping[str, str] | None = None
+    ) -> PartialSession:
+        """Begin new bytes for the path, under a lease that `lock` gave. `match` and `metadata` are as for `begin`."""
+        ...
+
+    async def continue_partial(
+        self, path: str, lease: Lease, token: Mapping[str, Any], *, match: str
+    ) -> PartialSession:
+        """Continue a write under a new lease, at the end of what was kept, with the `match` that it began with.
+
+        :raises ValueError: if the token is of another path or kind of store.
+        :raises NotFound: if there is no such write.
+        :raises Conflict: if somebody wrote the file since, and what was kept is gone because of that.
         """
         ...
 

@@ -12,6 +12,7 @@ from aiofs.filesystem import FileSystem
 from aiofs.layers.names import Prefix
 from aiofs.lifetimes import Call
 from aiofs.names import check_folder, under
+from aiofs.partials import DAYS
 from aiofs.system import FileLikeSystem
 
 if TYPE_CHECKING:
@@ -27,12 +28,15 @@ if TYPE_CHECKING:
 
 
 class MemoryFileSystem(FileSystem):
-    """Files in memory, one set per instance: for tests, caches and staging."""
+    """Files in memory, one set per instance: for tests, caches and staging.
 
-    def __init__(self) -> None:
+    `keep_partial` is for how many days `fsck` keeps a write that was begun with `partial=` and not finished.
+    """
+
+    def __init__(self, *, keep_partial: float = DAYS) -> None:
         from aiofs.backends.memory import MemoryDriver  # noqa: PLC0415 -- loaded when used, like every driver
 
-        super().__init__(MemoryDriver())
+        super().__init__(MemoryDriver(keep_partial=keep_partial))
 
 
 class OSFileSystem(FileSystem):
@@ -43,6 +47,7 @@ class OSFileSystem(FileSystem):
     machine only, and aiofs warns: `locks="host"` says that only one machine writes, and `locks=fs` keeps the locks in
     another file system, which all machines share. It is closed together with this one only with `close_locks=True`.
     New files have the mode that the umask leaves, or `permissions`, such as `0o640`; other files keep theirs.
+    `keep_partial` is for how many days `fsck` keeps a write that was begun with `partial=` and not finished.
     """
 
     def __init__(
@@ -53,13 +58,15 @@ class OSFileSystem(FileSystem):
         locks: Literal["host"] | FileLikeSystem | None = None,
         close_locks: bool = False,
         permissions: int | None = None,
+        keep_partial: float = DAYS,
     ) -> None:
         from aiofs.backends.osfiles import LeasedDriver, OSDriver  # noqa: PLC0415 -- loaded when used
 
         if isinstance(locks, str) and locks != "host":
             raise ValueError(f'locks={locks!r}: give "host", or a file system that keeps the locks')
         if locks is None or isinstance(locks, str):
-            super().__init__(OSDriver(root, durable=durable, locks=locks, permissions=permissions))
+            driver = OSDriver(root, durable=durable, locks=locks, permissions=permissions, keep_partial=keep_partial)
+            super().__init__(driver)
         else:
             keeper = _keeper(locks, 'None, "host", or a file system that keeps the locks')
             super().__init__(
@@ -127,7 +134,8 @@ class S3FileSystem(FileSystem):
       or `customer_key`, 32 bytes that the server uses and does not keep.
     - `addressing` puts the bucket into the "path" or the host name ("virtual"); `ca_bundle` is a file of certificates;
       `requester_pays` agrees to pay; `page_size` is how many names one request lists; `direct=False` sends all
-      requests by the SDK.
+      requests by the SDK. `keep_partial` is for how many days `fsck` keeps a write that was begun with `partial=` and
+      not finished.
     """
 
     def __init__(
@@ -167,6 +175,7 @@ class S3FileSystem(FileSystem):
         timeout: float = 30,
         attempts: int = 6,
         direct: bool = True,
+        keep_partial: float = DAYS,
     ) -> None:
         from aiofs.backends.s3.driver import S3Driver  # noqa: PLC0415 -- loaded when used, like every driver
         from aiofs.backends.s3.settings import Settings  # noqa: PLC0415
@@ -204,6 +213,7 @@ class S3FileSystem(FileSystem):
             timeout=timeout,
             attempts=attempts,
             direct=direct,
+            keep_partial=keep_partial,
         )
         keeper = None if locks is None else _keeper(locks, "None, or a file system that keeps the locks")
         super().__init__(S3Driver(chosen, keeper, close_locks=close_locks))
@@ -218,7 +228,8 @@ class AzureFileSystem(FileSystem):
       called for each event loop. Without a credential, only public blobs can be read. `from_environment` finds them in
       the environment. Or lend a `client`, a `ContainerClient` of the SDK for this container, which is never closed.
     - `lease` is after how many seconds, 15 to 60, the lock of a dead writer ends, `timeout` how long an answer takes at
-      most. Files are uploaded in parts of `part_size`, 1 to 100 MiB.
+      most. Files are uploaded in parts of `part_size`, 1 to 100 MiB. `keep_partial` is for how many days, up to 7,
+      `fsck` keeps a write that was begun with `partial=` and not finished.
     """
 
     def __init__(
@@ -233,6 +244,7 @@ class AzureFileSystem(FileSystem):
         lease: int = 30,
         part_size: int = 8 * MIB,
         timeout: float = 60,
+        keep_partial: float = DAYS,
     ) -> None:
         from aiofs.backends.azure.driver import AzureDriver  # noqa: PLC0415 -- loaded when used, like every driver
 
@@ -245,6 +257,7 @@ class AzureFileSystem(FileSystem):
             lease=lease,
             part_size=part_size,
             timeout=timeout,
+            keep_partial=keep_partial,
         )
         super().__init__(_below(prefix, driver))
 
@@ -260,6 +273,7 @@ class AzureFileSystem(FileSystem):
         lease: int = 30,
         part_size: int = 8 * MIB,
         timeout: float = 60,
+        keep_partial: float = DAYS,
     ) -> AzureFileSystem:
         """Return the files of a container; the environment names the account and the credential.
 
@@ -274,7 +288,8 @@ class AzureFileSystem(FileSystem):
         from aiofs.backends.azure.client import settings  # noqa: PLC0415 -- loaded when used, like every driver
 
         found = settings(account_url, anonymous=anonymous, identity=identity)
-        return cls(container, prefix=prefix, **found, lease=lease, part_size=part_size, timeout=timeout)
+        own: dict[str, Any] = {"lease": lease, "part_size": part_size, "timeout": timeout, "keep_partial": keep_partial}
+        return cls(container, prefix=prefix, **found, **own)
 
 
 class FastDFSFileSystem(FileSystem):

@@ -385,7 +385,7 @@ _S3_SETTINGS: dict[str, Reading] = {
     **dict.fromkeys(("endpoint_url", "region", "addressing", "ca_bundle", "locking", "checksum"), str),
     **dict.fromkeys(("profile", "role_arn", "role_session_name", "external_id", "encryption", "kms_key"), str),
     **dict.fromkeys(("content_type", "storage_class"), str),
-    **dict.fromkeys(("lease", "timeout"), float),
+    **dict.fromkeys(("lease", "timeout", "keep_partial"), float),
     **dict.fromkeys(("part_size", "parallel", "page_size", "attempts"), int),
     **dict.fromkeys(("anonymous", "requester_pays", "direct"), _flag),
     "locks": _keeper,
@@ -394,7 +394,7 @@ _AZURE_SETTINGS: dict[str, Reading] = {
     **dict.fromkeys(("anonymous", "identity"), _flag),
     "account_url": str,
     **dict.fromkeys(("lease", "part_size"), int),
-    "timeout": float,
+    **dict.fromkeys(("timeout", "keep_partial"), float),
 }
 _FASTDFS_SETTINGS: dict[str, Reading] = {
     "index": connect,
@@ -409,8 +409,12 @@ _FASTDFS_SETTINGS: dict[str, Reading] = {
 _SCHEMES: dict[str, Scheme] = {
     "azure": Scheme(_azure, _cut_all, _AZURE_SETTINGS),
     "fastdfs": Scheme(_fastdfs, _cut_all, _FASTDFS_SETTINGS),
-    "file": Scheme(_file, _cut_last, {"durable": _flag, "locks": _locks, "permissions": permissions_of}),
-    "memory": Scheme(_memory, _cut_memory, {}),
+    "file": Scheme(
+        _file,
+        _cut_last,
+        {"durable": _flag, "locks": _locks, "permissions": permissions_of, "keep_partial": float},
+    ),
+    "memory": Scheme(_memory, _cut_memory, {"keep_partial": float}),
     "redis": Scheme(_redis, _cut_database, _REDIS_SETTINGS, credentials=True),
     "rediss": Scheme(_redis, _cut_database, _REDIS_SETTINGS, credentials=True),
     "s3": Scheme(_s3, _cut_all, _S3_SETTINGS),

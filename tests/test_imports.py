@@ -23,7 +23,7 @@ EDGES = frozenset({"__main__", "cli"})
 # What a room may know, as docs/design.md has it. A room that is not named here may know only the standard library.
 BASIC = frozenset({"clock", "errors", "modes", "names", "properties"})
 WAIST = BASIC | {"driver", "powers"}
-SHARED = WAIST | {"kit", "lifetimes", "locks", "sources", "threads", "tokens", "waiting"}
+SHARED = WAIST | {"kit", "lifetimes", "locks", "partials", "sources", "threads", "tokens", "waiting"}
 SYSTEMS = frozenset({"bare", "browsing", "copying", "filesystem", "listing", "system", "wholes"})
 OVER_SYSTEMS = frozenset(
     {"between", "path", "pathcontent", "pathnames", "probing", "stores", "transactions", "urls", "work"}
@@ -36,6 +36,7 @@ KNOWS: dict[str, frozenset[str]] = {
     "properties": frozenset({"errors"}),
     "driver": BASIC,
     "powers": frozenset({"driver"}),
+    "partials": frozenset({"clock", "errors"}),
     "tokens": frozenset({"errors", "names"}),
     "locks": WAIST | {"lifetimes", "waiting"},
     "kit": WAIST | {"lifetimes", "locks", "threads"},

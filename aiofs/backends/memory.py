@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiofs import clock
-from aiofs.driver import ABSENT, Capabilities, Driver, Entry, Lease, Part, ReadStream, WriteSession
-from aiofs.errors import NotFound
+from aiofs.driver import ABSENT, Capabilities, Driver, Entry, Lease, Part, PartialSession, ReadStream, WriteSession
+from aiofs.errors import Conflict, NotFound
 from aiofs.kit import BytesStream, EndedSession, check_match, folded
 from aiofs.locks import LockTable, locked, next_number
 from aiofs.names import lock_of_path
+from aiofs.partials import DAYS, KIND, check_days, gone, id_in, token_of, why_kept
 from aiofs.powers import Leftover, ServerFacts
 from aiofs.properties import DESCRIPTIONS
 from aiofs.tokens import Token
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
+    from datetime import datetime
+
+STORE = "memory"
 
 
 class Stored(NamedTuple):
@@ -36,8 +41,19 @@ class PreparedWrite(NamedTuple):
     removal: bool
 
 
+@dataclass(slots=True)
+class KeptWrite:
+    """A partial write: its first `size` bytes are safe. Each session that continues it makes a new one."""
+
+    path: str
+    metadata: Mapping[str, str] | None
+    data: bytearray
+    size: int
+    modified: datetime
+
+
 class MemoryFiles:
-    """What a store in memory keeps, as a disk would: files, prepared writes and before-images, but no locks.
+    """What a store in memory keeps, as a disk would: files, prepared and partial writes, before-images, but no locks.
 
     After a crash of all processes a disk has its files and nobody has a lock. A new driver with the same files is in
     that state: `MemoryDriver(driver.files)`.
@@ -46,6 +62,8 @@ class MemoryFiles:
     def __init__(self) -> None:
         self.stored: dict[str, Stored] = {}
         self.prepared: dict[str, PreparedWrite] = {}
+        self.partial: dict[str, KeptWrite] = {}
+        """The partial writes, by their ids."""
         self.images: dict[tuple[str, str], Stored] = {}
         """The before-images, by path and tag."""
         self.last_number: int | None = None
@@ -61,14 +79,18 @@ class MemoryDriver(Driver):
         holds=True,
         pinned=True,
         rewrite=True,
+        partial=True,
         metadata=True,
         certain=True,
         properties=DESCRIPTIONS - {"storage_class"},
     )
 
-    def __init__(self, files: MemoryFiles | None = None, locks: LockTable | None = None) -> None:
+    def __init__(
+        self, files: MemoryFiles | None = None, locks: LockTable | None = None, *, keep_partial: float = DAYS
+    ) -> None:
         self.files: MemoryFiles = MemoryFiles() if files is None else files
         self.locks: LockTable = LockTable() if locks is None else locks
+        self._days = check_days(keep_partial)
 
     async def stat(self, path: str) -> Entry:
         """Describe the file."""
@@ -90,6 +112,24 @@ class MemoryDriver(Driver):
     async def begin_removal(self, path: str, lease: Lease, *, match: str) -> WriteSession:
         """Begin to remove the file."""
         return MemoryRemoval(self, path, lease, match, None)
+
+    async def begin_partial(
+        self, path: str, lease: Lease, *, match: str, metadata: Mapping[str, str] | None = None
+    ) -> PartialSession:
+        """Begin a write that can be continued in this process, also when its handle was abandoned."""
+        return MemoryPartial(self, path, lease, match, metadata, clock.token())
+
+    async def continue_partial(
+        self, path: str, lease: Lease, token: Mapping[str, Any], *, match: str
+    ) -> PartialSession:
+        """Continue it with a copy of the bytes, which the earlier session does not have."""
+        identity = id_in(token, STORE, path)
+        kept = self.files.partial.get(identity)
+        if kept is None or kept.path != path:
+            raise gone(path)
+        session = MemoryPartial(self, path, lease, match, kept.metadata, identity)
+        session.go_on(kept)
+        return session
 
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:
         """Take over a prepared write; one that was published or aborted meanwhile does nothing more."""
@@ -188,20 +228,27 @@ class MemoryDriver(Driver):
         self.files.images.pop((path, tag), None)
 
     async def leftovers(self, prefix: str = "") -> AsyncGenerator[Leftover]:
-        """Yield prepared writes and before-images."""
+        """Yield prepared writes, before-images and partial writes."""
         for path, prepared in list(self.files.prepared.items()):
             if path.startswith(prefix):
                 yield Leftover(path, "prepared write", None, None, self.locks.holds(path), prepared.version)
         for path, tag in list(self.files.images):
             if path.startswith(prefix):
                 yield Leftover(path, "before-image", None, None, False, tag)
+        for identity, kept in list(self.files.partial.items()):
+            if kept.path.startswith(prefix):
+                live, why = self.locks.holds(kept.path), why_kept(kept.modified, self._days)
+                yield Leftover(kept.path, KIND, kept.modified, None, live, identity, "" if live else why)
 
     async def sweep(self, leftover: Leftover) -> bool:
         """Remove one, unless somebody holds its lock."""
+        kept = self.files.partial.get(leftover.token) if leftover.kind == KIND else None
         if leftover.kind == "before-image":
             await self.drop(leftover.path, leftover.token)
-        elif self.locks.holds(leftover.path):
+        elif self.locks.holds(leftover.path) or (kept is not None and why_kept(kept.modified, self._days)):
             return False
+        elif leftover.kind == KIND:
+            self.files.partial.pop(leftover.token, None)
         else:
             self.files.prepared.pop(leftover.path, None)
         return True
@@ -342,3 +389,67 @@ class MemoryRemoval(MemorySession):
 
     def _publish(self) -> Entry:
         return self._driver.remove(self._path, self._lease, self._match)
+
+
+class MemoryPartial(PartialSession):
+    """A partial write. What it kept stays in the store's own files."""
+
+    def __init__(  # noqa: PLR0917 -- as for `MemorySession`, and the id
+        self,
+        driver: MemoryDriver,
+        path: str,
+        lease: Lease,
+        match: str,
+        metadata: Mapping[str, str] | None,
+        identity: str,
+    ) -> None:
+        self.token: Mapping[str, Any] = token_of(STORE, path, identity)
+        self._driver = driver
+        self._path = path
+        self._lease = lease
+        self._match = match
+        self._metadata = metadata
+        self._id = identity
+        self._data = bytearray()
+        self._kept: KeptWrite | None = None
+
+    def go_on(self, kept: KeptWrite) -> None:
+        """Take what an earlier session kept."""
+        self._data = kept.data[: kept.size]
+        self.sent: int = kept.size
+        self._keep()
+
+    async def write(self, part: Part) -> None:
+        """Take the next part."""
+        self._data += part
+
+    async def keep(self, rest: Part) -> bool:
+        """Keep the bytes in the store."""
+        if self._kept is not None and self._driver.files.partial.get(self._id) is not self._kept:
+            raise Conflict.of(self._path, "another handle went on with this partial write, or it was removed")
+        self._driver.locks.require(self._lease)
+        self._data += rest
+        self._keep()
+        return True
+
+    async def commit(self) -> Entry:
+        """Publish."""
+        data = bytes(self._data)
+        entry = self._driver.publish(self._path, data, self._lease, self._match, self._metadata)
+        await self.abort()
+        return entry
+
+    async def abort(self) -> None:
+        """Remove the bytes, and what was kept of them."""
+        await self.leave()
+        if self._kept is not None and self._driver.files.partial.get(self._id) is self._kept:
+            del self._driver.files.partial[self._id]
+
+    async def leave(self) -> None:
+        """Keep what was kept."""
+        self._data = bytearray()
+
+    def _keep(self) -> None:
+        self._kept = KeptWrite(self._path, self._metadata, self._data, len(self._data), clock.now())
+        self._driver.files.partial[self._id] = self._kept
+        self.kept = True

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from aiofs.files.handle import Handle
     from aiofs.files.opening import Opening
     from aiofs.modes import Mode
+    from aiofs.partials import Checkpoint
 
 BUFFER = 1 << 18
 """How many bytes a buffer holds: one call of the loop moves them."""
@@ -202,11 +203,16 @@ class RawFile(io.RawIOBase):
         else:
             self._end(publish=True)
 
-    def abort(self) -> None:
-        """Close without publishing. Harmless when done twice."""
+    def checkpoint(self) -> Checkpoint:
+        """Make safe all that was written, for another process to go on."""
+        checkpoint: Checkpoint = self._call(self.handle.checkpoint())
+        return checkpoint
+
+    def abort(self, *, discard: bool = False) -> None:
+        """Close without publishing. Harmless when done twice. With `discard`, a checkpoint is removed, too."""
         if not self.closed or self._postponed:
             self.closed, self._postponed = True, False
-            self._end(publish=False)
+            self._end(publish=False, discard=discard)
 
     def enter_block(self) -> None:
         """Begin a `with` block."""
@@ -229,7 +235,7 @@ class RawFile(io.RawIOBase):
         self.closed = True
         if self._home.inherited:
             return
-        self._home.spawn(handle.abort())
+        self._home.spawn(handle.leave())
         outcome = "" if self._action == "r" else "; what was written is lost"
         message = f"file {self.name!r}, opened at {self._opened_at}, was never closed{outcome}"
         warnings.warn(message, ResourceWarning, stacklevel=2, source=self)
@@ -283,14 +289,14 @@ class RawFile(io.RawIOBase):
         if at != self._position:
             await handle.seek(self._position)
 
-    def _end(self, *, publish: bool) -> None:
+    def _end(self, *, publish: bool, discard: bool = False) -> None:
         handle = self._handle
         if handle is not None and (publish or not self._home.ending):
-            self._home.run(self._close(handle, publish=publish))
+            self._home.run(self._close(handle, publish=publish, discard=discard))
 
-    async def _close(self, handle: Handle, *, publish: bool) -> None:
+    async def _close(self, handle: Handle, *, publish: bool, discard: bool) -> None:
         try:
-            await (handle.close() if publish else handle.abort())
+            await (handle.close() if publish else handle.abort() if discard else handle.leave())
         finally:
             self._home.files.discard(handle)
 
@@ -311,7 +317,11 @@ class BlockingFile:
         return self._raw.entry
 
     def abort(self) -> None:
-        """Close without publishing. Harmless when done twice."""
+        """Close without publishing, and remove what `checkpoint` kept. Harmless when done twice."""
+        self._raw.abort(discard=True)
+
+    def leave(self) -> None:
+        """Close without publishing, as an exception in the block does. What `checkpoint` made safe stays."""
         self._raw.abort()
 
     def close(self) -> None:
@@ -380,6 +390,14 @@ class BlockingWriter(BlockingBytesFile, io.BufferedWriter):
     def __init__(self, raw: RawFile) -> None:
         io.BufferedWriter.__init__(self, raw, BUFFER)
         self._raw = raw
+
+    def checkpoint(self) -> Checkpoint:
+        """Make safe all that was written, so that another process can go on after this one was killed.
+
+        :raises io.UnsupportedOperation: if the file was not opened with `partial=`.
+        """
+        self.flush()
+        return self._raw.checkpoint()
 
 
 class BlockingEditor(BlockingBytesFile, io.BufferedRandom):

@@ -269,6 +269,7 @@ class FileOptions(Properties, total=False):
     metadata: Mapping[str, str] | None
     version_id: str | None
     match: str
+    partial: str | None
     wait: float
 
 

@@ -184,7 +184,7 @@ class LoopThread:
                 for task in asyncio.all_tasks() - {mine}:
                     task.cancel()
                 await self._others()
-                await asyncio.gather(*[file.abort() for file in self.files], return_exceptions=True)
+                await asyncio.gather(*[file.leave() for file in self.files], return_exceptions=True)
                 await asyncio.gather(*[end_listing(listing) for listing in self.listings], return_exceptions=True)
                 while await self._others():
                     pass  # what listings read from ends in tasks of its own, one after another

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
     from aiofs.driver import Entry, Lease, ReadStream, WriteSession
+    from aiofs.partials import Checkpoint
 
 FEW_BYTES = 8192
 PIECE = 1 << 20
@@ -170,6 +171,23 @@ class FileLike:
         """Do nothing: what is written becomes visible when the file is closed, at once and whole."""
         self._guard()
 
+    async def checkpoint(self) -> Checkpoint:
+        """Make safe all that was written, so that another process can go on after this one was killed.
+
+        >>> async with fs.open("disk.img", "w", partial="") as file:
+        ...     await file.write(data)
+        ...     token = (await file.checkpoint()).token
+        >>> async with fs.open("disk.img", "w", partial=token) as file:
+        ...     position = await file.tell()  # at least the `length` of the last checkpoint
+
+        The file is published when it is closed. An exception in the block keeps the last checkpoint; `abort` does not.
+
+        :raises io.UnsupportedOperation: if the file was not opened with `partial=`.
+        :raises Conflict: if the lock was lost, or another process went on with the write.
+        """
+        self._guard()
+        raise io.UnsupportedOperation(f"checkpoint: file {self._name!r} was opened without partial=: give partial=''")
+
     async def close(self) -> None:
         """Publish what was written, if anything was. Harmless when done twice.
 
@@ -181,6 +199,13 @@ class FileLike:
         """Close without publishing. Harmless when done twice."""
         self._closed = True
 
+    async def leave(self) -> None:
+        """Close without publishing, as an exception in the block does. What `checkpoint` made safe stays.
+
+        Without a checkpoint this is the same as `abort`.
+        """
+        await self.abort()
+
     async def __aenter__(self) -> Self:
         self._guard()
         return self
@@ -191,7 +216,7 @@ class FileLike:
         if kind is None:
             await self.close()
         else:
-            await self.abort()
+            await self.leave()
 
     def __aiter__(self) -> Self:
         return self
@@ -326,7 +351,7 @@ class Handle(FileLike):
             async with self.turns:
                 return  # a close that was publishing has ended by now
         self._ended_early = self._lease is not None
-        await self.abort()
+        await self.leave()
 
     @property
     def seeks_anywhere(self) -> bool:

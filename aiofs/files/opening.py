@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from aiofs.driver import ABSENT, ANY, asked_version
 from aiofs.errors import AlreadyExists, Conflict, NotFound, StoreMissing, Unsupported, place, placed
 from aiofs.files.editing import Editor
+from aiofs.files.partial import begin_partial, continue_partial, keeper_of_partials
 from aiofs.files.reading import Reader, measure
 from aiofs.files.writing import Base, Writer
 from aiofs.kit import check_match
 from aiofs.lifetimes import finish
+from aiofs.partials import Begun
 from aiofs.powers import KeepsHistory, ReadsReplicas
 from aiofs.properties import check_metadata, check_properties, join
 from aiofs.waiting import check_wait, give_back
@@ -72,6 +74,8 @@ class Terms:
     looks_first: bool = True
     """Whether to compare the version before anything is written, so that nothing is written in vain. The store compares
     it again when it publishes."""
+    partial: Begun | Literal["new"] | None = None
+    """The partial write to continue, or that a new one begins."""
 
 
 PLAIN = Terms()
@@ -85,8 +89,13 @@ def terms_of(  # noqa: PLR0917 -- what `FileSystem.open` was given
     properties: Properties,
     wait: float,
     match: str,
+    partial: str | None = None,
 ) -> Terms:
     """Check the arguments of `open`, before any I/O, and return them."""
+    if partial is not None:
+        return _partial_terms(
+            driver, path, mode, terms_of(driver, path, mode, metadata, properties, wait, match), partial
+        )
     about = None if metadata is None and not properties else _about(driver, path, mode, metadata, properties)
     if wait != 0 or type(wait) is bool:
         check_wait(wait)
@@ -101,6 +110,20 @@ def terms_of(  # noqa: PLR0917 -- what `FileSystem.open` was given
     if version == ABSENT and mode.action == "r+":
         raise ValueError("match=aiofs.ABSENT does not go with mode 'r+', which changes a file that is there")
     return Terms(about, version, wait)
+
+
+def _partial_terms(driver: Driver, path: str, mode: Mode, terms: Terms, partial: str) -> Terms:
+    """Check the arguments of `open` for a partial write, and return them."""
+    if not isinstance(partial, str):
+        raise TypeError(f"partial={partial!r}: give '' to begin, or the token of checkpoint() to go on")
+    if mode.action != "w" or mode.text:
+        raise ValueError(f"partial= goes with mode 'w' for bytes, not with {mode.spelled!r}{' for text' * mode.text}")
+    keeper_of_partials(driver, path)
+    if not partial:
+        return replace(terms, partial="new")
+    if terms.match is not None or terms.metadata is not None:
+        raise ValueError("match=, metadata and properties are given when a partial write begins, not when it goes on")
+    return replace(terms, partial=Begun.of(partial))
 
 
 def _about(
@@ -186,6 +209,10 @@ async def _open_to_write(driver: Driver, path: str, mode: Mode, lease: Lease, te
 
 
 async def _write(driver: Driver, path: str, mode: Mode, lease: Lease, terms: Terms) -> Writer:
+    if terms.partial is not None:
+        if isinstance(terms.partial, Begun):
+            return await continue_partial(driver, path, mode, lease, terms.partial)
+        return await begin_partial(driver, path, mode, lease, terms.match, terms.metadata)
     match = ABSENT if mode.action == "x" else terms.match
     if match is not None and terms.looks_first:
         await (_refuse_existing(driver, path) if match == ABSENT else _refuse_changed(driver, path, match))

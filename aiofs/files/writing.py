@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer
 
-    from aiofs.driver import Driver, Entry, Lease, Part, WriteSession
+    from aiofs.driver import Driver, Entry, Lease, Part, PartialSession, WriteSession
 
 ZEROS = bytes(1 << 16)
 
@@ -103,6 +103,16 @@ class Parts:
             self._sent = whole
         async for data in base.bytes_from(self._sent):
             await self.append(data)
+
+    async def keep(self, session: PartialSession) -> None:
+        """Have a partial write keep all that there is so far."""
+        if await session.keep(bytes(self._tail)):
+            self._sent += len(self._tail)
+            self._tail = bytearray()
+
+    def skip(self, size: int) -> None:
+        """Count `size` bytes that the session has from before."""
+        self._sent = size
 
     async def finish(self) -> None:
         """Hand over the last, short part."""

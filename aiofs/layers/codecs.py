@@ -75,7 +75,7 @@ class Codec(Mapped, ABC):
 
     def alter(self, capabilities: Capabilities) -> Capabilities:
         """Declare that listings do not know sizes, and that parts cannot be changed once they are encoded."""
-        return replace(capabilities, listed_sizes=False, rewrite=False)
+        return replace(capabilities, listed_sizes=False, rewrite=False, partial=False)
 
     def entry(self, entry: Entry) -> Entry | None:
         """Return the entry without size and digest, which are those of the encoded bytes."""

@@ -6,11 +6,12 @@ from contextlib import nullcontext
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from aiofs.driver import ReadStream, WriteSession
+from aiofs.driver import PartialSession, ReadStream, WriteSession
 from aiofs.errors import Unsupported
 from aiofs.powers import CopiesRanges, KeepsBase, RewritesParts
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from contextlib import AbstractContextManager
 
     from aiofs.driver import Driver, Entry, Part, Power
@@ -73,6 +74,24 @@ class ForwardedSession(WriteSession):
 
     def abandon(self) -> None:
         self.base.abandon()
+
+
+class ForwardedPartial(ForwardedSession, PartialSession):
+    """A partial write that forwards to `base`. `follow` comes before anything else."""
+
+    def follow(self, base: PartialSession) -> None:
+        """Be in the state in which the base is."""
+        self.base = self._partial = base
+        self.token: Mapping[str, Any] = base.token
+        self.kept: bool = base.kept
+        self.sent: int = base.sent
+        self.rest: bytes = base.rest
+
+    async def keep(self, rest: Part) -> bool:
+        with self.around():
+            counted = await self._partial.keep(rest)
+        self.kept = True
+        return counted
 
 
 class _Rewrites(ForwardedSession):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from aiofs.driver import Layer
-from aiofs.layers.forward import ForwardedSession, ForwardedStream, power_of, with_powers_of
+from aiofs.layers.forward import ForwardedPartial, ForwardedSession, ForwardedStream, power_of, with_powers_of
 from aiofs.names import begins_a_name, check_inside, lock_of_path, path_of_lock
 from aiofs.powers import (
     Appends,
@@ -17,6 +17,7 @@ from aiofs.powers import (
     HasOrigin,
     Joins,
     KeepsHistory,
+    KeepsPartial,
     Likens,
     Moves,
     Notes,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from aiofs.driver import Driver, Entry, Lease, Power, ReadStream, WriteSession
+    from aiofs.driver import Driver, Entry, Lease, PartialSession, Power, ReadStream, WriteSession
     from aiofs.powers import Leftover
 
 
@@ -45,7 +46,8 @@ class Mapped(Layer):
     """
 
     powers: ClassVar[tuple[type, ...]] = (
-        *(ChecksRemoval, Copies, CopiesFrom, HasOrigin, Moves, Presigns, KeepsHistory, ReadsReplicas, Sweeps, Joins),
+        *(ChecksRemoval, Copies, CopiesFrom, HasOrigin, Moves, Presigns, KeepsHistory, KeepsPartial, ReadsReplicas),
+        *(Sweeps, Joins),
         *(Removes, Snapshots, Appends, Parks, Notes, Likens, Permits),
     )
     """The powers of the base that this layer passes on, with names translated."""
@@ -154,6 +156,21 @@ class Mapped(Layer):
         with self.named():
             session = await power_of(self.base, Removes).begin_removal(self.within(path), lease, match=match)
             return self._session(session, path)
+
+    async def begin_partial(
+        self, path: str, lease: Lease, *, match: str, metadata: Mapping[str, str] | None = None
+    ) -> PartialSession:
+        with self.named():
+            keeps = power_of(self.base, KeepsPartial)
+            session = await keeps.begin_partial(self.within(path), lease, match=match, metadata=metadata)
+            return MappedPartial(self, session, path)
+
+    async def continue_partial(
+        self, path: str, lease: Lease, token: Mapping[str, Any], *, match: str
+    ) -> PartialSession:
+        with self.named():
+            keeps = power_of(self.base, KeepsPartial)
+            return MappedPartial(self, await keeps.continue_partial(self.within(path), lease, token, match=match), path)
 
     async def keep(self, path: str, tag: str) -> None:
         with self.named():
@@ -323,3 +340,11 @@ class MappedSession(ForwardedSession):
 
     async def commit(self) -> Entry:
         return self._layer.own(await super().commit())
+
+
+class MappedPartial(MappedSession, ForwardedPartial):
+    """A partial write whose entry and errors have the names of the layer. Its token has those of the base."""
+
+    def __init__(self, layer: Mapped, base: PartialSession, path: str) -> None:
+        super().__init__(layer, base, path)
+        self.follow(base)

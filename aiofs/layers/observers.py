@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from aiofs import clock
 from aiofs.driver import Layer
-from aiofs.layers.forward import ForwardedSession, ForwardedStream, power_of, with_powers_of
+from aiofs.layers.forward import ForwardedPartial, ForwardedSession, ForwardedStream, power_of, with_powers_of
 from aiofs.names import is_reserved
 from aiofs.powers import (
     Appends,
     ChecksRemoval,
     Copies,
     KeepsHistory,
+    KeepsPartial,
     Moves,
     Notes,
     Presigns,
@@ -28,7 +29,7 @@ from aiofs.powers import (
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
-    from aiofs.driver import Entry, Lease, Part, Power, ReadStream, WriteSession
+    from aiofs.driver import Entry, Lease, Part, PartialSession, Power, ReadStream, WriteSession
 
 Verb = Literal["stat", "read", "write", "remove", "list", "copy", "move"]
 Phase = Literal["before", "after", "error", "aborted"]
@@ -83,6 +84,25 @@ class Observed(Layer, ABC):
         async with writing.failing():
             session = await super().begin(path, lease, match=match, metadata=metadata)
         return with_powers_of(session, _ObservedSession)(session, writing)
+
+    async def begin_partial(
+        self, path: str, lease: Lease, *, match: str, metadata: Mapping[str, str] | None = None
+    ) -> PartialSession:
+        """Begin a partial write. The operation ends when the session is committed, left or aborted."""
+        writing = await self._start("write", path)
+        async with writing.failing():
+            keeps = power_of(self.base, KeepsPartial)
+            session = await keeps.begin_partial(path, lease, match=match, metadata=metadata)
+        return _ObservedPartial(session, writing)
+
+    async def continue_partial(
+        self, path: str, lease: Lease, token: Mapping[str, Any], *, match: str
+    ) -> PartialSession:
+        """Continue a partial write. This is another operation, whose size is that of the bytes that come now."""
+        writing = await self._start("write", path)
+        async with writing.failing():
+            session = await power_of(self.base, KeepsPartial).continue_partial(path, lease, token, match=match)
+        return _ObservedPartial(session, writing)
 
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:
         """Take over a prepared session. Another process sent "before"; this one sends the end of the operation."""
@@ -222,6 +242,20 @@ class _ObservedSession(ForwardedSession):
 
     async def abort(self) -> None:
         await super().abort()
+        await self._writing.end("aborted")
+
+
+class _ObservedPartial(_ObservedSession, ForwardedPartial):
+    def __init__(self, base: PartialSession, writing: _Operation) -> None:
+        super().__init__(base, writing)
+        self.follow(base)
+
+    async def keep(self, rest: Part) -> bool:
+        async with self._writing.failing():
+            return await super().keep(rest)
+
+    async def leave(self) -> None:
+        await super().leave()
         await self._writing.end("aborted")
 
 

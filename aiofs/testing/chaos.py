@@ -22,12 +22,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from aiofs.driver import Layer, Lease, ReadStream, WriteSession
-from aiofs.powers import Sweeps
+from aiofs.layers.forward import power_of
+from aiofs.powers import KeepsPartial, Sweeps
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
-    from aiofs.driver import Capabilities, Entry, Part
+    from aiofs.driver import Capabilities, Entry, Part, PartialSession, Power
 
 Verb = Literal[
     "stat",
@@ -167,6 +168,26 @@ class Chaos(Layer):
             session = await self.base.begin(path, _inner(lease), match=match, metadata=metadata)
             undo.append(session.abort)
         return TroubledSession(self, session)
+
+    async def begin_partial(
+        self, path: str, lease: Lease, *, match: str, metadata: Mapping[str, str] | None = None
+    ) -> PartialSession:
+        """As the base; the session makes no trouble."""
+        keeps = power_of(self.base, KeepsPartial)
+        async with self.around("begin"):
+            return await keeps.begin_partial(path, _inner(lease), match=match, metadata=metadata)
+
+    async def continue_partial(
+        self, path: str, lease: Lease, token: Mapping[str, Any], *, match: str
+    ) -> PartialSession:
+        """As the base; the session makes no trouble."""
+        keeps = power_of(self.base, KeepsPartial)
+        async with self.around("resume"):
+            return await keeps.continue_partial(path, _inner(lease), token, match=match)
+
+    def offers(self, power: type[Power]) -> Power | None:
+        """Offer to keep partial writes if the base does."""
+        return None if power is KeepsPartial and self.base.offers(power) is None else super().offers(power)
 
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:
         """As the base, with trouble."""

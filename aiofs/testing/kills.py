@@ -370,11 +370,17 @@ class Servant:
             case "hello", ():
                 return os.getpid()
             case _:
-                return await self._obey_about_locks(verb, *args)
+                return await self._obey_more(verb, *args)
         return None
 
-    async def _obey_about_locks(self, verb: str, *args: str) -> Any:
+    async def _obey_more(self, verb: str, *args: str) -> Any:
         match verb, args:
+            case "open partial", (path, token):
+                self._file = await self._fs.open(path, "w", partial=token)
+                return await self._opened.tell()
+            case "checkpoint", ():
+                checkpoint = await self._opened.checkpoint()
+                return checkpoint.token, checkpoint.length
             case "lock", (name,):
                 self._lock = await self._held.enter_async_context(self._fs.lock(name))
                 return self._lock.fence

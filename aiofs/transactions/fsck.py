@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 DAMAGED = "damaged journal"
 AT_ONCE = 16
 """How many leftovers are removed at the same time."""
-NEEDS_NO_JOURNAL = frozenset({"staging file", "lock", "lock object", "number of a lock", "old versions"})
+NEEDS_NO_JOURNAL = frozenset(
+    {"staging file", "lock", "lock object", "number of a lock", "old versions", "partial write"}
+)
 """Leftovers that no transaction needs when their owner is dead."""
 
 

@@ -104,7 +104,9 @@ class UnitDriver(Driver):
         self.staged: dict[str, StagedFile] = {}
         self.leases: dict[str, Lease] = {}
         self.table: LockTable = LockTable()
-        self.capabilities: Capabilities = replace(base.capabilities, resume=False, holds=False, rewrite=True)
+        self.capabilities: Capabilities = replace(
+            base.capabilities, resume=False, holds=False, rewrite=True, partial=False
+        )
         self.part_size: int = base.part_size
         self.window: int | None = base.window
         self._seen: dict[str, str | None] = {}  # the versions at the first look

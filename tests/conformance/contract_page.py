@@ -21,6 +21,7 @@ ORDER = [
     "matching",
     "updating",
     "handles",
+    "partial",
     "names",
     "objects",
     "between",

@@ -20,6 +20,7 @@ from conformance import broken_blocking as blocking
 from conformance import broken_calls as calls
 from conformance import broken_copies as copies
 from conformance import broken_handles as handles
+from conformance import broken_partials as partials
 from conformance import broken_paths as paths
 from conformance import broken_stores as stores
 
@@ -176,6 +177,20 @@ FAULTS: list[tuple[int, type[Any]]] = [
     (254, stores.TellsNoHolder),
     (255, stores.LocksByTheLastSegment),
     (256, stores.LosesTheLockWhenCancelled),
+    (360, partials.GoesOnAtTheStart),
+    (361, partials.KeepsWholePartsOnly),
+    (361, partials.CutsNothing),
+    (362, partials.RemovesWhatIsLeft),
+    (363, partials.PublishesOverChanges),
+    (364, partials.SaysConflictForAbsent),
+    (365, partials.LocksWhatIsUnfinished),
+    (366, partials.CutsNothing),
+    (367, partials.TakesTokensOfOtherFiles),
+    (367, partials.LeavesWhatWasPublished),
+    (368, partials.SweepsWhatIsYoung),
+    (368, partials.KeepsForEver),
+    (369, partials.IgnoresPartialWhereItDoesNotGo),
+    (371, partials.ForgetsMetadataOnTheWay),
 ]
 
 

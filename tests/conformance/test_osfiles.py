@@ -65,7 +65,7 @@ class TestDurableOSFiles(Contract):
 
 @pytest.mark.variant(Commit, CancelledWriting, Writers, Leftovers, Processes, Removing, NamedLocks, LocksOfProcesses)
 class TestOSFilesWithLocksElsewhere(Contract):
-    declares = replace(OSDriver.capabilities, resume=False, holds=False)
+    declares = replace(OSDriver.capabilities, resume=False, holds=False, partial=False)
 
     @pytest.fixture
     def harness(self, tmp_path: Path) -> Harness:

@@ -20,6 +20,7 @@ from aiofs.testing.contract.life import Life
 from aiofs.testing.contract.listing import Listings
 from aiofs.testing.contract.locking import LocksOfProcesses, NamedLocks
 from aiofs.testing.contract.names import PathNames
+from aiofs.testing.contract.partial import Partials, PartialsOfProcesses
 from aiofs.testing.contract.reading import ReadingFiles
 from aiofs.testing.contract.removing import FileFacts, Removing
 from aiofs.testing.contract.sessions import Conditions, Leftovers, Prepared
@@ -78,7 +79,7 @@ def harness_of(server: S3Server, lease: int, **settings: object) -> Harness:
 
 @pytest.mark.both_loops(full=True)
 class TestS3(Contract):
-    declares = Capabilities(locks="shared", fences=True, resume=True, metadata=True)
+    declares = Capabilities(locks="shared", fences=True, resume=True, partial=True, metadata=True)
     server = True
 
     @pytest.fixture
@@ -90,7 +91,7 @@ class TestS3(Contract):
 class TestS3Signed(Contract):
     """On a server that checks every signature."""
 
-    declares = Capabilities(locks="shared", fences=True, resume=True, metadata=True)
+    declares = Capabilities(locks="shared", fences=True, resume=True, partial=True, metadata=True)
     server = True
     credentials = True
     lacks: ClassVar = {55: "cannot check signatures of names with control characters, the SDK's included"}
@@ -100,11 +101,20 @@ class TestS3Signed(Contract):
         return harness_of(s3_auth_server, lease_for(request, SLOWER))
 
 
-@pytest.mark.variant(WrittenBytes, ReadingFiles, Commit, CancelledWriting, Listings, Removing, FileFacts)
+@pytest.mark.variant(
+    WrittenBytes,
+    ReadingFiles,
+    Commit,
+    CancelledWriting,
+    Listings,
+    Removing,
+    FileFacts,
+    Partials.test_361_every_byte_is_safe,
+)
 class TestS3BySdk(Contract):
     """Below a prefix, every request by way of the SDK, with checksums."""
 
-    declares = Capabilities(locks="shared", fences=True, resume=True, metadata=True)
+    declares = Capabilities(locks="shared", fences=True, resume=True, partial=True, metadata=True)
     server = True
 
     @pytest.fixture
@@ -112,11 +122,19 @@ class TestS3BySdk(Contract):
         return harness_of(s3_server, lease_for(request, SLOWER), prefix="a folder/", direct=False, checksum="crc32")
 
 
-@pytest.mark.variant(Writers, Conditions, Prepared, Leftovers, Removing)
+@pytest.mark.variant(
+    Writers,
+    Conditions,
+    Prepared,
+    Leftovers,
+    Removing,
+    Partials.test_363_replaces_its_base,
+    Partials.test_368_kept_for_days,
+)
 class TestS3LocksAtCommit(Contract):
     """Without lock objects: writers exclude each other in one process, others find the conflict at commit."""
 
-    declares = Capabilities(resume=True, metadata=True)
+    declares = Capabilities(resume=True, partial=True, metadata=True)
     server = True
     lacks: ClassVar = dict.fromkeys(range(250, 258), "keeps no locks with names: they are refused")
 
@@ -125,11 +143,20 @@ class TestS3LocksAtCommit(Contract):
         return replace(harness_of(s3_server, LONG, locking="commit"), lease=0.0, fenced=False)
 
 
-@pytest.mark.variant(Writers, Prepared, Leftovers, Processes, NamedLocks, LocksOfProcesses, Removing)
+@pytest.mark.variant(
+    Writers,
+    Prepared,
+    Leftovers,
+    Processes,
+    NamedLocks,
+    LocksOfProcesses,
+    Removing,
+    Partials.test_368_kept_for_days,
+)
 class TestS3LocksElsewhere(Contract):
     """Another store has the locks, in a folder of it: they hold for all processes, and end with their holder."""
 
-    declares = Capabilities(locks="shared", fences=True, resume=True, metadata=True)
+    declares = Capabilities(locks="shared", fences=True, resume=True, partial=True, metadata=True)
     server = True
 
     @pytest.fixture
@@ -150,13 +177,17 @@ class TestS3LocksElsewhere(Contract):
     Listings,
     Removing,
     FileFacts,
+    Partials.test_361_every_byte_is_safe,
+    Partials.test_363_replaces_its_base,
+    Partials.test_368_kept_for_days,
+    PartialsOfProcesses,
     Life.test_74_denied,
     Life.test_74_no_secret_shown,
 )
 class TestS3OnSeaweedFS(Contract):
     """On a server that lists out of byte order, and keeps files in folders."""
 
-    declares = Capabilities(locks="shared", fences=True, resume=True, metadata=True)
+    declares = Capabilities(locks="shared", fences=True, resume=True, partial=True, metadata=True)
     server = True
     credentials = True
     lacks: ClassVar = {

@@ -37,6 +37,7 @@ from aiofs.powers import (
     HasOrigin,
     Joins,
     KeepsHistory,
+    KeepsPartial,
     Likens,
     Moves,
     Notes,
@@ -99,6 +100,7 @@ OTHERS = {
     Moves,
     Presigns,
     KeepsHistory,
+    KeepsPartial,
     ReadsReplicas,
     Sweeps,
     Walks,
@@ -120,18 +122,18 @@ OFFERED: list[tuple[Layer, set[type]]] = [
     (HashPrefix(), OTHERS - {Walks}),
     # What the store signs for, copies from elsewhere or adds to a journal would not be encoded, and a replica's bytes,
     # or what other stores copy, not decoded.
-    (Gzip(), OTHERS - {CopiesFrom, HasOrigin, Presigns, ReadsReplicas, Walks, Appends, Notes}),
-    (Base64(), OTHERS - {CopiesFrom, HasOrigin, Presigns, ReadsReplicas, Walks, Appends, Notes}),
+    (Gzip(), OTHERS - {CopiesFrom, HasOrigin, KeepsPartial, Presigns, ReadsReplicas, Walks, Appends, Notes}),
+    (Base64(), OTHERS - {CopiesFrom, HasOrigin, KeepsPartial, Presigns, ReadsReplicas, Walks, Appends, Notes}),
     # They hear of what is read and listed.
     (Notify(ignore), OTHERS - {CopiesFrom, HasOrigin, ReadsReplicas, Walks}),
     (Log(), OTHERS - {CopiesFrom, HasOrigin, ReadsReplicas, Walks}),
     (Matching("[a-z]+"), OTHERS - {Walks}),
     # A copy, an upload by URL and a line of a journal are bytes that must be counted.
-    (Limit(10), OTHERS - {Copies, CopiesFrom, Presigns, Appends, Notes}),
+    (Limit(10), OTHERS - {Copies, CopiesFrom, KeepsPartial, Presigns, Appends, Notes}),
     # Everything that replaces a file goes through `begin`.
     (WriteOnce(), {ChecksRemoval, HasOrigin, Joins, ReadsReplicas, Sweeps, Walks, Removes, Parks, Likens, Permits}),
     (ReadOnly(), {HasOrigin, Joins, Presigns, KeepsHistory, ReadsReplicas, Walks, Parks, Likens, Permits}),
-    (WriteOnly(), {CopiesFrom, Joins, Presigns, KeepsHistory, Appends, Parks, Likens, Permits}),
+    (WriteOnly(), {CopiesFrom, Joins, Presigns, KeepsHistory, KeepsPartial, Appends, Parks, Likens, Permits}),
     (Allow("read", "write"), OTHERS - {ChecksRemoval, Moves, Sweeps, Walks, Removes, Notes}),
     (Allow("read", "list", "write", "remove"), ALL),
 ]

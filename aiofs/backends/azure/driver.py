@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from azure.storage.blob import BlobSasPermissions
 
+from aiofs import clock
 from aiofs.backends.azure.client import ONCE, PART, Container, Credential, Signer
 from aiofs.backends.azure.errors import NotPermitted
 from aiofs.backends.azure.listing import entries
 from aiofs.backends.azure.locks import LONGEST, SHORTEST, AzureLease, acquire, check_free
 from aiofs.backends.azure.names import check_format, check_name, from_headers
+from aiofs.backends.azure.partial import MOST_DAYS, STORE, AzurePartial, find_kept
 from aiofs.backends.azure.properties import (
     KEPT,
     Attributes,
@@ -28,9 +30,10 @@ from aiofs.backends.azure.properties import (
 from aiofs.backends.azure.reading import SMALLEST_RANGE, AzureHistory, block_ids, kept_as, open_stream
 from aiofs.backends.azure.sweeping import AzureSweeper
 from aiofs.backends.azure.writing import LARGEST_BLOCK, LARGEST_PUT, AppendSession, AzureSession, Copier, check_token
-from aiofs.driver import ABSENT, Capabilities, Driver, Entry, Lease, ReadStream, WriteSession
+from aiofs.driver import ABSENT, Capabilities, Driver, Entry, Lease, PartialSession, ReadStream, WriteSession
 from aiofs.errors import AccessDenied, Conflict, NotFound, Unsupported
 from aiofs.kit import EndedSession, changed, each, own_lease, together, whole_part
+from aiofs.partials import DAYS, check_days, id_in
 from aiofs.tokens import Token
 
 if TYPE_CHECKING:
@@ -42,7 +45,9 @@ if TYPE_CHECKING:
 class AzureDriver(AzureSweeper, AzureHistory, Driver):
     """The blobs of one container, each a file."""
 
-    capabilities: Capabilities = Capabilities(locks="shared", fences=True, resume=True, metadata=True, properties=KEPT)
+    capabilities: Capabilities = Capabilities(
+        locks="shared", fences=True, resume=True, partial=True, metadata=True, properties=KEPT
+    )
     window: int | None = SMALLEST_RANGE
 
     def __init__(
@@ -57,7 +62,13 @@ class AzureDriver(AzureSweeper, AzureHistory, Driver):
         part_size: int = PART,
         timeout: float = 60,
         page: int = 5000,
+        keep_partial: float = DAYS,
     ) -> None:
+        self._kept_for = check_days(keep_partial)
+        if keep_partial > MOST_DAYS:
+            raise ValueError(
+                f"keep_partial={keep_partial!r}: Azure keeps unfinished blocks for {MOST_DAYS:g} days at most"
+            )
         if not isinstance(lease, int) or not SHORTEST <= lease <= LONGEST:
             raise ValueError(
                 f"lease must be {SHORTEST} to {LONGEST} whole seconds, not {lease!r}: Azure grants no other"
@@ -71,6 +82,7 @@ class AzureDriver(AzureSweeper, AzureHistory, Driver):
         self._signer = Signer(self._container)
         self._lease = lease
         self._page = page
+        self._days = keep_partial
 
     def check_name(self, path: str) -> None:
         """Raise `ValueError` for a path that cannot be the name of a blob."""
@@ -107,6 +119,27 @@ class AzureDriver(AzureSweeper, AzureHistory, Driver):
         else:
             attributes = await attributes.keeping(self._container, path, there)
         return AzureSession(self._container, own_lease(lease, AzureLease), match, attributes)
+
+    async def begin_partial(
+        self, path: str, lease: Lease, *, match: str, metadata: Mapping[str, str] | None = None
+    ) -> PartialSession:
+        """Begin a write whose blocks another process can continue."""
+        attributes = Attributes.of(path, metadata)
+        there = None if match == ABSENT else await self._container.find(path)
+        if there is not None:
+            check_replaceable(path, there)
+            check_not_archived(path, there)
+        return AzurePartial(self._container, own_lease(lease, AzureLease), match, attributes, clock.token())
+
+    async def continue_partial(
+        self, path: str, lease: Lease, token: Mapping[str, Any], *, match: str
+    ) -> PartialSession:
+        """Continue with the blocks of another process."""
+        identity = id_in(token, STORE, path)
+        kept = await find_kept(self._container, path, identity)
+        session = AzurePartial(self._container, own_lease(lease, AzureLease), match, kept.attributes, identity)
+        await session.go_on(kept)
+        return session
 
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:
         """Take over a prepared session."""
@@ -236,8 +269,8 @@ class AzureDriver(AzureSweeper, AzureHistory, Driver):
 
     def address(self, folder: str) -> str:
         """Return the `azure://` URL. Keys and signatures are not in it; the environment must have them."""
-        own = {"lease": self._lease, "part_size": self.part_size}
-        return self._container.address(folder, changed(own, {"lease": 30, "part_size": PART}))
+        own = {"lease": self._lease, "part_size": self.part_size, "keep_partial": self._days}
+        return self._container.address(folder, changed(own, {"lease": 30, "part_size": PART, "keep_partial": DAYS}))
 
     def locate(self, path: str) -> tuple[Hashable, str]:
         """Return the account and container as the store."""

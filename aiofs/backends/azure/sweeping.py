@@ -10,15 +10,18 @@ from aiofs.backends.azure.errors import NotPermitted
 from aiofs.backends.azure.listing import pages
 from aiofs.backends.azure.locks import SHORTEST, acquire, all_locks, is_free, read_note
 from aiofs.backends.azure.names import HIDDEN, LOCKS
+from aiofs.backends.azure.partial import kept_writes
 from aiofs.backends.azure.properties import matching, version_of
 from aiofs.errors import Conflict, Locked, NotFound
 from aiofs.kit import each
 from aiofs.locks import NUMBERS_KEPT
 from aiofs.names import RESERVED, lock_of_path
+from aiofs.partials import DAYS, KIND, check_days, why_kept
 from aiofs.powers import Leftover
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Mapping
+    from datetime import timedelta
 
     from azure.storage.blob import BlobProperties
 
@@ -33,11 +36,13 @@ _NEEDED = "removing old versions needs a permission ('x' in a SAS, .../blobs/del
 class AzureSweeper:
     """The power to sweep a container."""
 
+    _kept_for: timedelta = check_days(DAYS)
+
     def __init__(self, container: Container) -> None:
         self._container = container
 
     async def leftovers(self, prefix: str = "") -> AsyncGenerator[Leftover]:
-        """Yield every lock, every blob that has blocks and no bytes yet, and old versions of hidden blobs.
+        """Yield locks, partial writes, blobs that have blocks and no bytes yet, and old versions of hidden blobs.
 
         The service does not list blocks that are staged for a blob that has bytes. It drops them at the next write to
         that blob, or after a week.
@@ -51,6 +56,21 @@ class AzureSweeper:
                 continue  # the next holder needs its number
             if path.startswith(prefix):
                 yield Leftover(path, "lock", since, holder, live=path in held, token=lock.name)
+        partial: set[str] = set()
+        async for kept in kept_writes(self._container):
+            partial.add(kept.path)
+            if kept.path.startswith(prefix):
+                live = kept.path in held
+                why = "" if live else why_kept(kept.modified, self._kept_for)
+                token = f"{kept.name}\n{kept.version}"
+                yield Leftover(kept.path, KIND, kept.modified, held.get(kept.path), live, token, why)
+        async for leftover in self._uncommitted(prefix, held):
+            if leftover.path not in partial:
+                yield leftover
+        async for leftover in _old_versions(self._container, prefix):
+            yield leftover
+
+    async def _uncommitted(self, prefix: str, held: Mapping[str, str | None]) -> AsyncGenerator[Leftover]:
         committed = self._names()
         last = await anext(committed, None)
         async for blob in _listed(self._container, "", ["uncommittedblobs"]):
@@ -61,8 +81,6 @@ class AzureSweeper:
                 yield Leftover(
                     blob.name, UNCOMMITTED, blob.last_modified, held.get(blob.name), live=live, token=blob.name
                 )
-        async for leftover in _old_versions(self._container, prefix):
-            yield leftover
 
     async def sweep(self, leftover: Leftover) -> bool:
         """Remove blocks if nobody holds the lock of their path, locks without a lease, and old versions."""
@@ -70,13 +88,23 @@ class AzureSweeper:
             return await _remove_old(self._container, leftover.path)
         if leftover.token.startswith(LOCKS):
             return await self._sweep_lock(leftover)
+        if leftover.stays:
+            return False
         try:
             lease = await acquire(self._container, leftover.path, SHORTEST)
         except Locked:
             return False
         try:
-            if await self._container.find(leftover.path) is None:
-                await self._container.remove(leftover.path, leftover.path)
+            if leftover.kind == KIND:
+                name, _, version = leftover.token.partition("\n")
+                with suppress(NotFound):
+                    await self._container.remove(name, leftover.path, **matching(version))
+            kept = [each async for each in kept_writes(self._container) if each.path == leftover.path]
+            if not kept and await self._container.find(leftover.path) is None:
+                with suppress(NotFound):
+                    await self._container.remove(leftover.path, leftover.path)
+        except Conflict:
+            return False  # somebody went on with the partial write in this moment
         finally:
             await lease.release()
         return True

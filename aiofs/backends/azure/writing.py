@@ -32,7 +32,7 @@ from aiofs.backends.azure.properties import (
 )
 from aiofs.backends.azure.reading import ID_LENGTH, BaseBlocks, block_ids, open_stream
 from aiofs.driver import ABSENT, MIB, Entry, Part, WriteSession
-from aiofs.errors import Conflict, NotFound, TooLarge
+from aiofs.errors import AlreadyExists, Conflict, NotFound, TooLarge
 from aiofs.kit import Uploads, check_lease, check_match, pour, whole_part
 from aiofs.lifetimes import finish
 from aiofs.tokens import Token
@@ -191,14 +191,23 @@ class AzureSession(PublishedOnce):
         ask = self._container.ask
         with creating(self._path) if self._match == ABSENT else nullcontext():
             if self._blocks or self._listed or self._size > LARGEST_PUT:
-                await self._stage_first()
-                await self._uploads.results()
-                self._done = await ask(self._path, self._put_list, settled=self._list_is_there)
+                await self._publish_list()
             else:
-                self._done = await ask(self._path, self._put, settled=self._bytes_are_there)
+                try:
+                    self._done = await ask(self._path, self._put, settled=self._bytes_are_there)
+                except AlreadyExists:
+                    # Some servers say so if there are only blocks, of a killed writer or of a partial write.
+                    if self._match != ABSENT or await self._container.find(self._path) is not None:
+                        raise
+                    await self._publish_list()
         self._ended = True
         if self._adopted:
             await self._lease.release()
+
+    async def _publish_list(self) -> None:
+        await self._stage_first()
+        await self._uploads.results()
+        self._done = await self._container.ask(self._path, self._put_list, settled=self._list_is_there)
 
     async def _put(self) -> Entry:
         data = self._first or b""
@@ -248,9 +257,14 @@ class AzureSession(PublishedOnce):
         return await self._container.ask(self._path, self._blob.get_blob_properties)
 
     async def _discard(self) -> None:
-        """Remove the blocks of a file that does not exist yet. Otherwise the service drops them at the next write."""
-        with suppress(OSError):  # the service drops them after a week
-            if await self._container.find(self._path) is None:
+        """Remove the blocks of a file that does not exist yet, unless there are blocks of others, too.
+
+        Otherwise the service drops them at the next write, or after a week.
+        """
+        ours = {block.id for block in self._blocks}
+        with suppress(OSError):
+            _, staged = await block_ids(self._container, self._path)
+            if ours.issuperset(staged) and await self._container.find(self._path) is None:
                 await self._container.remove(self._path, self._path)
 
     async def _stage_first(self) -> None:

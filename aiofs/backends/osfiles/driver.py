@@ -15,19 +15,22 @@ from itertools import islice
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, TypeVarTuple
 
+from aiofs import clock
 from aiofs.backends.osfiles import locks, staging, sweeping
 from aiofs.backends.osfiles.attributes import HAS_OWNERS
 from aiofs.backends.osfiles.listing import levels_below, list_files
 from aiofs.backends.osfiles.names import Root, parents_of
+from aiofs.backends.osfiles.partial import STORE, OSPartial, find_file, make_file
 from aiofs.backends.osfiles.places import EXISTING, check_regular, entry_of, errors_about, unlink, version_of
 from aiofs.backends.osfiles.reading import OSStream, open_stream
 from aiofs.backends.osfiles.writing import OSRemoval, OSSession, Stage, copy_bytes
-from aiofs.driver import Capabilities, Driver, Entry, Lease, ReadStream, WriteSession
+from aiofs.driver import ABSENT, Capabilities, Driver, Entry, Lease, PartialSession, ReadStream, WriteSession
 from aiofs.errors import NotAFolder, NotFound, Unsupported
 from aiofs.kit import EndedSession, check_match, store_url
 from aiofs.lifetimes import finish
 from aiofs.localio import budget_of, network_of, open_below, pread_now
 from aiofs.names import is_in_journal, is_reserved, lock_of_path
+from aiofs.partials import DAYS, check_days, id_in
 from aiofs.properties import PERMISSIONS, check_permissions, permissions_of
 from aiofs.threads import hop
 from aiofs.tokens import Token
@@ -58,6 +61,7 @@ class OSDriver(Driver):
         pinned=True,
         rewrite=True,
         properties=frozenset({"permissions"} if HAS_OWNERS else ()),
+        partial=True,
         file_and_folder=False,
         certain=True,
     )
@@ -69,12 +73,15 @@ class OSDriver(Driver):
         durable: bool = True,
         locks: Literal["host"] | None = None,
         permissions: int | None = None,
+        keep_partial: float = DAYS,
     ) -> None:
         if permissions is not None:
             check_permissions(permissions)
             if not HAS_OWNERS:
                 raise Unsupported.of(None, "this system has no permission bits: leave out permissions=")
         self._root = Root(root)
+        self._days = keep_partial
+        self._kept_for = check_days(keep_partial)
         self._durable = durable
         self._new_permissions = permissions
         self._network = network_of(self._root.given) if locks is None else None
@@ -120,6 +127,32 @@ class OSDriver(Driver):
         else:
             await hop(self._empty, stage, metadata or {})
         return OSSession(stage, match, durable=self._durable)
+
+    async def begin_partial(
+        self, path: str, lease: Lease, *, match: str, metadata: Mapping[str, str] | None = None
+    ) -> PartialSession:
+        """Begin new bytes in a file that stays when the process is killed."""
+        identity = clock.token()
+        lock = self._stage_of(lease)
+        asked = (metadata or {}).get(PERMISSIONS)
+        if asked is None and match == ABSENT and self._new_permissions is not None:
+            asked = f"{self._new_permissions:o}"
+        make = partial(make_file, self._root, path, identity, private=asked is not None)
+        session = OSPartial(lock, await made_in_worker(Stage.release_now, make), identity, match, durable=self._durable)
+        session.grant(asked)
+        return session
+
+    async def continue_partial(
+        self, path: str, lease: Lease, token: Mapping[str, Any], *, match: str
+    ) -> PartialSession:
+        """Continue in the file that another process left."""
+        identity = id_in(token, STORE, path)
+        lock = self._stage_of(lease)
+        file, size = await made_in_worker(_leave_found, find_file, self._root, path, identity)
+        session = OSPartial(lock, file, identity, match, durable=self._durable)
+        session.grant(token.get(PERMISSIONS))
+        session.go_on(size)
+        return session
 
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:
         """Take over a prepared write; one that was published or aborted meanwhile does nothing more."""
@@ -237,21 +270,23 @@ class OSDriver(Driver):
         await hop(self._about, path, work)
 
     async def leftovers(self, prefix: str = "") -> AsyncGenerator[Leftover]:
-        """Yield staging files, prepared writes and before-images. Their names do not say to which file they belong."""
-        found = sweeping.leftovers(self._root, prefix)
+        """Yield staging files, prepared and partial writes, before-images. Their names do not say of which file."""
+        found = sweeping.leftovers(self._root, prefix, self._kept_for)
         while page := await hop(_page, found):
             for leftover in page:
                 yield leftover
 
     async def sweep(self, leftover: Leftover) -> bool:
         """Remove one unless somebody holds it."""
-        return await hop(sweeping.sweep, self._root, leftover.token)
+        return await hop(sweeping.sweep, self._root, leftover.token, self._kept_for)
 
     def address(self, folder: str) -> str:
         """Return the `file://` URL. A relative root is made absolute."""
         settings = self._settings()
         if self._network is None and self.capabilities.locks == "host":
             settings["locks"] = "host"
+        if self._days != DAYS:
+            settings["keep_partial"] = self._days
         return store_url("file", "", PurePath(self._root.path, folder).as_posix(), settings)
 
     def local_path(self, path: str) -> str:
@@ -466,6 +501,10 @@ def _advice(root: str, network: str) -> str:
         'them. Say OSFileSystem(root, locks="host") if only this machine writes there, or give locks=, another '
         "file system that keeps them (a RedisFileSystem, say)"
     )
+
+
+def _leave_found(found: tuple[Stage, int]) -> None:
+    found[0].leave()
 
 
 def _leave_stage(stage: Stage | None) -> None:

@@ -26,7 +26,7 @@ from aiofs.kit import check_lease, is_locked, keeper_url, store_url
 from aiofs.lifetimes import finish
 from aiofs.locks import LeaseElsewhere
 from aiofs.names import lock_of_path, path_of_lock
-from aiofs.powers import Likens, Parks, Removes
+from aiofs.powers import KeepsPartial, Likens, Parks, Removes
 from aiofs.properties import OWNERSHIP, PERMISSIONS
 from aiofs.threads import hop
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Power = TypeVar("Power")
-_LOCAL_ONLY = (Likens, Parks, Removes)
+_LOCAL_ONLY = (KeepsPartial, Likens, Parks, Removes)
 """The powers that need a lock in the folder."""
 
 
@@ -59,7 +59,7 @@ class LeasedDriver(OSDriver):
         self._close_keeper = close_keeper
         locks = keeper.capabilities.locks
         self.capabilities: Capabilities = replace(
-            self.capabilities, locks=locks, fences=keeper.capabilities.fences, resume=False, holds=False
+            self.capabilities, locks=locks, fences=keeper.capabilities.fences, resume=False, holds=False, partial=False
         )
 
     def address(self, folder: str) -> str:

@@ -13,6 +13,7 @@ These names are reserved, beside the file to which they belong:
 | `.aiofs-ready-D` | a prepared write; its own lock says whether its process lives |
 | `.aiofs-ready-shared-D` | the same where users share the folder; the lock of the file says whether its process lives |
 | `.aiofs-leased-D` | new bytes whose lock another file system keeps; when they are published, `-N` is added |
+| `.aiofs-partial-I-S-D` | a partial write: its id, and how many bytes of it are safe, in hexadecimal digits |
 | `.aiofs-before-D` | what the file was before a transaction |
 | `.aiofs-number-D` | in the folder `.aiofs-locks`: the number of the last holder of a lock with a name |
 
@@ -39,6 +40,7 @@ from aiofs.backends.osfiles.places import NO_FOLLOW, PASS, Place, close_folder, 
 from aiofs.errors import AccessDenied, NotAFolder, NotFound, RootIsAFile, StoreMissing
 from aiofs.kit import unknown_format
 from aiofs.names import RESERVED
+from aiofs.partials import KIND
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -52,6 +54,7 @@ READY_SHARED = f"{RESERVED}-ready-shared-"
 LEASED = f"{RESERVED}-leased-"
 BEFORE = f"{RESERVED}-before-"
 NUMBER = f"{RESERVED}-number-"
+PARTIAL = f"{RESERVED}-partial-"
 HAS_DIR_FD = {"open", "stat", "mkdir", "unlink", "rename"} <= {function.__name__ for function in os.supports_dir_fd}
 """Compared by name, as tools that watch for blocking calls replace these functions by their own."""
 KINDS = {
@@ -61,6 +64,7 @@ KINDS = {
     READY: "prepared write",
     BEFORE: "before-image",
     NUMBER: "number of a lock",
+    PARTIAL: KIND,
 }
 _MOST_LINKS = 40
 _LINK = re.compile(r"aiofs-format-(\d+)")

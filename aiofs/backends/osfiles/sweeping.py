@@ -19,6 +19,7 @@ from aiofs.backends.osfiles.names import (
     LEASED,
     NUMBER,
     PART,
+    PARTIAL,
     READY_SHARED,
     STAGE,
     format_of,
@@ -31,10 +32,12 @@ from aiofs.errors import Locked, NotAFolder, NotFound
 from aiofs.kit import unknown_format
 from aiofs.locks import NUMBERS_KEPT
 from aiofs.names import JOURNAL
+from aiofs.partials import why_kept
 from aiofs.powers import Leftover
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import timedelta
 
     from aiofs.backends.osfiles.names import Root
     from aiofs.backends.osfiles.places import Place
@@ -44,10 +47,11 @@ _turn = threading.Lock()
 """Held while a leftover is removed. A lock and its bytes may be two leftovers, and removing either needs the lock."""
 
 
-def leftovers(root: Root, prefix: str) -> Iterator[Leftover]:
-    """Yield all staging files, prepared writes and before-images in the folder of the prefix, and below.
+def leftovers(root: Root, prefix: str, days: timedelta) -> Iterator[Leftover]:
+    """Yield all staging files, prepared and partial writes and before-images in the folder of the prefix, and below.
 
-    Anything else with such a name is yielded too, because it keeps writers out.
+    `days` is for how long partial writes stay. Anything else with such a name is yielded too, because it keeps writers
+    out.
     """
     for entry in list_files(root, prefix[: prefix.rfind("/") + 1], "", one_level=False, ours=True):
         kind = "journal" if entry.path.rpartition("/")[2] == JOURNAL else kind_of(entry.path)
@@ -59,16 +63,17 @@ def leftovers(root: Root, prefix: str) -> Iterator[Leftover]:
         if _is_recent_number(entry.path, entry.modified):
             continue
         live, holder = _look(root, entry.path)
-        yield Leftover(entry.path, kind, entry.modified or clock.now(), holder, live, entry.path)
+        stays = why_kept(entry.modified, days) if is_partial(entry.path) and not live else ""
+        yield Leftover(entry.path, kind, entry.modified or clock.now(), holder, live, entry.path, stays)
 
 
-def sweep(root: Root, path: str) -> bool:
-    """Remove a leftover unless somebody holds it or may hold it; return whether it is gone."""
+def sweep(root: Root, path: str, days: timedelta) -> bool:
+    """Remove a leftover unless somebody holds it or may hold it, or it stays; return whether it is gone."""
     if is_of_unknown_format(path) or is_leased(path):
         return False
     try:
         with _turn, errors_about(path), root.place(path, follow=False) as place:
-            return _sweep_at(root, place)
+            return _sweep_at(root, place, days)
     except _NOWHERE:
         return True
 
@@ -86,11 +91,17 @@ def is_leased(path: str) -> bool:
     return path.rpartition("/")[2].startswith(LEASED)
 
 
-def _sweep_at(root: Root, place: Place) -> bool:
+def is_partial(path: str) -> bool:
+    """Whether this is a partial write."""
+    return path.rpartition("/")[2].startswith(PARTIAL)
+
+
+def _sweep_at(root: Root, place: Place, days: timedelta) -> bool:
     try:
         with _held(place) as free:
             status = place.status()
-            if status is not None and _is_recent_number(place.path, datetime.fromtimestamp(status.st_mtime, UTC)):
+            modified = None if status is None else datetime.fromtimestamp(status.st_mtime, UTC)
+            if _is_recent_number(place.path, modified) or (is_partial(place.path) and why_kept(modified, days)):
                 return False
             if free and status is not None:
                 locks.remove(place, place.leaf, status)
@@ -185,7 +196,11 @@ def _open(place: Place) -> int | None:
 def _lock_beside(place: Place) -> str | None:
     """Return the name of the lock beside a leftover, if the leftover is not locked itself."""
     leaf = os.path.basename(place.leaf)
-    return place.beside(STAGE + leaf.rpartition("-")[2]) if leaf.startswith((PART, READY_SHARED, NUMBER)) else None
+    return (
+        place.beside(STAGE + leaf.rpartition("-")[2])
+        if leaf.startswith((PART, READY_SHARED, NUMBER, PARTIAL))
+        else None
+    )
 
 
 def _renew_turn() -> None:

@@ -179,7 +179,7 @@ class Stage(Lease):
         kind = READY if self._lock is None else READY_SHARED
         if durable:
             self.place.sync_way()
-        self._rename(self.place.beside(kind + digest_of(self.place.leaf)))
+        self.rename(self.place.beside(kind + digest_of(self.place.leaf)))
         self.ready = True
         if durable:
             self.place.sync()
@@ -187,7 +187,7 @@ class Stage(Lease):
     def make_growing(self) -> None:
         """Change back to the name of a staging file that is not prepared."""
         kind = STAGE if self._lock is None else PART
-        self._rename(self.place.beside(kind + digest_of(self.place.leaf)))
+        self.rename(self.place.beside(kind + digest_of(self.place.leaf)))
         self.ready = False
 
     def publish(self, match: str | None, *, durable: bool) -> Entry:
@@ -316,12 +316,13 @@ class Stage(Lease):
         :raises Conflict: if it is not this stage's file: another writer got the lease meanwhile.
         """
         name = self.name
-        self._rename(f"{name}-{clock.token(8)}")
+        self.rename(f"{name}-{clock.token(8)}")
         if not self.is_current():
-            self._rename(name)
+            self.rename(name)
             raise Conflict.of(self.path, "the lock on this file was lost; nothing was overwritten")
 
-    def _rename(self, name: str) -> None:
+    def rename(self, name: str) -> None:
+        """Give the staging file another name."""
         os.replace(self.name, name, src_dir_fd=self.place.fd, dst_dir_fd=self.place.fd)
         self.name = name
 

@@ -19,6 +19,7 @@ from aiofs import clock
 from aiofs.backends.s3 import listing, sweeping
 from aiofs.backends.s3.facts import ObjectFacts, tags_of, unquoted, version_parameter, with_tags, write_options
 from aiofs.backends.s3.locks import LockObjects, LocksElsewhere, lock_key
+from aiofs.backends.s3.partial import STORE, S3Partial, find_kept
 from aiofs.backends.s3.reading import history_of, naming_version, open_stream, read_kept
 from aiofs.backends.s3.store import Store, check_backslash, check_name
 from aiofs.backends.s3.writing import ResumedUpload, S3Publication, S3Write, check_token, is_removed
@@ -28,6 +29,7 @@ from aiofs.kit import EndedSession, check_match, keeper_url
 from aiofs.lifetimes import finish
 from aiofs.locks import LockTable
 from aiofs.names import lock_of_path
+from aiofs.partials import id_in
 from aiofs.powers import Notes
 from aiofs.properties import DESCRIPTIONS
 
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Mapping, Sequence
 
     from aiofs.backends.s3.settings import Settings
-    from aiofs.driver import Lease, Power, ReadStream, WriteSession
+    from aiofs.driver import Lease, PartialSession, Power, ReadStream, WriteSession
     from aiofs.powers import Leftover, ServerFacts
 
 # One for all file systems of this process with the same bucket and prefix.
@@ -58,6 +60,7 @@ class S3Driver(Driver):
             locks="shared" if shared else "process",
             fences=shared if locks is None else locks.capabilities.fences,
             resume=True,
+            partial=True,
             metadata=True,
             properties=DESCRIPTIONS,
         )
@@ -128,6 +131,23 @@ class S3Driver(Driver):
                 tags = await self._store.tags(path)
             metadata = with_tags(rest, tags)
         return S3Write(self._store, path, lease, match=match, metadata=metadata)
+
+    async def begin_partial(
+        self, path: str, lease: Lease, *, match: str, metadata: Mapping[str, str] | None = None
+    ) -> PartialSession:
+        """Begin a write whose upload another process can continue."""
+        await check_backslash(self._store, path)
+        return S3Partial(self._store, path, lease, match, metadata, clock.token())
+
+    async def continue_partial(
+        self, path: str, lease: Lease, token: Mapping[str, Any], *, match: str
+    ) -> PartialSession:
+        """Continue the upload of another process."""
+        identity = id_in(token, STORE, path)
+        kept, rest = await find_kept(self._store, path, identity)
+        session = S3Partial(self._store, path, lease, match, kept.metadata, identity, kept.writer)
+        await session.go_on(kept, rest)
+        return session
 
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:
         """Continue a prepared upload, and lock its path."""
@@ -282,7 +302,7 @@ class S3Driver(Driver):
         }
 
     def leftovers(self, prefix: str = "") -> AsyncIterator[Leftover]:
-        """Yield unfinished multipart uploads, lock objects, probes and old versions."""
+        """Yield partial writes, unfinished multipart uploads, lock objects, probes and old versions."""
         return sweeping.leftovers(self._store, self._objects, self._elsewhere, prefix)
 
     async def sweep(self, leftover: Leftover) -> bool:

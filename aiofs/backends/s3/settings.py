@@ -20,6 +20,7 @@ from botocore.loaders import create_loader
 from aiofs.driver import MIB
 from aiofs.errors import AccessDenied, Unsupported
 from aiofs.kit import store_url
+from aiofs.partials import DAYS
 from aiofs.threads import hop
 
 if TYPE_CHECKING:
@@ -145,6 +146,8 @@ class Settings:
     """How often a request is tried whose failures are temporary."""
     direct: bool = True
     """Whether simple requests are signed and sent by this package, without the SDK, which is faster."""
+    keep_partial: float = DAYS
+    """For how many days a sweep leaves a partial write alone."""
 
     def __post_init__(self) -> None:
         if not _BUCKET.fullmatch(self.bucket):
@@ -207,7 +210,7 @@ class Settings:
                 raise ValueError(f"{name} {value!r}: use {' or '.join(map(repr, get_args(kind)))}")
 
     def _check_numbers(self) -> None:
-        for name in ("lease", "timeout"):
+        for name in ("lease", "timeout", "keep_partial"):
             value = getattr(self, name)
             if not value > 0:
                 raise ValueError(f"{name} must be greater than 0, not {value!r}")

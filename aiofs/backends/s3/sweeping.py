@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from aiofs import clock
 from aiofs.backends.s3.errors import refused
 from aiofs.backends.s3.locks import LockObjects, is_young, lock_key
+from aiofs.backends.s3.partial import kept_uploads, remove_kept
 from aiofs.backends.s3.probe import NAME
 from aiofs.backends.s3.store import LOCKS, PAGE, ListedKey, batches, key_of, listed_name
 from aiofs.backends.s3.writing import abort_upload
@@ -18,12 +19,14 @@ from aiofs.errors import AccessDenied, Locked, NotFound, Unsupported
 from aiofs.kit import is_locked
 from aiofs.lifetimes import finish
 from aiofs.names import RESERVED
+from aiofs.partials import KIND, check_days, why_kept
 from aiofs.powers import Leftover
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
     from aiofs.backends.s3.locks import LocksElsewhere
+    from aiofs.backends.s3.partial import KeptUpload
     from aiofs.backends.s3.store import Store
 
 UPLOAD = "multipart upload"
@@ -37,18 +40,18 @@ ABANDONED_AFTER = timedelta(days=1)
 async def leftovers(
     store: Store, locks: LockObjects, elsewhere: LocksElsewhere | None, prefix: str
 ) -> AsyncIterator[Leftover]:
-    """Yield uploads, then locks and probes, then old versions. `elsewhere` keeps the locks, if this store does not."""
-    async for path, upload, begun, sure in _uploads(store, prefix):
-        if not sure:  # nobody knows whose it is, so it stays
-            live, holder = True, None
-        elif store.settings.locking == "lease" and elsewhere is None:
-            found = await locks.look(path)
-            live = found is not None and found.live
-            holder = found.holder if found is not None else None
-        else:
-            live = await _is_live(path, begun, elsewhere)
-            holder = None
-        yield Leftover(path, UPLOAD, begun, holder, live, json.dumps({"upload": upload}))
+    """Yield partial writes and uploads, then locks and probes, then old versions.
+
+    `elsewhere` keeps the locks, if this store does not.
+    """
+    kept: set[str | None] = set()
+    async for each in kept_uploads(store):
+        kept.add(each.upload)
+        if each.path.startswith(prefix):
+            yield await _partial(store, locks, elsewhere, each)
+    async for leftover in _unfinished(store, locks, elsewhere, prefix):
+        if json.loads(leftover.token)["upload"] not in kept:
+            yield leftover
     async for name in locks.names():
         if name.startswith(LOCKS + NAME):
             facts = await store.look(name)
@@ -64,11 +67,28 @@ async def leftovers(
         yield leftover
 
 
+async def _unfinished(
+    store: Store, locks: LockObjects, elsewhere: LocksElsewhere | None, prefix: str
+) -> AsyncIterator[Leftover]:
+    """Yield all uploads."""
+    async for path, upload, begun, sure in _uploads(store, prefix):
+        if not sure:  # nobody knows whose it is, so it stays
+            live, holder = True, None
+        elif store.settings.locking == "lease" and elsewhere is None:
+            live, holder = await _held(locks, path)
+        else:
+            live = await _is_live(path, begun, elsewhere)
+            holder = None
+        yield Leftover(path, UPLOAD, begun, holder, live, json.dumps({"upload": upload}))
+
+
 async def sweep(store: Store, locks: LockObjects, leftover: Leftover) -> bool:
     """Remove a leftover unless it is live; return whether it is gone."""
-    if leftover.live:
+    if leftover.live or leftover.stays:
         return False
     token: dict[str, Any] = json.loads(leftover.token)
+    if "partial" in token:
+        return await remove_kept(store, leftover.path, token)
     if "upload" in token:
         await abort_upload(store, leftover.path, token["upload"])
         return not await store.has_upload(leftover.path, store.key(leftover.path), token["upload"])
@@ -78,6 +98,24 @@ async def sweep(store: Store, locks: LockObjects, leftover: Leftover) -> bool:
         await store.remove([leftover.path])
         return True
     return await _sweep_lock(locks, leftover, token["lock"])
+
+
+async def _partial(store: Store, locks: LockObjects, elsewhere: LocksElsewhere | None, kept: KeptUpload) -> Leftover:
+    """Return the leftover for a partial write. Where no locks can tell, nobody counts as its owner."""
+    live, holder = False, None
+    if elsewhere is not None:
+        live = await _is_live(kept.path, None, elsewhere)
+    elif store.settings.locking == "lease":
+        live, holder = await _held(locks, kept.path)
+    why = "" if live else why_kept(kept.modified, check_days(store.settings.keep_partial))
+    token = json.dumps({"partial": kept.name, "version": kept.version, "upload": kept.upload})
+    return Leftover(kept.path, KIND, kept.modified, holder, live, token, why)
+
+
+async def _held(locks: LockObjects, path: str) -> tuple[bool, str | None]:
+    """Return whether somebody holds the lock object of the path, and who."""
+    found = await locks.look(path)
+    return (False, None) if found is None else (found.live, found.holder)
 
 
 async def _sweep_lock(locks: LockObjects, leftover: Leftover, version: str) -> bool:

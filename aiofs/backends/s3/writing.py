@@ -51,14 +51,21 @@ class S3Write(WriteSession):
     """Writes one object."""
 
     def __init__(
-        self, store: Store, path: str, lease: Lease, *, match: str | None, metadata: Mapping[str, str] | None = None
+        self,
+        store: Store,
+        path: str,
+        lease: Lease,
+        *,
+        match: str | None,
+        metadata: Mapping[str, str] | None = None,
+        writer: str | None = None,
     ) -> None:
         self._store = store
         self._path = path
         self._key = store.key(path)
         self._match = match
         self._metadata = metadata
-        self._writer = clock.token()
+        self._writer = writer or clock.token()
         self._options = write_options(store.settings, path, metadata, self._writer)
         self._publication = S3Publication(store, path, lease, match, self._writer)
         name = store.settings.checksum
@@ -66,6 +73,7 @@ class S3Write(WriteSession):
         self._first: Part | None = None
         self._size = 0
         self._parts = 0
+        self._earlier: list[Sent] = []  # the parts that another process sent
         self._opening: asyncio.Task[str] | None = None
         self._uploads: Uploads[Sent] = Uploads(store.settings.parallel)
         self._done = False
@@ -99,7 +107,7 @@ class S3Write(WriteSession):
     async def prepare(self) -> dict[str, Any]:
         """Send the rest, and return a token: the upload, its parts, and the version that it replaces."""
         await self._flush(even_if_empty=True)
-        parts = await self._uploads.results()
+        parts = await self._sent()
         return {**await self._upload_token(parts), "writer": self._writer, "match": await self._publication.base()}
 
     async def commit(self) -> Entry:
@@ -108,8 +116,7 @@ class S3Write(WriteSession):
             version = await self._publication.run(self._put, size=self._size, checked=True)
         else:
             await self._flush()
-            parts = await self._uploads.results()
-            version = await complete(self._store, self._publication, await self._upload_token(parts))
+            version = await complete(self._store, self._publication, await self._upload_token(await self._sent()))
         self._done = True
         entry = Entry(self._path, self._size, None, version)
         return entry if self._metadata is None else entry.described(self._metadata)
@@ -170,6 +177,10 @@ class S3Write(WriteSession):
             "create_multipart_upload", self._path, Key=self._key, **self._options, **self._announced
         )
         return str(answer.parsed["UploadId"])
+
+    async def _sent(self) -> list[Sent]:
+        """Return all parts, once they are sent."""
+        return [*self._earlier, *await self._uploads.results()]
 
     async def _add(self, upload: Any) -> None:
         await self._uploads.start(upload)

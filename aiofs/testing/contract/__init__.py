@@ -25,6 +25,7 @@ from aiofs.testing.contract.locking import LocksOfProcesses, NamedLocks
 from aiofs.testing.contract.matching import MatchingVersions, Unmatched
 from aiofs.testing.contract.names import PathNames
 from aiofs.testing.contract.objects import PathObjects
+from aiofs.testing.contract.partial import NoPartials, Partials, PartialsOfProcesses
 from aiofs.testing.contract.reading import Changing, ReadingFiles, Seeking, TextHandles
 from aiofs.testing.contract.removing import FileFacts, Removing
 from aiofs.testing.contract.sessions import Conditions, Leftovers, Prepared
@@ -88,6 +89,9 @@ class Contract(
     Unmatched,
     Handles,
     Ranges,
+    Partials,
+    PartialsOfProcesses,
+    NoPartials,
     Updating,
     UpdatingInProcesses,
     Refused,
