@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_type
 
-from aiofs import FileLike, TextFile
+from aiofs import Checkpoint, FileLike, TextFile
 
 if TYPE_CHECKING:
     from aiofs import FileSystem
@@ -19,6 +19,13 @@ async def binary_unless_text_is_asked_for(fs: FileSystem) -> None:
         assert_type(await reading.readlines(), list[bytes])
         assert_type([line async for line in reading], list[bytes])
         assert_type(await writing.write(b"bytes"), int)
+
+
+async def partial_writes(fs: FileSystem) -> None:
+    async with fs.open("a", "w", partial="") as writing:
+        assert_type(writing, FileLike)
+        assert_type(await writing.checkpoint(), Checkpoint)
+        fs.open("a", "wt", partial="")  # type: ignore[call-overload]
 
 
 async def text_by_mode_or_by_encoding(fs: FileSystem) -> None:
