@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
 from aiofs.copying import Copying
 from aiofs.driver import ABSENT, ANY, Layer, asked_version
-from aiofs.errors import IsAFolder, NotFound, Unsupported, placed
+from aiofs.errors import IsAFolder, NotFound, Unsupported, place, placed
 from aiofs.files.handle import Dependents
 from aiofs.files.opening import Opening, Terms, history_of, open_file, open_kept, read_only, terms_of
 from aiofs.files.reading import drain
@@ -242,15 +242,21 @@ class FileSystem(Copying):
         """
         path = self._check(path)
         check_range(start, stop)
-        version = asked_version(self._driver, path, match)
-        if version == ABSENT:
-            raise ValueError("match=aiofs.ABSENT does not go with reading, which needs a file that is there")
-        with Call(self._calls), placed(path):
-            stream = await read_only(self._driver, path, start, stop, version)
+        version = None
+        if match is not ANY:
+            version = asked_version(self._driver, path, match)
+            if version == ABSENT:
+                raise ValueError("match=aiofs.ABSENT does not go with reading, which needs a file that is there")
+        with Call(self._calls):
             try:
-                return await drain(stream, start, stop)
-            finally:
-                await stream.aclose()
+                stream = await read_only(self._driver, path, start, stop, version)
+                try:
+                    return await drain(stream, start, stop)
+                finally:
+                    await stream.aclose()
+            except OSError as error:  # not `placed`, which takes longer than all else here
+                place(error, path)
+                raise
 
     async def write_bytes(
         self,
@@ -422,7 +428,8 @@ class FileSystem(Copying):
         self._check_open()
         with Call(self._calls) as call:
             if version_id is None:
-                handle = await open_file(self._driver, path, mode, terms, self._patience(terms.wait, call))
+                patience = self._patience(terms.wait, call) if terms.wait else None
+                handle = await open_file(self._driver, path, mode, terms, patience)
             else:
                 handle = await open_kept(self._driver, path, mode, version_id)
             if self.closed:  # while it was opened
@@ -476,8 +483,8 @@ class FileSystem(Copying):
         return Patience(wait, call, self._check_open) if wait else None
 
     async def _delete(self, paths: Sequence[str], missing_ok: bool, patience: Patience | None) -> None:
-        if patience is None:
-            await self._driver.delete(paths, missing_ok=missing_ok)
+        if patience is None:  # a removal that goes on in the store when this ends could remove what comes later
+            await finish(self._driver.delete(paths, missing_ok=missing_ok))
         else:
             await patience.delete(self._driver, paths, missing_ok=missing_ok)
 

@@ -96,13 +96,15 @@ def terms_of(  # noqa: PLR0917 -- what `FileSystem.open` was given
         return _partial_terms(
             driver, path, mode, terms_of(driver, path, mode, metadata, properties, wait, match), partial
         )
+    if match is ANY and metadata is None and not properties and wait == 0 and wait is not False:
+        return PLAIN  # quick, as it is what nearly every call says
     about = None if metadata is None and not properties else _about(driver, path, mode, metadata, properties)
     if wait != 0 or type(wait) is bool:
         check_wait(wait)
         if mode.action == "r":
             raise ValueError("wait= goes with modes that write: readers never wait")
     if match is ANY:
-        return PLAIN if about is None and not wait else Terms(about, wait=wait)
+        return Terms(about, wait=wait)
     version = asked_version(driver, path, match)
     if mode.action in {"r", "x"}:
         instead = "read_bytes() takes it" if mode.action == "r" else "this mode already refuses a file that is there"

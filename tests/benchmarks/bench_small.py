@@ -3,6 +3,7 @@
 `python tests/benchmarks/bench_small.py ../older/checkout`, after `git archive older | tar -x -C ../older/checkout`.
 Processes of the two take turns. Each gives the least processor time of an operation that it saw in many short batches,
 all its threads included, and a figure is the least of all processes: what else a machine does can only add to it.
+Of files in memory it also counts the bytecode instructions, which are the same on a busy machine.
 Without a checkout it measures only this one.
 """
 
@@ -24,10 +25,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
+    from types import FrameType
 
 HERE = Path(__file__).parents[2]
 SMALL = bytes(1 << 10)
-BATCHES, IN_MEMORY, ELSEWHERE = 60, 60, 20
+BATCHES, IN_MEMORY, ELSEWHERE = 30, 60, 20
 TURNS = 12
 Figures = dict[str, float]
 
@@ -44,6 +46,25 @@ async def least(operation: Callable[[], Awaitable[object]], count: int) -> float
         best = min(best, (time.process_time_ns() - begun) / count / 1000)
     gc.enable()
     return best
+
+
+async def instructions(operation: Callable[[], Awaitable[object]]) -> int:
+    """Return how many bytecode instructions the operation takes: a busy machine does not change this number."""
+    count = 0
+
+    def trace(frame: FrameType, event: str, _: object) -> object:
+        nonlocal count
+        frame.f_trace_opcodes = True
+        count += event == "opcode"
+        return trace
+
+    await operation()
+    sys.settrace(trace)  # type: ignore[arg-type] # it returns itself
+    try:
+        await operation()
+    finally:
+        sys.settrace(None)
+    return count
 
 
 async def measure(url: str, folder: str) -> Figures:
@@ -64,6 +85,8 @@ async def measure(url: str, folder: str) -> Figures:
             await fs.write_bytes("small", SMALL)
             for what, operation in operations(fs):
                 found[f"{name}: {what}"] = await least(operation, IN_MEMORY if name == "memory" else ELSEWHERE)
+                if name == "memory":
+                    found[f"{name}: {what}, instructions"] = await instructions(operation)
     return found
 
 
@@ -104,7 +127,7 @@ def compare(checkouts: list[Path], url: str, turns: int) -> None:
     print("µs of the processor:", ", ".join(str(checkout) for checkout in checkouts))
     for what in seen[checkouts[0]][0]:
         figures = [[each[what] for each in seen[checkout]] for checkout in checkouts]
-        line = f"  {what:24}" + "".join(f"{min(each):9.1f}" for each in figures)
+        line = f"  {what:36}" + "".join(f"{min(each):9.1f}" for each in figures)
         if len(figures) > 1:
             pairs = [here / there for here, there in zip(*figures, strict=True)]
             line += f"   ratio {min(figures[0]) / min(figures[1]):.3f}, of pairs {statistics.median(pairs):.3f}"

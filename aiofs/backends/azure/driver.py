@@ -104,21 +104,19 @@ class AzureDriver(AzureSweeper, AzureHistory, Driver):
     ) -> WriteSession:
         """Begin new bytes for the blob, which must still be what it is now when they are published."""
         attributes = Attributes.of(path, metadata)
-        there = None if match == ABSENT else await self._container.find(path)
+        container, own = self._container, own_lease(lease, AzureLease)
+        there = None if match == ABSENT else await container.find(path)
         if there is None:
-            return AzureSession(
-                self._container, own_lease(lease, AzureLease), ABSENT if match is None else match, attributes
-            )
+            asked = ABSENT if match is None else match
+            return AzureSession(container, own, asked, attributes, any_version=match is None)
         check_file(path, there)
         if match is not None and is_append_blob(there):
-            return AppendSession(self._container, own_lease(lease, AzureLease), match, there)
+            return AppendSession(container, own, match, there)
         check_replaceable(path, there)
         check_not_archived(path, there)
         if match is None:
-            match = version_of(there.etag)
-        else:
-            attributes = await attributes.keeping(self._container, path, there)
-        return AzureSession(self._container, own_lease(lease, AzureLease), match, attributes)
+            return AzureSession(container, own, version_of(there.etag), attributes, any_version=True)
+        return AzureSession(container, own, match, await attributes.keeping(container, path, there))
 
     async def begin_partial(
         self, path: str, lease: Lease, *, match: str, metadata: Mapping[str, str] | None = None

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 SMALLEST_RANGE = 1 * MIB
 _AS_STORED: dict[str, Any] = {"max_concurrency": 1, "decompress": False}  # the SDK undoes a Content-Encoding otherwise
+ROUNDS = 4
+"""How often something is tried again because somebody came between."""
 ID_LENGTH = 32
 SHORTEST_ID = 20
 """Shorter ids have no room for the random text that makes them ours."""
@@ -155,10 +157,16 @@ async def open_stream(
             properties.size = int(properties.content_range.rpartition("/")[2])
         return properties, data
 
-    try:
-        properties, data = await container.ask(path, get)
-    except InvalidRange:
-        return await _without_bytes(source, start, match)
+    for _ in range(ROUNDS):
+        try:
+            properties, data = await container.ask(path, get)
+            break
+        except InvalidRange:
+            empty = await _without_bytes(source, start, match)
+            if not empty.entry.size or empty.entry.size <= start:
+                return empty  # else a longer file has just replaced it
+    else:
+        raise Conflict.of(path, "the file was replaced at each attempt to read it")
     stream = AzureStream(source, properties, data, start, stop)
     if len(data) != min(count, max(0, properties.size - start)):
         raise Damaged.of(path, f"the bytes end after {start + len(data)} of {properties.size}")

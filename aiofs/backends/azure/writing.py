@@ -30,7 +30,7 @@ from aiofs.backends.azure.properties import (
     matching,
     version_of,
 )
-from aiofs.backends.azure.reading import ID_LENGTH, BaseBlocks, block_ids, open_stream
+from aiofs.backends.azure.reading import ID_LENGTH, ROUNDS, BaseBlocks, block_ids, open_stream
 from aiofs.driver import ABSENT, MIB, Entry, Part, WriteSession
 from aiofs.errors import AlreadyExists, Conflict, NotFound, TooLarge
 from aiofs.kit import Uploads, check_lease, check_match, pour, whole_part
@@ -107,14 +107,28 @@ class PublishedOnce(WriteSession):
 
 
 class AzureSession(PublishedOnce):
-    """New bytes for a blob. `match` is the version that they replace, or `ABSENT`."""
+    """New bytes for a blob. `match` is the version that they replace, or `ABSENT`.
 
-    def __init__(self, container: Container, lease: AzureLease, match: str, attributes: Attributes) -> None:
+    With `any_version` nobody asked for this version: it is the one that was there when the session began. The condition
+    only keeps out what is published when the lock was lost. So if a removal that began before the lock was taken comes
+    in between, the bytes take the place of whatever is there then.
+    """
+
+    def __init__(
+        self,
+        container: Container,
+        lease: AzureLease,
+        match: str,
+        attributes: Attributes,
+        *,
+        any_version: bool = False,
+    ) -> None:
         self._container = container
         self._lease = lease
         self._path = lease.path
         self._blob = container.blob(lease.path)
         self._match = match
+        self._any_version = any_version
         self._attributes = attributes
         self._size = 0
         self._first: Part | None = None
@@ -188,26 +202,38 @@ class AzureSession(PublishedOnce):
         self._uploads.abandon()
 
     async def _publish(self) -> None:
-        ask = self._container.ask
-        with creating(self._path) if self._match == ABSENT else nullcontext():
-            if self._blocks or self._listed or self._size > LARGEST_PUT:
-                await self._publish_list()
-            else:
-                try:
-                    self._done = await ask(self._path, self._put, settled=self._bytes_are_there)
-                except AlreadyExists:
-                    # Some servers say so if there are only blocks, of a killed writer or of a partial write.
-                    if self._match != ABSENT or await self._container.find(self._path) is not None:
-                        raise
-                    await self._publish_list()
+        for left in reversed(range(ROUNDS)):
+            try:
+                self._done = await self._sent()
+                break
+            except (Conflict, AlreadyExists):
+                if not (left and self._any_version):
+                    raise
+                await self._lease.confirm()
+                check_lease(self._lease, self._path)
+                self._match = await version_to_replace(self._container, self._path)
         self._ended = True
         if self._adopted:
             await self._lease.release()
 
-    async def _publish_list(self) -> None:
+    async def _sent(self) -> Entry:
+        """Publish in place of the version `match`, and return the entry."""
+        ask = self._container.ask
+        with creating(self._path) if self._match == ABSENT else nullcontext():
+            if self._blocks or self._listed or self._size > LARGEST_PUT:
+                return await self._sent_as_list()
+            try:
+                return await ask(self._path, self._put, settled=self._bytes_are_there)
+            except AlreadyExists:
+                # Some servers say so if there are only blocks, of a killed writer or of a partial write.
+                if self._match != ABSENT or await self._container.find(self._path) is not None:
+                    raise
+                return await self._sent_as_list()
+
+    async def _sent_as_list(self) -> Entry:
         await self._stage_first()
         await self._uploads.results()
-        self._done = await self._container.ask(self._path, self._put_list, settled=self._list_is_there)
+        return await self._container.ask(self._path, self._put_list, settled=self._list_is_there)
 
     async def _put(self) -> Entry:
         data = self._first or b""
@@ -274,7 +300,7 @@ class AzureSession(PublishedOnce):
 
     async def _stage(self, part: Part) -> None:
         if self._token is None:
-            length = ID_LENGTH if self._match == ABSENT else (await self._known_base()).id_length
+            length = await self._id_length()
             self._token = clock.token(length)[: length - 8]
         name = f"{self._token}{len(self._blocks):08}"
         self._add(BlobBlock(name, BlockState.UNCOMMITTED))
@@ -292,10 +318,35 @@ class AzureSession(PublishedOnce):
             raise TooLarge.of(self._path, f"a blob has at most {MOST_BLOCKS} blocks")
         self._blocks.append(block)
 
+    async def _id_length(self) -> int:
+        """Return how long the ids of blocks are: as long as those of the blob that is replaced."""
+        if self._match == ABSENT:
+            return ID_LENGTH
+        try:
+            return (await self._known_base()).id_length
+        except Conflict:  # it was removed meanwhile
+            if not self._any_version:
+                raise
+            self._match = ABSENT
+            return ID_LENGTH
+
     async def _known_base(self) -> BaseBlocks:
         if self._base is None:
             self._base = await BaseBlocks.of(self._container, self._path, self._match)
         return self._base
+
+
+async def version_to_replace(container: Container, path: str) -> str:
+    """Return the version that new bytes replace; `ABSENT` if there is no file.
+
+    :raises OSError: if there is something that they cannot replace.
+    """
+    there = await container.find(path)
+    if there is None:
+        return ABSENT
+    check_file(path, there)
+    check_replaceable(path, there)
+    return version_of(there.etag)
 
 
 def slices(*parts: Part) -> Any:
@@ -429,14 +480,20 @@ class Copier:
 
         :raises Conflict: if the source is not the version that it was made for.
         """
-        to, source, target = container or self._container, self._source, lease.path
-        container = self._container
-        there = await to.find(target)
-        if there is not None:
-            check_file(target, there)
-            check_replaceable(target, there)
-        if match is None:
-            match = ABSENT if there is None else version_of(there.etag)
+        to = container or self._container
+        for left in reversed(range(ROUNDS)):
+            there = await version_to_replace(to, lease.path)
+            try:
+                return await self._to(to, lease, there if match is None else match)
+            except (Conflict, AlreadyExists):
+                if not left or match is not None:
+                    raise
+                await lease.confirm()
+                check_lease(lease, lease.path)
+        raise AssertionError  # the last round returns or raises
+
+    async def _to(self, to: Container, lease: AzureLease, match: str) -> Entry:
+        container, source, target = self._container, self._source, lease.path
         properties = await container.ask(source, container.blob(source, **self._kept).get_blob_properties)
         check_copied(source, properties)
         check_not_archived(source, properties)
