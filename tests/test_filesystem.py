@@ -353,12 +353,16 @@ class Underway(MemoryDriver):
         await asyncio.shield(asyncio.ensure_future(done()))
 
 
-@pytest.mark.parametrize("kind", ["move", "rm"])
+@pytest.mark.parametrize("kind", ["move", "rm of a version", "rm"])
 async def test_a_cancelled_removal_ends_before_its_lock_is_released(kind: str) -> None:
     driver = Underway()
     fs = aiofs.FileSystem(driver)
     version = (await fs.write_bytes("file", b"old")).version or ""
-    work = fs.rm("file", match=version) if kind == "rm" else fs.move("file", "moved", match=aiofs.ABSENT)
+    work = {
+        "move": lambda: fs.move("file", "moved", match=aiofs.ABSENT),
+        "rm of a version": lambda: fs.rm("file", match=version),
+        "rm": lambda: fs.rm("file"),
+    }[kind]()
     removing = asyncio.ensure_future(work)
     await driver.sent.wait()
     removing.cancel()

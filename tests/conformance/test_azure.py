@@ -42,7 +42,7 @@ def cannot_hold(name: str) -> bool:
 
 
 @pytest.mark.both_loops(full=True)
-@pytest.mark.timeout(600)  # several behaviours wait until a lease has expired
+@pytest.mark.timeout(3600 if FULL else 600)  # several behaviours wait until a lease has expired, one counts to 3200
 class TestAzure(Contract):
     declares = AzureDriver.capabilities
     server = True
