@@ -36,9 +36,8 @@ if TYPE_CHECKING:
 
 FULL = bool(os.environ.get("AIOFS_TEST_FULL"))
 SLOWER = 12  # where each request takes twice the time
-pytestmark = pytest.mark.timeout(
-    3600 if FULL else 600
-)  # every call is several requests to a server that takes its time
+# Every call is several requests to a server that takes its time; in a full run one behaviour counts to 3200.
+pytestmark = pytest.mark.timeout(3600 if FULL else 600)
 
 
 def connect(server: S3Server, **settings: object) -> S3FileSystem:
