@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aiofs.backends.memory import MemoryDriver, MemoryFiles, MemorySession
-from aiofs.driver import Leftover, Sweeps
 from aiofs.filesystem import FileSystem
 from aiofs.names import is_reserved
+from aiofs.powers import Leftover, Sweeps
 from aiofs.testing import Stepped, Steps
 from aiofs.testing.kills import State, change, seed, state_of
 from aiofs.transactions import commit
