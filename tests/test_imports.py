@@ -65,7 +65,7 @@ KNOWS: dict[str, frozenset[str]] = {
     "transactions": SHARED | SYSTEMS | {"files"},
     "work": SHARED | SYSTEMS | {"files", "transactions"},
     "aiofiles": SHARED | {"localio", "stores", "urls"},
-    "blocking": SHARED | SYSTEMS | {"between", "files", "path", "transactions", "urls"},
+    "blocking": SHARED | SYSTEMS | {"between", "files", "path", "probing", "transactions", "urls"},
     **dict.fromkeys(("os", "tempfile"), frozenset({"aiofiles"})),
     "testing": ALL | {"blocking"},
     "__init__": ALL | {"aiofiles", "blocking", "os", "tempfile"},

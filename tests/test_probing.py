@@ -103,6 +103,15 @@ async def test_a_network_says_which_locks_hold(tmp_path: Path, monkeypatch: pyte
     assert "is on NFS" in report.advice[0]
 
 
+def test_code_without_asyncio_probes_too(tmp_path: Path) -> None:
+    fs = aiofs.blocking.connect(str(tmp_path))
+    reports = [aiofs.blocking.probe(store) for store in (str(tmp_path), fs, fs.system)]
+    assert reports[0] == reports[1] == reports[2]
+    assert reports[0].locks == "shared"
+    assert list(tmp_path.iterdir()) == []
+    aiofs.blocking.shutdown()
+
+
 def test_the_command_line_prints_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["probe", str(tmp_path)]) == 0
     assert capsys.readouterr().out.startswith(f"files below {tmp_path}\n  this user may write files ")

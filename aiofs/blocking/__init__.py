@@ -32,6 +32,7 @@ from aiofs.blocking.urls import connect as connect
 from aiofs.blocking.urls import copy as copy
 from aiofs.blocking.urls import move as move
 from aiofs.blocking.urls import open as open
+from aiofs.blocking.urls import probe as probe
 
 __all__ = [
     "BlockingEditor",
@@ -54,6 +55,7 @@ __all__ = [
     "fsck",
     "move",
     "open",
+    "probe",
     "recover",
     "run",
     "shutdown",

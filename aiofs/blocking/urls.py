@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, overload
 
-from aiofs import between, urls
+from aiofs import between, probing, urls
 from aiofs.blocking.files import open_file
 from aiofs.blocking.systems import how_to_open
 from aiofs.blocking.thread import run
-from aiofs.blocking.transactions import face_of
+from aiofs.blocking.transactions import face_of, system_of
 from aiofs.driver import ANY
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from aiofs.modes import BinaryEditMode
     from aiofs.names import AnyName
     from aiofs.path import Path
+    from aiofs.probing import ProbeReport
+    from aiofs.system import FileLikeSystem
 
 
 def connect(url: str) -> BlockingFileSystem:
@@ -30,6 +32,15 @@ def connect(url: str) -> BlockingFileSystem:
     :raises ImportError: if the store's extra is not installed, saying how to install it.
     """
     return face_of(urls.connect(url))
+
+
+def probe(store: str | FileLikeSystem | BlockingFileSystem) -> ProbeReport:
+    """Find out what the store behind a URL really does, as `aiofs.probe` does, and return a report.
+
+    :raises ValueError: for a URL that means nothing.
+    :raises OSError: if the store cannot be reached, is not there, or refuses the credentials.
+    """
+    return run(probing.probe(store if isinstance(store, str) else system_of(store)))
 
 
 @overload
