@@ -41,6 +41,8 @@ OVERLOADED = {"open", "update"}
 """What is written by hand, as overloads do not go through a `ParamSpec`; types are in tests/typing."""
 OF_READERS = {"peek", "readall"}
 """What files of `io` have only where they can be read; a writer's would only refuse."""
+OF_WRITERS = {"checkpoint", "leave"}
+"""What only a write that can go on has."""
 FORMAT = {"self", "path", "mode", "encoding", "errors", "newline"}
 
 
@@ -52,6 +54,8 @@ def public(kind: type) -> set[str]:
 def test_every_verb_has_a_twin(asynchronous: type, twin: type) -> None:
     wanted = {OTHERWISE.get(name, name) for name in public(asynchronous) - OF_SYSTEMS}
     if issubclass(twin, BlockingFile):
+        if twin is not blocking.BlockingWriter:
+            wanted -= OF_WRITERS
         wanted -= OF_READERS | {"name", "mode"}  # `io` sets the last two on instances
     assert not wanted - public(twin)
 

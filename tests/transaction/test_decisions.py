@@ -111,7 +111,7 @@ async def test_a_journal_of_a_newer_aiofs_is_refused_by_name(tmp_path: Path, mon
     first, rest = encode({"do": "open", "stores": {"": str(fs.driver)}}), log.read_bytes()
     log.write_bytes(first.replace(b"aiofs-journal/2", b"aiofs-journal/3") + rest)
     for read in (aiofs.recover(fs), anext(Journal(fs.driver).decisions())):
-        with pytest.raises(aiofs.Unsupported, match=r"'aiofs-journal/3'.*use the newer one") as refused:
+        with pytest.raises(aiofs.Unsupported, match=r"'aiofs-journal/3'.*use the version that wrote it") as refused:
             await read
         assert refused.value.filename == f"{FOLDER}/{log.name}"
 
