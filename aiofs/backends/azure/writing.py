@@ -30,7 +30,7 @@ from aiofs.backends.azure.properties import (
     matching,
     version_of,
 )
-from aiofs.backends.azure.reading import ID_LENGTH, ROUNDS, BaseBlocks, block_ids, open_stream
+from aiofs.backends.azure.reading import ID_LENGTH, BaseBlocks, block_ids, open_stream
 from aiofs.driver import ABSENT, MIB, Entry, Part, WriteSession
 from aiofs.errors import AlreadyExists, Conflict, NotFound, TooLarge
 from aiofs.kit import Uploads, check_lease, check_match, pour, whole_part
@@ -109,9 +109,9 @@ class PublishedOnce(WriteSession):
 class AzureSession(PublishedOnce):
     """New bytes for a blob. `match` is the version that they replace, or `ABSENT`.
 
-    With `any_version` nobody asked for this version: it is the one that was there when the session began. The condition
-    only keeps out what is published when the lock was lost. So if a removal that began before the lock was taken comes
-    in between, the bytes take the place of whatever is there then.
+    With `any_version` nobody asked for this version: it is the one that was there when the session began. If a removal
+    that began before the lock was taken comes in between, the bytes are published where no file is any more. What
+    somebody wrote in between is not overwritten.
     """
 
     def __init__(
@@ -202,16 +202,17 @@ class AzureSession(PublishedOnce):
         self._uploads.abandon()
 
     async def _publish(self) -> None:
-        for left in reversed(range(ROUNDS)):
-            try:
-                self._done = await self._sent()
-                break
-            except (Conflict, AlreadyExists):
-                if not (left and self._any_version):
-                    raise
-                await self._lease.confirm()
-                check_lease(self._lease, self._path)
-                self._match = await version_to_replace(self._container, self._path)
+        try:
+            self._done = await self._sent()
+        except Conflict:
+            if not self._any_version or self._match == ABSENT or not await was_removed(self._container, self._lease):
+                raise
+            self._match = ABSENT
+            self._done = await self._sent()
+        except AlreadyExists as error:
+            if self._any_version:  # nobody asked for a new file, so this is about the one that came in between
+                raise Conflict.of(self._path, "the file was made meanwhile") from error
+            raise
         self._ended = True
         if self._adopted:
             await self._lease.release()
@@ -324,8 +325,8 @@ class AzureSession(PublishedOnce):
             return ID_LENGTH
         try:
             return (await self._known_base()).id_length
-        except Conflict:  # it was removed meanwhile
-            if not self._any_version:
+        except Conflict:
+            if not self._any_version or not await was_removed(self._container, self._lease):
                 raise
             self._match = ABSENT
             return ID_LENGTH
@@ -336,17 +337,16 @@ class AzureSession(PublishedOnce):
         return self._base
 
 
-async def version_to_replace(container: Container, path: str) -> str:
-    """Return the version that new bytes replace; `ABSENT` if there is no file.
+async def was_removed(container: Container, lease: AzureLease) -> bool:
+    """Return whether the file that the lease is for is gone.
 
-    :raises OSError: if there is something that they cannot replace.
+    :raises Conflict: if the lease was lost.
     """
-    there = await container.find(path)
-    if there is None:
-        return ABSENT
-    check_file(path, there)
-    check_replaceable(path, there)
-    return version_of(there.etag)
+    if await container.find(lease.path) is not None:
+        return False
+    await lease.confirm()
+    check_lease(lease, lease.path)
+    return True
 
 
 def slices(*parts: Part) -> Any:
@@ -481,16 +481,21 @@ class Copier:
         :raises Conflict: if the source is not the version that it was made for.
         """
         to = container or self._container
-        for left in reversed(range(ROUNDS)):
-            there = await version_to_replace(to, lease.path)
-            try:
-                return await self._to(to, lease, there if match is None else match)
-            except (Conflict, AlreadyExists):
-                if not left or match is not None:
-                    raise
-                await lease.confirm()
-                check_lease(lease, lease.path)
-        raise AssertionError  # the last round returns or raises
+        there = await to.find(lease.path)
+        if there is not None:
+            check_file(lease.path, there)
+            check_replaceable(lease.path, there)
+        replaced = ABSENT if there is None else version_of(there.etag)
+        try:
+            return await self._to(to, lease, replaced if match is None else match)
+        except Conflict:
+            if match is not None or replaced == ABSENT or not await was_removed(to, lease):
+                raise
+        except AlreadyExists as error:
+            if match is None:
+                raise Conflict.of(lease.path, "the file was made meanwhile") from error
+            raise
+        return await self._to(to, lease, ABSENT)
 
     async def _to(self, to: Container, lease: AzureLease, match: str) -> Entry:
         container, source, target = self._container, self._source, lease.path

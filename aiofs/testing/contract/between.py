@@ -39,7 +39,7 @@ TOUCHES = 8
 class KeepsNothing(MemoryDriver):
     """A store in memory that keeps bytes alone."""
 
-    capabilities = Capabilities()
+    capabilities: Capabilities = Capabilities()
 
 
 def elsewhere(driver: MemoryDriver | None = None) -> tuple[FileSystem, Chaos]:
@@ -132,9 +132,9 @@ class BetweenStores:
         await store.put("file", OLD)
         reads: tuple[Verb, ...] = ("read", "chunk")
         writes: tuple[Verb, ...] = ("begin", "write", "commit")
+        other, chaos = elsewhere()
+        await other.write_bytes("there", LARGE)
         for verb in reads:
-            other, chaos = elsewhere()
-            await other.write_bytes("there", LARGE)
             chaos.fail(verb, OSError(errno.EIO, "broken"))
             with pytest.raises(OSError, match="broken") as caught:
                 await copy(other / "there", store.fs / "file")
