@@ -11,6 +11,7 @@ pytest_plugins = [
     "aiofs.testing",
     "variants",
     "servers.choosing",
+    "servers.sharing",
     "servers.tls",
     "servers.valkey",
     "servers.valkey_pair",

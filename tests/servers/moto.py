@@ -16,9 +16,10 @@ import botocore.session
 import pytest
 
 from servers.process import HOST, running
+from servers.sharing import shared
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from servers.tls import Authority
@@ -27,6 +28,7 @@ SESSION = botocore.session.get_session()  # one for all clients: what it reads a
 REGION = "us-east-1"
 SERVER = str(Path(__file__).with_name("moto_server.py"))
 SECRET = "a-secret-that-no-message-may-repeat"
+ENVIRONMENT = {"MOTO_DISABLE_GLOBAL_CORS": "true"}
 SET_UP_CALLS = 3  # what is allowed before authentication: a user, a key and a policy
 ALLOW_ALL = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]})
 
@@ -81,46 +83,50 @@ def server_at(url: str) -> S3Server:
     return S3Server(bare, unquote(parts.username or ""), unquote(parts.password or ""), region, lasting=True)
 
 
-def moto(folder: Path, *options: str, environment: dict[str, str] | None = None) -> AbstractContextManager[int]:
-    """Moto, listening on the port that is given."""
-    return running(
-        "moto",
-        lambda port: (sys.executable, "-P", SERVER, "-H", HOST, "-p", str(port), *options),
-        folder,
-        environment=environment,
-    )
+def command(*options: str) -> Callable[[int], Sequence[str]]:
+    """Return what says how to start moto on a port."""
+    return lambda port: (sys.executable, "-P", SERVER, "-H", HOST, "-p", str(port), *options)
+
+
+def moto(folder: Path) -> AbstractContextManager[int]:
+    """Run moto for whoever is no test of the run, and give the port it listens on."""
+    return running("moto", command(), folder, environment=ENVIRONMENT)
 
 
 @pytest.fixture(scope="session")
-def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+def s3_endpoint(pytestconfig: pytest.Config) -> S3Server:
     """A server for the whole run: moto's, or the one of AIOFS_TEST_S3."""
     if given := os.environ.get("AIOFS_TEST_S3"):
-        yield server_at(given)
-        return
-    with moto(tmp_path_factory.mktemp("moto")) as port:
-        yield S3Server(f"http://{HOST}:{port}")
+        return server_at(given)
+    port, _ = shared(pytestconfig, "moto", command(), environment=ENVIRONMENT)
+    return S3Server(f"http://{HOST}:{port}")
 
 
 @pytest.fixture(scope="session")
-def s3_https_endpoint(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[S3Server]:
+def s3_https_endpoint(pytestconfig: pytest.Config, authority: Authority) -> S3Server:
     """A server on https."""
-    options = ("-c", str(authority.certificate), "-k", str(authority.key))
-    with moto(tmp_path_factory.mktemp("moto-https"), *options) as port:
-        yield S3Server(f"https://{HOST}:{port}", authority=str(authority.path))
+    start = command("-c", str(authority.certificate), "-k", str(authority.key))
+    port, _ = shared(pytestconfig, "moto-https", start, environment=ENVIRONMENT)
+    return S3Server(f"https://{HOST}:{port}", authority=str(authority.path))
 
 
 @pytest.fixture(scope="session")
-def s3_auth_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+def s3_auth_endpoint(pytestconfig: pytest.Config) -> S3Server:
     """A server that checks signatures and rights, and the one user it knows."""
-    environment = {"INITIAL_NO_AUTH_ACTION_COUNT": str(SET_UP_CALLS)}
-    with moto(tmp_path_factory.mktemp("moto-auth"), environment=environment) as port:
-        server = S3Server(f"http://{HOST}:{port}")
-        iam = server.client("iam")
-        iam.create_user(UserName="tester")
-        key = iam.create_access_key(UserName="tester")["AccessKey"]
-        iam.put_user_policy(UserName="tester", PolicyName="everything", PolicyDocument=ALLOW_ALL)
-        iam.close()
-        yield replace(server, access_key=key["AccessKeyId"], secret_key=key["SecretAccessKey"])
+    environment = ENVIRONMENT | {"INITIAL_NO_AUTH_ACTION_COUNT": str(SET_UP_CALLS)}
+    port, key = shared(pytestconfig, "moto-auth", command(), environment=environment, prepare=_with_user)
+    assert isinstance(key, list)
+    return S3Server(f"http://{HOST}:{port}", *key)
+
+
+def _with_user(port: int) -> tuple[str, str]:
+    """Make the user, and return the key."""
+    iam = S3Server(f"http://{HOST}:{port}").client("iam")
+    iam.create_user(UserName="tester")
+    key = iam.create_access_key(UserName="tester")["AccessKey"]
+    iam.put_user_policy(UserName="tester", PolicyName="everything", PolicyDocument=ALLOW_ALL)
+    iam.close()
+    return key["AccessKeyId"], key["SecretAccessKey"]
 
 
 @pytest.fixture

@@ -53,6 +53,11 @@ def wait_until(ready: Callable[[], bool], what: str, alive: Callable[[], bool] =
         time.sleep(0.01)
 
 
+def leashed(command: Sequence[str]) -> list[str]:
+    """Return the command that runs `command` for as long as its standard input stays open."""
+    return [sys.executable, "-S", "-E", str(LEASH), *command]
+
+
 @contextlib.contextmanager
 def running(
     name: str,
@@ -68,7 +73,7 @@ def running(
     for attempt in range(ATTEMPTS):
         port = free_port()
         log = folder / f"{name}-{port}.log"
-        with _leashed(command(port), log, environment) as process:
+        with _process(command(port), log, environment) as process:
             try:
                 wait_until(partial(answers, port), name, alive=lambda: process.poll() is None)
             except TimeoutError as error:
@@ -81,13 +86,13 @@ def running(
 
 
 @contextlib.contextmanager
-def _leashed(
+def _process(
     command: Sequence[str], log: Path, environment: Mapping[str, str] | None
 ) -> Iterator[subprocess.Popen[bytes]]:
     with (
         log.open("wb") as output,
         subprocess.Popen(
-            [sys.executable, "-S", "-E", str(LEASH), *command],
+            leashed(command),
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -13,7 +13,8 @@ import botocore.exceptions
 import pytest
 
 from servers.moto import SECRET, S3Server, with_bucket
-from servers.process import HOST, free_port, running, wait_until
+from servers.process import HOST, free_port, wait_until
+from servers.sharing import LITTER, folder_of, shared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,11 +29,10 @@ IDENTITIES = {
 
 
 class Starting:
-    """How to start it in a folder; remembers its ports, as it leaves sockets named after them."""
+    """How to start it in a folder; the run removes the sockets that it leaves elsewhere, named after its ports."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._ports: list[int] = []
 
     def __call__(self, port: int) -> Sequence[str]:
         """The command, with S3 on `port`, and nothing that is not needed."""
@@ -42,7 +42,10 @@ class Starting:
         users.write_text(json.dumps(IDENTITIES))
         ports = {f"{part}.port": free_port() for part in PARTS} | {f"{part}.port.grpc": free_port() for part in PARTS}
         ports["s3.port"] = port
-        self._ports += ports.values()
+        with (self._folder / LITTER).open("a") as litter:
+            for name, number in ports.items():
+                part = name.replace(".port", "").replace(".", "-")
+                litter.write(f"{SOCKETS}/seaweedfs-{part}-{number}.sock\n")
         return (
             *(WEED, "server", f"-ip={HOST}", f"-ip.bind={HOST}", f"-dir={data}", "-s3", f"-s3.config={users}"),
             *("-master.volumeSizeLimitMB=64", "-volume.max=0", "-volume.preStopSeconds=0", "-master.telemetry=false"),
@@ -50,31 +53,23 @@ class Starting:
             *(f"-{name}={number}" for name, number in ports.items()),
         )
 
-    def clean(self) -> None:
-        """Remove the sockets, which are in the same folder wherever its data is."""
-        for port in self._ports:
-            for socket in SOCKETS.glob(f"seaweedfs-*-{port}.sock"):
-                socket.unlink(missing_ok=True)
-
 
 @pytest.fixture(scope="session")
-def seaweedfs_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+def seaweedfs_endpoint(pytestconfig: pytest.Config) -> S3Server:
     """A server for the whole run."""
-    folder = tmp_path_factory.mktemp("seaweedfs")
-    starting = Starting(folder)
-    try:
-        with running("seaweedfs", starting, folder) as port:
-            server = S3Server(f"http://{HOST}:{port}", USER)
-            wait_until(partial(_writes, server), "SeaweedFS writes")
-            yield server
-    finally:
-        starting.clean()
+    starting = Starting(folder_of(pytestconfig, "seaweedfs"))
+    port, _ = shared(pytestconfig, "seaweedfs", starting, prepare=_wait)
+    return S3Server(f"http://{HOST}:{port}", USER)
 
 
 @pytest.fixture
 def seaweedfs(seaweedfs_endpoint: S3Server) -> Iterator[S3Server]:
     """A server with a fresh bucket."""
     yield from with_bucket(replace(seaweedfs_endpoint, lasting=True))
+
+
+def _wait(port: int) -> None:
+    wait_until(partial(_writes, S3Server(f"http://{HOST}:{port}", USER)), "SeaweedFS writes")
 
 
 def _writes(server: S3Server) -> bool:

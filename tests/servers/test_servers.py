@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import ssl
 import subprocess
 import sys
+import tempfile
 import urllib.request
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import botocore.exceptions
 import pytest
 import redis
 
-from servers.process import LEASH, ServerFailedError, running
+from servers.process import LEASH, ServerFailedError, answers, running, wait_until
+from servers.sharing import is_held, shared, sweep
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from servers.azurite.server import AzureAccount
     from servers.moto import S3Server
     from servers.tls import Authority
+
+TESTS = str(Path(__file__).parents[1])
 
 
 @pytest.mark.asks("redis")
@@ -90,6 +95,56 @@ def test_a_server_that_fails_says_what_it_printed(tmp_path: Path) -> None:
     broken = (sys.executable, "-c", "raise SystemExit('no such option')")
     with pytest.raises(ServerFailedError, match="no such option"), running("broken", lambda _: broken, tmp_path):
         pass
+
+
+SHARING = """
+import sys, time
+from servers.sharing import shared
+
+def test_it(pytestconfig):
+    start = (sys.executable, "-m", "http.server", "--bind", "127.0.0.1")
+    port, said = shared(pytestconfig, "files", lambda port: (*start, str(port)), prepare=lambda port: f"on {port}")
+    assert said == f"on {port}"
+    with open("ports", "a") as ports:
+        ports.write(f"{port}\\n")
+    time.sleep(300)
+"""
+
+
+@pytest.mark.asks("s3")
+def test_processes_of_a_run_share_a_server_which_ends_when_the_run_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ports = tmp_path / "ports"
+    ports.touch()
+    (tmp_path / "test_shared.py").write_text(SHARING)
+    plugins = ("-p", "no:asyncio", "-p", "servers.sharing")
+    command = [sys.executable, "-m", "pytest", *plugins, "-c", "/dev/null", "-n", "2", "--dist", "each", str(tmp_path)]
+    with subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": TESTS, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as run:
+        try:
+            wait_until(lambda: len(ports.read_text().split()) == 2, "both processes")
+            [port] = {int(line) for line in ports.read_text().split()}
+            assert answers(port)
+        finally:
+            os.killpg(run.pid, signal.SIGKILL)
+    wait_until(lambda: not answers(port), "the end of the server")
+    [folder] = tmp_path.glob("aiofs-servers-*")
+    wait_until(lambda: not is_held(folder), "the end of its leash")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    sweep()  # as the next run does
+    assert not folder.exists()
+
+
+def test_a_shared_server_that_fails_says_what_it_printed(pytestconfig: pytest.Config) -> None:
+    failing = (sys.executable, "-c", "raise SystemExit('no room left')")
+    with pytest.raises(ServerFailedError, match="failing did not start:\nno room left"):
+        shared(pytestconfig, "failing", lambda _port: failing)
 
 
 def test_a_server_ends_with_its_keeper() -> None:

@@ -10,6 +10,7 @@ import pytest
 import trustme
 
 from servers.process import HOST
+from servers.sharing import alone, folder_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,14 +38,20 @@ class Authority:
 
 
 @pytest.fixture(scope="session")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """An authority, and a certificate of it for 127.0.0.1 and localhost."""
-    folder = tmp_path_factory.mktemp("tls")
+def authority(pytestconfig: pytest.Config) -> Authority:
+    """An authority, and a certificate of it for 127.0.0.1 and localhost: the same for all processes of the run."""
+    folder = folder_of(pytestconfig, "tls")
     made = Authority(folder / "authority.pem", folder / "certificate.pem", folder / "key.pem")
+    with alone(folder):
+        if not made.key.exists():
+            _make(made)
+    return made
+
+
+def _make(made: Authority) -> None:
     root = trustme.CA()
     certificate = root.issue_cert(HOST, "localhost")
     root.cert_pem.write_to_path(made.path)
     for block in certificate.cert_chain_pems:
         block.write_to_path(made.certificate, append=True)
     certificate.private_key_pem.write_to_path(made.key)
-    return made

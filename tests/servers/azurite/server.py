@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import os
 import uuid
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -14,10 +14,11 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from servers.azurite.install import NODE, install
-from servers.process import HOST, running
+from servers.process import HOST
+from servers.sharing import shared
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from azure.storage.blob import ContainerClient
 
@@ -87,41 +88,43 @@ def account_at(url: str) -> AzureAccount:
     return AzureAccount(bare, unquote(parts.username or ""), unquote(parts.password or ""))
 
 
-@contextmanager
-def azurite_in(folder: Path, scheme: str, *options: str) -> Iterator[AzureAccount]:
-    """Run an Azurite whose files are in `folder`, and give its account."""
+def azurite_of(
+    config: pytest.Config, scheme: str, *options: str, prepare: Callable[[AzureAccount], None] = lambda _account: None
+) -> AzureAccount:
+    """Return the account of an Azurite of the run."""
     script = install()
-    with running(
-        "azurite",
+    at = partial("{}://{}:{}/{}".format, scheme, HOST)
+    port, _ = shared(
+        config,
+        f"azurite-{scheme}",
         lambda port: (
             *(str(NODE), "--require", str(NO_COLLECTION), str(script)),
             *("--blobHost", HOST, "--blobPort", str(port), *OPTIONS, *options),
         ),
-        folder,
         environment={"AZURITE_ACCOUNTS": f"{ACCOUNT}:{KEY}"},
-    ) as port:
-        yield AzureAccount(f"{scheme}://{HOST}:{port}/{ACCOUNT}", ACCOUNT, KEY)
+        prepare=lambda port: prepare(AzureAccount(at(port, ACCOUNT), ACCOUNT, KEY)),
+    )
+    return AzureAccount(at(port, ACCOUNT), ACCOUNT, KEY)
 
 
 @pytest.fixture(scope="session")
-def azure_account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzureAccount]:
+def azure_account(pytestconfig: pytest.Config) -> AzureAccount:
     """An account for the whole run: Azurite's, or the one of AIOFS_TEST_AZURE."""
     if given := os.environ.get("AIOFS_TEST_AZURE"):
-        yield account_at(given)
-        return
-    with azurite_in(tmp_path_factory.mktemp("azurite"), "http") as account:
-        yield account
+        return account_at(given)
+    return azurite_of(pytestconfig, "http")
 
 
 @pytest.fixture(scope="session")
-def azurite_with_tokens(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[AzureAccount]:
+def azurite_with_tokens(pytestconfig: pytest.Config, authority: Authority) -> AzureAccount:
     """Azurite over TLS, which tokens of an identity need; it accepts any that is well formed."""
-    options = ("--oauth", "basic", "--cert", str(authority.certificate), "--key", str(authority.key))
-    with azurite_in(tmp_path_factory.mktemp("azurite-tls"), "https", *options) as server:
-        account = replace(server, container="tokens")
-        with account.client(connection_verify=str(authority.path)) as client:
+
+    def prepare(account: AzureAccount) -> None:
+        with replace(account, container="tokens").client(connection_verify=str(authority.path)) as client:
             client.create_container()
-        yield account
+
+    options = ("--oauth", "basic", "--cert", str(authority.certificate), "--key", str(authority.key))
+    return replace(azurite_of(pytestconfig, "https", *options, prepare=prepare), container="tokens")
 
 
 @pytest.fixture
