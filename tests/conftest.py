@@ -7,9 +7,9 @@ import os
 from hypothesis import settings
 
 pytest_plugins = [
+    "variants",
     "guards",
     "aiofs.testing",
-    "variants",
     "servers.choosing",
     "servers.sharing",
     "servers.tls",

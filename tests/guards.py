@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import blockbuster
 import pytest
 
+from variants import names
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 
@@ -43,7 +45,10 @@ HOLDS_NOTHING = "_asyncio_loop_factory"  # a fixture of the session that is made
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    words = "both_loops(full=False): run on uvloop as well as on asyncio's own loop; with full=True, only in a full run"
+    words = (
+        "both_loops(*chapters, full=False): run on uvloop as well as on asyncio's own loop, of a suite only these"
+        " chapters; with full=True, only in a full run"
+    )
     config.addinivalue_line("markers", words)
     config.addinivalue_line("markers", "may_block: a test that looks at what blocks, or measures, by itself")
 
@@ -54,10 +59,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:  # noqa: ARG001  
     gc.freeze()
 
 
-def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Loops:  # noqa: ARG001  (the hook's names)
+def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Function) -> Loops:  # noqa: ARG001  (the hook's names)
     """Both loops for tests that ask for it, asyncio's own for the others."""
     marker = item.get_closest_marker("both_loops")
-    both = marker is not None and (FULL or not marker.kwargs.get("full"))
+    both = marker is not None and (FULL or (not marker.kwargs.get("full") and names(marker, item.function)))
     return loops if both else {"asyncio": loops["asyncio"]}
 
 

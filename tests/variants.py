@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import inspect
 import os
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from types import FunctionType
 
 FULL = bool(os.environ.get("AIOFS_TEST_FULL"))
 
@@ -30,5 +34,11 @@ def is_chosen(collector: pytest.Module | pytest.Class, obj: object) -> bool:
     marker = collector.get_closest_marker("variant")
     if marker is None or not inspect.isfunction(obj) or not obj.__name__.startswith("test"):
         return True
+    return names(marker, obj)
+
+
+def names(marker: pytest.Mark, behaviour: FunctionType) -> bool:
+    """Whether a marker names a behaviour, or the chapter that it is in, or nothing at all."""
     chapters = [chapter for chapter in marker.args if isinstance(chapter, type)]
-    return obj in marker.args or any(vars(chapter).get(obj.__name__) is obj for chapter in chapters)
+    named = behaviour in marker.args or any(vars(chapter).get(behaviour.__name__) is behaviour for chapter in chapters)
+    return named or not marker.args

@@ -20,8 +20,8 @@ from aiofs.testing.contract import Suite
 from aiofs.testing.contract.commit import Commit
 from aiofs.testing.contract.life import Life
 from aiofs.testing.contract.listing import Listings
-from aiofs.testing.contract.reading import Changing, ReadingFiles
-from aiofs.testing.contract.removing import FileFacts, Removing
+from aiofs.testing.contract.reading import Changing
+from aiofs.testing.contract.removing import Removing
 from aiofs.testing.contract.sessions import Conditions, Leftovers, Prepared
 from aiofs.testing.contract.writers import Processes, Writers
 from aiofs.testing.contract.writing import WrittenBytes
@@ -35,10 +35,7 @@ SHORT = 10  # nothing is renewed while fakeredis works
 
 
 @pytest.mark.may_block  # fakeredis waits for the locks of its own tables, and works where it is called
-@pytest.mark.variant(
-    *(WrittenBytes, ReadingFiles, Changing, Commit, Writers, Conditions, Prepared, Leftovers),
-    *(Listings, Removing, FileFacts),
-)
+@pytest.mark.variant(*(WrittenBytes, Changing, Commit, Writers, Conditions, Prepared, Leftovers, Listings, Removing))
 class TestFakeRedis(Contract):
     declares = replace(RedisDriver.capabilities, locks="process")  # no other process can ask it
     server = False
@@ -73,6 +70,10 @@ class TestFakeRedis(Contract):
         )
 
 
+@pytest.mark.variant(
+    *(Processes, Life.test_73_unreachable, Life.test_75_closed_system, Life.test_75_closed_before_its_files),
+    *(Life.test_75_closed_meanwhile, Life.test_76_second_loop, Life.test_78_no_warnings),
+)
 class TestFakeRedisServer(Life, Processes, Suite):
     """The chapters about connections, of one process and of several, through fakeredis' own server."""
 

@@ -78,7 +78,7 @@ class TestLoggedAndLimitedBase64WithPlainNames(Contract):
         return over_files(tmp_path, *layers, inward=layers[0].inward, encode=base64.b64encode)
 
 
-@pytest.mark.variant(WrittenBytes, Changing, Commit, Prepared, Leftovers, Removing, NamedLocks)
+@pytest.mark.variant(WrittenBytes, Changing, Prepared, Leftovers, Removing)
 class TestGzipInAFolderOnS3(Contract):
     declares = Capabilities(locks="shared", fences=True, resume=True, metadata=True, listed_sizes=False)
     lacks = {  # noqa: RUF012

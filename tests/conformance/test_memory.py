@@ -14,11 +14,15 @@ from aiofs.errors import Locked
 from aiofs.filesystem import FileSystem
 from aiofs.kit import BytesStream
 from aiofs.testing import Contract, Harness
-from aiofs.testing.contract.cancel import CancelledReading
+from aiofs.testing.contract.between import BetweenStores
+from aiofs.testing.contract.cancel import CancelledReading, CancelledWriting
 from aiofs.testing.contract.commit import Commit
+from aiofs.testing.contract.life import Life
 from aiofs.testing.contract.listing import Listings
 from aiofs.testing.contract.reading import Changing, ReadingFiles, Seeking, TextHandles
 from aiofs.testing.contract.removing import FileFacts
+from aiofs.testing.contract.waiting import Waiting
+from aiofs.testing.contract.wholes import Sources
 from aiofs.testing.contract.writing import WrittenBytes
 from conformance.versioned_memory import VersionedMemory
 
@@ -80,7 +84,10 @@ def memory(driver: MemoryDriver | None = None, *, part_size: int | None = None, 
     return Harness(connect=lambda: FileSystem(driver), meddle=meddle)
 
 
-@pytest.mark.both_loops
+@pytest.mark.both_loops(
+    *(CancelledWriting, CancelledReading, Waiting, Life),
+    *(Sources.test_269_cancelled_sources, BetweenStores.test_319_cancelled_moves),
+)
 class TestMemory(Contract):
     declares = MemoryDriver.capabilities
 

@@ -13,13 +13,17 @@ from aiofs.backends.redis.names import PART, key_of
 from aiofs.filesystem import FileSystem
 from aiofs.stores import RedisFileSystem
 from aiofs.testing import Contract, Harness
-from aiofs.testing.contract.cancel import CancelledWriting
+from aiofs.testing.contract.between import BetweenStores
+from aiofs.testing.contract.cancel import CancelledReading, CancelledWriting
 from aiofs.testing.contract.commit import Commit
+from aiofs.testing.contract.life import Life
 from aiofs.testing.contract.listing import Listings
 from aiofs.testing.contract.locking import NamedLocks
 from aiofs.testing.contract.reading import Changing, ReadingFiles
 from aiofs.testing.contract.removing import Removing
 from aiofs.testing.contract.sessions import Leftovers, Prepared
+from aiofs.testing.contract.waiting import Waiting
+from aiofs.testing.contract.wholes import Sources
 from aiofs.testing.contract.writers import Processes, Writers
 from aiofs.testing.contract.writing import WrittenBytes
 from servers.leases import lease_for
@@ -55,7 +59,10 @@ def harness_of(url: str, lease: int, client: type[Redis | RedisCluster] = Redis,
     )
 
 
-@pytest.mark.both_loops
+@pytest.mark.both_loops(
+    *(WrittenBytes, CancelledWriting, CancelledReading, Waiting, Life),
+    *(Sources.test_269_cancelled_sources, BetweenStores.test_319_cancelled_moves),
+)
 class TestRedis(Contract):
     declares = RedisDriver.capabilities
     server = True
