@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from aiofs.driver import Driver, Entry, Lease, ReadStream
     from aiofs.names import AnyName
     from aiofs.properties import Properties
-    from aiofs.waiting import Patience
+    from aiofs.waiting import Waiter
 
 Progress: TypeAlias = Callable[[int, int | None], object]
 """What is called with the number of bytes that were copied, and how many there are, or `None`; it may be async."""
@@ -64,11 +64,9 @@ class Copying(Browsing):
 
         def _check(self, path: AnyName) -> str: ...
 
-        def _patience(self, wait: float, call: Call) -> Patience | None: ...
+        def _waiter(self, wait: float, call: Call) -> Waiter | None: ...
 
-        def _locked(
-            self, *paths: str, patience: Patience | None = None
-        ) -> AbstractAsyncContextManager[list[Lease]]: ...
+        def _locked(self, *paths: str, waiter: Waiter | None = None) -> AbstractAsyncContextManager[list[Lease]]: ...
 
     async def copy(self, source: AnyName, target: AnyName, *, wait: float = 0, match: str = ANY) -> None:
         """Make the file `target` the same as `source`, metadata included; the store does it by itself if it can.
@@ -105,7 +103,7 @@ class Copying(Browsing):
             check_match(target, version, (await self.stat(source)).version)
             return None
         with Call(self._calls) as call, placed(target):
-            async with self._locked(target, patience=self._patience(terms.wait, call)) as (lease,):
+            async with self._locked(target, waiter=self._waiter(terms.wait, call)) as (lease,):
                 entry = await copy_file(self._driver, source, target, lease, version)
                 return await complete(self._driver, entry) if in_full else None
 
@@ -120,7 +118,7 @@ class Copying(Browsing):
             check_match(target, version, (await self.stat(source)).version)
             return None
         with Call(self._calls) as call, placed(source):
-            async with self._locked(source, target, patience=self._patience(terms.wait, call)) as (old, new):
+            async with self._locked(source, target, waiter=self._waiter(terms.wait, call)) as (old, new):
                 entry = await move_file(self._driver, source, target, (old, new), version)
                 return await complete(self._driver, entry) if in_full else None
 
@@ -167,10 +165,10 @@ class Copying(Browsing):
     async def _hold(self, path: str, wait: float, held: AsyncExitStack) -> tuple[Lease, float]:
         """Hold the lock of a path until `held` ends; return the lease, and how many seconds are left of `wait`."""
         call = held.enter_context(Call(self._calls))
-        patience = self._patience(wait, call)
+        waiter = self._waiter(wait, call)
         with placed(path):
-            (lease,) = await held.enter_async_context(self._locked(path, patience=patience))
-        return lease, 0 if patience is None else max(0.0, patience.left)
+            (lease,) = await held.enter_async_context(self._locked(path, waiter=waiter))
+        return lease, 0 if waiter is None else max(0.0, waiter.left)
 
 
 async def copy_between(  # noqa: PLR0917 -- the source and the target, with what goes with each

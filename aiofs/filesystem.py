@@ -22,7 +22,7 @@ from aiofs.powers import HasAddress, HasLocalPaths, Presigns
 from aiofs.sources import PLAIN, pieces_of, write_all
 from aiofs.system import WRITE, check_range
 from aiofs.updating import Update
-from aiofs.waiting import Patience, check_wait, give_back
+from aiofs.waiting import Waiter, check_wait, give_back
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -207,20 +207,20 @@ class FileSystem(Copying):
         check_wait(wait)
         matching = None if glob is None else self.glob(glob)
         with Call(self._calls) as call:
-            patience = self._patience(wait, call)
+            waiter = self._waiter(wait, call)
             with placed(names[0] if len(names) == 1 else None):
                 try:
                     if match is not ANY:
-                        await self._remove_version(names, missing_ok, glob, match, patience)
+                        await self._remove_version(names, missing_ok, glob, match, waiter)
                     elif names:
-                        await self._delete(list(dict.fromkeys(names)), missing_ok, patience)
+                        await self._delete(list(dict.fromkeys(names)), missing_ok, waiter)
                 except (NotFound, IsAFolder) as error:
                     await self._refuse_folder(error, names)
                     raise
             found = [] if matching is None else await matching
             for start in range(0, len(found), BULK):
                 self._check_open()
-                await self._delete(found[start : start + BULK], True, patience)
+                await self._delete(found[start : start + BULK], True, waiter)
 
     async def stat(self, path: AnyName) -> Entry:
         """Describe the file: size, time of its last change, version, metadata.
@@ -360,8 +360,8 @@ class FileSystem(Copying):
         keeps = history_of(self._driver, path)
         check_wait(wait)
         with Call(self._calls) as call, placed(path):
-            async with self._locked(path, patience=self._patience(wait, call)) as (lease,):
-                return await keeps.restore_kept(path, version_id, lease)
+            async with self._locked(path, waiter=self._waiter(wait, call)) as (lease,):
+                return await keeps.restore_version(path, version_id, lease)
 
     def lock(self, name: AnyName, *, wait: float = 0) -> AbstractAsyncContextManager[HeldLock]:
         """Hold the lock `name` for a block: `async with fs.lock("jobs/nightly") as lease`.
@@ -428,8 +428,8 @@ class FileSystem(Copying):
         self._check_open()
         with Call(self._calls) as call:
             if version_id is None:
-                patience = self._patience(terms.wait, call) if terms.wait else None
-                handle = await open_file(self._driver, path, mode, terms, patience)
+                waiter = self._waiter(terms.wait, call) if terms.wait else None
+                handle = await open_file(self._driver, path, mode, terms, waiter)
             else:
                 handle = await open_kept(self._driver, path, mode, version_id)
             if self.closed:  # while it was opened
@@ -477,16 +477,16 @@ class FileSystem(Copying):
         check_wait(wait)
         update = Update(self._driver, name, change, create, form)
         with Call(self._calls) as call, placed(name):
-            return await update.run(Patience(wait, call, self._check_open))
+            return await update.run(Waiter(wait, call, self._check_open))
 
-    def _patience(self, wait: float, call: Call) -> Patience | None:
-        return Patience(wait, call, self._check_open) if wait else None
+    def _waiter(self, wait: float, call: Call) -> Waiter | None:
+        return Waiter(wait, call, self._check_open) if wait else None
 
-    async def _delete(self, paths: Sequence[str], missing_ok: bool, patience: Patience | None) -> None:
-        if patience is None:  # a removal that goes on in the store when this ends could remove what comes later
+    async def _delete(self, paths: Sequence[str], missing_ok: bool, waiter: Waiter | None) -> None:
+        if waiter is None:  # a removal that goes on in the store when this ends could remove what comes later
             await finish(self._driver.delete(paths, missing_ok=missing_ok))
         else:
-            await patience.delete(self._driver, paths, missing_ok=missing_ok)
+            await waiter.delete(self._driver, paths, missing_ok=missing_ok)
 
     async def _refuse_folder(self, error: OSError, paths: Sequence[str]) -> None:
         """Raise what to call instead if `error`, about a path that could not be removed, names a folder."""
@@ -502,7 +502,7 @@ class FileSystem(Copying):
             raise IsAFolder.of(name, words) from error
 
     async def _remove_version(
-        self, paths: list[str], missing_ok: bool, glob: str | None, match: str, patience: Patience | None
+        self, paths: list[str], missing_ok: bool, glob: str | None, match: str, waiter: Waiter | None
     ) -> None:
         """Remove one file if it is the version `match`."""
         if len(paths) != 1 or glob is not None:
@@ -510,16 +510,16 @@ class FileSystem(Copying):
         version = asked_version(self._driver, paths[0], match)
         if version == ABSENT:
             raise ValueError("match=aiofs.ABSENT does not go with rm(), which removes a file that is there")
-        async with self._locked(*paths, patience=patience) as leases:
+        async with self._locked(*paths, waiter=waiter) as leases:
             await finish(self._driver.delete(paths, leases=leases, match=version, missing_ok=missing_ok))
 
     @asynccontextmanager
-    async def _locked(self, *paths: str, patience: Patience | None = None) -> AsyncIterator[list[Lease]]:
+    async def _locked(self, *paths: str, waiter: Waiter | None = None) -> AsyncIterator[list[Lease]]:
         """Hold the locks of `paths`; two that want the same paths take them in the same order."""
         async with AsyncExitStack() as held:
             leases = {}
             for path in sorted(paths):
-                lock = self._driver.lock(path) if patience is None else patience.lock(self._driver, path)
+                lock = self._driver.lock(path) if waiter is None else waiter.lock(self._driver, path)
                 lease = leases[path] = await lock
                 held.push_async_callback(give_back, lease)
             yield [leases[path] for path in paths]
@@ -528,7 +528,7 @@ class FileSystem(Copying):
     async def _lock_held(self, name: str, wait: float) -> AsyncIterator[HeldLock]:
         self._check_open()
         with Call(self._calls) as call:
-            lock = await hold(self._driver, name, self._patience(wait, call))
+            lock = await hold(self._driver, name, self._waiter(wait, call))
             if self.closed:  # while it was taken
                 await lock.end_early()
                 self._check_open()

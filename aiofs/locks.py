@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from aiofs.driver import Driver
-    from aiofs.waiting import Patience
+    from aiofs.waiting import Waiter
 
 AnyLease = TypeVar("AnyLease", bound=Lease)
 _fences = itertools.count(1)
@@ -87,14 +87,14 @@ class HeldLock:
         return f"<{type(self).__name__} {self.name!r}, fence {self.fence}{', lost' if self.lost else ''}>"
 
 
-async def hold(driver: Driver, name: str, patience: Patience | None) -> HeldLock:
-    """Take the lock `name` of a driver; with patience, wait until it is free.
+async def hold(driver: Driver, name: str, waiter: Waiter | None) -> HeldLock:
+    """Take the lock `name` of a driver; with a `waiter`, wait until it is free.
 
-    :raises Locked: if somebody else holds it, for longer than the patience lasts.
+    :raises Locked: if somebody else holds it, and with a `waiter`, until its time is up.
     """
     path = path_of_lock(name)
     with about_lock(name):
-        return HeldLock(name, await (driver.lock(path) if patience is None else patience.lock(driver, path)))
+        return HeldLock(name, await (driver.lock(path) if waiter is None else waiter.lock(driver, path)))
 
 
 @contextmanager

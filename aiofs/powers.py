@@ -1,8 +1,8 @@
-"""Powers: what a store can do beyond the six verbs of `aiofs.driver`. None of them is needed to be right.
+"""Powers: what a store can do beyond the six verbs of `aiofs.driver`. A store without any of them works, too.
 
-A power is a tiny protocol. The portable side, and transactions, ask for it with `Driver.offers` (on sessions:
-`isinstance`), and without it do the same at more cost, or refuse what only the store could do. First come the powers
-of drivers, then those of sessions, then those that only transactions ask for.
+A power is a small protocol. File systems and transactions ask a driver for it with `Driver.offers`, and a session with
+`isinstance`. Without it they do the same at more cost, or refuse what only the store could do. First come the powers of
+drivers, then those of sessions, then those that only transactions ask for.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Presigns(Protocol):
     """The store makes URLs with which anybody can read or write one file for some time."""
 
     async def url(self, path: str, method: Literal["GET", "PUT"], expires: float) -> str:
-        """Return a URL good for `expires` seconds."""
+        """Return a URL that is valid for `expires` seconds."""
         ...
 
 
@@ -87,14 +87,14 @@ class KeepsHistory(Protocol):
         """Yield the versions of the file that can be read, the newest first; each entry has its `version_id`."""
         ...
 
-    async def read_kept(self, path: str, version_id: str, start: int = 0, stop: int | None = None) -> ReadStream:
+    async def read_version(self, path: str, version_id: str, start: int = 0, stop: int | None = None) -> ReadStream:
         """Open an old version for reading.
 
         :raises NotFound: if there is no such version.
         """
         ...
 
-    async def restore_kept(self, path: str, version_id: str, lease: Lease) -> Entry:
+    async def restore_version(self, path: str, version_id: str, lease: Lease) -> Entry:
         """Make the file, locked by `lease`, again what that version was, in one atomic step.
 
         :raises NotFound: if there is no such version.
@@ -105,7 +105,7 @@ class KeepsHistory(Protocol):
 @amounts_to("read")
 @runtime_checkable
 class HasOrigin(Protocol):
-    """The bytes of a file are, as they are, those of a file in a store, which another store may copy by itself."""
+    """Each file is a file of a store, with the same bytes, so another store may be able to copy it by itself."""
 
     def origin(self, path: str) -> tuple[Driver, str]:
         """Return the driver of the store, and the name that the file has there. No I/O."""
@@ -162,7 +162,7 @@ class KeepsPartial(Protocol):
 @amounts_to()
 @runtime_checkable
 class Joins(Protocol):
-    """What is written here is published by a transaction, together with all that it changes."""
+    """The file system is part of a transaction, which publishes what is written here together with all its changes."""
 
     @property
     def unit(self) -> object:
@@ -235,7 +235,7 @@ class Leftover:
 @amounts_to("read")
 @runtime_checkable
 class ReadsReplicas(Protocol):
-    """The store has a replica, which may lag, for those who only read: mode r and `read_bytes`, and nobody else."""
+    """The store has a replica, which may be behind. Only mode r and `read_bytes` read from it."""
 
     async def read_replica(self, path: str, start: int = 0, stop: int | None = None) -> ReadStream:
         """Open the file for reading from the replica, or from the store if the replica does not have the file."""
@@ -274,7 +274,7 @@ class RewritesParts(Protocol):
 
 @runtime_checkable
 class CopiesRanges(Protocol):
-    """A session that can take bytes from the version it replaces (its `match`) without the client seeing them."""
+    """A session that can copy bytes from the version that it replaces (its `match`), within the store."""
 
     async def copy_range(self, start: int, stop: int) -> None:
         """Take bytes `start` to `stop` of the replaced version as the next ones.
@@ -286,7 +286,7 @@ class CopiesRanges(Protocol):
 
 @runtime_checkable
 class KeepsBase(Protocol):
-    """A session that can leave the version it replaces (its `match`) where it is, and add to its end."""
+    """A session that can add to the end of the version that it replaces (its `match`), without sending that again."""
 
     async def keep_base(self) -> None:
         """Begin with all bytes of the replaced version. Comes before anything is written."""
@@ -309,18 +309,18 @@ class Removes(Protocol):
 @amounts_to("read", "begin")
 @runtime_checkable
 class Snapshots(Protocol):
-    """The store can keep what a file is now, and put it back, without the client seeing the bytes.
+    """The store can keep a file as it is now, and put it back, without sending the bytes to the client.
 
-    A snapshot is found by the path and a `tag` that is used once: nothing else has to be remembered. Its file has a
-    reserved name.
+    The path and a `tag`, which is used once, find the snapshot: nothing else has to be remembered. The file of a
+    snapshot has a reserved name.
     """
 
     async def keep(self, path: str, tag: str) -> None:
-        """Keep the file as it is now. What is kept under this tag already stays; a missing file is not kept."""
+        """Keep the file as it is now. If something is kept under this tag, it stays. A missing file is not kept."""
         ...
 
     async def read_image(self, path: str, tag: str) -> ReadStream:
-        """Open what was kept for reading.
+        """Open the snapshot for reading.
 
         :raises NotFound: if nothing is kept.
         """
@@ -336,7 +336,7 @@ class Snapshots(Protocol):
         ...
 
     async def drop(self, path: str, tag: str) -> None:
-        """Forget the snapshot. Harmless where there is none."""
+        """Remove the snapshot, if there is one."""
         ...
 
 
@@ -346,7 +346,7 @@ class Appends(Protocol):
     """The store can add to the end of a file in place, at the cost of little more than the bytes: for journals."""
 
     async def append(self, path: str, data: bytes, *, durable: bool) -> None:
-        """Add `data` to the file, made with its folders if it is not there; on the disk before returning if `durable`.
+        """Add `data` to the file, and make the file if it is missing. With `durable` it is on the disk on return.
 
         There is no lock, and a crash may leave a part of `data` at the end: the caller must handle both.
         """
@@ -356,7 +356,7 @@ class Appends(Protocol):
 @amounts_to("lock")
 @runtime_checkable
 class Parks(Protocol):
-    """To hold a lock takes something of which there is not much, like an open file; but a lock can be left, and kept.
+    """A lock takes something scarce, such as an open file. It can be parked: it stays, and takes nothing.
 
     What is parked keeps all writers out like a prepared write, also when its process is dead, and is aborted like one.
     """
@@ -367,21 +367,21 @@ class Parks(Protocol):
         ...
 
     async def park(self, path: str, lease: Lease) -> None:
-        """Leave the lock, which stays."""
+        """Give back what the lock takes, and keep the lock."""
         ...
 
     async def unpark(self, path: str, fence: str) -> Lease | None:
-        """Take back the lock that had this fence, as if it had never been left; `None` if it is not there."""
+        """Take back the lock that had this fence, as it was before; return `None` if it is not there."""
         ...
 
 
 @amounts_to("lock")
 @runtime_checkable
-class Likens(Protocol):
-    """Files have permissions of their own, and a copy must not let anybody in whom its source keeps out."""
+class CopiesPermissions(Protocol):
+    """Files have permissions, and a copy must not be readable by users who cannot read its source."""
 
-    async def liken(self, path: str, lease: Lease, source: str) -> None:
-        """Give what was begun for the path, and what is published of it, the permissions that `source` has.
+    async def copy_permissions(self, path: str, lease: Lease, source: str) -> None:
+        """Give the new file that was begun for the path the permissions of `source`, before and after it is published.
 
         Comes before any bytes. The lease may have another fence afterwards.
 
@@ -392,10 +392,10 @@ class Likens(Protocol):
 
 @amounts_to("lock")
 @runtime_checkable
-class Permits(Protocol):
+class HasOwners(Protocol):
     """Files have owners, and another user than the writer may publish new bytes that wait in a journal."""
 
-    async def permissions(self, path: str, like: str | None = None) -> str | None:
+    async def ownership(self, path: str, like: str | None = None) -> str | None:
         """Return the owner and the permissions of the file if it were made now, or copied from `like`.
 
         `begin` takes this text in its metadata, under `aiofs.properties.OWNERSHIP`. `None`: the store needs none.
@@ -406,9 +406,9 @@ class Permits(Protocol):
 @amounts_to("begin", "delete")
 @runtime_checkable
 class Notes(Protocol):
-    """The store can create and remove small files of names that nobody else writes, one request each: for journals.
+    """The store can create or remove a small file with one request: for journals, whose names nobody else writes.
 
-    It is to be offered only where a lease is held until it is given back, also after a session under it was committed.
+    A driver may offer it only if a lease stays held until it is released, also after a session under it was committed.
     """
 
     async def note(self, path: str, data: bytes) -> None:

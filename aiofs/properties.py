@@ -15,7 +15,7 @@ from aiofs.errors import Unsupported
 
 MARK = ":"
 OWNERSHIP = ":ownership"
-"""The key under which a store with the power `Permits` gets owner and permissions. Users do not set it."""
+"""The key under which a store with the power `HasOwners` gets owner and permissions. Users do not set it."""
 PERMISSIONS = ":permissions"
 """The key under which drivers get `permissions`, as octal digits."""
 _ALL_PERMISSIONS = 0o777

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aiofs.driver import Driver, Lease
-    from aiofs.waiting import Patience
+    from aiofs.waiting import Waiter
 
 
 SAME_VERSION = 5
@@ -47,7 +47,7 @@ class Update:
             reason = f"{driver} does not compare versions in the step that publishes, so it cannot be updated"
             raise Unsupported.of(path, reason)
 
-    async def run(self, patience: Patience) -> Entry:
+    async def run(self, waiter: Waiter) -> Entry:
         """Change the file, again if somebody else changed it meanwhile, and return its new entry."""
         lease: Lease | None = None
         refused: OSError | None = None
@@ -63,22 +63,22 @@ class Update:
                 if entry is not None and new == data:
                     return entry
                 if lease is None:
-                    patience.waited = False
-                    lease = await patience.lock(self._driver, self._path)
-                    if patience.waited:
+                    waiter.waited = False
+                    lease = await waiter.lock(self._driver, self._path)
+                    if waiter.waited:
                         continue  # the writer who had the lock has most likely changed the file
                 try:
                     return await self._publish(lease, entry, new)
                 except (Conflict, AlreadyExists) as error:
-                    if patience.left <= 0:
-                        raise patience.too_late(self._path) from error
+                    if waiter.left <= 0:
+                        raise waiter.too_late(self._path) from error
                     self._seen = None
                     times = times + 1 if version == tried else 1
                     refused, tried = (None, None) if lease.lost else (error, version)
                 if lease.lost:
                     lost, lease = lease, None
                     await give_back(lost)
-                await patience.pause()
+                await waiter.pause()
         finally:
             if lease is not None:
                 await give_back(lease)

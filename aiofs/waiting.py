@@ -133,8 +133,8 @@ async def give_back(lease: Lease) -> None:
         released(lease)
 
 
-class Patience:
-    """How long one call waits for locks, all together."""
+class Waiter:
+    """One call that waits for locks, for at most `wait` seconds in all."""
 
     def __init__(self, wait: float, call: Call, check_open: Callable[[], None]) -> None:
         self._wait = wait

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from aiofs.files.handle import Handle
     from aiofs.modes import Mode
     from aiofs.properties import Properties
-    from aiofs.waiting import Patience
+    from aiofs.waiting import Waiter
 
 File = TypeVar("File", bound="AbstractAsyncContextManager[Any]")
 
@@ -144,9 +144,9 @@ def _about(
 
 
 async def open_file(
-    driver: Driver, path: str, mode: Mode, terms: Terms = PLAIN, patience: Patience | None = None
+    driver: Driver, path: str, mode: Mode, terms: Terms = PLAIN, waiter: Waiter | None = None
 ) -> Handle:
-    """Open the file for bytes, under its lock if the mode writes; with `patience`, as soon as the lock is free.
+    """Open the file for bytes, under its lock if the mode writes; with `waiter`, as soon as the lock is free.
 
     :raises NotFound: if there is no such file and the mode is r or r+.
     :raises AlreadyExists: if there is one and the mode is x, or `terms.match` is `ABSENT`.
@@ -157,7 +157,7 @@ async def open_file(
         if mode.action == "r":
             stream = await read_only(driver, path, 0, driver.window)
             return Reader(path, mode.spelled, stream, driver.window)
-        lease = await (driver.lock(path) if patience is None else patience.lock(driver, path))
+        lease = await (driver.lock(path) if waiter is None else waiter.lock(driver, path))
         return await _open_to_write(driver, path, mode, lease, terms)
     except OSError as error:
         place(error, path)
@@ -172,7 +172,7 @@ async def open_kept(driver: Driver, path: str, mode: Mode, version_id: str) -> H
     """
     keeps = history_of(driver, path)
     with placed(path):
-        stream = await keeps.read_kept(path, version_id, 0, driver.window)
+        stream = await keeps.read_version(path, version_id, 0, driver.window)
     return Reader(path, mode.spelled, stream, driver.window)
 
 

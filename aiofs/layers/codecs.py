@@ -15,12 +15,12 @@ from aiofs.lifetimes import finish
 from aiofs.powers import (
     ChecksRemoval,
     Copies,
+    CopiesPermissions,
+    HasOwners,
     Joins,
     KeepsHistory,
-    Likens,
     Moves,
     Parks,
-    Permits,
     Removes,
     Snapshots,
     Sweeps,
@@ -51,8 +51,8 @@ class Codec(Mapped, ABC):
         Removes,
         Snapshots,
         Parks,
-        Likens,
-        Permits,
+        CopiesPermissions,
+        HasOwners,
     )
     encoded_at_once: ClassVar[int]
     """How many bytes a session that `encoded` returned is given in each part."""
@@ -104,9 +104,9 @@ class Codec(Mapped, ABC):
     ) -> WriteSession:
         return self.encoded(await self.base.begin(path, lease, match=match, metadata=metadata), path)
 
-    async def read_kept(self, path: str, version_id: str, start: int = 0, stop: int | None = None) -> ReadStream:
+    async def read_version(self, path: str, version_id: str, start: int = 0, stop: int | None = None) -> ReadStream:
         keeps = power_of(self.base, KeepsHistory)
-        stream = await self._decoded(await keeps.read_kept(path, version_id, 0, self.base.window))
+        stream = await self._decoded(await keeps.read_version(path, version_id, 0, self.base.window))
         await stream.seek(start, stop)
         return stream
 

@@ -14,15 +14,15 @@ from aiofs.powers import (
     ChecksRemoval,
     Copies,
     CopiesFrom,
+    CopiesPermissions,
     HasOrigin,
+    HasOwners,
     Joins,
     KeepsHistory,
     KeepsPartial,
-    Likens,
     Moves,
     Notes,
     Parks,
-    Permits,
     Presigns,
     ReadsReplicas,
     Removes,
@@ -48,7 +48,7 @@ class Mapped(Layer):
     powers: ClassVar[tuple[type, ...]] = (
         *(ChecksRemoval, Copies, CopiesFrom, HasOrigin, Moves, Presigns, KeepsHistory, KeepsPartial, ReadsReplicas),
         *(Sweeps, Joins),
-        *(Removes, Snapshots, Appends, Parks, Notes, Likens, Permits),
+        *(Removes, Snapshots, Appends, Parks, Notes, CopiesPermissions, HasOwners),
     )
     """The powers of the base that this layer passes on, with names translated."""
 
@@ -192,14 +192,14 @@ class Mapped(Layer):
         with self.named():
             await power_of(self.base, Appends).append(self.within(path), data, durable=durable)
 
-    async def liken(self, path: str, lease: Lease, source: str) -> None:
+    async def copy_permissions(self, path: str, lease: Lease, source: str) -> None:
         with self.named():
-            await power_of(self.base, Likens).liken(self.within(path), lease, self.within(source))
+            await power_of(self.base, CopiesPermissions).copy_permissions(self.within(path), lease, self.within(source))
 
-    async def permissions(self, path: str, like: str | None = None) -> str | None:
+    async def ownership(self, path: str, like: str | None = None) -> str | None:
         with self.named():
             source = None if like is None else self.within(like)
-            return await power_of(self.base, Permits).permissions(self.within(path), source)
+            return await power_of(self.base, HasOwners).ownership(self.within(path), source)
 
     async def note(self, path: str, data: bytes) -> None:
         with self.named():
@@ -220,14 +220,16 @@ class Mapped(Layer):
             replicas = power_of(self.base, ReadsReplicas)
             return MappedStream(self, await replicas.read_replica(self.within(path), start, stop))
 
-    async def read_kept(self, path: str, version_id: str, start: int = 0, stop: int | None = None) -> ReadStream:
+    async def read_version(self, path: str, version_id: str, start: int = 0, stop: int | None = None) -> ReadStream:
         with self.named():
             keeps = power_of(self.base, KeepsHistory)
-            return MappedStream(self, await keeps.read_kept(self.within(path), version_id, start, stop))
+            return MappedStream(self, await keeps.read_version(self.within(path), version_id, start, stop))
 
-    async def restore_kept(self, path: str, version_id: str, lease: Lease) -> Entry:
+    async def restore_version(self, path: str, version_id: str, lease: Lease) -> Entry:
         with self.named():
-            return self.own(await power_of(self.base, KeepsHistory).restore_kept(self.within(path), version_id, lease))
+            return self.own(
+                await power_of(self.base, KeepsHistory).restore_version(self.within(path), version_id, lease)
+            )
 
     @property
     def most_locks(self) -> int:

@@ -143,15 +143,15 @@ class Observed(Layer, ABC):
                 yield entry
         await listing.end("after")
 
-    async def read_kept(self, path: str, version_id: str, start: int = 0, stop: int | None = None) -> ReadStream:
+    async def read_version(self, path: str, version_id: str, start: int = 0, stop: int | None = None) -> ReadStream:
         reading = await self._start("read", path)
         async with reading.failing():
-            stream = await power_of(self.base, KeepsHistory).read_kept(path, version_id, start, stop)
+            stream = await power_of(self.base, KeepsHistory).read_version(path, version_id, start, stop)
         return _ObservedStream(stream, reading)
 
-    async def restore_kept(self, path: str, version_id: str, lease: Lease) -> Entry:
+    async def restore_version(self, path: str, version_id: str, lease: Lease) -> Entry:
         async with self._during("write", path):
-            return await power_of(self.base, KeepsHistory).restore_kept(path, version_id, lease)
+            return await power_of(self.base, KeepsHistory).restore_version(path, version_id, lease)
 
     def offers(self, power: type[Power]) -> Power | None:
         return super().offers(power) if self.base.offers(power) is not None else None

@@ -91,13 +91,13 @@ class Allow(Layer):
             async for entry in entries:
                 yield entry
 
-    async def read_kept(self, path: str, version_id: str, start: int = 0, stop: int | None = None) -> ReadStream:
+    async def read_version(self, path: str, version_id: str, start: int = 0, stop: int | None = None) -> ReadStream:
         self._need("read", path)
-        return await power_of(self.base, KeepsHistory).read_kept(path, version_id, start, stop)
+        return await power_of(self.base, KeepsHistory).read_version(path, version_id, start, stop)
 
-    async def restore_kept(self, path: str, version_id: str, lease: Lease) -> Entry:
+    async def restore_version(self, path: str, version_id: str, lease: Lease) -> Entry:
         self._need("write", path)
-        return await power_of(self.base, KeepsHistory).restore_kept(path, version_id, lease)
+        return await power_of(self.base, KeepsHistory).restore_version(path, version_id, lease)
 
     def offers(self, power: type[Power]) -> Power | None:
         """Return the driver that has the power, if all the verbs that it needs are allowed."""

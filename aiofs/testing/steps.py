@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from aiofs.driver import Capabilities, Layer, Lease, WriteSession
 from aiofs.errors import Unsupported
-from aiofs.powers import Appends, Copies, Likens, Notes, Parks, Removes, Snapshots, Sweeps
+from aiofs.powers import Appends, Copies, CopiesPermissions, Notes, Parks, Removes, Snapshots, Sweeps
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from aiofs.driver import Entry, Part, Power, ReadStream
 
 T = TypeVar("T")
-STEPPED = (Appends, Copies, Likens, Notes, Parks, Removes, Snapshots)
+STEPPED = (Appends, Copies, CopiesPermissions, Notes, Parks, Removes, Snapshots)
 
 
 class Steps:
@@ -176,8 +176,10 @@ class Stepped(Layer):
     async def append(self, path: str, data: bytes, *, durable: bool) -> None:
         await self.steps.take("append", path, self._power(Appends).append(path, data, durable=durable))
 
-    async def liken(self, path: str, lease: Lease, source: str) -> None:
-        await self.steps.take("liken", path, self._power(Likens).liken(path, inner(lease), source))
+    async def copy_permissions(self, path: str, lease: Lease, source: str) -> None:
+        await self.steps.take(
+            "copy_permissions", path, self._power(CopiesPermissions).copy_permissions(path, inner(lease), source)
+        )
         lease.fence = inner(lease).fence
 
     @property

@@ -11,7 +11,7 @@ from aiofs.errors import Conflict, LeftBehind, NotFound, Overtaken, Unfinished, 
 from aiofs.files.reading import whole_chunks
 from aiofs.kit import failures_of
 from aiofs.lifetimes import finish
-from aiofs.powers import Likens, Permits, Removes, Snapshots
+from aiofs.powers import CopiesPermissions, HasOwners, Removes, Snapshots
 from aiofs.properties import PERMISSIONS
 from aiofs.transactions.content import StoredRange, write_content
 from aiofs.transactions.journal import entry_at, name_file, named, put_stream
@@ -229,7 +229,7 @@ class Preparation:
         if not small:
             return _known(driver, entry), None
         permissions_change = staged.content is None or staged.like is not None
-        permissions = await _permissions(driver, path, path) if permissions_change else None
+        permissions = await _ownership(driver, path, path) if permissions_change else None
         return _known(driver, entry), JournaledBytes(data, entry.kept(driver.capabilities), permissions).token()
 
     async def _session(self, driver: UnitDriver, step: Step, staged: StagedFile) -> WriteSession:
@@ -243,7 +243,7 @@ class Preparation:
         metadata = staged.entry.kept(base.capabilities)
         reader = driver.reader(staged.content)
         try:
-            permissions = await _permissions(base, path, staged.like)
+            permissions = await _ownership(base, path, staged.like)
             if staged.content.size <= SMALL and not base.capabilities.holds:
                 source = JournaledBytes(await reader.read(0, staged.content.size), metadata, permissions)
                 return RewriteStep(base, path, lease, step.base, source)
@@ -255,7 +255,7 @@ class Preparation:
             session = await base.begin(path, lease, match=step.base, metadata=metadata)
             try:
                 if PERMISSIONS not in (metadata or {}):
-                    await _liken(base, path, lease, staged.like)
+                    await _copy_permissions(base, path, lease, staged.like)
                 if lease.fence != fence:
                     await self._log.write({"do": "held", "store": driver.name, "path": path, "fence": lease.fence})
                 await write_content(staged.content, session, reader, base.part_size, StoredRange(path, step.base, 0, 0))
@@ -274,12 +274,12 @@ class Preparation:
         return name
 
 
-async def _liken(driver: Driver, path: str, lease: Lease, source: str | None) -> None:
+async def _copy_permissions(driver: Driver, path: str, lease: Lease, source: str | None) -> None:
     """Give a copy no more rights than its source has. This may change the fence of its lock."""
-    likens = driver.offers(Likens)
-    if likens is not None and source is not None:
+    copies = driver.offers(CopiesPermissions)
+    if copies is not None and source is not None:
         with suppress(NotFound):  # the transaction made it; or it was removed, and reading it raises that
-            await likens.liken(path, lease, source)
+            await copies.copy_permissions(path, lease, source)
 
 
 def _removal_has_parts(driver: Driver, staged: StagedFile) -> bool:
@@ -295,10 +295,10 @@ def _leaves_traces(driver: UnitDriver, staged: StagedFile) -> bool:
     return driver.base.capabilities.holds or (staged.content is not None and staged.content.size > SMALL)
 
 
-async def _permissions(driver: Driver, path: str, like: str | None) -> str | None:
-    """Return the owner and permissions that the file will have, if its store has the power `Permits`."""
-    permits = driver.offers(Permits)
-    return None if permits is None else await permits.permissions(path, like)
+async def _ownership(driver: Driver, path: str, like: str | None) -> str | None:
+    """Return the owner and permissions that the file will have, if its store has the power `HasOwners`."""
+    owners = driver.offers(HasOwners)
+    return None if owners is None else await owners.ownership(path, like)
 
 
 async def _token(session: WriteSession) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from aiofs.files.reading import whole_chunks
 from aiofs.kit import BytesStream, EndedSession
 from aiofs.lifetimes import finish
 from aiofs.names import RESERVED, under
-from aiofs.powers import Copies, Permits, Snapshots
+from aiofs.powers import Copies, HasOwners, Snapshots
 from aiofs.properties import OWNERSHIP
 from aiofs.transactions.journal import entry_at, fetch, publish
 from aiofs.transactions.records import FOLDER
@@ -139,7 +139,7 @@ class RewriteStep(StepSession):
 
     async def _write(self) -> Entry:
         metadata, permissions = self._source.metadata, self._source.permissions
-        if permissions is not None and self._driver.offers(Permits) is not None:
+        if permissions is not None and self._driver.offers(HasOwners) is not None:
             metadata = {**(metadata or {}), OWNERSHIP: permissions}
         session = await self._driver.begin(self._path, self._lease, match=self._match, metadata=metadata)
         return await publish(session, self._source.chunks(), self._driver.part_size)

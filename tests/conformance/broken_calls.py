@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from aiofs.driver import ANY
 from aiofs.errors import Locked
 from aiofs.filesystem import FileSystem
-from aiofs.waiting import Patience
+from aiofs.waiting import Waiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
 
 
 class CallTwin(FileSystem):
-    """A file system that waits for locks as `patience` does."""
+    """A file system that waits for locks as `waiter` does."""
 
-    patience: ClassVar[type[Patience]] = Patience
+    waiter: ClassVar[type[Waiter]] = Waiter
 
     def over(self, *layers: Layer) -> FileSystem:
         return type(self)(super().over(*layers).driver, owner=False)
 
-    def _patience(self, wait: float, call: Call) -> Patience | None:
-        return self.patience(wait, call, self._check_open) if wait else None
+    def _waiter(self, wait: float, call: Call) -> Waiter | None:
+        return self.waiter(wait, call, self._check_open) if wait else None
 
 
 class ForgetsToWait(CallTwin):
-    def _patience(self, wait: float, call: Call) -> Patience | None:
+    def _waiter(self, wait: float, call: Call) -> Waiter | None:
         return None
 
 
 class LastComesFirst(CallTwin):
-    class patience(Patience):  # noqa: N801
-        waiting: ClassVar[list[Patience]] = []
+    class waiter(Waiter):  # noqa: N801
+        waiting: ClassVar[list[Waiter]] = []
 
         async def lock(self, driver: Driver, path: str) -> Lease:
             self.waiting.append(self)
@@ -53,13 +53,13 @@ class LastComesFirst(CallTwin):
 
 
 class TimesOut(CallTwin):
-    class patience(Patience):  # noqa: N801
+    class waiter(Waiter):  # noqa: N801
         def _in_vain(self, error: Locked, path: str) -> Any:
             return TimeoutError(110, "timed out", path)
 
 
 class HidesCancellation(CallTwin):
-    class patience(Patience):  # noqa: N801
+    class waiter(Waiter):  # noqa: N801
         async def lock(self, driver: Driver, path: str) -> Lease:
             try:
                 return await super().lock(driver, path)
@@ -75,12 +75,12 @@ class TakesAnyWait(CallTwin):
 class IsBusyWhenClosed(CallTwin):
     """Those who wait while it is closed are told that somebody writes the file."""
 
-    def _patience(self, wait: float, call: Call) -> Patience | None:
+    def _waiter(self, wait: float, call: Call) -> Waiter | None:
         def check() -> None:
             if self.closed:
                 raise Locked.of(None, "busy")
 
-        return Patience(wait, call, check) if wait else None
+        return Waiter(wait, call, check) if wait else None
 
 
 class WritesAnyVersion(CallTwin):

@@ -33,11 +33,11 @@ class VersionedMemory(MemoryDriver):
             if name == path:
                 yield stored.entry
 
-    async def read_kept(self, path: str, version_id: str, start: int = 0, stop: int | None = None) -> ReadStream:
+    async def read_version(self, path: str, version_id: str, start: int = 0, stop: int | None = None) -> ReadStream:
         stored = self._kept(path, version_id)
         return BytesStream(stored.entry, stored.data, start, stop)
 
-    async def restore_kept(self, path: str, version_id: str, lease: Lease) -> Entry:
+    async def restore_version(self, path: str, version_id: str, lease: Lease) -> Entry:
         return self.publish(path, self._kept(path, version_id).data, lease, None, None)
 
     def _kept(self, path: str, version_id: str) -> Stored:

@@ -32,17 +32,17 @@ from aiofs.powers import (
     ChecksRemoval,
     Copies,
     CopiesFrom,
+    CopiesPermissions,
     HasAddress,
     HasLocalPaths,
     HasOrigin,
+    HasOwners,
     Joins,
     KeepsHistory,
     KeepsPartial,
-    Likens,
     Moves,
     Notes,
     Parks,
-    Permits,
     Presigns,
     Probes,
     ReadsReplicas,
@@ -109,8 +109,8 @@ OTHERS = {
     Appends,
     Parks,
     Notes,
-    Likens,
-    Permits,
+    CopiesPermissions,
+    HasOwners,
 }
 ALL = OTHERS | ADDRESSES
 OFFERED: list[tuple[Layer, set[type]]] = [
@@ -131,9 +131,15 @@ OFFERED: list[tuple[Layer, set[type]]] = [
     # A copy, an upload by URL and a line of a journal are bytes that must be counted.
     (Limit(10), OTHERS - {Copies, CopiesFrom, KeepsPartial, Presigns, Appends, Notes}),
     # Everything that replaces a file goes through `begin`.
-    (WriteOnce(), {ChecksRemoval, HasOrigin, Joins, ReadsReplicas, Sweeps, Walks, Removes, Parks, Likens, Permits}),
-    (ReadOnly(), {HasOrigin, Joins, Presigns, KeepsHistory, ReadsReplicas, Walks, Parks, Likens, Permits}),
-    (WriteOnly(), {CopiesFrom, Joins, Presigns, KeepsHistory, KeepsPartial, Appends, Parks, Likens, Permits}),
+    (
+        WriteOnce(),
+        {ChecksRemoval, HasOrigin, Joins, ReadsReplicas, Sweeps, Walks, Removes, Parks, CopiesPermissions, HasOwners},
+    ),
+    (ReadOnly(), {HasOrigin, Joins, Presigns, KeepsHistory, ReadsReplicas, Walks, Parks, CopiesPermissions, HasOwners}),
+    (
+        WriteOnly(),
+        {CopiesFrom, Joins, Presigns, KeepsHistory, KeepsPartial, Appends, Parks, CopiesPermissions, HasOwners},
+    ),
     (Allow("read", "write"), OTHERS - {ChecksRemoval, Moves, Sweeps, Walks, Removes, Notes}),
     (Allow("read", "list", "write", "remove"), ALL),
 ]

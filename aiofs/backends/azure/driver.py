@@ -201,7 +201,7 @@ class AzureDriver(AzureSweeper, AzureHistory, Driver):
         copier = Copier(origin._container, origin._signer, self.capabilities, source.path, version=source.version)  # noqa: SLF001 -- of the same class
         return await copier.to(own_lease(lease, AzureLease), match, container=self._container)
 
-    async def restore_kept(self, path: str, version_id: str, lease: Lease) -> Entry:
+    async def restore_version(self, path: str, version_id: str, lease: Lease) -> Entry:
         """Copy an old version to the blob, in one step."""
         kept = kept_as(path, version_id)
         if not kept:

@@ -284,7 +284,7 @@ class AzureHistory:
                 number = SNAPSHOT + blob.snapshot if blob.snapshot else blob.version_id
                 yield replace(entry_of(path, blob), version_id=number or CURRENT)
 
-    async def read_kept(self, path: str, version_id: str, start: int = 0, stop: int | None = None) -> ReadStream:
+    async def read_version(self, path: str, version_id: str, start: int = 0, stop: int | None = None) -> ReadStream:
         """Open an old version for reading."""
         kept = kept_as(path, version_id)
         try:

@@ -260,7 +260,7 @@ class OSDriver(Driver):
         """Take the staging file back under its own name."""
         return await made_in_worker(_leave_stage, self._about, path, partial(staging.unpark, self._root, path, fence))
 
-    async def liken(self, path: str, lease: Lease, source: str) -> None:
+    async def copy_permissions(self, path: str, lease: Lease, source: str) -> None:
         """Give the staging file that is the lease, and the published file, the permissions of `source`."""
         await hop(self._liken, source, self._stage_of(lease))
 
@@ -440,7 +440,7 @@ class OSDriver(Driver):
         try:
             with errors_about(target):
                 stage.empty()
-                stage.liken(stream.fd)
+                stage.copy_permissions(stream.fd)
                 copy_bytes(stream.fd, stage.fd, 0, stream.entry.size or 0, 0)
             check_match(source, stream.entry.version, version_of(os.fstat(stream.fd)))
             with errors_about(target):
@@ -452,7 +452,7 @@ class OSDriver(Driver):
     def _liken(self, source: str, stage: Stage) -> None:
         stream = self._open(source, 0, 0, None)
         try:
-            stage.liken(stream.fd)
+            stage.copy_permissions(stream.fd)
         finally:
             stream.abandon()
 

@@ -26,7 +26,7 @@ from aiofs.kit import check_lease, is_locked, keeper_url, store_url
 from aiofs.lifetimes import finish
 from aiofs.locks import LeaseElsewhere
 from aiofs.names import lock_of_path, path_of_lock
-from aiofs.powers import KeepsPartial, Likens, Parks, Removes
+from aiofs.powers import CopiesPermissions, KeepsPartial, Parks, Removes
 from aiofs.properties import OWNERSHIP, PERMISSIONS
 from aiofs.threads import hop
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Power = TypeVar("Power")
-_LOCAL_ONLY = (KeepsPartial, Likens, Parks, Removes)
+_LOCAL_ONLY = (KeepsPartial, CopiesPermissions, Parks, Removes)
 """The powers that need a lock in the folder."""
 
 
@@ -97,9 +97,9 @@ class LeasedDriver(OSDriver):
                 raise
         return LeasedSession(stage, lease, match, durable=self._durable)
 
-    async def permissions(self, path: str, like: str | None = None) -> str | None:
+    async def ownership(self, path: str, like: str | None = None) -> str | None:
         """Return the owner and the permissions of a new file at `path`, or of a copy of the file `like`."""
-        return await hop(self._permissions, path, like)
+        return await hop(self._ownership, path, like)
 
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:
         """Refuse, as nothing is prepared here."""
@@ -194,7 +194,7 @@ class LeasedDriver(OSDriver):
                     locks.check_is_ours(place, name, status)
                     os.unlink(name, dir_fd=place.fd)
 
-    def _permissions(self, path: str, like: str | None) -> str | None:
+    def _ownership(self, path: str, like: str | None) -> str | None:
         if not HAS_OWNERS:
             return None
         with suppress(NotFound):  # a copy of a file that the transaction itself makes is a new file

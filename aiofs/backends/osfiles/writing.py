@@ -100,7 +100,7 @@ class Stage(Lease):
             os.ftruncate(self.fd, 0)
             self._like = None
 
-    def liken(self, source: int) -> None:
+    def copy_permissions(self, source: int) -> None:
         """Give the published file, and the staging file until then, the permissions of the open file `source`."""
         with errors_about(self.path):
             self._like = permissions_of(source)

@@ -20,7 +20,7 @@ from aiofs.backends.s3 import listing, sweeping
 from aiofs.backends.s3.facts import ObjectFacts, tags_of, unquoted, version_parameter, with_tags, write_options
 from aiofs.backends.s3.locks import LockObjects, LocksElsewhere, lock_key
 from aiofs.backends.s3.partial import STORE, S3Partial, find_kept
-from aiofs.backends.s3.reading import history_of, naming_version, open_stream, read_kept
+from aiofs.backends.s3.reading import history_of, naming_version, open_stream, read_version
 from aiofs.backends.s3.store import Store, check_backslash, check_name
 from aiofs.backends.s3.writing import ResumedUpload, S3Publication, S3Write, check_token, is_removed
 from aiofs.driver import ABSENT, MIB, Capabilities, Driver, Entry
@@ -223,11 +223,11 @@ class S3Driver(Driver):
         """Yield the versions that the bucket keeps of the file, the newest first."""
         return history_of(self._store, path)
 
-    async def read_kept(self, path: str, version_id: str, start: int = 0, stop: int | None = None) -> ReadStream:
+    async def read_version(self, path: str, version_id: str, start: int = 0, stop: int | None = None) -> ReadStream:
         """Open an old version for reading."""
-        return await read_kept(self._store, path, version_id, start, stop)
+        return await read_version(self._store, path, version_id, start, stop)
 
-    async def restore_kept(self, path: str, version_id: str, lease: Lease) -> Entry:
+    async def restore_version(self, path: str, version_id: str, lease: Lease) -> Entry:
         """Have the store make an old version the present one again, by a copy.
 
         :raises NotFound: if there is no such version, or it is a delete marker.

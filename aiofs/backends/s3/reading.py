@@ -299,7 +299,7 @@ async def _is_of(store: Store, path: str, found: Mapping[str, Any]) -> bool:
     return (facts.version, facts.size) == (unquoted(found["ETag"]), found["Size"])
 
 
-async def read_kept(store: Store, path: str, version_id: str, start: int, stop: int | None) -> ReadStream:
+async def read_version(store: Store, path: str, version_id: str, start: int, stop: int | None) -> ReadStream:
     """Open an old version for reading.
 
     :raises NotFound: if there is no such version, or it is a delete marker.
