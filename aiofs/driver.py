@@ -25,7 +25,7 @@ from typing import (
 )
 
 from aiofs.errors import Unsupported
-from aiofs.properties import join, part
+from aiofs.properties import EXPIRES, expiry_of, join, part
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Hashable, Mapping, Sequence
@@ -87,6 +87,8 @@ class Entry:
     """What the bytes hash to, with the algorithm: `md5:` and hexadecimal digits, for example."""
     properties: Properties | None = None
     """Other headers that the store keeps of the file: `cache_control`, `storage_class` ..."""
+    expires: datetime | None = None
+    """When the store removes the file by itself. `None` in listings, and of files that stay."""
     version_id: str | None = None
     """How a store that keeps old versions (`FileSystem.history`) finds this one."""
 
@@ -99,7 +101,14 @@ class Entry:
         """Return this entry with the metadata and properties that are in the `metadata` of `Driver.begin`."""
         own, properties = part(metadata)
         content_type = properties.pop("content_type", None)
-        return replace(self, metadata=own, content_type=content_type, properties=properties or None)
+        expires = (metadata or {}).get(EXPIRES)
+        return replace(
+            self,
+            metadata=own,
+            content_type=content_type,
+            properties=properties or None,
+            expires=None if expires is None else expiry_of(expires),
+        )
 
     def kept(self, capabilities: Capabilities) -> Mapping[str, str] | None:
         """Return the `metadata` for `Driver.begin` of a new version that keeps what this one had, if the store can."""
@@ -108,7 +117,10 @@ class Entry:
             properties["content_type"] = self.content_type
         known = {name: value for name, value in properties.items() if name in capabilities.properties}
         own = self.metadata if capabilities.metadata else None
-        return join(own, cast("Properties", known)) if known else own
+        kept = join(own, cast("Properties", known)) if known else own
+        if self.expires is not None and "ttl" in capabilities.properties:
+            kept = {**(kept or {}), EXPIRES: self.expires.isoformat()}
+        return kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ knowing them.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from datetime import datetime
 from typing import TypedDict, cast
 from urllib.parse import parse_qsl, urlencode
 
@@ -18,7 +19,12 @@ OWNERSHIP = ":ownership"
 """The key under which a store with the power `HasOwners` gets owner and permissions. Users do not set it."""
 PERMISSIONS = ":permissions"
 """The key under which drivers get `permissions`, as octal digits."""
+TTL = ":ttl"
+"""The key under which drivers get `ttl`, in seconds."""
+EXPIRES = ":expires"
+"""The key under which drivers get the time when a new version of a file goes away, as the old one would have."""
 _ALL_PERMISSIONS = 0o777
+_LONGEST_TTL = 10_000_000_000
 _HEADERS = {  # what users write into metadata, and mean the header of this name
     "content-type": "content_type",
     "cache-control": "cache_control",
@@ -40,10 +46,12 @@ class Properties(TypedDict, total=False):
     tags: Mapping[str, str]
     permissions: int
     """The permission bits of a local file, such as `0o640`. The umask does not change them."""
+    ttl: float
+    """After how many seconds the store removes the file by itself, counted from when it is published."""
 
 
 NAMES = frozenset(Properties.__annotations__)
-DESCRIPTIONS = NAMES - {"permissions"}
+DESCRIPTIONS = NAMES - {"permissions", "ttl"}
 """The names of those properties that only describe the file."""
 
 
@@ -59,6 +67,8 @@ def check_properties(properties: Properties, known: Collection[str], store: str,
             raise TypeError(f"open() got an unexpected keyword argument {name!r}")
         if name == "permissions":
             check_permissions(value)
+        elif name == "ttl":
+            check_ttl(value)
         else:
             _check_description(name, value)
         if name not in known:
@@ -71,6 +81,14 @@ def check_permissions(value: object) -> None:
         raise TypeError(f"permissions={value!r}: give a whole number, such as 0o640")
     if not 0 <= value <= _ALL_PERMISSIONS:
         raise ValueError(f"permissions={value:#o}: give the bits 0 to 0o777, such as 0o640")
+
+
+def check_ttl(value: object) -> None:
+    """Raise `TypeError` or `ValueError` unless `value` is a number of seconds, more than 0, that a store can count."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"ttl={value!r}: give a number of seconds")
+    if not 0 < value <= _LONGEST_TTL:
+        raise ValueError(f"ttl={value!r}: give a number of seconds greater than 0, at most {_LONGEST_TTL}")
 
 
 def _check_description(name: str, value: object) -> None:
@@ -127,6 +145,10 @@ def part(metadata: Mapping[str, str] | None) -> tuple[dict[str, str] | None, Pro
             properties["tags"] = dict(parse_qsl(value, keep_blank_values=True))
         elif key == PERMISSIONS:
             properties["permissions"] = permissions_of(value)
+        elif key == TTL:
+            properties["ttl"] = ttl_of(value)
+        elif key == EXPIRES:
+            expiry_of(value)  # `Entry.described` has a place for it
         else:
             properties[key.removeprefix(MARK)] = value
     return own, cast("Properties", properties)
@@ -140,6 +162,27 @@ def permissions_of(text: str) -> int:
     value = int(text, 8)
     check_permissions(value)
     return value
+
+
+def ttl_of(text: str) -> float:
+    """Return the seconds that drivers get as text.
+
+    :raises ValueError: for another text.
+    """
+    value = float(text)
+    check_ttl(value)
+    return value
+
+
+def expiry_of(text: str) -> datetime:
+    """Return the time that drivers get as text.
+
+    :raises ValueError: for another text.
+    """
+    found = datetime.fromisoformat(text)
+    if found.tzinfo is None:
+        raise ValueError(f"{text!r} has no time zone")
+    return found
 
 
 def _text_of(name: str, value: object) -> str:

@@ -80,7 +80,7 @@ class RedisFileSystem(FileSystem):
     Give a `url` (`redis://`, `rediss://` or `unix://`), or lend a `client` of redis-py, which is never closed.
 
     - `prefix` is a folder: only the files in it are seen, by their names in it.
-    - `ttl` is for how many seconds each written file lives; by default for ever.
+    - `ttl` is for how many seconds each written file lives that is given no `ttl=` of its own; by default for ever.
     - `lease` is after how many seconds the lock of a dead writer ends, `timeout` how long an answer may take.
     - A file has at most 512 MiB. With `chunked`, a file of more than `chunk_size` bytes gets several keys, and other
       programs cannot read it as one value.

@@ -291,6 +291,7 @@ Need = Literal[
     "metadata",
     "properties",
     "permissions",
+    "ttl",
     "listed sizes",
     "history",
     "server",
@@ -309,6 +310,7 @@ _REASONS: dict[str, tuple[str, Callable[[Capabilities], bool]]] = {
     "no partial": ("can keep a write for another process", lambda can: not can.partial),
     "metadata": ("keeps no metadata", lambda can: can.metadata),
     "properties": ("keeps no properties such as a content type", lambda can: bool(can.properties & DESCRIPTIONS)),
+    "ttl": ("its files do not go away by themselves", lambda can: "ttl" in can.properties),
     "permissions": ("its files have no permission bits", lambda can: "permissions" in can.properties),
     "listed sizes": ("does not know sizes in listings", lambda can: can.listed_sizes),
 }

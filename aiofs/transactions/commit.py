@@ -124,9 +124,19 @@ class Work:
                 source = JournaledBytes.of(self.step.before)
                 await RewriteStep(self.driver, path, lease, version, source).commit()
             else:
-                await self.images.restore(path, self.step.tag, lease, match=version)
+                await self._restore(lease, version)
         finally:
             await finish(lease.release())
+
+    async def _restore(self, lease: Lease, version: str) -> None:
+        path = self.step.path
+        try:
+            await self.images.restore(path, self.step.tag, lease, match=version)
+        except NotFound:
+            if "ttl" not in self.driver.capabilities.properties:
+                raise
+            # The before-image had the file's time to live: both went away by themselves.
+            await self.driver.delete([path], leases=[lease], match=version)
 
     async def cannot_be_undone(self) -> bool:
         """Whether the step is done, or may be, and there is no before-image."""

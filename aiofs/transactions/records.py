@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from aiofs.errors import Damaged, Unsupported
 from aiofs.kit import unknown_format
 from aiofs.names import JOURNAL, check_path
-from aiofs.properties import MARK, NAMES, part
+from aiofs.properties import EXPIRES, MARK, NAMES, part
 from aiofs.tokens import is_text
 
 if TYPE_CHECKING:
@@ -273,7 +273,8 @@ class LineChecker:
         if not isinstance(metadata, dict) or not all(map(is_text, (*metadata, *metadata.values()))):
             raise self._wrong("'metadata' does not map texts to texts")
         for key, value in metadata.items():
-            if key.startswith(MARK) and (key.removeprefix(MARK) not in NAMES or _CONTROLS.search(value)):
+            known = key == EXPIRES or key.removeprefix(MARK) in NAMES
+            if key.startswith(MARK) and (not known or _CONTROLS.search(value)):
                 raise self._wrong(f"{key!r} is no property of a file")
         try:
             part(metadata)

@@ -17,6 +17,7 @@ from aiofs.testing.contract.between import BetweenStores
 from aiofs.testing.contract.cancel import CancelledReading, CancelledWriting
 from aiofs.testing.contract.commit import Commit
 from aiofs.testing.contract.life import Life
+from aiofs.testing.contract.lasting import Lasting
 from aiofs.testing.contract.listing import Listings
 from aiofs.testing.contract.locking import NamedLocks
 from aiofs.testing.contract.reading import Changing, ReadingFiles
@@ -75,7 +76,7 @@ class TestRedis(Contract):
         return harness
 
 
-@pytest.mark.variant(Commit, Writers, Prepared, Leftovers, Processes, NamedLocks, Listings, Removing)
+@pytest.mark.variant(Commit, Writers, Prepared, Leftovers, Processes, NamedLocks, Listings, Removing, Lasting)
 class TestRedisCluster(Contract):
     declares = RedisDriver.capabilities
     server = True
@@ -85,7 +86,9 @@ class TestRedisCluster(Contract):
         return harness_of(valkey_cluster_url, lease_for(request), RedisCluster)
 
 
-@pytest.mark.variant(WrittenBytes, ReadingFiles, Changing, Commit, CancelledWriting, Prepared, Leftovers, Removing)
+@pytest.mark.variant(
+    WrittenBytes, ReadingFiles, Changing, Commit, CancelledWriting, Prepared, Leftovers, Removing, Lasting
+)
 class TestRedisInParts(Contract):
     """Files so large for a value that most of them have several keys."""
 

@@ -17,6 +17,7 @@ from aiofs.backends.redis.writing import ANYTHING, FORMAT, LARGEST_VALUE, MOST_P
 from aiofs.driver import MIB, Capabilities, Driver, Entry, Lease, ReadStream, WriteSession
 from aiofs.errors import AlreadyExists, Conflict, NotFound, Unsupported
 from aiofs.kit import EndedSession, changed, copy_through, own_lease, unknown_format
+from aiofs.properties import EXPIRES, TTL, expiry_of, ttl_of
 from aiofs.tokens import Token
 
 if TYPE_CHECKING:
@@ -29,9 +30,14 @@ CHUNK = 64 * MIB
 
 
 class RedisDriver(RedisSweeper, Driver):
-    """Each file is a key. With `ttl` every written file expires; with `chunked` a large file has several keys."""
+    """Each file is a key. With `ttl`, files expire that say no ttl of their own.
 
-    capabilities: Capabilities = Capabilities(locks="shared", fences=True, resume=True, rewrite=True)
+    With `chunked`, a large file has several keys.
+    """
+
+    capabilities: Capabilities = Capabilities(
+        locks="shared", fences=True, resume=True, rewrite=True, properties=frozenset({"ttl"})
+    )
     window: int | None = LARGEST_WHOLE
 
     def __init__(
@@ -66,7 +72,8 @@ class RedisDriver(RedisSweeper, Driver):
 
     async def read(self, path: str, start: int = 0, stop: int | None = None, *, match: str | None = None) -> ReadStream:
         """Open the file for reading. This writes nothing on the server."""
-        return await open_stream([self._client], ReadRequest(path, start, stop, _match_argument(match)))
+        request = ReadRequest(path, start, stop, _match_argument(match), dated=True)
+        return await open_stream([self._client], request)
 
     async def read_replica(self, path: str, start: int = 0, stop: int | None = None) -> ReadStream:
         """Open the file for reading on the replica. Bytes that the replica cannot give come from the primary."""
@@ -84,7 +91,7 @@ class RedisDriver(RedisSweeper, Driver):
         self, path: str, lease: Lease, *, match: str | None = None, metadata: Mapping[str, str] | None = None
     ) -> WriteSession:
         """Begin new bytes for the path."""
-        del metadata  # the capabilities say no metadata, so the portable side gives none
+        ttl, expires = self._life(metadata) if metadata else (self._ttl, None)
         own = own_lease(lease, RedisLease)
         base = await self._layout(own, match) if match else None
         return RedisSession(
@@ -93,7 +100,8 @@ class RedisDriver(RedisSweeper, Driver):
             _match_argument(match),
             part_size=self._largest,
             chunked=self._chunked,
-            ttl=self._ttl,
+            ttl=ttl,
+            expires=expires,
             base=base,
         )
 
@@ -107,6 +115,7 @@ class RedisDriver(RedisSweeper, Driver):
         if size > MOST_PARTS * part_size:
             raise given.wrong("size", f"it is more than {MOST_PARTS} parts")
         match, ttl = given.text("match"), given.number("ttl")
+        expires = given.number("expires") if given.has("expires") else None
         staged = part_of(identity, 0, tail_of(key_of(path)))
         if not await self._client.ask(path, "EXISTS", staged):
             return EndedSession(self, path)
@@ -117,6 +126,7 @@ class RedisDriver(RedisSweeper, Driver):
             match,
             part_size=part_size,
             ttl=ttl,
+            expires=expires,
             identity=identity,
         )
         session.adopt(size)
@@ -251,6 +261,14 @@ class RedisDriver(RedisSweeper, Driver):
 
     def __str__(self) -> str:
         return str(self._client)
+
+    def _life(self, metadata: Mapping[str, str]) -> tuple[int, int | None]:
+        """Return for how many milliseconds a new file lives, 0 for ever; or until when, if it goes on as an old one."""
+        if TTL in metadata:
+            return milliseconds(ttl_of(metadata[TTL])), None
+        if self._ttl or EXPIRES not in metadata:
+            return self._ttl, None
+        return 0, milliseconds(expiry_of(metadata[EXPIRES]).timestamp())
 
     async def _layout(self, lease: RedisLease, version: str) -> Layout:
         """Return where the bytes of a version are. If it is gone, replacing it later raises `Conflict`."""

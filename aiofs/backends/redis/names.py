@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 PARTS_FORMAT = "1"
 """The format of the hash of a file in several keys. 2.0.0a1 wrote none, and meant this one."""
 SLOTS = 16384
+FOREVER = -1
+"""How many milliseconds a key has left that does not expire, as the server says it."""
 LOCK = ".aiofs-lock"
 PART = ".aiofs-part"
 OLD_PIN = ".aiofs-pin"

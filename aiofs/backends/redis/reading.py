@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiofs.backends.redis import scripts
 from aiofs.backends.redis.errors import Undigested
-from aiofs.backends.redis.names import PARTS_FORMAT, Layout, key_of
-from aiofs.backends.redis.scripts import digest_of, entry_of
+from aiofs.backends.redis.names import FOREVER, PARTS_FORMAT, Layout, key_of
+from aiofs.backends.redis.scripts import digest_of, entry_of, expiry_in
 from aiofs.backends.redis.writing import ANYTHING, check_answer
 from aiofs.driver import MIB, Entry, ReadStream
 from aiofs.errors import AccessDenied, Conflict, Damaged, NotFound, Unsupported, WrongType
@@ -162,6 +162,8 @@ class ReadRequest(NamedTuple):
     start: int = 0
     stop: int | None = None
     match: str = ANYTHING
+    dated: bool = False
+    """Whether the entry must say when the file goes away, for a new version that goes away at the same time."""
 
 
 async def describe(client: RedisClient, path: str) -> Entry:
@@ -172,11 +174,11 @@ async def describe(client: RedisClient, path: str) -> Entry:
     try:
         answer = await client.evaluate(path, scripts.STAT, (key_of(path),))
     except (Undigested, AccessDenied, Unsupported):
-        return (await _open_plainly([client], ReadRequest(path))).entry
+        return (await _open_plainly([client], ReadRequest(path, dated=True))).entry
     if answer is None:
         raise NotFound.of(path)
-    size, version = answer
-    return entry_of(path, size, version.decode())
+    size, version, left = answer
+    return entry_of(path, size, version.decode(), expiry_in(left))
 
 
 async def open_stream(clients: Sequence[RedisClient], request: ReadRequest) -> ReadStream:
@@ -187,12 +189,17 @@ async def open_stream(clients: Sequence[RedisClient], request: ReadRequest) -> R
     :raises NotFound: if there is none.
     :raises Conflict: if it does not have the version to be matched.
     """
-    first = b""
+    first, left = b"", FOREVER
     if request.start == 0 and request.match == ANYTHING:
+        key = key_of(request.path)
+        command = ("GETRANGE", key, 0, LARGEST_WHOLE - 1)
         with suppress(WrongType):  # it may be in parts
-            first = await clients[0].ask(request.path, "GETRANGE", key_of(request.path), 0, LARGEST_WHOLE - 1)
+            if request.dated:
+                first, left = await clients[0].ask_each([command, ("PTTL", key)], request.path)
+            else:
+                first = await clients[0].ask(request.path, *command)
         if first and len(first) < LARGEST_WHOLE:
-            return _bytes_stream(request, first)
+            return _bytes_stream(request, first, left)
     try:
         return await _open_by_script(clients, request, first)
     except (Undigested, AccessDenied, Unsupported):
@@ -201,14 +208,14 @@ async def open_stream(clients: Sequence[RedisClient], request: ReadRequest) -> R
 
 async def _open_by_script(clients: Sequence[RedisClient], request: ReadRequest, first: bytes) -> ReadStream:
     """Open a file in one step. A reader of much of a large file gets the digests of its blocks first."""
-    path, start, stop, match = request
+    path, start, stop, match, _ = request
     args = (start, -1 if stop is None else stop, match, LARGEST_WHOLE, LARGEST_GET, BLOCK)
     answer: list[Any] = await clients[0].evaluate(path, scripts.OPEN, (key_of(path),), *args)
     check_answer(answer, path)
     if answer[0] == b"whole":
-        return _bytes_stream(request, answer[1])
-    kind, size, version, *rest = answer
-    entry = entry_of(path, size, version.decode())
+        return _bytes_stream(request, answer[2], answer[1])
+    kind, left, size, version, *rest = answer
+    entry = entry_of(path, size, version.decode(), expiry_in(left))
     if kind == b"parts":
         return _parts_stream(clients, request, entry, rest)
     in_blocks = kind == b"blocks"
@@ -219,20 +226,20 @@ async def _open_by_script(clients: Sequence[RedisClient], request: ReadRequest, 
 
 async def _open_plainly(clients: Sequence[RedisClient], request: ReadRequest) -> ReadStream:
     """Open a file without a script: the whole value comes, and its version is computed here."""
-    path, _, _, match = request
+    path, _, _, match, _ = request
     try:
         data = await clients[0].value(path, key_of(path))
     except WrongType:
         return await _open_parts_plainly(clients, request)
     if data is None:
         raise NotFound.of(path)
-    stream = _bytes_stream(request, data)
+    stream = _bytes_stream(request, data, await _time_left(clients[0], request))
     check_match(path, None if match == ANYTHING else match, stream.entry.version)
     return stream
 
 
 async def _open_parts_plainly(clients: Sequence[RedisClient], request: ReadRequest) -> PartsStream:
-    path, _, _, match = request
+    path, _, _, match, _ = request
     fields = ("aiofs", "size", "part", "count", "tail", "format")
     version: bytes | None = None
     with suppress(WrongType):
@@ -241,7 +248,8 @@ async def _open_parts_plainly(clients: Sequence[RedisClient], request: ReadReque
         raise NotFound.of(path)
     if number not in {None, PARTS_FORMAT.encode()}:
         raise unknown_format(path, "this file, in several keys,", number.decode(errors="replace"), PARTS_FORMAT)
-    entry = entry_of(path, int(size), version.decode())
+    left = await _time_left(clients[0], request)
+    entry = entry_of(path, int(size), version.decode(), expiry_in(left))
     check_match(path, None if match == ANYTHING else match, entry.version)
     return _parts_stream(clients, request, entry, rest)
 
@@ -256,5 +264,14 @@ def _parts_stream(
     return stream
 
 
-def _bytes_stream(request: ReadRequest, data: bytes) -> BytesStream:
-    return BytesStream(entry_of(request.path, len(data), digest_of(data)), data, request.start, request.stop)
+def _bytes_stream(request: ReadRequest, data: bytes, left: int) -> BytesStream:
+    entry = entry_of(request.path, len(data), digest_of(data), expiry_in(left))
+    return BytesStream(entry, data, request.start, request.stop)
+
+
+async def _time_left(client: RedisClient, request: ReadRequest) -> int:
+    """Return how many milliseconds the file has left, `FOREVER` if it stays or nobody needs to know."""
+    if not request.dated:
+        return FOREVER
+    left: int = await client.ask(request.path, "PTTL", key_of(request.path))
+    return left

@@ -16,8 +16,14 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING
 
+from aiofs import clock
 from aiofs.driver import Entry
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 _INFORM = "local known_digest, known_value = table.remove(ARGV), table.remove(ARGV)"
 _COMMON = """
@@ -129,9 +135,14 @@ def digest_of(data: bytes | memoryview) -> str:
     return hashlib.sha1(data, usedforsecurity=False).hexdigest()
 
 
-def entry_of(path: str, size: int, version: str) -> Entry:
+def entry_of(path: str, size: int, version: str, expires: datetime | None = None) -> Entry:
     """Return the entry of a file. The version of a value is its SHA-1; that of a file in parts has a hyphen."""
-    return Entry(path, size, version=version, digest=None if "-" in version else f"sha1:{version}")
+    return Entry(path, size, version=version, digest=None if "-" in version else f"sha1:{version}", expires=expires)
+
+
+def expiry_in(left: int) -> datetime | None:
+    """Return when a file goes away, given the milliseconds that the server says it has left."""
+    return None if left < 0 else clock.now() + timedelta(milliseconds=left)
 
 
 @dataclass(frozen=True)
@@ -187,10 +198,15 @@ return {number}
 """)
 
 RENEW = Script("""-- KEYS: lock, what is staged under it ... ARGV: token, life, life of what is staged.
-if not held(KEYS[1], ARGV[1]) then return 0 end
+-- What was published meanwhile lives for a time of its own.
+local lock = held(KEYS[1], ARGV[1])
+if not lock then return 0 end
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 for number = 2, #KEYS do
-  if redis.call('PTTL', KEYS[number]) > 0 then redis.call('PEXPIRE', KEYS[number], ARGV[3]) end
+  local id = string.match(KEYS[number], '^%.aiofs%-part:([^.]*)%.')
+  if redis.call('PTTL', KEYS[number]) > 0 and not (id and noted(lock, id)) then
+    redis.call('PEXPIRE', KEYS[number], ARGV[3])
+  end
 end
 return 1
 """)
@@ -202,13 +218,15 @@ if type(done) == 'table' and done.err then redis.call('SET', KEYS[1], '', 'PX', 
 return 1
 """)
 
-STAT = Script("""-- KEYS: file. Returns its size and version.
+STAT = Script("""-- KEYS: file. Returns its size and version, and how long it lives, -1 for ever.
 local kind = file(KEYS[1])
-return (kind == 'string' or kind == 'parts') and {size(KEYS[1]), version(KEYS[1])} or false
+if kind ~= 'string' and kind ~= 'parts' then return false end
+return {size(KEYS[1]), version(KEYS[1]), redis.call('PTTL', KEYS[1])}
 """)
 
 OPEN = Script("""-- KEYS: file. ARGV: start, stop or -1, match, what is much, largest to return whole, size of a block.
 -- If the file is not returned whole, its version comes with the requested bytes, or with the digests of all blocks.
+-- The second field of each answer is how long the file lives, -1 for ever.
 local kind, parts = file(KEYS[1])
 if kind == 'none' or kind == 'foreign' then return {'missing'} end
 local size, start, stop, much = size(KEYS[1]), tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[4])
@@ -216,10 +234,11 @@ stop = stop < 0 and size or math.min(stop, size)
 local whole = not parts and (size <= much or start == 0 and stop >= much and size <= tonumber(ARGV[5]))
 local found = (not whole or ARGV[3] ~= '*') and version(KEYS[1])
 if ARGV[3] ~= '*' and found ~= ARGV[3] then return {'changed'} end
-if parts then return {'parts', size, found, parts.part, parts.count, parts.tail} end
-if whole then return {'whole', redis.call('GET', KEYS[1])} end
-if stop - start >= much then return digests({'blocks', size, found}, KEYS[1], size, tonumber(ARGV[6])) end
-return {'range', size, found, stop > start and redis.call('GETRANGE', KEYS[1], start, stop - 1) or ''}
+local left = redis.call('PTTL', KEYS[1])
+if parts then return {'parts', left, size, found, parts.part, parts.count, parts.tail} end
+if whole then return {'whole', left, redis.call('GET', KEYS[1])} end
+if stop - start >= much then return digests({'blocks', left, size, found}, KEYS[1], size, tonumber(ARGV[6])) end
+return {'range', left, size, found, stop > start and redis.call('GETRANGE', KEYS[1], start, stop - 1) or ''}
 """)
 
 BLOCKS = Script("""-- KEYS: file. ARGV: match, size of a block. Returns the digests of all blocks of this version.
@@ -296,7 +315,7 @@ return {'ok'}
 """)
 
 COPY = Script(
-    """-- KEYS: source, target, lock. ARGV: token, id, match, ttl, tail.
+    """-- KEYS: source, target, lock. ARGV: token, id, match, ttl, tail. A copy without a ttl has that of the source.
 local lock = held(KEYS[3], ARGV[1])
 if not lock then return {'lost'} end
 local ttl = tonumber(ARGV[4])
@@ -305,6 +324,7 @@ if not noted(lock, ARGV[2]) then
   if kind == 'none' or kind == 'foreign' then return {'missing'} end
   local refused = refusal(KEYS[2], ARGV[3])
   if refused then return {refused} end
+  if ttl == 0 then ttl = math.max(redis.call('PTTL', KEYS[1]), 0) end
   local _, replaced = file(KEYS[2])
   redis.call('APPEND', KEYS[3], '\\n' .. ARGV[2])
   if parts then

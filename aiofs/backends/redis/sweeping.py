@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aiofs.backends.redis.locks import begun_at, holder_of
-from aiofs.backends.redis.names import LOCK, PART, key_of_tail, part_of, path_of
+from aiofs.backends.redis.names import FOREVER, LOCK, PART, key_of_tail, part_of, path_of
 from aiofs.errors import WrongType
 from aiofs.powers import Leftover
 
@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from aiofs.backends.redis.client import RedisClient
-
-FOREVER = -1
 
 
 class RedisSweeper:

@@ -6,7 +6,9 @@ import hashlib
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from aiofs import clock
 from aiofs.backends.redis import scripts
+from aiofs.backends.redis.locks import milliseconds
 from aiofs.backends.redis.names import part_of
 from aiofs.backends.redis.scripts import entry_of
 from aiofs.driver import MIB, Entry, Part, WriteSession
@@ -49,7 +51,8 @@ def check_answer(answer: Sequence[bytes], path: str) -> None:
 class RedisSession(WriteSession):
     """New bytes for a key. Up to one write goes with the commit; more is staged under other keys.
 
-    A file of more than `part_size` bytes gets several parts with `chunked`, and is refused without.
+    A file of more than `part_size` bytes gets several parts with `chunked`, and is refused without. It lives for `ttl`
+    milliseconds (0: for ever), counted from the commit, or until the time `expires`, in milliseconds since 1970.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class RedisSession(WriteSession):
         part_size: int = LARGEST_VALUE,
         chunked: bool = False,
         ttl: int = 0,
+        expires: int | None = None,
         base: Layout | None = None,
         identity: str | None = None,
     ) -> None:
@@ -71,6 +75,7 @@ class RedisSession(WriteSession):
         self._part_size = part_size
         self._chunked = chunked
         self._ttl = ttl
+        self._expires = expires
         self._base = base
         self._identity = identity or lease.next_session()
         self._size = 0
@@ -153,7 +158,8 @@ class RedisSession(WriteSession):
             "match": self._match,
             "size": self._size,
             "part_size": self._part_size,
-            "ttl": self._ttl,
+            "ttl": self._life,
+            **({} if self._expires is None else {"expires": self._expires}),
             "version": self._version or None,
         }
 
@@ -163,7 +169,7 @@ class RedisSession(WriteSession):
             return self._done
         lease = self._lease
         keys = (lease.key, lease.lock_key)
-        args: list[Any] = [lease.fence, self._identity, self._match, self._ttl, self._version, lease.tail]
+        args: list[Any] = [lease.fence, self._identity, self._match, self._life, self._version, lease.tail]
         args += [self._size, self._part_size, self._count]
         if not self._staged:
             args.append(self._first or b"")
@@ -201,6 +207,13 @@ class RedisSession(WriteSession):
     @property
     def _count(self) -> int:
         return max(1, -(-self._size // self._part_size))
+
+    @property
+    def _life(self) -> int:
+        """How many milliseconds the file lives if it is published now; 0 for ever."""
+        if self._expires is None:
+            return self._ttl
+        return max(1, self._expires - milliseconds(clock.now().timestamp()))
 
     @property
     def _version(self) -> str:
