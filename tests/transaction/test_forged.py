@@ -333,6 +333,32 @@ async def test_what_cannot_be_read_is_an_error_of_the_package(body: bytes) -> No
     assert finding.kind == "damaged journal"
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        (":permissions", "rwx"),
+        (":permissions", "4777"),
+        (":ttl", "-1"),
+        (":ttl", "nan"),
+        (":expires", "soon"),
+        (":x", ""),
+    ],
+)
+async def test_properties_that_no_file_has(key: str, value: str) -> None:
+    house = House(MemoryDriver(), plain=True)
+
+    def describe(records: list[dict[str, Any]]) -> list[bytes]:
+        tokens = [step["token"] for step in records[-1]["steps"]]
+        for token in tokens:
+            if token["by"] in {"bytes", "file"}:
+                token["metadata"] = {key: value}
+        return bodies(records)
+
+    await survive(house, describe, decided=True)
+    with pytest.raises(aiofs.Damaged, match="propert"):
+        await aiofs.recover(house.tenant())
+
+
 @pytest.mark.parametrize("layer", [Prefix("a/"), Percent(), HashPrefix()], ids=str)
 @pytest.mark.parametrize("path", ["..", "../b/secret", "x/../../b/secret", "/b", "", "x//y", "x/", "b\0"])
 async def test_layers_that_change_names_refuse_what_is_none(layer: Prefix | Percent | HashPrefix, path: str) -> None:
