@@ -44,8 +44,9 @@ local function drop(key)
   if type(done) == 'table' and done.err then redis.pcall('PEXPIRE', key, 1) end
 end
 
+-- Whole lines are compared: session 10 is not session 1.
 local function noted(value, session)
-  return string.find(value, '\\n' .. session, 1, true) ~= nil
+  return string.find(value .. '\\n', '\\n' .. session .. '\\n', 1, true) ~= nil
 end
 
 local function part(id, number, tail)

@@ -224,6 +224,18 @@ async def test_a_writer_that_lost_its_lock_cannot_publish(valkey_url: str, raw: 
             assert raw.keys("*") == [b"file"]
 
 
+async def test_sessions_under_one_lock_are_not_taken_for_each_other(valkey_url: str, raw: redis.Redis) -> None:
+    """The name of the first is the beginning of that of the tenth, which was published."""
+    async with RedisFileSystem(valkey_url) as fs:
+        lease = await fs.driver.lock("file")
+        sessions = [await fs.driver.begin("file", lease) for _ in range(10)]
+        for session, data in ((sessions[9], b"the tenth"), (sessions[0], b"the first")):
+            await session.write(data)
+            await session.commit()
+            assert raw.get("file") == data
+        await lease.release()
+
+
 async def test_what_was_staged_and_vanished_is_not_published(valkey_url: str, raw: redis.Redis) -> None:
     async with RedisFileSystem(valkey_url) as fs:
         await fs.write_bytes("file", b"old")
