@@ -17,11 +17,10 @@ from aiofs.errors import Conflict, Unsupported, placed
 from aiofs.kit import check_match, copy_file, move_file, pour
 from aiofs.lifetimes import Call, finish
 from aiofs.powers import ChecksRemoval, CopiesFrom, HasOrigin, Joins
-from aiofs.properties import join
 from aiofs.waiting import check_wait
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
 
     from aiofs.driver import Driver, Entry, Lease, ReadStream
@@ -237,20 +236,19 @@ async def _copy_stream(  # noqa: PLR0917 -- as above
         if done != total:  # the last call comes when the target is there
             await terms.tell(done, total)
 
-    metadata, properties = _carried(entry, driver, target, terms.drop)
+    kept = _carried(entry, driver, target, terms.drop)
+    can = driver.capabilities
     try:
-        session = await driver.begin(target, lease, match=match, metadata=join(metadata, properties))
+        session = await driver.begin(target, lease, match=match, metadata=kept.kept(can))
     except ValueError:
-        if not metadata or terms.drop is None:
+        if not kept.metadata or terms.drop is None:
             raise
-        session = await driver.begin(target, lease, match=match, metadata=join(None, properties))
+        session = await driver.begin(target, lease, match=match, metadata=replace(kept, metadata=None).kept(can))
     return await pour(stream, session, driver.part_size, lease, tell)
 
 
-def _carried(
-    entry: Entry, driver: Driver, target: str, drop: Drop | None
-) -> tuple[Mapping[str, str] | None, Properties]:
-    """Return the metadata and properties of a file that its copy in another store keeps.
+def _carried(entry: Entry, driver: Driver, target: str, drop: Drop | None) -> Entry:
+    """Return the entry of a file without what its copy in another store does not keep.
 
     :raises Unsupported: if the user gave some that the store does not keep, unless they may be dropped.
     """
@@ -258,15 +256,13 @@ def _carried(
     own = dict(entry.metadata or {})
     given: dict[str, Any] = {**(entry.properties or {})}
     given.pop("storage_class", None)  # it is about the store, not about the file
+    names = {*given} if entry.expires is None else {*given, "ttl"}
     lost = ["metadata"] if own and not can.metadata else []
-    lost += [name.replace("_", " ") for name in sorted(given) if name not in can.properties]
+    lost += [name.replace("_", " ") for name in sorted(names - can.properties)]
     if lost and drop is None:
         reason = f"{driver} keeps no {' and no '.join(lost)}, which {entry.path!r} has: drop='metadata' leaves it out"
         raise Unsupported.of(target, reason)
-    if entry.content_type is not None:
-        given["content_type"] = entry.content_type
-    kept = {name: value for name, value in given.items() if name in can.properties}
-    return (own or None) if can.metadata else None, cast("Properties", kept)
+    return replace(entry, metadata=own or None, properties=cast("Properties", given))
 
 
 def unit_of(driver: Driver) -> object:

@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from aiofs import blocking
+from aiofs.backends.memory import MemoryDriver
+from aiofs.between import copy, move
 from aiofs.errors import Unsupported
+from aiofs.filesystem import FileSystem
+from aiofs.layers.gzip import Gzip
 from aiofs.testing.harness import PATIENCE, needs
 from aiofs.transactions.transaction import transaction
 
@@ -105,7 +110,10 @@ class Lasting:
 
     @needs("ttl")
     async def test_288_keeps_its_time(self, store: Harness) -> None:
-        """`a`, `r+`, `update`, `copy` and `move` keep when a file goes away; written again, it stays for ever."""
+        """`a`, `r+`, `update`, `copy` and `move` keep when a file goes away; written again, it stays for ever.
+
+        A copy in a store that keeps no such time is refused without `drop="metadata"`.
+        """
         fs = store.fs
         for data in (b"bytes", os.urandom(store.part_size + 1)):
             await fs.write_bytes("file", data, ttl=LONG)
@@ -131,6 +139,18 @@ class Lasting:
             assert [(await fs.stat(path)).expires for path in ("other", "made")] == [None, None]
             await fs.rm("made", "other")
         assert await store.leftovers() == []
+        elsewhere = FileSystem(MemoryDriver())
+        await fs.write_bytes("file", b"bytes", ttl=LONG)
+        for call in (copy, move):
+            with pytest.raises(Unsupported, match=r"ttl.* drop='metadata'"):
+                await call(fs / "file", elsewhere / "file")
+        assert await elsewhere.ls() == []
+        await copy(fs / "file", elsewhere / "file", drop="metadata")
+        await copy(fs / "file", fs.over(Gzip()) / "other")
+        await move(fs.over(Gzip()) / "other", fs / "moved")
+        assert _close_to((await fs.stat("file")).expires, (await store.fresh().stat("moved")).expires)
+        await copy(elsewhere / "file", fs / "moved")
+        assert (await fs.stat("moved")).expires is None
 
     @needs("ttl")
     async def test_289_in_the_middle(self, store: Harness) -> None:
@@ -183,7 +203,9 @@ class Lasting:
                             await call()
             else:
                 systems: list[FileLikeSystem] = [fs, fs.at("folder")]
-                for call in [call for system in systems for call in _writing(system, {name: value})]:
+                calls = [call for system in systems for call in _writing(system, {name: value})]
+                calls.append(partial(asyncio.to_thread, _block, fs, {name: value}))
+                for call in calls:
                     with pytest.raises(Unsupported, match=name):
                         await call()
                 async with transaction(store.fs, auto_commit=False) as tx:
@@ -197,8 +219,8 @@ class Lasting:
         assert await store.names() == []
 
 
-def _close_to(before: datetime, after: datetime | None) -> bool:
-    return after is not None and abs(after - before) < SLACK
+def _close_to(before: datetime | None, after: datetime | None) -> bool:
+    return before is not None and after is not None and abs(after - before) < SLACK
 
 
 async def _gone(store: Harness, path: str) -> None:
@@ -226,11 +248,21 @@ def _writing(fs: FileLikeSystem, options: dict[str, Any]) -> list[Callable[[], A
         partial(_open, fs, "w", options),
         partial(_open, fs, "x", options),
         partial(_open, fs, "wt", options),
+        partial(_open, fs, "w", {**options, "partial": ""}),
+        partial((fs / "file").write_bytes, b"new", **options),
     ]
 
 
 def _appending(fs: FileLikeSystem, options: dict[str, Any]) -> list[Callable[[], Awaitable[object]]]:
     return [partial(_open, fs, mode, options) for mode in ("a", "r+", "r", "at")]
+
+
+def _block(fs: Any, options: dict[str, Any]) -> None:
+    try:
+        with fs.blocking.open("file", "wb", **options):
+            pass
+    finally:
+        blocking.shutdown()
 
 
 async def _open(fs: Any, mode: str, options: dict[str, Any]) -> None:
