@@ -16,8 +16,8 @@ from aiofs.testing import Contract, Harness
 from aiofs.testing.contract.between import BetweenStores
 from aiofs.testing.contract.cancel import CancelledReading, CancelledWriting
 from aiofs.testing.contract.commit import Commit
-from aiofs.testing.contract.life import Life
 from aiofs.testing.contract.lasting import Lasting
+from aiofs.testing.contract.life import Life
 from aiofs.testing.contract.listing import Listings
 from aiofs.testing.contract.locking import NamedLocks
 from aiofs.testing.contract.reading import Changing, ReadingFiles
