@@ -204,7 +204,7 @@ class Lasting:
             else:
                 systems: list[FileLikeSystem] = [fs, fs.at("folder")]
                 calls = [call for system in systems for call in _writing(system, {name: value})]
-                calls.append(partial(asyncio.to_thread, _block, fs, {name: value}))
+                calls.append(partial(_block, fs, {name: value}))
                 for call in calls:
                     with pytest.raises(Unsupported, match=name):
                         await call()
@@ -257,12 +257,15 @@ def _appending(fs: FileLikeSystem, options: dict[str, Any]) -> list[Callable[[],
     return [partial(_open, fs, mode, options) for mode in ("a", "r+", "r", "at")]
 
 
-def _block(fs: Any, options: dict[str, Any]) -> None:
-    try:
-        with fs.blocking.open("file", "wb", **options):
-            pass
-    finally:
-        blocking.shutdown()
+async def _block(fs: FileSystem, options: dict[str, Any]) -> None:
+    def work() -> None:
+        try:
+            with fs.blocking.open("file", "wb", **options):
+                pass
+        finally:
+            blocking.shutdown()
+
+    await asyncio.to_thread(work)
 
 
 async def _open(fs: Any, mode: str, options: dict[str, Any]) -> None:
