@@ -208,7 +208,10 @@ async def remove_copied(driver: Driver, entry: Entry, lease: Lease) -> None:
     """Remove a file that was copied elsewhere, if it is still the version that was copied.
 
     :raises Conflict: if it is not. It stays, and so does the copy.
+    :raises Unsupported: if the store has no versions, so that nobody can tell. Both stay.
     """
+    if entry.version is None:
+        raise Unsupported.of(entry.path, f"{driver} knows no version of this file: it was copied, and not removed")
     # A removal that reached the store late, after the lock was released, could remove what others wrote since.
     removal = driver.delete([entry.path], leases=[lease], match=entry.version, missing_ok=True)
     try:

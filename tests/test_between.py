@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import sys
+from dataclasses import replace
 from functools import partial
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
@@ -71,12 +72,12 @@ async def test_local_files_go_from_disk_to_disk(tmp_path: Path, monkeypatch: pyt
     source.parent.mkdir()
     source.write_bytes(LARGE)
     os.chmod(source, 0o640)
-    replace = os.replace
+    renamed = os.replace
 
     def two_disks(old: Any, new: Any, **folders: Any) -> None:
         if os.fspath(old) == "file":
             raise OSError(errno.EXDEV, "Invalid cross-device link")
-        replace(old, new, **folders)
+        renamed(old, new, **folders)
 
     monkeypatch.setattr("aiofs.backends.osfiles.driver.os.replace", two_disks)
     await aiofs.move(source, target)
@@ -172,6 +173,26 @@ async def test_parts_have_the_size_that_the_target_wants(layer: aiofs.Layer) -> 
     assert await there.read_bytes("copy") == LARGE
     if isinstance(layer, Log):
         assert chaos.calls["write"] == -(-len(LARGE) // there.driver.part_size)
+
+
+class Unversioned(MemoryDriver):
+    """Knows no versions, as a driver of somebody else may not."""
+
+    async def read(self, path: str, start: int = 0, stop: int | None = None, *, match: str | None = None) -> ReadStream:
+        stream = await super().read(path, start, stop)
+        stream.entry = replace(stream.entry, version=None)
+        return stream
+
+    async def stat(self, path: str) -> aiofs.Entry:
+        return replace(await super().stat(path), version=None)
+
+
+async def test_what_has_no_version_is_not_removed() -> None:
+    here, there = aiofs.FileSystem(Unversioned()).over(Log()), aiofs.MemoryFileSystem()
+    await here.write_bytes("file", b"bytes")
+    with pytest.raises(aiofs.Unsupported, match="copied, and not removed"):
+        await aiofs.move(here / "file", there / "copy")
+    assert [*await here.ls(), *await there.ls()] == ["file", "copy"]
 
 
 async def test_tags_are_the_users_and_a_content_type_is_not(tmp_path: Path) -> None:
