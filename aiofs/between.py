@@ -47,7 +47,7 @@ async def copy(
     - `drop="metadata"` leaves out metadata and tags of the user's that the target cannot keep. A content type and a
       storage class that it cannot keep are always left out.
     - `on_progress(done, total)` is called after each part, and with `done == total` when the target is there. It may be
-      async. `total` is `None` where the size is not known. If it raises, nothing is published.
+      async. `total` is `None` where the size is not known. If it raises before the last call, nothing is published.
 
     >>> await aiofs.copy("s3://bucket/report.pdf", "report.pdf")
 

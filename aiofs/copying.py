@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from aiofs.browsing import Browsing
 from aiofs.driver import ANY, asked_version
-from aiofs.errors import Conflict, Unsupported, placed
+from aiofs.errors import Conflict, NotFound, Unsupported, placed
 from aiofs.kit import check_match, copy_file, move_file, pour
 from aiofs.lifetimes import Call, finish
 from aiofs.powers import ChecksRemoval, CopiesFrom, HasOrigin, Joins
@@ -133,12 +133,14 @@ class Copying(Browsing):
                 with placed(source):
                     await checks.check_may_remove(source)
             with placed(target):
-                copied, entry = await copy_between(other._driver, source, self._driver, target, lease, version, terms)
+                copied, entry = await copy_between(
+                    other._driver, source, self._driver, target, lease, version, terms, removes=removes
+                )
             size = entry.size if copied.size is None else copied.size
             await terms.tell(size or 0, size)
             if old is not None:
                 with placed(source):
-                    await remove_copied(other._driver, copied, old)
+                    await remove_copied(other._driver, copied, entry, old)
             return entry
 
     @asynccontextmanager
@@ -171,19 +173,30 @@ class Copying(Browsing):
 
 
 async def copy_between(  # noqa: PLR0917 -- the source and the target, with what goes with each
-    origin: Driver, source: str, driver: Driver, target: str, lease: Lease, match: str | None, terms: CopyTerms
+    origin: Driver,
+    source: str,
+    driver: Driver,
+    target: str,
+    lease: Lease,
+    match: str | None,
+    terms: CopyTerms,
+    *,
+    removes: bool = False,
 ) -> tuple[Entry, Entry]:
     """Copy a file of `origin` to one of `driver`, which `lease` is for; `match` is about the target.
 
     Returns the entry of the version that was copied, and that of the new file.
 
     :raises Conflict: if the source was changed meanwhile, so that no whole version of it can be had.
-    :raises Unsupported: before any byte is written, if the target cannot keep the user's metadata.
+    :raises Unsupported: before any byte is written, if the target cannot keep the user's metadata; and, if the source
+        is to be removed then, if nobody knows its version.
     """
     by_store = _store_copies(origin, source, driver)
     with placed(source):
         found = await origin.stat(source) if by_store is not None or "tags" in origin.capabilities.properties else None
     if by_store is not None and found is not None:
+        if removes:
+            _check_version(origin, found)
         copies, (keeper, name) = by_store
         new = await copies.copy_from(keeper, replace(found, path=name), target, lease, match=match)
         return found, await complete(driver, new)
@@ -191,6 +204,8 @@ async def copy_between(  # noqa: PLR0917 -- the source and the target, with what
         stream = await origin.read(source, match=None if found is None else found.version)
     try:
         entry = stream.entry if found is None else found
+        if removes:
+            _check_version(origin, entry)
         return entry, await _copy_stream(stream, entry, driver, target, lease, match, terms)
     finally:
         await finish(stream.aclose())
@@ -204,21 +219,37 @@ async def complete(driver: Driver, entry: Entry) -> Entry:
     return entry
 
 
-async def remove_copied(driver: Driver, entry: Entry, lease: Lease) -> None:
-    """Remove a file that was copied elsewhere, if it is still the version that was copied.
+async def remove_copied(driver: Driver, entry: Entry, made: Entry, lease: Lease) -> None:
+    """Remove a file that was copied to the file `made`, if it is still the version that was copied.
+
+    If both have the same version, that is a digest of the bytes, and does not tell that nobody wrote the file since.
+    This call itself has, if both are one file: a server can have several names.
 
     :raises Conflict: if it is not. It stays, and so does the copy.
-    :raises Unsupported: if the store has no versions, so that nobody can tell. Both stay.
     """
-    if entry.version is None:
-        raise Unsupported.of(entry.path, f"{driver} knows no version of this file: it was copied, and not removed")
+    reason = "this file was changed while it was moved: the older version was copied, and the newer one stays here"
+    if entry.version == made.version:
+        try:
+            now = await driver.stat(entry.path)
+        except NotFound:
+            return
+        if not entry.is_same_write(now):
+            raise Conflict.of(entry.path, f"{reason}; or both names are of one file")
     # A removal that reached the store late, after the lock was released, could remove what others wrote since.
     removal = driver.delete([entry.path], leases=[lease], match=entry.version, missing_ok=True)
     try:
         await finish(removal)
     except Conflict as error:
-        reason = "this file was changed while it was moved: the older version was copied, and the newer one stays here"
         raise Conflict.of(entry.path, reason) from error
+
+
+def _check_version(driver: Driver, entry: Entry) -> None:
+    """Raise `Unsupported` if nobody knows the version of a file that is to be removed in this version only."""
+    if entry.version is None:
+        reason = (
+            f"{driver} knows no version of this file, so it cannot be moved to another store: copy it, then remove it"
+        )
+        raise Unsupported.of(entry.path, reason)
 
 
 def _store_copies(origin: Driver, source: str, driver: Driver) -> tuple[CopiesFrom, tuple[Driver, str]] | None:

@@ -97,6 +97,17 @@ class Entry:
         """Whether this is a folder in a listing by level."""
         return self.path.endswith("/")
 
+    def is_same_write(self, other: Entry) -> bool:
+        """Whether both are of one write, as far as is known: files with the same bytes may have the same version."""
+        return all(
+            mine == theirs or mine is None or theirs is None
+            for mine, theirs in (
+                (self.version, other.version),
+                (self.modified, other.modified),
+                (self.version_id, other.version_id),
+            )
+        )
+
     def described(self, metadata: Mapping[str, str] | None) -> Entry:
         """Return this entry with the metadata and properties that are in the `metadata` of `Driver.begin`."""
         own, properties = part(metadata)

@@ -69,9 +69,15 @@ MOST_TAGS, LONGEST_TAG, LONGEST_VALUE = 10, 128, 256
 
 @dataclass(frozen=True, slots=True)
 class S3Entry(Entry):
-    """A file in S3, and how many tags it has. To read the tags takes another request."""
+    """A file in S3, how many tags it has, and who wrote it. To read the tags takes another request."""
 
     tagged: int = 0
+    writer: str | None = None
+
+    def is_same_write(self, other: Entry) -> bool:
+        """Whether both are of one write: each session of ours leaves a token of its own in the object."""
+        same_writer = not isinstance(other, S3Entry) or self.writer == other.writer
+        return same_writer and Entry.is_same_write(self, other)
 
     def kept(self, capabilities: Capabilities) -> Mapping[str, str] | None:
         """Return what a new version keeps. The tags are represented by the version; the writer asks for them."""
@@ -112,6 +118,7 @@ class ObjectFacts:
             properties=properties,
             version_id=self.version_id,
             tagged=self.tagged,
+            writer=self.writer,
         )
 
 

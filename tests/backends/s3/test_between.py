@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from aiofs.stores import S3FileSystem
-    from backends.s3.conftest import Connect
+    from backends.s3.conftest import Connect, Fronts
     from servers.moto import S3Server
 
 
@@ -85,3 +85,17 @@ async def test_one_object_under_two_prefixes_is_not_moved_onto_itself(
         with pytest.raises(ValueError, match="same file"):
             await aiofs.move(source, target)
     assert await fs.read_bytes("folder/file") == b"bytes"
+
+
+async def test_a_server_of_two_names_is_found_out_without_shared_locks(
+    connect: Connect, s3_server: S3Server, front: Fronts
+) -> None:
+    """A session that copies an object onto itself leaves the version as it was, but not the token of its writer."""
+    _, other_name = await front(s3_server)
+    here, there = connect(s3_server, locking="commit"), connect(other_name, locking="commit")
+    await here.write_bytes("file", b"bytes")
+    with pytest.raises(BlockingIOError, match="one file"):
+        await aiofs.move(here / "file", there / "file")
+    assert await here.read_bytes("file") == b"bytes"
+    await aiofs.move(here / "file", there / "moved")
+    assert await there.ls() == ["moved"]
