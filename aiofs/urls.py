@@ -49,9 +49,7 @@ def connect(url: str) -> FileSystem:
     :raises ValueError: for an unknown scheme or parameter, or credentials where none belong, saying what is known.
     :raises ImportError: if the store's extra is not installed, saying how to install it.
     """
-    if not isinstance(url, str):
-        raise TypeError(f"a URL is a str, not {type(url).__name__}: {url!r}")
-    if _is_folder(url):
+    if isinstance(url, str) and _is_folder(url):
         return stores.OSFileSystem(os.path.expanduser(url))
     parts = _parts(url)
     scheme = _scheme(parts)
@@ -71,6 +69,8 @@ def open_url(
     :raises ValueError: as `connect` and `FileSystem.open` do.
     """
     parts = _parts(url)
+    if not is_url(url):
+        raise ValueError(f"{url!r} is no URL: for a local file give file:///path, or open aiofs.Path({url!r})")
     scheme = _scheme(parts)
     _settings(parts, scheme)
     parse_mode(mode, encoding, errors, newline)
@@ -171,6 +171,8 @@ def _shared_memory() -> FileSystem:
 
 def _parts(url: str) -> SplitResult:
     """Return the parts of a URL that means what it says: `urlsplit` drops control characters without a word."""
+    if not isinstance(url, str):
+        raise TypeError(f"a URL is a str, not {type(url).__name__}: {url!r}")
     scheme = url.partition(":")[0]
     if url != url.lstrip(" "):
         raise ValueError(f"{scheme.strip()} URL begins with a space: leave it out")

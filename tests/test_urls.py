@@ -138,8 +138,17 @@ def test_bad_url_of_a_server_is_refused_without_asking_it(url: str, words: str) 
 
 
 def test_url_is_text(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match="a URL is a str, not"):
-        aiofs.connect(tmp_path)  # type: ignore[arg-type]
+    for take in (aiofs.connect, aiofs.open, aiofs.blocking.open):
+        for url in (tmp_path, None, 3, b"file:///data"):
+            with pytest.raises(TypeError, match="a URL is a str, not"):
+                take(url)  # type: ignore[operator]
+
+
+def test_a_local_path_that_is_opened_as_a_url_is_told_apart(tmp_path: Path) -> None:
+    path = str(tmp_path / "file")
+    for take in (aiofs.open, aiofs.blocking.open):
+        with pytest.raises(ValueError, match=re.escape(f"{path!r} is no URL: for a local file")):
+            take(path)
 
 
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:1/name", "unix:///run/redis.sock?db=0", "s3://bucket"])

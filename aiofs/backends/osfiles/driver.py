@@ -467,6 +467,8 @@ class OSDriver(Driver):
             if self._durable:
                 new.sync_way()  # before moving: a power cut must not take away the folder with the file
             os.replace(old.leaf, new.leaf, src_dir_fd=old.fd, dst_dir_fd=new.fd)
+            if status.st_nlink > 1:
+                old.drop_other_name(new, status)
             if self._durable:
                 new.sync()
                 old.sync()

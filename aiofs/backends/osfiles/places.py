@@ -79,6 +79,13 @@ _ERRORS: dict[int, type[AiofsError]] = {
 }
 
 
+def fold(name: str) -> str:
+    """Return the name as disks see it that know no case, and one form of accents only."""
+    import unicodedata  # noqa: PLC0415 -- few programs need it
+
+    return unicodedata.normalize("NFC", name.casefold())
+
+
 @dataclass(slots=True)
 class Place:
     """Where a file is or would be: the name `leaf` in the open folder `fd`.
@@ -107,6 +114,22 @@ class Place:
             return os.stat(self.leaf if name is None else name, dir_fd=self.fd, follow_symlinks=False)
         except FileNotFoundError:
             return None
+
+    def drop_other_name(self, new: Place, moved: os.stat_result) -> None:
+        """Remove this name of a file after its rename to `new`, which does nothing if that is a name of it already.
+
+        Two spellings of one name, where the disk folds case or a link leads to the same folder, are left alone.
+        """
+        left = self.status()
+        if left is None or not os.path.samestat(left, moved):
+            return
+        mine, theirs = (
+            os.stat(os.path.dirname(place.leaf) or ".") if place.fd is None else os.fstat(place.fd)
+            for place in (self, new)
+        )
+        same_name = fold(os.path.basename(self.leaf)) == fold(os.path.basename(new.leaf))
+        if not (same_name and os.path.samestat(mine, theirs)):
+            os.unlink(self.leaf, dir_fd=self.fd)
 
     def check_match(self, match: str | None) -> None:
         """Raise `AlreadyExists` or `Conflict` unless `match` is the version of the file that is here."""

@@ -211,3 +211,28 @@ async def test_a_file_has_one_lock_by_whatever_root_it_is_reached(tmp_path: Path
             await file.write(b"first")
             await rooted.write_bytes("file", b"second")
     assert await rooted.read_bytes("file") == b"second"
+
+
+@pytest.mark.may_block
+@pytest.mark.parametrize("system", SYSTEMS)
+async def test_a_file_is_moved_to_another_name_that_it_has(root: Path, system: str) -> None:
+    """A rename of one hard link to another does nothing; the old name is gone all the same."""
+    (root / "folder").mkdir()
+    os.link(root / "target", root / "second")
+    os.link(root / "target", root / "folder" / "target")
+    fs = SYSTEMS[system](root)
+    await fs.move("target", "second")
+    assert there(root) == ["folder", "link", "second"]
+    await fs.move("second", "folder/target")
+    assert there(root) == ["folder", "link"]
+    assert await fs.read_bytes("folder/target") == b"precious"
+
+
+@pytest.mark.may_block
+async def test_a_file_with_two_names_is_not_lost_where_two_folders_are_one(root: Path) -> None:
+    """With locks elsewhere, the lock of the target does not show that both names are one."""
+    os.link(root / "target", root / "second")
+    (root / "folder").symlink_to(".")
+    fs = SYSTEMS["locks elsewhere"](root)
+    await fs.move("second", "folder/second")
+    assert await fs.read_bytes("second") == b"precious"
