@@ -138,15 +138,16 @@ def test_bad_url_of_a_server_is_refused_without_asking_it(url: str, words: str) 
 
 
 def test_url_is_text(tmp_path: Path) -> None:
-    for take in (aiofs.connect, aiofs.open, aiofs.blocking.open):
+    takers: list[Any] = [aiofs.connect, open_url, aiofs.blocking.open]
+    for take in takers:
         for url in (tmp_path, None, 3, b"file:///data"):
             with pytest.raises(TypeError, match="a URL is a str, not"):
-                take(url)  # type: ignore[operator]
+                take(url)
 
 
 def test_a_local_path_that_is_opened_as_a_url_is_told_apart(tmp_path: Path) -> None:
     path = str(tmp_path / "file")
-    for take in (aiofs.open, aiofs.blocking.open):
+    for take in (open_url, aiofs.blocking.open):
         with pytest.raises(ValueError, match=re.escape(f"{path!r} is no URL: for a local file")):
             take(path)
 
