@@ -263,8 +263,8 @@ async def move_file(
 ) -> Entry:
     """Give the file the name `target`; the leases are for both names, and `match` is about `target`.
 
-    A store that renames by itself compares no version, so with `match` the file is copied, and then removed. If
-    other processes do not see our locks, only the version that was there before the copy is removed.
+    A store that renames by itself compares no version, so with `match` the file is copied, and then removed. Only the
+    version that was there before the copy is removed, as not everybody who writes there heeds our locks.
 
     :raises Conflict: if somebody changed `source` meanwhile. Both files stay; `target` has old or new bytes.
     """
@@ -274,8 +274,7 @@ async def move_file(
     checks = driver.offers(ChecksRemoval)
     if checks is not None:
         await checks.check_may_remove(source)
-    alone = driver.capabilities.locks == "process" and driver.capabilities.conditional
-    version = (await driver.stat(source)).version if alone else None
+    version = (await driver.stat(source)).version if driver.capabilities.conditional else None
     entry = await copy_file(driver, source, target, leases[1], match)
     # A removal that reached the store late, after the lock was released, could remove what others wrote since.
     await finish(driver.delete([source], leases=[leases[0]], match=version))

@@ -262,6 +262,16 @@ class BetweenStores:
                 await move(store.fs / "file", other / "there")
             await file.write(NEW)
         assert await store.get("file") == NEW
+        fs, chaos = store.troubled()
+        gate = chaos.stall("delete")
+        moving_within = asyncio.ensure_future(fs.move("file", "moved"))
+        await gate.reached.wait()
+        await store.meddle_with("file", THEIRS)
+        gate.open()
+        with pytest.raises(BlockingIOError):
+            await moving_within
+        assert await store.get("file") == THEIRS
+        assert await store.get("moved") == NEW
 
     async def test_319_cancelled_moves(self, store: Harness) -> None:
         """A move that is cancelled at any moment leaves the source, or the target, or both, each of them whole."""
