@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
+import sys
 import threading
 from collections import deque
 from contextlib import contextmanager, suppress
@@ -62,7 +63,10 @@ def launch(function: Callable[[*Ts], T], *args: *Ts, ended: Callable[[], object]
     """Start `function` in a worker thread. When it has ended, `ended` is called on the loop, awaited or not."""
     loop = running_loop()
     call = ThreadCall(loop, _finished_of(loop), function, args, ended)
-    _workers.put(call)
+    if sys.is_finalizing():
+        call.run()  # in a `__del__` at the interpreter's end: no other thread runs any more
+    else:
+        _workers.put(call)
     return call
 
 

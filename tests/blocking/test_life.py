@@ -194,6 +194,28 @@ def test_nothing_is_lost_at_exit_and_nothing_hangs(kind: str, tmp_path: Path, re
     fs.close()
 
 
+IN_A_FINALIZER = """
+import sys
+import aiofs
+
+fs = aiofs.blocking.connect(sys.argv[1])
+
+class Saves:
+    def __del__(self):
+        fs.write_bytes("last", fs.read_bytes("first"))
+        print(list(fs.ls()))
+
+saves = Saves()
+fs.write_bytes("first", b"whole")
+"""
+
+
+def test_a_finalizer_at_the_end_of_the_interpreter_does_not_hang(tmp_path: Path) -> None:
+    """No thread runs any more then: the caller's thread does what workers do otherwise."""
+    assert outcome(IN_A_FINALIZER, f"file://{tmp_path}") == "['first', 'last']\n"
+    assert (tmp_path / "last").read_bytes() == b"whole"
+
+
 LOST = """
 import sys
 import aiofs
