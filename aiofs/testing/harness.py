@@ -181,7 +181,7 @@ class Harness:
         """Let some time pass before the next attempt to get the lock of a dead holder."""
         if self.lapse is not None:
             await self.lapse()
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.1)
 
     async def leftovers(self) -> list[str]:
         """Return what is staged, locked or hidden in the store. It must be empty while nobody writes."""

@@ -7,13 +7,14 @@ import base64
 import os
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from azure.storage.blob import ContainerClient
 
 from aiofs.backends.azure.driver import AzureDriver
 from aiofs.backends.azure.names import check_name
+from aiofs.backends.azure.writing import LARGEST_PUT
 from aiofs.filesystem import FileSystem
 from aiofs.stores import AzureFileSystem
 from aiofs.testing import Contract, Harness
@@ -24,13 +25,15 @@ if TYPE_CHECKING:
     from servers.azurite.server import AzureAccount
 
 SHORT = 15  # the shortest that the service grants
+PART = 2 * LARGEST_PUT  # enough to take several requests
 FULL = bool(os.environ.get("AIOFS_TEST_FULL"))
 WRONG = base64.b64encode(b"a key that opens nothing").decode()
 
 
 def connect(account: AzureAccount, lease: int) -> AzureFileSystem:
     """A file system in the account's container."""
-    return AzureFileSystem(account.container, connection_string=account.connection_string, lease=lease)
+    settings: dict[str, Any] = {"connection_string": account.connection_string, "lease": lease, "part_size": PART}
+    return AzureFileSystem(account.container, **settings)
 
 
 def cannot_hold(name: str) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 import pytest
 
 from aiofs.backends.s3.driver import S3Driver  # noqa: F401 -- loads the SDK before a loop runs
+from aiofs.backends.s3.settings import SMALLEST_PART
 from aiofs.driver import Capabilities
 from aiofs.stores import OSFileSystem, S3FileSystem
 from aiofs.testing import Contract, Harness
@@ -64,7 +65,7 @@ def harness_of(server: S3Server, lease: int, **settings: object) -> Harness:
         client.close()
 
     return Harness(
-        connect=partial(connect, server, lease=lease, **settings),
+        connect=partial(connect, server, lease=lease, part_size=SMALLEST_PART, **settings),
         lease=lease,
         fenced=True,
         paged=lambda size: connect(server, page_size=size, **settings),

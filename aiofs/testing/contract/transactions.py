@@ -105,7 +105,7 @@ async def recovered(store: Harness) -> Recovered:
         if not report.live:
             return found
         assert time.monotonic() < deadline, report
-        await asyncio.sleep(0.05)
+        await store.pause()
 
 
 async def locks_run_out(store: Harness) -> None:
@@ -114,7 +114,7 @@ async def locks_run_out(store: Harness) -> None:
     while store.lease and await store.leftovers() and time.monotonic() < deadline:
         findings = await fsck(store.fresh(), fix=True)
         assert all("lock" in finding.kind for finding in findings), findings
-        await asyncio.sleep(0.05)
+        await store.pause()
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:
