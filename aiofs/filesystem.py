@@ -11,7 +11,7 @@ from aiofs.copying import Copying
 from aiofs.driver import ABSENT, ANY, Layer, asked_version
 from aiofs.errors import IsAFolder, NotFound, Unsupported, place, placed
 from aiofs.files.handle import Dependents
-from aiofs.files.opening import Opening, Terms, history_of, open_file, open_kept, read_only, terms_of
+from aiofs.files.opening import Opening, Terms, history_of, open_file, open_version, read_only, terms_of
 from aiofs.files.reading import drain
 from aiofs.lifetimes import Call, Calls, finish
 from aiofs.listing import Listing
@@ -159,7 +159,7 @@ class FileSystem(Copying):
         when the file is published, or `aiofs.ABSENT`: then there must be no file.
 
         `partial=""`, with mode w, begins a write that outlives the process: `await f.checkpoint()` makes safe what was
-        written, and returns a token. `partial=token` goes on, perhaps in another process: `await f.tell()` is where.
+        written, and returns a token. `partial=token` continues it, also in another process, at `await f.tell()`.
 
         :raises ValueError: for a bad path, mode or option, before anything else happens.
         :raises NotFound: on entering, if there is no such file and the mode is r or r+.
@@ -431,7 +431,7 @@ class FileSystem(Copying):
                 waiter = self._waiter(terms.wait, call) if terms.wait else None
                 handle = await open_file(self._driver, path, mode, terms, waiter)
             else:
-                handle = await open_kept(self._driver, path, mode, version_id)
+                handle = await open_version(self._driver, path, mode, version_id)
             if self.closed:  # while it was opened
                 await handle.end_early()
         self._remember(handle)

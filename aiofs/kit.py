@@ -7,7 +7,7 @@
 - `folded` and `level_name` fold names into folders, for a store that only knows names.
 - `together`, `each`, `failures_of`, `results` and `lanes` make requests at the same time, a bounded number of them.
 - `Uploads` sends the parts of one file at the same time.
-- `store_url`, with `changed` settings and the `keeper_url` of another store, makes the URL of a store.
+- `store_url`, with the settings `without_defaults` and the `keeper_url` of another store, makes the URL of a store.
 - `own_lease` refuses a lease of another store.
 - `is_locked` looks whether somebody has a lock, for what sweeps.
 - `unknown_format` is the error for what a newer version of aiofs wrote.
@@ -203,9 +203,9 @@ def store_url(scheme: str, place: str, path: str, settings: Mapping[str, object]
     return f"{scheme}://{place}{quote(path)}{'?' if given else ''}{urlencode(given)}"
 
 
-def changed(settings: Mapping[str, object], usual: Mapping[str, object]) -> dict[str, object]:
-    """Return the settings that are not as usual."""
-    return {name: value for name, value in settings.items() if value != usual.get(name)}
+def without_defaults(settings: Mapping[str, object], defaults: Mapping[str, object]) -> dict[str, object]:
+    """Return the settings that differ from their defaults."""
+    return {name: value for name, value in settings.items() if value != defaults.get(name)}
 
 
 def keeper_url(keeper: Driver) -> str:
@@ -382,8 +382,8 @@ async def whole_part(stream: ReadStream, size: int) -> bytes:
     return b"".join(pieces)
 
 
-def looked_at(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-    """Start `work` as a task. If it fails and nobody asks for its result, asyncio does not print a warning."""
+def quiet_task(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Start `work` as a task. If it fails and nobody awaits it, asyncio prints no warning."""
     task = asyncio.ensure_future(work)
     task.add_done_callback(lambda done: done.cancelled() or done.exception())
     return task
@@ -409,7 +409,7 @@ class Uploads(Generic[T]):
         except BaseException:
             upload.close()
             raise
-        task = looked_at(upload)
+        task = quiet_task(upload)
         self._tasks.append(task)
         self._under_way.add(task)
 

@@ -1,8 +1,8 @@
-"""Partial writes, which another process continues: what `checkpoint` returns, and the token that finds them again.
+"""Partial writes, which another process can continue: what `checkpoint` returns, and the token that a user saves.
 
 `FileSystem.open(path, "w", partial="")` begins one. A store offers it with the power `aiofs.powers.KeepsPartial`. The
-token that a user saves is one text: the token of the store, and what the write is to replace, with a digest, so that a
-text that was cut or changed is found out before any request.
+token is one text: it has the token of the store, the version that the write is to replace, and a digest. So a text that
+was cut or changed is refused before any request.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ _ANEW = "partial='' begins a new one"
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What `checkpoint` of an open file returns: the bytes that are safe now, and the token with which to go on."""
+    """What `checkpoint` of an open file returns: the token of the write, and how many bytes are safe."""
 
     token: str
-    """Give it as `partial=` to go on with the write, also in another process. It stays the same for the whole write."""
+    """Give it as `partial=` to continue the write, also in another process. It is the same for the whole write."""
     length: int
-    """How many bytes are safe: so many bytes are there when the write is continued."""
+    """How many bytes are safe. If no later checkpoint follows, the write continues behind them."""
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
-    """What the token of a partial write says: its base, and how the store finds it."""
+class PartialToken:
+    """The token of a partial write: what it replaces, and how the store finds it."""
 
     match: str
     """The version that the write replaces, or `ABSENT`."""
@@ -61,10 +61,10 @@ class Begun:
         return f"{_BEGINNING}{_digest(body)}{body}"
 
     @classmethod
-    def of(cls, text: str) -> Begun:
+    def of(cls, text: str) -> PartialToken:
         """Read a token.
 
-        :raises ValueError: if it is none, or was cut or changed.
+        :raises ValueError: if the text is no token, or was cut or changed.
         """
         body = text[len(_BEGINNING) + _DIGEST :]
         if not text.startswith(_BEGINNING) or text[len(_BEGINNING) : len(_BEGINNING) + _DIGEST] != _digest(body):
@@ -77,7 +77,7 @@ class Begun:
 
 
 def id_in(token: Mapping[str, Any], store: str, path: str) -> str:
-    """Return the id in the token of a driver, which names the `store` and the path of which it is. Does no I/O.
+    """Return the id in the token of a driver, which must be of this kind of store and this path. Does no I/O.
 
     :raises ValueError: if it is of another store or path.
     """
@@ -85,8 +85,8 @@ def id_in(token: Mapping[str, Any], store: str, path: str) -> str:
         raise ValueError(f"path {path!r}: the token in partial= is of another kind of store, {token.get('store')!r}")
     if token.get("path") != path:
         raise ValueError(
-            f"path {path!r}: the token in partial= is of a write of {token.get('path')!r}: open that file to go on "
-            f"with it; {_ANEW}"
+            f"path {path!r}: the token in partial= is of a write of {token.get('path')!r}: open that file to "
+            f"continue it; {_ANEW}"
         )
     found = token.get("id")
     if not isinstance(found, str) or not _ID.fullmatch(found):
@@ -95,24 +95,29 @@ def id_in(token: Mapping[str, Any], store: str, path: str) -> str:
 
 
 def token_of(store: str, path: str, identity: str) -> dict[str, Any]:
-    """Return the token of a driver, for `id_in`."""
+    """Return the token of a driver, which `id_in` reads."""
     return {"store": store, "path": path, "id": identity}
 
 
-def gone(
+def partial_gone(
     path: str, why: str = "it was published, aborted, or removed by fsck, or was begun in another store"
 ) -> NotFound:
     """Return the error for a token whose partial write is not there."""
     return NotFound.of(path, f"there is no partial write of this file with this token: {why}; {_ANEW}")
 
 
-def changed(path: str) -> Conflict:
-    """Return the error for a file that is not the version any more that the partial write was to replace."""
+def partial_outdated(path: str) -> Conflict:
+    """Return the error for a file that others changed after the partial write began."""
     return Conflict.of(
         path,
-        "the file was changed after the partial write began, so that cannot replace it any more: partial='' begins a "
-        "new one; fsck removes the old one when its days are over",
+        "the file was changed after the partial write began, so the write cannot replace it any more: partial='' "
+        "begins a new one; fsck removes the old one when its days are over",
     )
+
+
+def partial_taken(path: str) -> Conflict:
+    """Return the error for a session whose partial write another session continued or removed."""
+    return Conflict.of(path, "somebody else continued this partial write, or removed it")
 
 
 def check_days(days: float) -> timedelta:
@@ -131,7 +136,7 @@ def why_kept(modified: datetime | None, kept: timedelta) -> str:
         return ""
     end = modified + kept
     return (
-        f"resumable: open the file with its token to go on; kept until {end:%Y-%m-%d %H:%M}"
+        f"resumable: open the file with its token to continue it; kept until {end:%Y-%m-%d %H:%M}"
         if clock.now() < end
         else ""
     )

@@ -138,7 +138,7 @@ class CopiesFrom(Protocol):
 class KeepsPartial(Protocol):
     """The store can keep a write unfinished, for another process to continue. It keeps no lock with it.
 
-    What was kept is a `Leftover` that `stays`, until nobody went on with it for a number of days.
+    What was kept is a `Leftover` that `stays` until nobody has continued it for a number of days.
     """
 
     async def begin_partial(

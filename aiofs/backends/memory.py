@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiofs import clock
 from aiofs.driver import ABSENT, Capabilities, Driver, Entry, Lease, Part, PartialSession, ReadStream, WriteSession
-from aiofs.errors import Conflict, NotFound
+from aiofs.errors import NotFound
 from aiofs.kit import BytesStream, EndedSession, check_match, folded
 from aiofs.locks import LockTable, locked, next_number
 from aiofs.names import lock_of_path
-from aiofs.partials import DAYS, KIND, check_days, gone, id_in, token_of, why_kept
+from aiofs.partials import DAYS, KIND, check_days, id_in, partial_gone, partial_taken, token_of, why_kept
 from aiofs.powers import Leftover, ServerFacts
 from aiofs.properties import DESCRIPTIONS
 from aiofs.tokens import Token
@@ -126,9 +126,9 @@ class MemoryDriver(Driver):
         identity = id_in(token, STORE, path)
         kept = self.files.partial.get(identity)
         if kept is None or kept.path != path:
-            raise gone(path)
+            raise partial_gone(path)
         session = MemoryPartial(self, path, lease, match, kept.metadata, identity)
-        session.go_on(kept)
+        session.continue_from(kept)
         return session
 
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:
@@ -413,8 +413,8 @@ class MemoryPartial(PartialSession):
         self._data = bytearray()
         self._kept: KeptWrite | None = None
 
-    def go_on(self, kept: KeptWrite) -> None:
-        """Take what an earlier session kept."""
+    def continue_from(self, kept: KeptWrite) -> None:
+        """Continue behind what an earlier session kept."""
         self._data = kept.data[: kept.size]
         self.sent: int = kept.size
         self._keep()
@@ -426,7 +426,7 @@ class MemoryPartial(PartialSession):
     async def keep(self, rest: Part) -> bool:
         """Keep the bytes in the store."""
         if self._kept is not None and self._driver.files.partial.get(self._id) is not self._kept:
-            raise Conflict.of(self._path, "another handle went on with this partial write, or it was removed")
+            raise partial_taken(self._path)
         self._driver.locks.require(self._lease)
         self._data += rest
         self._keep()
@@ -446,7 +446,7 @@ class MemoryPartial(PartialSession):
             del self._driver.files.partial[self._id]
 
     async def leave(self) -> None:
-        """Keep what was kept."""
+        """Free the bytes. What was kept stays in the store."""
         self._data = bytearray()
 
     def _keep(self) -> None:

@@ -172,7 +172,7 @@ class FileLike:
         self._guard()
 
     async def checkpoint(self) -> Checkpoint:
-        """Make safe all that was written, so that another process can go on after this one was killed.
+        """Make safe all that was written, so that another process can continue after this one was killed.
 
         >>> async with fs.open("disk.img", "w", partial="") as file:
         ...     await file.write(data)
@@ -183,7 +183,7 @@ class FileLike:
         The file is published when it is closed. An exception in the block keeps the last checkpoint; `abort` does not.
 
         :raises io.UnsupportedOperation: if the file was not opened with `partial=`.
-        :raises Conflict: if the lock was lost, or another process went on with the write.
+        :raises Conflict: if the lock was lost, or another process continued the write.
         """
         self._guard()
         raise io.UnsupportedOperation(f"checkpoint: file {self._name!r} was opened without partial=: give partial=''")

@@ -14,7 +14,7 @@ from aiofs.files.reading import Reader, measure
 from aiofs.files.writing import Base, Writer
 from aiofs.kit import check_match
 from aiofs.lifetimes import finish
-from aiofs.partials import Begun
+from aiofs.partials import PartialToken
 from aiofs.powers import KeepsHistory, ReadsReplicas
 from aiofs.properties import check_metadata, check_properties, join
 from aiofs.waiting import check_wait, give_back
@@ -74,7 +74,7 @@ class Terms:
     looks_first: bool = True
     """Whether to compare the version before anything is written, so that nothing is written in vain. The store compares
     it again when it publishes."""
-    partial: Begun | Literal["new"] | None = None
+    partial: PartialToken | Literal["new"] | None = None
     """The partial write to continue, or that a new one begins."""
 
 
@@ -117,15 +117,15 @@ def terms_of(  # noqa: PLR0917 -- what `FileSystem.open` was given
 def _partial_terms(driver: Driver, path: str, mode: Mode, terms: Terms, partial: str) -> Terms:
     """Check the arguments of `open` for a partial write, and return them."""
     if not isinstance(partial, str):
-        raise TypeError(f"partial={partial!r}: give '' to begin, or the token of checkpoint() to go on")
+        raise TypeError(f"partial={partial!r}: give '' to begin, or the token of checkpoint() to continue")
     if mode.action != "w" or mode.text:
         raise ValueError(f"partial= goes with mode 'w' for bytes, not with {mode.spelled!r}{' for text' * mode.text}")
     keeper_of_partials(driver, path)
     if not partial:
         return replace(terms, partial="new")
     if terms.match is not None or terms.metadata is not None:
-        raise ValueError("match=, metadata and properties are given when a partial write begins, not when it goes on")
-    return replace(terms, partial=Begun.of(partial))
+        raise ValueError("match=, metadata and properties are given when a partial write begins, not when it continues")
+    return replace(terms, partial=PartialToken.of(partial))
 
 
 def _about(
@@ -164,7 +164,7 @@ async def open_file(
         raise
 
 
-async def open_kept(driver: Driver, path: str, mode: Mode, version_id: str) -> Handle:
+async def open_version(driver: Driver, path: str, mode: Mode, version_id: str) -> Handle:
     """Open an old version of the file for reading.
 
     :raises NotFound: if there is no such version.
@@ -212,7 +212,7 @@ async def _open_to_write(driver: Driver, path: str, mode: Mode, lease: Lease, te
 
 async def _write(driver: Driver, path: str, mode: Mode, lease: Lease, terms: Terms) -> Writer:
     if terms.partial is not None:
-        if isinstance(terms.partial, Begun):
+        if isinstance(terms.partial, PartialToken):
             return await continue_partial(driver, path, mode, lease, terms.partial)
         return await begin_partial(driver, path, mode, lease, terms.match, terms.metadata)
     match = ABSENT if mode.action == "x" else terms.match

@@ -1,4 +1,4 @@
-"""PartialWriter: a file open to be written, of which a checkpoint outlives the process."""
+"""PartialWriter: a file that is open for writing, and whose checkpoints survive the process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from aiofs.files.handle import in_turn
 from aiofs.files.writing import Writer
 from aiofs.kit import check_lease, check_match
 from aiofs.lifetimes import finish
-from aiofs.partials import Begun, Checkpoint, changed
+from aiofs.partials import Checkpoint, PartialToken, partial_outdated
 from aiofs.powers import KeepsPartial
 
 if TYPE_CHECKING:
@@ -24,22 +24,22 @@ class PartialWriter(Writer):
     """A file opened with `partial=`. An exception in its block keeps what `checkpoint` made safe; `abort` does not."""
 
     def __init__(  # noqa: PLR0917 -- what a writer needs, and the base
-        self, name: str, mode: str, lease: Lease, session: PartialSession, part_size: int, begun: Begun
+        self, name: str, mode: str, lease: Lease, session: PartialSession, part_size: int, token: PartialToken
     ) -> None:
         super().__init__(name, mode, lease, session, part_size)
         self._partial = session
-        self._begun = begun
-        self._token = begun.text()
+        self._begun = token
+        self._token = token.text()
 
-    async def go_on(self) -> None:
-        """Take what was kept, and stand behind it."""
+    async def continue_from_checkpoint(self) -> None:
+        """Set the position behind the bytes of the last checkpoint, and take those that fill no part."""
         self._parts.skip(self._partial.sent)
         await self._parts.append(self._partial.rest)
         self._position = self._parts.size
 
     @in_turn
     async def checkpoint(self) -> Checkpoint:
-        """Make all that was written safe, and return the token with which another process can go on."""
+        """Make all that was written safe, and return the token with which another process can continue."""
         self._guard()
         if self._failure is not None:
             raise Spoiled.of(self._name, "an earlier write failed, so nothing more can be made safe") from self._failure
@@ -49,11 +49,11 @@ class PartialWriter(Writer):
         return Checkpoint(self._token, self._parts.size)
 
     async def leave(self) -> None:
-        """Close without publishing. What `checkpoint` made safe stays, and its token goes on with it."""
+        """Close without publishing. What `checkpoint` made safe stays, and its token continues the write."""
         await super().abort()
 
     async def abort(self) -> None:
-        """Close without publishing, and remove what was kept: no token goes on with it any more."""
+        """Close without publishing, and remove what `checkpoint` made safe."""
         self._partial.kept = False
         await super().abort()
 
@@ -78,7 +78,7 @@ class PartialWriter(Writer):
 
 
 def keeper_of_partials(driver: Driver, path: str) -> KeepsPartial:
-    """Return what begins and continues partial writes.
+    """Return the store's power to begin and continue partial writes.
 
     :raises Unsupported: if the store, or a layer over it, cannot.
     """
@@ -91,7 +91,7 @@ def keeper_of_partials(driver: Driver, path: str) -> KeepsPartial:
 async def begin_partial(  # noqa: PLR0917 -- what `open` was given
     driver: Driver, path: str, mode: Mode, lease: Lease, match: str | None, metadata: Mapping[str, str] | None
 ) -> PartialWriter:
-    """Begin a write that another process can continue. It replaces `match`, or else the version that is there now.
+    """Begin a write that another process can continue. It replaces version `match`, or the one that is there now.
 
     :raises AlreadyExists: if `match` is `ABSENT`, and there is a file.
     :raises Conflict: if the file is not the version `match`.
@@ -100,27 +100,27 @@ async def begin_partial(  # noqa: PLR0917 -- what `open` was given
     check_match(path, match, version)
     base = version or ABSENT
     session = await keeper_of_partials(driver, path).begin_partial(path, lease, match=base, metadata=metadata)
-    begun = Begun(base, match == ABSENT, session.token)
-    return PartialWriter(path, mode.spelled, lease, session, driver.part_size, begun)
+    token = PartialToken(base, match == ABSENT, session.token)
+    return PartialWriter(path, mode.spelled, lease, session, driver.part_size, token)
 
 
-async def continue_partial(driver: Driver, path: str, mode: Mode, lease: Lease, begun: Begun) -> PartialWriter:
-    """Continue a write, at the end of what is safe.
+async def continue_partial(driver: Driver, path: str, mode: Mode, lease: Lease, token: PartialToken) -> PartialWriter:
+    """Continue a write behind its last checkpoint.
 
-    :raises NotFound: if there is none of this token.
+    :raises NotFound: if there is no write with this token.
     :raises ValueError: if the token is of another path or store.
     :raises Conflict: if the file was changed since the write began.
     """
-    session = await keeper_of_partials(driver, path).continue_partial(path, lease, begun.where, match=begun.match)
+    session = await keeper_of_partials(driver, path).continue_partial(path, lease, token.where, match=token.match)
     try:
-        if (await _version_of(driver, path) or ABSENT) != begun.match:
-            raise changed(path)
+        if (await _version_of(driver, path) or ABSENT) != token.match:
+            raise partial_outdated(path)
     except BaseException:
         await finish(session.leave())
         raise
-    writer = PartialWriter(path, mode.spelled, lease, session, driver.part_size, begun)
+    writer = PartialWriter(path, mode.spelled, lease, session, driver.part_size, token)
     try:
-        await writer.go_on()
+        await writer.continue_from_checkpoint()
     except BaseException:
         await finish(writer.leave())
         raise

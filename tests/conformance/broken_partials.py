@@ -37,14 +37,14 @@ class Twin(Faulty):
         assert isinstance(found, MemoryPartial)
         kept = self.files.partial[token["id"]]
         session = self.partial(self, path, lease, match, kept.metadata, token["id"])
-        session.go_on(kept)
+        session.continue_from(kept)
         return session
 
 
 class GoesOnAtTheStart(Twin):
     class partial(MemoryPartial):  # noqa: N801
-        def go_on(self, kept: KeptWrite) -> None:
-            super().go_on(replace(kept, size=0))
+        def continue_from(self, kept: KeptWrite) -> None:
+            super().continue_from(replace(kept, size=0))
 
 
 class KeepsWholePartsOnly(Twin):

@@ -25,7 +25,7 @@ from aiofs.backends.azure.errors import FAILURES, NotPermitted, failed
 from aiofs.backends.azure.names import HIDDEN, check_container
 from aiofs.driver import MIB
 from aiofs.errors import Locked, NotFound, Unsupported
-from aiofs.kit import changed, lanes, store_url
+from aiofs.kit import lanes, store_url, without_defaults
 from aiofs.lifetimes import PerLoop
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ class Container:
             raise Unsupported.of(None, f"{self} has no URL: a URL cannot have client=")
         known: dict[str, object] = {
             "account_url": self._account,
-            **changed({"timeout": self._timeout}, {"timeout": 60}),
+            **without_defaults({"timeout": self._timeout}, {"timeout": 60}),
         }
         if self.has_token:
             known["identity"] = True

@@ -32,7 +32,7 @@ from aiofs.backends.azure.sweeping import AzureSweeper
 from aiofs.backends.azure.writing import LARGEST_BLOCK, LARGEST_PUT, AppendSession, AzureSession, Copier, check_token
 from aiofs.driver import ABSENT, Capabilities, Driver, Entry, Lease, PartialSession, ReadStream, WriteSession
 from aiofs.errors import AccessDenied, Conflict, NotFound, Unsupported
-from aiofs.kit import EndedSession, changed, each, own_lease, together, whole_part
+from aiofs.kit import EndedSession, each, own_lease, together, whole_part, without_defaults
 from aiofs.partials import DAYS, check_days, id_in
 from aiofs.tokens import Token
 
@@ -136,7 +136,7 @@ class AzureDriver(AzureSweeper, AzureHistory, Driver):
         identity = id_in(token, STORE, path)
         kept = await find_kept(self._container, path, identity)
         session = AzurePartial(self._container, own_lease(lease, AzureLease), match, kept.attributes, identity)
-        await session.go_on(kept)
+        await session.continue_from(kept)
         return session
 
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:
@@ -268,7 +268,9 @@ class AzureDriver(AzureSweeper, AzureHistory, Driver):
     def address(self, folder: str) -> str:
         """Return the `azure://` URL. Keys and signatures are not in it; the environment must have them."""
         own = {"lease": self._lease, "part_size": self.part_size, "keep_partial": self._days}
-        return self._container.address(folder, changed(own, {"lease": 30, "part_size": PART, "keep_partial": DAYS}))
+        return self._container.address(
+            folder, without_defaults(own, {"lease": 30, "part_size": PART, "keep_partial": DAYS})
+        )
 
     def locate(self, path: str) -> tuple[Hashable, str]:
         """Return the account and container as the store."""

@@ -1,10 +1,10 @@
-"""Partial writes: uncommitted blocks, and a blob that says which of them count, so that another process goes on.
+"""Partial writes: uncommitted blocks that another process continues, and a blob that says which of them count.
 
 A block may have any size, so each checkpoint stages the last bytes as a block of their own. Then it writes the blob,
-with a condition: its version must be the one that this process wrote before. So when another process goes on, which
-writes the blob anew, the first one is refused. Each process gives its blocks other ids, so they are never mixed.
+with a condition: its version must be the one that this process wrote before. When another process continues, it
+writes the blob anew, so the first process is refused. Each process gives its blocks other ids, so they are never mixed.
 
-The service drops uncommitted blocks after a week, and when somebody else writes the file, which is another one then.
+The service drops uncommitted blocks after a week, and when somebody else writes the file.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from aiofs.driver import ABSENT, PartialSession
 from aiofs.errors import AlreadyExists, Conflict, Damaged, NotFound
 from aiofs.kit import unknown_format, whole_part
 from aiofs.lifetimes import finish
-from aiofs.partials import changed, gone, token_of
+from aiofs.partials import partial_gone, partial_outdated, partial_taken, token_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -67,11 +67,11 @@ class AzurePartial(AzureSession, PartialSession):
         await self._save()
         return True
 
-    async def go_on(self, kept: KeptBlocks) -> None:
-        """Continue behind what was kept, and keep out the process that kept it.
+    async def continue_from(self, kept: KeptBlocks) -> None:
+        """Continue behind what was kept. The process that kept it is refused from now on.
 
         :raises NotFound: if the service dropped the blocks.
-        :raises Conflict: if it did because somebody else wrote the file.
+        :raises Conflict: if it dropped them because somebody else wrote the file.
         """
         await _check_staged(self._container, self._path, kept, self._match)
         self._blocks = [BlobBlock(name, BlockState.UNCOMMITTED) for name in kept.blocks]
@@ -87,7 +87,7 @@ class AzurePartial(AzureSession, PartialSession):
                 await self._container.remove(self._name, self._path, **matching(self._version))
             except NotFound:
                 pass
-            except Conflict:  # another process goes on with these blocks
+            except Conflict:  # another process continues these blocks
                 await self.leave()
                 return
         await super().abort()
@@ -131,13 +131,13 @@ class AzurePartial(AzureSession, PartialSession):
             with creating(self._path) if match == ABSENT else nullcontext():
                 self._version = await self._container.ask(self._path, put, settled=is_there)
         except (Conflict, AlreadyExists, NotFound) as error:
-            raise Conflict.of(self._path, "another process went on with this partial write, or removed it") from error
+            raise partial_taken(self._path) from error
         self.kept = True
 
 
 @dataclass(frozen=True)
 class KeptBlocks:
-    """What the blob says that keeps a partial write."""
+    """A partial write, as the blob says that keeps it."""
 
     name: str
     version: str
@@ -156,9 +156,9 @@ async def find_kept(container: Container, path: str, identity: str) -> KeptBlock
     try:
         kept = await _read(container, PARTIALS + identity, path)
     except NotFound as error:
-        raise gone(path) from error
+        raise partial_gone(path) from error
     if kept.path != path:
-        raise gone(path)
+        raise partial_gone(path)
     return kept
 
 
@@ -205,19 +205,19 @@ async def _check_staged(container: Container, path: str, kept: KeptBlocks, match
     if [block.id for block in committed] == kept.blocks:
         with suppress(OSError):
             await container.remove(kept.name, path)
-        raise gone(path, "it was published")
+        raise partial_gone(path, "it was published")
     sizes = {block.id: block.size for block in staged}
     if not sizes.keys() >= set(kept.blocks):
         there = await container.find(path)
         if match != (ABSENT if there is None else version_of(there.etag)):
-            raise changed(path)
-        raise gone(path, "the service dropped its blocks: somebody wrote the file since, or a week has passed")
+            raise partial_outdated(path)
+        raise partial_gone(path, "the service dropped its blocks: somebody wrote the file since, or a week has passed")
     if sum(sizes[name] for name in kept.blocks) != kept.size:
         raise Damaged.of(path, "the blocks of this partial write do not have the size that they had")
 
 
 def _runs(ids: list[str]) -> list[list[Any]]:
-    """Return the ids of blocks briefly: one process gives its blocks one beginning, and numbers behind it."""
+    """Return the ids of blocks as runs: the blocks of one process have ids that begin alike and end with a number."""
     runs: list[list[Any]] = []
     for name in ids:
         beginning, number = name[:-_DIGITS], int(name[-_DIGITS:])

@@ -104,7 +104,7 @@ class AzureSweeper:
                 with suppress(NotFound):
                     await self._container.remove(leftover.path, leftover.path)
         except Conflict:
-            return False  # somebody went on with the partial write in this moment
+            return False  # somebody continued the partial write in this moment
         finally:
             await lease.release()
         return True

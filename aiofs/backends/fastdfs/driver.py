@@ -14,7 +14,7 @@ from aiofs.backends.fastdfs.sweeping import FastDFSSweeper
 from aiofs.backends.fastdfs.writing import AppenderSession, FastDFSSnapshots, NamedSession, check_prepared
 from aiofs.driver import MIB, Capabilities, Driver, Entry, Lease, ReadStream, WriteSession
 from aiofs.errors import NotFound, Unsupported
-from aiofs.kit import EndedSession, changed, check_match, each, keeper_url, store_url
+from aiofs.kit import EndedSession, check_match, each, keeper_url, store_url, without_defaults
 from aiofs.lifetimes import finish
 from aiofs.locks import LockTable
 from aiofs.names import is_reserved
@@ -236,7 +236,7 @@ class FastDFSDriver(Driver):
             raise Unsupported.of(None, f"{self} has no URL: it needs an index")
         if self.client.has_secret:
             raise Unsupported.of(None, f"{self} has no URL: a URL cannot have secret=")
-        own = changed(self.client.settings, {**_USUAL, "base_url": None})
+        own = without_defaults(self.client.settings, {**_USUAL, "base_url": None})
         places = {"index": keeper_url(self.index.driver), "group": self.group, "prefix": folder or None}
         return store_url("fastdfs", self.client.name, "/", {**places, **own})
 

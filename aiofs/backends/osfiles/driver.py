@@ -151,7 +151,7 @@ class OSDriver(Driver):
         file, size = await made_in_worker(_leave_found, find_file, self._root, path, identity)
         session = OSPartial(lock, file, identity, match, durable=self._durable)
         session.grant(token.get(PERMISSIONS))
-        session.go_on(size)
+        session.continue_from(size)
         return session
 
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:

@@ -1,7 +1,7 @@
 """Partial writes: new bytes in a file beside their target, whose name says how many of them are safe.
 
-A checkpoint brings the bytes to the disk, and then renames the file: so the length and the bytes it counts are there
-together, or neither. The file is no lock. While somebody writes, the lock of the path keeps others out.
+A checkpoint brings the bytes to the disk, and then renames the file. So a length in a name counts only bytes that are
+on the disk. The file is not a lock: while somebody writes, the lock of the path keeps others out.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from aiofs.backends.osfiles.places import close_folder, errors_about, readable
 from aiofs.backends.osfiles.writing import Stage, write_at
 from aiofs.driver import Entry, Part, PartialSession
 from aiofs.errors import AccessDenied, Conflict, Damaged
-from aiofs.partials import gone, token_of
+from aiofs.partials import partial_gone, token_of
 from aiofs.properties import PERMISSIONS, permissions_of
 from aiofs.threads import hop
 
@@ -47,7 +47,7 @@ class OSPartial(PartialSession):
             self.token = {**self.token, PERMISSIONS: asked}
             self._file.grant(permissions_of(asked))
 
-    def go_on(self, size: int) -> None:
+    def continue_from(self, size: int) -> None:
         """Continue behind the bytes that were safe."""
         self._size = size
         self.sent: int = size
@@ -142,7 +142,7 @@ def find_file(root: Root, path: str, identity: str) -> tuple[Stage, int]:
         try:
             place = root.find(path)
         except FileNotFoundError as error:
-            raise gone(path) from error
+            raise partial_gone(path) from error
         try:
             return _open_file(root, place, identity)
         except BaseException:
@@ -153,20 +153,20 @@ def find_file(root: Root, path: str, identity: str) -> tuple[Stage, int]:
 def _open_file(root: Root, place: Place, identity: str) -> tuple[Stage, int]:
     leaf = _leaf_of(place, identity)
     if leaf is None:
-        raise gone(place.path)
+        raise partial_gone(place.path)
     name = place.beside(leaf)
     status = place.status(name)
     fd = None if status is None else locks.open_existing(place, name)
     if status is None or fd is None:
-        raise gone(place.path)
+        raise partial_gone(place.path)
     try:
         if hasattr(os, "geteuid") and status.st_uid != os.geteuid():
             raise AccessDenied.of(
-                place.path, f"this partial write is of {owner_of(status)}: only they can go on with it"
+                place.path, f"this partial write belongs to {owner_of(status)}: only they can continue it"
             )
         if status.st_nlink > 1 and locks.is_named(place, place.leaf, status):  # killed while it published
             os.unlink(name, dir_fd=place.fd)
-            raise gone(place.path, "it was published")
+            raise partial_gone(place.path, "it was published")
         locks.check_is_ours(place, name, status)
         size = int(leaf.split("-")[3], 16)
         if os.fstat(fd).st_size < size:

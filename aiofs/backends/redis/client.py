@@ -24,7 +24,7 @@ from aiofs.backends.redis.errors import OF_LOOPS, NotInScript, Undigested, faile
 from aiofs.backends.redis.names import NEVER
 from aiofs.backends.redis.scripts import digest_of
 from aiofs.errors import AccessDenied, Unsupported, WrongType
-from aiofs.kit import changed, lanes, store_url
+from aiofs.kit import lanes, store_url, without_defaults
 from aiofs.lifetimes import PerLoop
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ class RedisClient:
         user, _, password = name.partition(":")
         if query.pop("password", "") or password:
             query["auth"] = "environment"
-        timeout = changed({"timeout": self._timeout}, {"timeout": 30})
+        timeout = without_defaults({"timeout": self._timeout}, {"timeout": 30})
         return store_url(
             parts.scheme, f"{user}@{host}" if user else host, unquote(parts.path), {**query, **timeout, **settings}
         )

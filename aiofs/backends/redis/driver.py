@@ -16,7 +16,7 @@ from aiofs.backends.redis.sweeping import RedisSweeper
 from aiofs.backends.redis.writing import ANYTHING, FORMAT, LARGEST_VALUE, MOST_PARTS, RedisSession, check_answer
 from aiofs.driver import MIB, Capabilities, Driver, Entry, Lease, ReadStream, WriteSession
 from aiofs.errors import AlreadyExists, Conflict, NotFound, Unsupported
-from aiofs.kit import EndedSession, changed, copy_through, own_lease, unknown_format
+from aiofs.kit import EndedSession, copy_through, own_lease, unknown_format, without_defaults
 from aiofs.properties import EXPIRES, TTL, expiry_of, ttl_of
 from aiofs.tokens import Token
 
@@ -231,7 +231,7 @@ class RedisDriver(RedisSweeper, Driver):
         own |= {"chunk_size": self._largest if self._chunked else CHUNK, "prefix": folder}
         usual = {"ttl": 0, "lease": 30, "chunked": False, "chunk_size": CHUNK, "prefix": ""}
         replica = None if self._replica is None else self._replica.address({"timeout": None})
-        return self._client.address({**changed(own, usual), "replica": replica})
+        return self._client.address({**without_defaults(own, usual), "replica": replica})
 
     async def probe(self, removed: Sequence[str]) -> ServerFacts:
         """Ask the server whether it writes to its disk, and whether it removes keys when its memory is full."""

@@ -146,7 +146,7 @@ class S3Driver(Driver):
         identity = id_in(token, STORE, path)
         kept, rest = await find_kept(self._store, path, identity)
         session = S3Partial(self._store, path, lease, match, kept.metadata, identity, kept.writer)
-        await session.go_on(kept, rest)
+        await session.continue_from(kept, rest)
         return session
 
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:

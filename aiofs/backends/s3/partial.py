@@ -1,11 +1,11 @@
 """Partial writes: a multipart upload that another process continues.
 
 Each checkpoint writes one object beside the files: which parts of the upload count, and the bytes behind them, as S3
-takes no part of less than 5 MiB but the last. Each such write has a condition, the version of the object that this
-process wrote before. So when another process goes on, which writes the object anew, the first one is refused.
+takes no part of less than 5 MiB except the last. Each such write has a condition, the version of the object that this
+process wrote before. When another process continues, it writes the object anew, so the first process is refused.
 
-The list of the parts is the store's own. The object has a digest of them: if a process that was suspended for long
-sends one of these parts again, that is found out, and nothing is mixed.
+S3 itself lists the parts, and the object has a digest of that list. A process that was suspended for long may send one
+of these parts again: then the digest differs, and nothing is mixed.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from aiofs.backends.s3.reading import open_stream
 from aiofs.backends.s3.writing import S3Write, abort_upload
 from aiofs.driver import ABSENT, PartialSession
 from aiofs.errors import Conflict, Damaged, NotFound
-from aiofs.kit import looked_at, unknown_format
+from aiofs.kit import quiet_task, unknown_format
 from aiofs.locks import LockTable
-from aiofs.partials import gone, token_of
+from aiofs.partials import partial_gone, partial_taken, token_of
 from aiofs.properties import join
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ PARTIALS = ".aiofs-partial/"
 """The folder of the objects that keep partial writes, below the prefix. Listings do not show it."""
 FORMAT = 1
 LONGEST_HEAD = 1 << 16
-"""How many bytes of such an object are enough to know what it is of."""
+"""The first line of such an object is shorter than this."""
 
 
 class S3Partial(S3Write, PartialSession):
@@ -68,12 +68,12 @@ class S3Partial(S3Write, PartialSession):
         await self._save(await self._sent(), rest)
         return False
 
-    async def go_on(self, kept: KeptUpload, rest: bytes) -> None:
-        """Continue behind what was kept, and keep out the process that kept it."""
+    async def continue_from(self, kept: KeptUpload, rest: bytes) -> None:
+        """Continue behind what was kept. The process that kept it is refused from now on."""
         parts: list[Sent] = []
         if kept.upload is not None:
             parts = await _parts_of(self._store, self._path, kept)
-            self._opening = looked_at(_known(kept.upload))
+            self._opening = quiet_task(_return(kept.upload))
         self._earlier, self._parts = parts, len(parts)
         self._version, self._size = kept.version, kept.size
         self.sent: int = kept.size
@@ -95,7 +95,7 @@ class S3Partial(S3Write, PartialSession):
         if self._version != ABSENT:
             try:
                 await self._store.remove_version(self._name, self._version, missing_ok=True)
-            except Conflict:  # another process goes on with this upload
+            except Conflict:  # another process continues this upload
                 await self.leave()
                 return
         await super()._abort()
@@ -111,21 +111,21 @@ class S3Partial(S3Write, PartialSession):
             "size": self._size,
             "metadata": None if self._metadata is None else dict(self._metadata),
         }
-        # In a class that is slow or dear to read, it would be of no use.
+        # In an archive class the next process could not read it.
         about = join(None, {"storage_class": USUAL_CLASS})
         session = S3Write(self._store, self._name, LockTable().acquire(self._name), match=self._version, metadata=about)
         await session.write(json.dumps(head).encode() + b"\n" + bytes(rest))
         try:
             entry = await session.commit()
         except (Conflict, FileExistsError) as error:
-            raise Conflict.of(self._path, "another process went on with this partial write, or removed it") from error
+            raise partial_taken(self._path) from error
         self._version = entry.version or ABSENT
         self.kept = True
 
 
 @dataclass(frozen=True)
 class KeptUpload:
-    """What the object says that keeps a partial write."""
+    """A partial write, as the object says that keeps it."""
 
     name: str
     version: str
@@ -149,9 +149,9 @@ async def find_kept(store: Store, path: str, identity: str) -> tuple[KeptUpload,
     try:
         kept, rest = await _read(store, PARTIALS + identity, path, None)
     except NotFound as error:
-        raise gone(path) from error
+        raise partial_gone(path) from error
     if kept.path != path:
-        raise gone(path)
+        raise partial_gone(path)
     return kept, rest
 
 
@@ -163,7 +163,7 @@ async def kept_uploads(store: Store) -> AsyncIterator[KeptUpload]:
 
 
 async def remove_kept(store: Store, path: str, kept: Mapping[str, Any]) -> bool:
-    """Remove a partial write, unless somebody went on with it since; return whether it is gone."""
+    """Remove a partial write, unless somebody continued it since; return whether it is gone."""
     try:
         await store.remove_version(kept["partial"], kept["version"], missing_ok=True)
     except Conflict:
@@ -226,10 +226,10 @@ async def _parts_of(store: Store, path: str, kept: KeptUpload) -> list[Sent]:
 async def _why_gone(store: Store, path: str, kept: KeptUpload) -> NotFound:
     facts = await store.look(path)
     if facts is None or facts.writer != kept.writer:
-        return gone(path, "its multipart upload was removed, by a rule of the bucket for example")
+        return partial_gone(path, "its multipart upload was removed, by a rule of the bucket for example")
     with suppress(OSError):
         await store.remove([kept.name])
-    return gone(path, "it was published")
+    return partial_gone(path, "it was published")
 
 
 def _digest(parts: list[Sent]) -> str:
@@ -237,5 +237,5 @@ def _digest(parts: list[Sent]) -> str:
     return hashlib.blake2b("".join(lines).encode(), digest_size=16).hexdigest()
 
 
-async def _known(upload: str) -> str:
+async def _return(upload: str) -> str:
     return upload

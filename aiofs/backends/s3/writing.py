@@ -22,7 +22,7 @@ from aiofs.backends.s3.reading import checksum, open_stream
 from aiofs.backends.s3.store import is_folder
 from aiofs.driver import ABSENT, MIB, Entry, WriteSession
 from aiofs.errors import AlreadyExists, Conflict, Damaged, IsAFolder, NotFound, TooLarge, Unsupported
-from aiofs.kit import Uploads, looked_at, unknown_format
+from aiofs.kit import Uploads, quiet_task, unknown_format
 from aiofs.lifetimes import finish
 from aiofs.tokens import Token
 
@@ -164,7 +164,7 @@ class S3Write(WriteSession):
     async def _upload_id(self) -> str:
         """Return the id of the upload. A task of its own begins it, so that a cancelled writer can still remove it."""
         if self._opening is None:
-            self._opening = looked_at(self._open())
+            self._opening = quiet_task(self._open())
         return await asyncio.shield(self._opening)
 
     async def _upload_token(self, parts: list[Sent]) -> dict[str, Any]:

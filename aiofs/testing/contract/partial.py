@@ -44,7 +44,7 @@ class Partials:
     """Writes with `partial=`."""
 
     async def test_360_goes_on(self, store: Harness) -> None:
-        """A write begun with `partial=""` goes on with the token of a checkpoint, at `tell`; closing publishes."""
+        """A write begun with `partial=""` continues with the token of a checkpoint, at `tell`; closing publishes."""
         async with store.no_leftovers():
             checkpoint = await kept(store.fs, "folder/file", [story(0, 1000)])
             assert checkpoint.length == 1000
@@ -165,7 +165,7 @@ class Partials:
         await store.write_at_once("file")
 
     async def test_366_one_goes_on(self, store: Harness) -> None:
-        """If two go on with one token, the one that is slower gets an OSError; the bytes of two are never mixed."""
+        """If two continue with one token, the slower one gets an OSError; their bytes are never mixed."""
         part = store.part_size
         checkpoint = await kept(store.fs, "file", [story(0, part + 100)])
         slow = await store.fs.open("file", "w", partial=checkpoint.token)
@@ -232,7 +232,7 @@ class Partials:
         await store.write_at_once("folder/file")
 
     async def test_369_what_partial_cannot_be(self, store: Harness) -> None:
-        """`partial=` goes with mode `w` for bytes; what belongs to the beginning is refused when a write goes on."""
+        """`partial=` goes with mode `w` for bytes; what is given at the beginning is refused when a write continues."""
         fs: Any = store.fs
         checkpoint = await kept(fs, "file", [END])
         for mode in ("r", "r+", "a", "x", "wt"):
@@ -287,7 +287,7 @@ class PartialsOfProcesses:
     """Writes with `partial=` that another process continues."""
 
     async def test_370_killed(self, store: Harness, child_processes: ChildProcesses) -> None:
-        """After a process was killed by SIGKILL, another one goes on behind its last checkpoint, and publishes all."""
+        """After a process was killed by SIGKILL, another one continues behind its last checkpoint and publishes all."""
         whole = story(0, 5 * store.part_size)
         done = len(whole) * 6 // 10
         await store.put("file", OLD)
