@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
 from aiofs.copying import Copying
 from aiofs.driver import ABSENT, ANY, Layer, asked_version
-from aiofs.errors import IsAFolder, NotFound, Unsupported, place, placed
+from aiofs.errors import AccessDenied, IsAFolder, NotFound, Unsupported, place, placed
 from aiofs.files.handle import Dependents
 from aiofs.files.opening import Opening, Terms, history_of, open_file, open_version, read_only, terms_of
 from aiofs.files.reading import drain
@@ -18,7 +18,7 @@ from aiofs.listing import Listing
 from aiofs.locks import hold
 from aiofs.modes import BinaryMode, Mode, PlainMode, TextMode, parse_mode
 from aiofs.names import check_folder, check_path, under
-from aiofs.powers import HasAddress, HasLocalPaths, Presigns
+from aiofs.powers import ChecksUrls, HasAddress, HasLocalPaths, Presigns
 from aiofs.sources import PLAIN, pieces_of, write_all
 from aiofs.system import WRITE, check_range
 from aiofs.updating import Update
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from aiofs.sources import Source
 
 BULK = 1000
+_NO_KEY = "give OSFileSystem or MemoryFileSystem base_url= and secret=, or any store the layer SignedUrls"
 
 
 class FileSystem(Copying):
@@ -321,9 +322,28 @@ class FileSystem(Copying):
             raise ValueError(f"a URL is for some seconds, not {expires!r}")
         presigns = self._driver.offers(Presigns)
         if presigns is None:
-            raise Unsupported.of(path, f"{self._driver} has no presigned URLs")
+            raise Unsupported.of(path, f"{self._driver} has no presigned URLs: {_NO_KEY}")
         with Call(self._calls):
             return await presigns.url(path, method, expires)
+
+    def check_url(self, url: str, method: str = "GET") -> str:
+        """Return the name of the file that a URL is for, which `url` signed with a key of yours.
+
+        Whoever serves these URLs calls this with the URL of a request, as it came: percent-encoded, with or without
+        scheme and host. Then it reads or writes this file, through this file system.
+
+        :raises AccessDenied: if the URL was changed, is for another method, or has expired.
+        :raises Unsupported: if no key was given, or the store itself serves its URLs.
+        """
+        self._check_open()
+        checks = self._driver.offers(ChecksUrls)
+        if checks is None:
+            raise Unsupported.of(None, f"{self._driver} checks no signed URLs: {_NO_KEY}")
+        name = checks.check_url(url, method)
+        try:
+            return self._check(name)
+        except ValueError as error:
+            raise AccessDenied.of(None, "this URL is refused: this file system cannot hold its file") from error
 
     def url_of(self) -> str:
         """Return the URL of this file system, of which `aiofs.connect` makes the same one, also in other processes.

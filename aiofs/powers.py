@@ -80,6 +80,19 @@ class Presigns(Protocol):
 
 @amounts_to("read", "begin")
 @runtime_checkable
+class ChecksUrls(Protocol):
+    """A program of the user's serves the URLs that `Presigns` makes, and this tells it whether one is good."""
+
+    def check_url(self, url: str, method: str) -> str:
+        """Return the name of the file that the URL is for. Does no I/O.
+
+        :raises AccessDenied: if it is not good for this method now; the error has no name of a file.
+        """
+        ...
+
+
+@amounts_to("read", "begin")
+@runtime_checkable
 class KeepsHistory(Protocol):
     """The store keeps old versions of a file, under ids of its own."""
 

@@ -31,12 +31,19 @@ class MemoryFileSystem(FileSystem):
     """Files in memory, one set per instance: for tests, caches and staging.
 
     `keep_partial` is for how many days `fsck` keeps a write that was begun with `partial=` and not finished.
+    With `base_url` and `secret`, `url` signs URLs that a web server of yours serves (`aiofs.layers.SignedUrls`).
     """
 
-    def __init__(self, *, keep_partial: float = DAYS) -> None:
+    def __init__(
+        self,
+        *,
+        keep_partial: float = DAYS,
+        base_url: str | None = None,
+        secret: str | bytes | Iterable[str | bytes] | None = None,
+    ) -> None:
         from aiofs.backends.memory import MemoryDriver  # noqa: PLC0415 -- loaded when used, like every driver
 
-        super().__init__(MemoryDriver(keep_partial=keep_partial))
+        super().__init__(_signing(MemoryDriver(keep_partial=keep_partial), base_url, secret))
 
 
 class OSFileSystem(FileSystem):
@@ -48,6 +55,7 @@ class OSFileSystem(FileSystem):
     another file system, which all machines share. It is closed together with this one only with `close_locks=True`.
     New files have the mode that the umask leaves, or `permissions`, such as `0o640`; other files keep theirs.
     `keep_partial` is for how many days `fsck` keeps a write that was begun with `partial=` and not finished.
+    With `base_url` and `secret`, `url` signs URLs that a web server of yours serves (`aiofs.layers.SignedUrls`).
     """
 
     def __init__(
@@ -59,19 +67,21 @@ class OSFileSystem(FileSystem):
         close_locks: bool = False,
         permissions: int | None = None,
         keep_partial: float = DAYS,
+        base_url: str | None = None,
+        secret: str | bytes | Iterable[str | bytes] | None = None,
     ) -> None:
         from aiofs.backends.osfiles import LeasedDriver, OSDriver  # noqa: PLC0415 -- loaded when used
 
         if isinstance(locks, str) and locks != "host":
             raise ValueError(f'locks={locks!r}: give "host", or a file system that keeps the locks')
         if locks is None or isinstance(locks, str):
-            driver = OSDriver(root, durable=durable, locks=locks, permissions=permissions, keep_partial=keep_partial)
-            super().__init__(driver)
+            driver: Driver = OSDriver(
+                root, durable=durable, locks=locks, permissions=permissions, keep_partial=keep_partial
+            )
         else:
             keeper = _keeper(locks, 'None, "host", or a file system that keeps the locks')
-            super().__init__(
-                LeasedDriver(root, keeper, durable=durable, close_keeper=close_locks, permissions=permissions)
-            )
+            driver = LeasedDriver(root, keeper, durable=durable, close_keeper=close_locks, permissions=permissions)
+        super().__init__(_signing(driver, base_url, secret))
 
 
 class RedisFileSystem(FileSystem):
@@ -376,6 +386,20 @@ class FastDFSFileSystem(FileSystem):
         self._check_open()
         with Call(self._calls):
             return await self._fastdfs.sweeper.rebuild_index(identity)
+
+
+def _signing(driver: Driver, base_url: str | None, secret: str | bytes | Iterable[str | bytes] | None) -> Driver:
+    """Return the driver, which signs URLs if there is a key.
+
+    :raises ValueError: for one of both alone.
+    """
+    if base_url is None and secret is None:
+        return driver
+    if base_url is None or secret is None:
+        raise ValueError("base_url= and secret= go together: give both, or none")
+    from aiofs.layers.signing import SignedUrls  # noqa: PLC0415 -- a layer, loaded when used
+
+    return SignedUrls(base_url, secret).bind(driver)
 
 
 def _below(prefix: str, driver: Driver) -> Driver:

@@ -480,6 +480,14 @@ class BlockingFileSystem(Face[FileSystem]):
         """
         return self._system.url_of()
 
+    def check_url(self, url: str, method: str = "GET") -> str:
+        """Return the name of the file that a URL is for, which `url` signed with a key of yours.
+
+        :raises AccessDenied: if the URL was changed, is for another method, or has expired.
+        :raises Unsupported: if no key was given, or the store itself serves its URLs.
+        """
+        return self._system.check_url(url, method)
+
     @iterated(FileSystem.history)
     def history(self) -> None: ...
 

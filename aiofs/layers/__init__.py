@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from aiofs.layers.names import HashPrefix, Percent, Prefix
     from aiofs.layers.observers import Event, Log, Notify
     from aiofs.layers.policy import Allow, Limit, Matching, ReadOnly, WriteOnly
+    from aiofs.layers.signing import SignedUrls
 
 __all__ = [
     "Allow",
@@ -25,6 +26,7 @@ __all__ = [
     "Percent",
     "Prefix",
     "ReadOnly",
+    "SignedUrls",
     "WriteOnly",
 ]
 
@@ -34,6 +36,7 @@ _ROOMS = {
     "names": ("HashPrefix", "Percent", "Prefix"),
     "observers": ("Event", "Log", "Notify"),
     "policy": ("Allow", "Limit", "Matching", "ReadOnly", "WriteOnly"),
+    "signing": ("SignedUrls",),
 }
 _HOMES = {name: room for room, names in _ROOMS.items() for name in names}
 

@@ -7,11 +7,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from aiofs.driver import Layer
+from aiofs.errors import AccessDenied
 from aiofs.layers.forward import ForwardedPartial, ForwardedSession, ForwardedStream, power_of, with_powers_of
 from aiofs.names import begins_a_name, check_inside, lock_of_path, path_of_lock
 from aiofs.powers import (
     Appends,
     ChecksRemoval,
+    ChecksUrls,
     Copies,
     CopiesFrom,
     CopiesPermissions,
@@ -47,7 +49,7 @@ class Mapped(Layer):
 
     powers: ClassVar[tuple[type, ...]] = (
         *(ChecksRemoval, Copies, CopiesFrom, HasOrigin, Moves, Presigns, KeepsHistory, KeepsPartial, ReadsReplicas),
-        *(Sweeps, Joins),
+        *(ChecksUrls, Sweeps, Joins),
         *(Removes, Snapshots, Appends, Parks, Notes, CopiesPermissions, HasOwners),
     )
     """The powers of the base that this layer passes on, with names translated."""
@@ -151,6 +153,12 @@ class Mapped(Layer):
     async def url(self, path: str, method: Literal["GET", "PUT"], expires: float) -> str:
         with self.named():
             return await power_of(self.base, Presigns).url(self.within(path), method, expires)
+
+    def check_url(self, url: str, method: str) -> str:
+        name = self.outward(power_of(self.base, ChecksUrls).check_url(url, method))
+        if name is None:
+            raise AccessDenied.of(None, "this URL is refused: it is for a file that is not in this file system")
+        return name
 
     async def begin_removal(self, path: str, lease: Lease, *, match: str) -> WriteSession:
         with self.named():

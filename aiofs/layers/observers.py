@@ -15,6 +15,7 @@ from aiofs.names import is_reserved
 from aiofs.powers import (
     Appends,
     ChecksRemoval,
+    ChecksUrls,
     Copies,
     KeepsHistory,
     KeepsPartial,
@@ -59,7 +60,16 @@ class Observed(Layer, ABC):
     The caller of the operation gets whatever `notice` raises.
     """
 
-    forwarded: ClassVar[tuple[type, ...]] = (ChecksRemoval, Presigns, Sweeps, Removes, Snapshots, Appends, Notes)
+    forwarded: ClassVar[tuple[type, ...]] = (
+        ChecksRemoval,
+        ChecksUrls,
+        Presigns,
+        Sweeps,
+        Removes,
+        Snapshots,
+        Appends,
+        Notes,
+    )
 
     @abstractmethod
     async def notice(self, event: Event) -> None:

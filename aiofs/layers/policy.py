@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from aiofs.driver import Capabilities, Layer, has, verbs_of
 from aiofs.errors import AccessDenied, TooLarge
 from aiofs.layers.forward import ForwardedSession, power_of
-from aiofs.powers import KeepsHistory, Moves, Presigns, Snapshots, Sweeps
+from aiofs.powers import ChecksUrls, KeepsHistory, Moves, Presigns, Snapshots, Sweeps
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -83,6 +83,12 @@ class Allow(Layer):
     async def url(self, path: str, method: Literal["GET", "PUT"], expires: float) -> str:
         self._need("read" if method == "GET" else "write", path)
         return await power_of(self.base, Presigns).url(path, method, expires)
+
+    def check_url(self, url: str, method: str) -> str:
+        """Check a signed URL; what it is for must be allowed."""
+        name = power_of(self.base, ChecksUrls).check_url(url, method)
+        self._need("read" if method == "GET" else "write", name)
+        return name
 
     async def history(self, path: str) -> AsyncGenerator[Entry]:
         """Yield the versions of the file; "read" must be allowed."""

@@ -29,6 +29,7 @@ ORDER = [
     "removing",
     "wholes",
     "lasting",
+    "signing",
     "life",
     "isolation",
     "transactions",

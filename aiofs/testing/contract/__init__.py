@@ -29,6 +29,7 @@ from aiofs.testing.contract.partial import NoPartials, Partials, PartialsOfProce
 from aiofs.testing.contract.reading import Changing, ReadingFiles, Seeking, TextHandles
 from aiofs.testing.contract.removing import FileFacts, Removing
 from aiofs.testing.contract.sessions import Conditions, Leftovers, Prepared
+from aiofs.testing.contract.signing import Signing
 from aiofs.testing.contract.transactions import Crashes, Refusals
 from aiofs.testing.contract.updating import Refused, Updating, UpdatingInProcesses
 from aiofs.testing.contract.waiting import Waiting, WaitingForProcesses
@@ -111,6 +112,7 @@ class Contract(
     WholeTexts,
     LocalCopies,
     Lasting,
+    Signing,
     Life,
     ReadOnlyStore,
     BlockingFiles,
