@@ -75,9 +75,9 @@ class Signing:
                 if wrong != method:
                     with pytest.raises(AccessDenied, match=f"it is for {method}, not for {wrong}"):
                         fs.check_url(url, wrong)
-        elsewhere = store.fs.over(SignedUrls("http://localhost:8000/", KEY))
-        with pytest.raises(AccessDenied):
-            elsewhere.check_url(await fs.url("file"))
+        for base in ("http://localhost:8000/", "http://another/files/"):
+            with pytest.raises(AccessDenied):
+                store.fs.over(SignedUrls(base, KEY)).check_url(await fs.url("file"))
 
     async def test_353_expiry(self, store: Harness) -> None:
         """A URL is good until its time is over, by the clock of the package, and for no longer."""
