@@ -329,8 +329,8 @@ class FileSystem(Copying):
     def check_url(self, url: str, method: str = "GET") -> str:
         """Return the name of the file that a URL is for, which `url` signed with a key of yours.
 
-        Whoever serves these URLs calls this with the URL of a request, as it came: percent-encoded, with or without
-        scheme and host. Then it reads or writes this file, through this file system.
+        The web server calls this with the URL of a request, as it came: percent-encoded, with or without scheme and
+        host. Then it reads or writes this file, through this file system.
 
         :raises AccessDenied: if the URL was changed, is for another method, or has expired.
         :raises Unsupported: if no key was given, or the store itself serves its URLs.
@@ -339,9 +339,8 @@ class FileSystem(Copying):
         checks = self._driver.offers(ChecksUrls)
         if checks is None:
             raise Unsupported.of(None, f"{self._driver} checks no signed URLs: {_NO_KEY}")
-        name = checks.check_url(url, method)
         try:
-            return self._check(name)
+            return self._check(checks.check_url(url, method))
         except ValueError as error:
             raise AccessDenied.of(None, "this URL is refused: this file system cannot hold its file") from error
 

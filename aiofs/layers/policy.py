@@ -85,9 +85,9 @@ class Allow(Layer):
         return await power_of(self.base, Presigns).url(path, method, expires)
 
     def check_url(self, url: str, method: str) -> str:
-        """Check a signed URL; what it is for must be allowed."""
+        """Check a signed URL; what it is for must be allowed. The error does not name the file."""
         name = power_of(self.base, ChecksUrls).check_url(url, method)
-        self._need("read" if method == "GET" else "write", name)
+        self._need("read" if method == "GET" else "write")
         return name
 
     async def history(self, path: str) -> AsyncGenerator[Entry]:
