@@ -1,4 +1,4 @@
-"""Probing: what the store behind a URL really does. It is tried, as no server says it, and nothing is left there."""
+"""Probing: what the store behind a URL really does. Servers do not say it, so it is tried. Nothing is left there."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ async def probe(store: str | FileLikeSystem) -> ProbeReport:
 
 @asynccontextmanager
 async def _opened(store: str | FileLikeSystem) -> AsyncIterator[tuple[FileSystem, FileSystem]]:
-    """Give a file system, and another connection to the same files, or the same one if there can be no other."""
+    """Open the store twice. If a second connection would have other files, the same file system is given twice."""
     if not isinstance(store, str):
         yield (fs := store if isinstance(store, FileSystem) else store.over()), fs
         return
@@ -133,7 +133,7 @@ class StoreProbe:
     async def run(self) -> ProbeReport:
         """Try everything, and remove the files."""
         can, name = self._fs.driver.capabilities, str(self._fs.driver)
-        await self._fs.ls(limit=1)  # raises why nothing can be done at all
+        await self._fs.ls(limit=1)  # raises if the store cannot be used at all
         local = self._fs.driver.offers(HasLocalPaths)
         if local is not None:
             self._folders = await hop(_missing_folders, os.path.dirname(local.local_path("file")))
@@ -141,11 +141,15 @@ class StoreProbe:
             self._advice.append("this file system is made for reading: nothing was written to find out more")
         removes = can.writable and await self._removes()
         if not removes:
-            return ProbeReport(store=name, writes=False, removes=False, metadata=can.metadata, advice=self._told())
+            return ProbeReport(
+                store=name, writes=False, removes=False, metadata=can.metadata, advice=self._unique_advice()
+            )
         try:
             writes = await self._writes()
             if not writes:
-                return ProbeReport(store=name, writes=False, removes=True, metadata=can.metadata, advice=self._told())
+                return ProbeReport(
+                    store=name, writes=False, removes=True, metadata=can.metadata, advice=self._unique_advice()
+                )
             locks = await self._locks()
             conditional = await self._conditional()
             exact, both = await self._exact_names(), await self._file_and_folder()
@@ -166,10 +170,10 @@ class StoreProbe:
             exact_names=exact,
             file_and_folder=both,
             metadata=can.metadata,
-            advice=self._told(),
+            advice=self._unique_advice(),
         )
 
-    def _told(self) -> tuple[str, ...]:
+    def _unique_advice(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(self._advice))
 
     def _name(self, name: str) -> str:
@@ -180,7 +184,7 @@ class StoreProbe:
         return path
 
     async def _removes(self) -> bool:
-        """Return whether we may remove files; one that is not there is removed to see it."""
+        """Return whether we may remove files. To find out, a file that is not there is removed."""
         try:
             await self._fs.rm(f"{self._folder}/none", missing_ok=True)
         except (AccessDenied, Unsupported) as error:
@@ -217,7 +221,7 @@ class StoreProbe:
         return declared
 
     async def _conditional(self) -> bool:
-        """Return whether a stale version is refused, and of several who make one file, one succeeds."""
+        """Return whether a stale version is refused, and only one of several that make one file succeeds."""
         stale = (await self._fs.stat(self._name("file"))).version
         await self._other.write_bytes(self._name("file"), b"three")
         try:
@@ -232,7 +236,9 @@ class StoreProbe:
         path = self._name("race")
         won = sum(await asyncio.gather(*[self._made_first(path, number) for number in range(RACERS)]))
         if won != 1:
-            self._advice.append(f"of {RACERS} who made one file with match=ABSENT {won} succeeded: do not rely on it")
+            self._advice.append(
+                f"of {RACERS} writes of one file with match=ABSENT {won} succeeded: do not rely on match="
+            )
         return won == 1
 
     async def _made_first(self, path: str, number: int) -> bool:
@@ -264,7 +270,7 @@ class StoreProbe:
         return True
 
     async def _facts(self) -> ServerFacts:
-        """Return what the verbs do not show. The store also removes what removed files left."""
+        """Return what the verbs do not show. The store also removes old versions of the files of this probe."""
         probes = self._fs.driver.offers(Probes)
         return {} if probes is None else await probes.probe(self._made)
 

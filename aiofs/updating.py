@@ -1,4 +1,4 @@
-"""Updating: a file is read, changed, and published over the version that was read: no change of others is lost."""
+"""Updating: a file is read, changed, and published over the version that was read, so no change of others is lost."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 
 SAME_VERSION = 5
-"""How often in a row the same version may be refused. Where a version is a digest of the bytes, others can have made it
-again meanwhile; if it is refused more often, the store has another reason."""
+"""How often in a row publishing over the same version may be refused. Where a version is a digest of the bytes, others
+may have written the same bytes again. If it is refused more often, the store has another reason."""
 
 
 class Update:
-    """One call of `FileSystem.update`. With a `form`, encoding and errors, `change` and `create` are about text.
+    """One call of `FileSystem.update`. With a `form`, which is encoding and errors, `change` and `create` take text.
 
-    The first time, the file is read without its lock, as a change that changes nothing needs none. If somebody else
-    changed the file meanwhile, the lock is held from then on, so two rounds are enough if all writers respect locks.
+    The file is first read without its lock, as a change that leaves the bytes as they are needs no lock. If somebody
+    else changed the file meanwhile, the next round holds the lock, so two are enough if all writers respect locks.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Update:
                 version = self._version_of(entry)
                 if refused is not None and version == tried and times == SAME_VERSION:
                     raise refused  # nobody else changed the file
-                new = await self._made_of(version, data)
+                new = await self._new_bytes(version, data)
                 if entry is not None and new == data:
                     return entry
                 if lease is None:
@@ -102,8 +102,8 @@ class Update:
             raise Unsupported.of(self._path, f"{self._driver} does not know the version of this file")
         return version
 
-    async def _made_of(self, version: str, data: bytes) -> bytes:
-        """Return what `change` makes of this version. It is not called again if only the lock was waited for."""
+    async def _new_bytes(self, version: str, data: bytes) -> bytes:
+        """Return what `change` makes of this version. It is not called again for the version of the last round."""
         if version != self._seen:
             self._new = await self._changed(data)
             self._seen = version

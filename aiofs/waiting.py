@@ -1,10 +1,10 @@
-"""Waiting for locks: `wait=` seconds, in line within this process, and by asking again where others hold the lock.
+"""Waiting for locks: for `wait=` seconds, in a line within this process, and by asking the store again and again.
 
 Calls that wait for the same lock in one process stand in a line. Only the first asks the store. It asks again when a
 lock of this name is released in this process, and after pauses, as another process may have released it. The pauses
-grow up to `LONGEST_PAUSE`, and are random, so that none of several processes is always too late. If a process asks for
-a lock that it has just released, it waits first, at most as long as it had held the lock: else other processes would
-hardly ever find it free.
+grow up to `LONGEST_PAUSE`, and are random, so that no process is always too late. A process that asks for a lock that
+it has just released waits first, at most as long as it had held the lock. Otherwise other processes would hardly ever
+find the lock free.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def check_wait(wait: float) -> None:
 
 
 class Turn:
-    """One call that waits in a line."""
+    """The place of one call in a line."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -50,7 +50,7 @@ class Turn:
 
     @property
     def dead(self) -> bool:
-        """Whether its loop was closed, so that it will never leave the line."""
+        """Whether the loop of the call was closed, so that it will never leave the line."""
         return self._loop.is_closed()
 
     def forget_call(self) -> None:
@@ -58,12 +58,12 @@ class Turn:
         self._called.clear()
 
     def call(self) -> None:
-        """Wake it, also from another thread."""
+        """Wake the call, also from another thread."""
         with suppress(RuntimeError):  # its loop was closed
             self._loop.call_soon_threadsafe(self._called.set)
 
     async def sleep(self, seconds: float) -> None:
-        """Sleep until it is called, at most so long."""
+        """Sleep until `call`, for at most `seconds`."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._called.wait()
@@ -83,29 +83,29 @@ class Line:
         return turn
 
     def is_first(self, turn: Turn) -> bool:
-        """Whether it is the turn of this one."""
+        """Whether `turn` is at the head of the line."""
         while (first := self._turns[0]).dead:
             self._turns.remove(first)
         return first is turn
 
     def leave(self, turn: Turn) -> bool:
-        """Leave the line, and call the next; return whether nobody is left."""
+        """Leave the line, and wake the next call; return whether the line is empty."""
         self._turns.remove(turn)
         self.call()
         return not self._turns
 
     def call(self) -> None:
-        """Wake the first."""
+        """Wake the first call."""
         with suppress(IndexError):
             self._turns[0].call()
 
 
 _lines: dict[str, list[Line]] = {}
-"""By the name of the lock; stores that have a lock of the same name have a line each."""
+"""The lines, by the name of the lock. Stores that have a lock of the same name have a line each."""
 _taken: WeakKeyDictionary[Lease, tuple[int, str, float]] = WeakKeyDictionary()
-"""The keeper and the name of a lock that was waited for, and when it was granted."""
+"""Locks that a `Waiter` was granted: the store that keeps the lock, its name, and when it was granted."""
 _recent: dict[tuple[int, str], tuple[float, float]] = {}
-"""When such a lock was released, and how long it had been held."""
+"""When such a lock was released, and for how long it had been held."""
 
 if hasattr(os, "register_at_fork"):
     for _kept in (_lines, _taken, _recent):
@@ -162,7 +162,7 @@ class Waiter:
             while not line.is_first(turn) and self.left > 0:
                 turn.forget_call()
                 await self._sleep(turn, LONGEST_PAUSE)
-            await self._let_others(turn, (id(keeper), name))
+            await self._let_others_first(turn, (id(keeper), name))
             lease = await self._ask(driver, path, turn)
         finally:
             if line.leave(turn):
@@ -172,7 +172,7 @@ class Waiter:
 
     @asynccontextmanager
     async def locks(self, driver: Driver, paths: Iterable[str]) -> AsyncIterator[list[Lease]]:
-        """Hold the locks of all paths; two that want the same paths take them in the same order."""
+        """Hold the locks of all paths. They are taken in sorted order, so that two calls never wait for each other."""
         async with AsyncExitStack() as held:
             leases = []
             for path in sorted(paths):
@@ -192,18 +192,18 @@ class Waiter:
                     if path not in paths or path in refused:
                         raise
                     if self.left <= 0:
-                        raise self._in_vain(error, path) from error
+                        raise self._time_is_up(error, path) from error
                     refused.add(path)
                 else:
                     return
 
     async def pause(self) -> None:
-        """Let a short random time pass, as others may be about to write too; longer each time."""
+        """Sleep for a short random time, longer each time, as others may be about to write too."""
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
         await self._sleep(Turn(), clock.up_to(self._pause))
 
     def too_late(self, path: str) -> Locked:
-        """Return the error for a file that others changed until the time was up."""
+        """Return the error for a file that others changed at each attempt until the time was up."""
         return Locked.of(path, f"others changed this file at each attempt, and wait={self._wait:g} seconds were over")
 
     async def _ask(self, driver: Driver, path: str, turn: Turn) -> Lease:
@@ -214,11 +214,11 @@ class Waiter:
                 return await driver.lock(path)
             except Locked as error:
                 if self.left <= 0:
-                    raise self._in_vain(error, path) from error.__cause__
+                    raise self._time_is_up(error, path) from error.__cause__
             await self._sleep(turn, pause / 2 + clock.up_to(pause / 2))
             pause = min(2 * pause, LONGEST_PAUSE)
 
-    async def _let_others(self, turn: Turn, key: tuple[int, str]) -> None:
+    async def _let_others_first(self, turn: Turn, key: tuple[int, str]) -> None:
         """Pause if this process has just released the lock."""
         when, held = _recent.pop(key, (0.0, 0.0))
         if held >= SHORT_HOLD and clock.monotonic() - when < LONGEST_PAUSE:
@@ -226,7 +226,7 @@ class Waiter:
             await self._sleep(turn, clock.up_to(min(held, LONGEST_PAUSE)))
 
     async def _sleep(self, turn: Turn, seconds: float) -> None:
-        """Sleep, and let the file system be closed meanwhile without waiting for this call."""
+        """Sleep. If the file system is closed meanwhile, closing does not wait for this call."""
         self.waited = True
         self._call.pause()
         try:
@@ -235,7 +235,7 @@ class Waiter:
             self._call.go_on()
         self._check_open()
 
-    def _in_vain(self, error: Locked, path: str) -> Locked:
+    def _time_is_up(self, error: Locked, path: str) -> Locked:
         if not self._wait:
             return error
         late = Locked.of(path, f"{error.strerror}, and {self._wait:g} seconds of waiting were not enough")

@@ -45,7 +45,7 @@ class RawFile(io.RawIOBase):
         self.name: str = path
         self.mode: str = action.replace("r+", "rb+") if "+" in action else f"{action}b"
         self._action = action
-        self._home = loop_thread()
+        self._loop_thread = loop_thread()
         self._handle: Handle | None = None
         self._opened_at = caller()
         self._postponed = False
@@ -64,7 +64,7 @@ class RawFile(io.RawIOBase):
         :raises OSError: as entering the opening does.
         """
         try:
-            self._home.run(self._open(opening))
+            self._loop_thread.run(self._open(opening))
         except BaseException:
             self.abort()  # an interrupt may have come too late to keep it from being opened
             raise
@@ -72,7 +72,7 @@ class RawFile(io.RawIOBase):
     async def _open(self, opening: Opening[Any]) -> None:
         handle: Handle = await opening
         self._handle = handle
-        self._home.files.add(handle)
+        self._loop_thread.files.add(handle)
         handle.opened_at = self._opened_at
         self._seekable = handle.seeks_anywhere
         self._position = self._at = await handle.tell()
@@ -233,9 +233,9 @@ class RawFile(io.RawIOBase):
             return
         self._postponed, self._handle, self._dropped = False, None, True
         self.closed = True
-        if self._home.inherited:
+        if self._loop_thread.inherited:
             return
-        self._home.spawn(handle.leave())
+        self._loop_thread.spawn(handle.leave())
         outcome = "" if self._action == "r" else "; what was written is lost"
         message = f"file {self.name!r}, opened at {self._opened_at}, was never closed{outcome}"
         warnings.warn(message, ResourceWarning, stacklevel=2, source=self)
@@ -265,7 +265,7 @@ class RawFile(io.RawIOBase):
             raise io.UnsupportedOperation(f"{verb}: file {self.name!r} is open in mode {self.mode!r}")
 
     def _call(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return self._home.run(work)
+        return self._loop_thread.run(work)
 
     def _move(self, read: Callable[[Handle], Coroutine[Any, Any, bytes]]) -> bytes:
         """Read at the position, and move it behind what was read."""
@@ -291,14 +291,14 @@ class RawFile(io.RawIOBase):
 
     def _end(self, *, publish: bool, discard: bool = False) -> None:
         handle = self._handle
-        if handle is not None and (publish or not self._home.ending):
-            self._home.run(self._close(handle, publish=publish, discard=discard))
+        if handle is not None and (publish or not self._loop_thread.ending):
+            self._loop_thread.run(self._close(handle, publish=publish, discard=discard))
 
     async def _close(self, handle: Handle, *, publish: bool, discard: bool) -> None:
         try:
             await (handle.close() if publish else handle.abort() if discard else handle.leave())
         finally:
-            self._home.files.discard(handle)
+            self._loop_thread.files.discard(handle)
 
 
 class BlockingFile:

@@ -145,9 +145,9 @@ class BlockingIterator(Generic[T]):
 
     def __init__(self, source: AsyncIterator[T], most: int = 1024) -> None:
         self._most = most
-        self._home = loop_thread()
+        self._loop_thread = loop_thread()
         self._source = source
-        self._home.listings.add(source)
+        self._loop_thread.listings.add(source)
         self._ahead: list[T] = []  # in reverse
         self._batch = 1
         self._failure: Exception | None = None
@@ -158,7 +158,7 @@ class BlockingIterator(Generic[T]):
 
     def __next__(self) -> T:
         if not self._ahead and not self._at_end:
-            self._ahead = self._home.run(self._more())
+            self._ahead = self._loop_thread.run(self._more())
             self._batch = min(self._most, 2 * self._batch)
         if self._ahead:
             return self._ahead.pop()
@@ -182,15 +182,15 @@ class BlockingIterator(Generic[T]):
         """End the listing. Harmless when done twice; a garbage-collected iterator ends it without waiting."""
         self._ahead = []
         self._ends()
-        self._home.run(end_listing(self._source))
+        self._loop_thread.run(end_listing(self._source))
 
     def _ends(self) -> None:
         self._at_end = True
-        self._home.listings.discard(self._source)
+        self._loop_thread.listings.discard(self._source)
 
     def __del__(self) -> None:
         if not self._at_end:
-            self._home.spawn(end_listing(self._source))
+            self._loop_thread.spawn(end_listing(self._source))
 
 
 class BlockingLock:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from aiofs.files.handle import Handle
 
 T = TypeVar("T")
-PATIENCE = 10.0
+LONGEST_END = 10.0
 """How many seconds the end of the loop waits for calls, files and clients to end."""
 _STARTS_AT_ONCE: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
 _TICK = 0.2 if sys.platform == "win32" else -1
@@ -30,12 +30,12 @@ _TICK = 0.2 if sys.platform == "win32" else -1
 class BlockingCall(Generic[T]):
     """One coroutine that runs in the loop while a thread waits for it."""
 
-    __slots__ = ("_coroutine", "_done", "_ended", "_error", "_home", "_result", "_task")
+    __slots__ = ("_coroutine", "_done", "_ended", "_error", "_loop_thread", "_result", "_task")
 
     _result: T
 
-    def __init__(self, home: LoopThread, coroutine: Coroutine[Any, Any, T]) -> None:
-        self._home = home
+    def __init__(self, thread: LoopThread, coroutine: Coroutine[Any, Any, T]) -> None:
+        self._loop_thread = thread
         self._coroutine = coroutine
         self._ended = threading.Lock()
         self._ended.acquire()
@@ -50,7 +50,7 @@ class BlockingCall(Generic[T]):
         coroutine has ended. A second one is raised at once.
         """
         try:
-            self._home.post(self._start)
+            self._loop_thread.post(self._start)
             self._sleep()
         except BaseException:
             self._give_up()
@@ -69,18 +69,18 @@ class BlockingCall(Generic[T]):
 
     def _start(self) -> None:
         """On the loop: begin."""
-        if self._home.ending:
-            self._error = self._home.over()
+        if self._loop_thread.ending:
+            self._error = self._loop_thread.over()
             self._coroutine.close()
             self._finish()
         else:
-            self._task = asyncio.Task(self._run(), loop=self._home.loop, **_STARTS_AT_ONCE)
+            self._task = asyncio.Task(self._run(), loop=self._loop_thread.loop, **_STARTS_AT_ONCE)
 
     async def _run(self) -> None:
         try:
             self._result = await self._coroutine
         except asyncio.CancelledError:
-            self._error = self._home.over()
+            self._error = self._loop_thread.over()
         except BaseException as error:  # noqa: BLE001 -- it is raised in the thread that waits, and must not end the loop
             self._error = error
         finally:
@@ -94,9 +94,9 @@ class BlockingCall(Generic[T]):
         """Cancel the coroutine and wait until it has ended."""
         if self._done:
             return
-        cancelling = BlockingCall(self._home, self._cancel())
+        cancelling = BlockingCall(self._loop_thread, self._cancel())
         with suppress(RuntimeError):  # the loop has ended, and the coroutine with it
-            self._home.post(cancelling._start)
+            self._loop_thread.post(cancelling._start)
             cancelling._sleep()
 
     async def _cancel(self) -> None:
@@ -159,7 +159,7 @@ class LoopThread:
         self.loop.call_soon_threadsafe(call)
 
     def over(self) -> ValueError:
-        """Return the error for a call that comes too late."""
+        """Return the error for a call after the loop has ended."""
         if self.inherited:
             return ValueError("the file was opened before the process was forked: only the parent process can use it")
         return ValueError(
@@ -175,12 +175,14 @@ class LoopThread:
         self.loop.close()
 
     async def _settle(self) -> None:
-        """Leave nothing open in the loop, within `PATIENCE`."""
+        """Leave nothing open in the loop, within `LONGEST_END`."""
         self.ending = True
         mine = asyncio.current_task()
-        await asyncio.sleep(0)  # calls that were to begin have begun then, so that cancelling them lets them end
+        await asyncio.sleep(
+            0
+        )  # calls that are about to begin do so, as only a call that has begun ends when it is cancelled
         with suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(LONGEST_END):
                 for task in asyncio.all_tasks() - {mine}:
                     task.cancel()
                 await self._others()
@@ -194,7 +196,7 @@ class LoopThread:
     async def _others(self) -> bool:
         """Wait for all other tasks of the loop, and return whether there were any."""
         for _ in range(2):
-            await asyncio.sleep(0)  # what was to begin has begun then
+            await asyncio.sleep(0)  # tasks that are about to begin do so
         others = asyncio.all_tasks() - {asyncio.current_task()}
         if others:
             await asyncio.wait(others)
@@ -255,17 +257,17 @@ _left_to_parents: list[LoopThread] = []  # closing their loops would take the pa
 def loop_thread() -> LoopThread:
     """Return the loop of blocking code in this process. It is started when it is first needed."""
     global _current  # noqa: PLW0603 -- the module's only state
-    home = _current
-    if home is None:
+    thread = _current
+    if thread is None:
         with _starting:
-            home = _current = _current or (LastLoop() if _exiting else LoopThread())
-    return home
+            thread = _current = _current or (LastLoop() if _exiting else LoopThread())
+    return thread
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine in the loop of blocking code, wait for it, and return what it returns.
 
-    Use it for whatever has no blocking verb: `aiofs.blocking.run(repository.put(thing))`.
+    Use it for anything that has no blocking verb: `aiofs.blocking.run(repository.put(thing))`.
 
     :raises RuntimeError: in the thread of that loop, which would wait for itself.
     """
@@ -282,9 +284,9 @@ def shutdown() -> None:
     if _current is not None:
         _current.check_thread()
     with _starting:
-        home, _current = _current, None
-    if home is not None:
-        home.end()
+        thread, _current = _current, None
+    if thread is not None:
+        thread.end()
 
 
 @atexit.register
@@ -300,11 +302,11 @@ def _forget_thread() -> None:
     global _current, _starting  # noqa: PLW0603 -- the module's only state
     _starting = threading.Lock()
     if _current is not None:
-        home, _current = _current, None
-        home.ending = home.inherited = True
-        for file in list(home.files):
+        thread, _current = _current, None
+        thread.ending = thread.inherited = True
+        for file in list(thread.files):
             file.leave_to_parent()
-        _left_to_parents.append(home)
+        _left_to_parents.append(thread)
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,4 +1,4 @@
-"""The hooks that choose the behaviours a store declares, and say what was left out and where large bytes differ."""
+"""Hooks of pytest: they leave out behaviours that a store does not declare, and show where large bytes differ."""
 
 from __future__ import annotations
 

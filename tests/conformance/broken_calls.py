@@ -54,7 +54,7 @@ class LastComesFirst(CallTwin):
 
 class TimesOut(CallTwin):
     class waiter(Waiter):  # noqa: N801
-        def _in_vain(self, error: Locked, path: str) -> Any:
+        def _time_is_up(self, error: Locked, path: str) -> Any:
             return TimeoutError(110, "timed out", path)
 
 

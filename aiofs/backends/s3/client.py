@@ -1,13 +1,12 @@
 """The SDK's client, one for each event loop; and requests: `send("get_object", path, Key=..., Range=...)`.
 
 `SdkRequests` makes them through the SDK. `DirectRequests` signs and sends simple reads, writes and listings without it
-(`signing`), which costs much less. It never decides alone that something failed. It returns a success, and it raises
-what an answer says without doubt: there is no such object, it is another version, it ends before the range. In all
-other cases (a server that is busy or fails, a broken connection, a redirect, a refusal) the SDK makes the same request
-again, and its result counts.
+(`signing`), which costs much less. It handles only clear answers: a success, no such object, another version, or an
+object that ends before the range. In all other cases (a server that is busy or fails, a broken connection, a redirect,
+a refusal) the SDK makes the same request again, and its result counts.
 
 Proxies and failing servers say "200 OK" to requests that were not carried out. So an answer of success must contain
-what only a server can know that has done the work, such as the ETag of what was written.
+something that only a server that did the work can know, such as the ETag of what was written.
 """
 
 from __future__ import annotations

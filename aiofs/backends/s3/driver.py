@@ -1,9 +1,12 @@
 """The S3 driver: its verbs. The modules beside it do the work.
 
-`settings` what can be set, and credentials · `store` the bucket, its keys and objects, shared by all · `client` the
-SDK, and sending without it · `requests` requests and their answers · `facts`, `errors` what answers mean · `reading`
-files and old versions · `writing`, `listing` files · `probe` what a bucket promises · `locks` leases · `sweeping` what
-processes left behind. Copying is here.
+- `settings`: what can be set, credentials and endpoints.
+- `store`: the bucket and prefix, which all modules share. `facts` and `errors`: what the answers of a server mean.
+- `client`: the SDK's client, and all requests. `signing`: simple requests, which are sent without the SDK.
+- `reading`, with old versions; `writing`; `partial`, writes that another process continues; `listing`; `locks`.
+- `probe`: which promises a bucket keeps. `sweeping`: what processes left in it.
+
+Copying is in this module.
 """
 
 from __future__ import annotations

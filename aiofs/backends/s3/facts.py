@@ -1,4 +1,4 @@
-"""Facts: of an object, in headers; of many, in pages; of a bucket. What an answer is. The headers of new objects."""
+"""Facts: what the answers of S3 say about an object, a page of objects or a bucket; and the headers of new objects."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 WRITER = "aiofs-writer"
 """The metadata key whose value says which session wrote an object.
 
-A session whose request got no answer sees by it whether the request succeeded."""
+A session whose request got no answer looks at it, to see whether the request succeeded."""
 _PREFIX = "x-amz-meta-"
 _KEY = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _PLAIN = re.compile(r"[!-~](?:[ -~]*[!-~])?")

@@ -58,7 +58,7 @@ def new_note(path: str, lease: float) -> dict[str, Any]:
 
 
 def freed_note(note: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the note that says that the lock was released; somebody writes it who may not remove the object."""
+    """Return the note that says that the lock was released. A user who may not remove the object writes it."""
     return {**note, "ttl": 0, "free": True}
 
 

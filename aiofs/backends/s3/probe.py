@@ -1,4 +1,4 @@
-"""Probing: whether a bucket's conditions can be trusted, and in which order it lists. No store says so: it is tried.
+"""Probing: whether a bucket's conditional writes can be trusted, and in which order it lists. Both are tried.
 
 Only clear answers count. If the store fails or does not answer, that is `Unavailable`, and it is probed again next
 time: a temporary failure says nothing about the store.
@@ -24,7 +24,7 @@ NAME = "probe-"
 KEPT = "kept"
 """The end of the name of the only object that stays, if we may not remove objects."""
 SORTED = ("-/b", ".c", "/a", "B", "b")
-"""Ends of names, in the order of their bytes. A store with another order, by folder or by letter, shows it by them."""
+"""Ends of names, in the order of their bytes. A store that sorts by folder or by letter shows it here."""
 ROUNDS = 4
 """How often to try again when somebody else wrote the object meanwhile."""
 STALE = "0" * 32

@@ -1,4 +1,4 @@
-"""One bucket and prefix: its keys, its objects, and what it promises. All modules of this package share it."""
+"""Store: one bucket and prefix, with its keys, its objects, and what it promises. All modules here share it."""
 
 from __future__ import annotations
 
