@@ -98,7 +98,7 @@ async def _transfer(source: Path, target: Path, terms: CopyTerms, *, moves: bool
             entry = await _within(*one, terms, moves=moves)
             if entry is not None:
                 return replace(entry, path=new)
-        return await target.system._copied_from(source.system, old, new, terms, removes=moves)  # noqa: SLF001 -- the same
+        return await target.system._copy_from(source.system, old, new, terms, removes=moves)  # noqa: SLF001 -- the same
     except OSError as error:
         error.add_note(f"{'moving' if moves else 'copying'} {str(source)!r} to {str(target)!r}")
         raise
@@ -116,16 +116,16 @@ async def _is_same(source: Path, target: Path) -> bool:
 async def _within(system: FileSystem, source: str, target: str, terms: CopyTerms, *, moves: bool) -> Entry | None:
     """Copy or move within one file system; return `None` if a local file is to be moved to another disk."""
     if not moves:
-        entry = await system._copied(source, target, terms, in_full=True)  # noqa: SLF001 -- as its own verbs do
+        entry = await system._copy_within(source, target, terms, in_full=True)  # noqa: SLF001 -- as its own verbs do
     else:
         try:
-            entry = await system._moved(source, target, terms, in_full=True)  # noqa: SLF001 -- the same
+            entry = await system._move_within(source, target, terms, in_full=True)  # noqa: SLF001 -- the same
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
             return None
     if entry is not None:
-        await terms.tell(entry.size or 0, entry.size)
+        await terms.report(entry.size or 0, entry.size)
     return entry
 
 

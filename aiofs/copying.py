@@ -48,7 +48,7 @@ class CopyTerms:
         if self.on_progress is not None and not callable(self.on_progress):
             raise TypeError(f"on_progress={self.on_progress!r}: give a function that takes done and total")
 
-    async def tell(self, done: int, total: int | None) -> None:
+    async def report(self, done: int, total: int | None) -> None:
         """Call `on_progress`, and await what it returns if that can be awaited."""
         if self.on_progress is not None:
             answer = self.on_progress(done, total)
@@ -77,7 +77,7 @@ class Copying(Browsing):
         :raises Conflict: if `target` is not the version `match`.
         :raises AlreadyExists: if `match` is `ABSENT` and there is a `target`.
         """
-        await self._copied(source, target, CopyTerms(wait, match))
+        await self._copy_within(source, target, CopyTerms(wait, match))
 
     async def move(self, source: AnyName, target: AnyName, *, wait: float = 0, match: str = ANY) -> None:
         """Give the file the name `target`; at every moment it is there under one name at least.
@@ -89,9 +89,9 @@ class Copying(Browsing):
         :raises Conflict: if `target` is not the version `match`.
         :raises AlreadyExists: if `match` is `ABSENT` and there is a `target`.
         """
-        await self._moved(source, target, CopyTerms(wait, match))
+        await self._move_within(source, target, CopyTerms(wait, match))
 
-    async def _copied(
+    async def _copy_within(
         self, source: AnyName, target: AnyName, terms: CopyTerms, *, in_full: bool = False
     ) -> Entry | None:
         """Copy within this file system. With `in_full`, return the entry of the new file."""
@@ -104,9 +104,9 @@ class Copying(Browsing):
         with Call(self._calls) as call, placed(target):
             async with self._locked(target, waiter=self._waiter(terms.wait, call)) as (lease,):
                 entry = await copy_file(self._driver, source, target, lease, version)
-                return await complete(self._driver, entry) if in_full else None
+                return await with_size_and_version(self._driver, entry) if in_full else None
 
-    async def _moved(
+    async def _move_within(
         self, source: AnyName, target: AnyName, terms: CopyTerms, *, in_full: bool = False
     ) -> Entry | None:
         """Move within this file system. With `in_full`, return the entry of the new file."""
@@ -119,9 +119,9 @@ class Copying(Browsing):
         with Call(self._calls) as call, placed(source):
             async with self._locked(source, target, waiter=self._waiter(terms.wait, call)) as (old, new):
                 entry = await move_file(self._driver, source, target, (old, new), version)
-                return await complete(self._driver, entry) if in_full else None
+                return await with_size_and_version(self._driver, entry) if in_full else None
 
-    async def _copied_from(
+    async def _copy_from(
         self, other: Copying, source: str, target: str, terms: CopyTerms, *, removes: bool = False
     ) -> Entry:
         """Copy the file `source` of another file system to `target` of this one; with `removes`, remove it then."""
@@ -137,7 +137,7 @@ class Copying(Browsing):
                     other._driver, source, self._driver, target, lease, version, terms, removes=removes
                 )
             size = entry.size if copied.size is None else copied.size
-            await terms.tell(size or 0, size)
+            await terms.report(size or 0, size)
             if old is not None:
                 with placed(source):
                     await remove_copied(other._driver, copied, entry, old)
@@ -199,7 +199,7 @@ async def copy_between(  # noqa: PLR0917 -- the source and the target, with what
             _check_version(origin, found)
         copies, (keeper, name) = by_store
         new = await copies.copy_from(keeper, replace(found, path=name), target, lease, match=match)
-        return found, await complete(driver, new)
+        return found, await with_size_and_version(driver, new)
     with placed(source):
         stream = await origin.read(source, match=None if found is None else found.version)
     try:
@@ -211,7 +211,7 @@ async def copy_between(  # noqa: PLR0917 -- the source and the target, with what
         await finish(stream.aclose())
 
 
-async def complete(driver: Driver, entry: Entry) -> Entry:
+async def with_size_and_version(driver: Driver, entry: Entry) -> Entry:
     """Return the entry of a file that was just made, under its lock, with size and version if the store knows them."""
     if entry.size is None or entry.version is None:
         with suppress(PermissionError):  # a user who may write is not always allowed to look
@@ -266,9 +266,9 @@ async def _copy_stream(  # noqa: PLR0917 -- as above
 ) -> Entry:
     total = entry.size
 
-    async def tell(done: int) -> None:
+    async def report(done: int) -> None:
         if done != total:  # the last call comes when the target is there
-            await terms.tell(done, total)
+            await terms.report(done, total)
 
     kept = _carried(entry, driver, target, terms.drop)
     can = driver.capabilities
@@ -278,7 +278,7 @@ async def _copy_stream(  # noqa: PLR0917 -- as above
         if not kept.metadata or terms.drop is None:
             raise
         session = await driver.begin(target, lease, match=match, metadata=replace(kept, metadata=None).kept(can))
-    return await pour(stream, session, driver.part_size, lease, tell)
+    return await pour(stream, session, driver.part_size, lease, report)
 
 
 def _carried(entry: Entry, driver: Driver, target: str, drop: Drop | None) -> Entry:

@@ -327,9 +327,9 @@ class FileLikeSystem(WholeFiles, ABC):
     @property
     def blocking(self) -> BlockingFileSystem:
         """The same file system for code without asyncio: its verbs without `await`, and real file objects."""
-        from aiofs.blocking.transactions import face_of  # noqa: PLC0415 -- loaded when used; it stands on this module
+        from aiofs.blocking.transactions import blocking_over  # noqa: PLC0415 -- loaded when used; it stands on this module
 
-        return face_of(self)
+        return blocking_over(self)
 
     async def aclose(self) -> None:
         """Close what the system holds. Harmless when done twice."""

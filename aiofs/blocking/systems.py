@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
+R = TypeVar("R")
 Stub = Callable[..., Any]
 
 
@@ -43,13 +44,7 @@ def awaited(
     verb: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]],
 ) -> Callable[[Stub], Callable[Concatenate[Any, P], T]]:
     """Make a stub the blocking twin of a coroutine method: the same parameters, and what awaiting it returns."""
-
-    def waits(face: Face[Any], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        verb: Callable[P, Coroutine[Any, Any, T]] = getattr(face.system, name)
-        return run(verb(*args, **kwargs))
-
-    name = verb.__name__
-    return lambda stub: cast("Callable[Concatenate[Any, P], T]", _dressed(waits, verb, stub))
+    return _twin(verb, run)
 
 
 def iterated(
@@ -59,48 +54,40 @@ def iterated(
 
     At most `most` items are fetched ahead.
     """
-
-    def lists(face: Face[Any], /, *args: P.args, **kwargs: P.kwargs) -> BlockingListing[T]:
-        return BlockingListing(getattr(face.system, name)(*args, **kwargs), most)
-
-    name = verb.__name__
-    return lambda stub: cast("Callable[Concatenate[Any, P], BlockingListing[T]]", _dressed(lists, verb, stub))
+    return _twin(verb, lambda listing: BlockingListing(listing, most))
 
 
-def faced(
+def wrapped(
     verb: Callable[Concatenate[Any, P], FileSystem],
 ) -> Callable[[Stub], Callable[Concatenate[Any, P], BlockingFileSystem]]:
     """Make a stub the blocking twin of a method that returns a file system."""
-
-    def returns_a_face(face: Face[Any], /, *args: P.args, **kwargs: P.kwargs) -> BlockingFileSystem:
-        return BlockingFileSystem(getattr(face.system, name)(*args, **kwargs))
-
-    name = verb.__name__
-    return lambda stub: cast("Callable[Concatenate[Any, P], BlockingFileSystem]", _dressed(returns_a_face, verb, stub))
+    return _twin(verb, lambda system: BlockingFileSystem(system))  # noqa: PLW0108 -- the class is not defined yet
 
 
 def held(
     verb: Callable[Concatenate[Any, P], AbstractAsyncContextManager[HeldLock]],
 ) -> Callable[[Stub], Callable[Concatenate[Any, P], BlockingLock]]:
     """Make a stub the blocking twin of a method whose `async with` block holds a lock."""
-
-    def locks(face: Face[Any], /, *args: P.args, **kwargs: P.kwargs) -> BlockingLock:
-        return BlockingLock(getattr(face.system, name)(*args, **kwargs))
-
-    name = verb.__name__
-    return lambda stub: cast("Callable[Concatenate[Any, P], BlockingLock]", _dressed(locks, verb, stub))
+    return _twin(verb, BlockingLock)
 
 
 def on_disk(
     verb: Callable[Concatenate[Any, P], AbstractAsyncContextManager[DiskPath]],
 ) -> Callable[[Stub], Callable[Concatenate[Any, P], BlockingLocal]]:
     """Make a stub the blocking twin of a method whose `async with` block has a file on the disk."""
+    return _twin(verb, BlockingLocal)
 
-    def gives_a_path(face: Face[Any], /, *args: P.args, **kwargs: P.kwargs) -> BlockingLocal:
-        return BlockingLocal(getattr(face.system, name)(*args, **kwargs))
+
+def _twin(
+    verb: Callable[Concatenate[Any, P], R], blocking: Callable[[R], T]
+) -> Callable[[Stub], Callable[Concatenate[Any, P], T]]:
+    """Make a stub call the asynchronous method, and return what `blocking` makes of its result."""
+
+    def twin(wrapper: BlockingWrapper[Any], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return blocking(getattr(wrapper.system, name)(*args, **kwargs))
 
     name = verb.__name__
-    return lambda stub: cast("Callable[Concatenate[Any, P], BlockingLocal]", _dressed(gives_a_path, verb, stub))
+    return lambda stub: cast("Callable[Concatenate[Any, P], T]", _dressed(twin, verb, stub))
 
 
 def _dressed(function: Callable[..., Any], verb: Callable[..., Any], stub: Stub) -> Any:
@@ -226,7 +213,7 @@ class BlockingLocal:
 System = TypeVar("System")
 
 
-class Face(Generic[System]):
+class BlockingWrapper(Generic[System]):
     """A file system, or a transaction, whose verbs wait instead of being awaited."""
 
     def __init__(self, system: System) -> None:
@@ -241,7 +228,7 @@ class Face(Generic[System]):
         return f"<blocking {self._system!r}>"
 
 
-class BlockingHeldLock(Face[HeldLock]):
+class BlockingHeldLock(BlockingWrapper[HeldLock]):
     """A lock with a name that is held. Send `fence` with each change, so that a holder that was too slow is refused."""
 
     @property
@@ -273,7 +260,7 @@ class FileOptions(Properties, total=False):
     wait: float
 
 
-class BlockingFileSystem(Face[FileSystem]):
+class BlockingFileSystem(BlockingWrapper[FileSystem]):
     """A file system for code without asyncio: the same verbs without `await`, and real file objects from `open`."""
 
     @property
@@ -497,10 +484,10 @@ class BlockingFileSystem(Face[FileSystem]):
     @held(FileSystem.lock)
     def lock(self) -> None: ...
 
-    @faced(FileSystem.at)
+    @wrapped(FileSystem.at)
     def at(self) -> None: ...
 
-    @faced(FileSystem.over)
+    @wrapped(FileSystem.over)
     def over(self) -> None: ...
 
     def close(self) -> None:

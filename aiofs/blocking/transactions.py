@@ -7,7 +7,7 @@ from contextlib import suppress
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, cast, overload
 
-from aiofs.blocking.systems import BlockingFileSystem, Face, awaited
+from aiofs.blocking.systems import BlockingFileSystem, BlockingWrapper, awaited
 from aiofs.blocking.thread import run
 from aiofs.filesystem import FileSystem
 from aiofs.system import FileLikeSystem
@@ -121,7 +121,7 @@ class BlockingFileTransaction(BlockingControl, BlockingFileSystem):
     """A transaction over one store, which is used like the store itself."""
 
 
-class BlockingTransaction(BlockingControl, Face[Transaction]):
+class BlockingTransaction(BlockingControl, BlockingWrapper[Transaction]):
     """A transaction over several stores, each used by its name: `tx["docs"].open(...)`."""
 
     def __getitem__(self, name: str) -> BlockingFileSystem:
@@ -210,7 +210,7 @@ def systems_of(stores: AnySystem | Mapping[str, AnySystem]) -> FileLikeSystem | 
     return system_of(stores)
 
 
-def face_of(system: FileLikeSystem) -> BlockingFileSystem:
+def blocking_over(system: FileLikeSystem) -> BlockingFileSystem:
     """Return the blocking file system over an asynchronous one."""
     if isinstance(system, TransactionalFileSystem):
         return BlockingTransactionalFileSystem(system)

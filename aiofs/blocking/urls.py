@@ -8,7 +8,7 @@ from aiofs import between, probing, urls
 from aiofs.blocking.files import open_file
 from aiofs.blocking.systems import how_to_open
 from aiofs.blocking.thread import run
-from aiofs.blocking.transactions import face_of, system_of
+from aiofs.blocking.transactions import blocking_over, system_of
 from aiofs.driver import ANY
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def connect(url: str) -> BlockingFileSystem:
     :raises ValueError: for an unknown scheme or parameter, or credentials where none belong, saying what is known.
     :raises ImportError: if the store's extra is not installed, saying how to install it.
     """
-    return face_of(urls.connect(url))
+    return blocking_over(urls.connect(url))
 
 
 def probe(store: str | FileLikeSystem | BlockingFileSystem) -> ProbeReport:
