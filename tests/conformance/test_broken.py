@@ -24,6 +24,8 @@ from conformance import broken_partials as partials
 from conformance import broken_paths as paths
 from conformance import broken_stores as stores
 
+pytestmark = pytest.mark.once
+
 FAULTS: list[tuple[int, type[Any]]] = [
     (1, stores.SkipsEmptyFiles),
     (3, stores.TextMode),

@@ -15,6 +15,8 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.once
+
 MEMORY = Path("/dev/shm")
 PAGE = Path(__file__).parents[2] / "docs" / "write-a-backend.md"
 FILE = re.compile(r'^```py title="(?P<name>[\w.]+)"\n(?P<text>.*?)^```$', re.DOTALL | re.MULTILINE)

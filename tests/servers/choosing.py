@@ -1,6 +1,7 @@
 """`--servers redis,s3`: run the tests that need none but these servers; `--servers none`: those that need no server.
 
-One Python runs everything. What is run on another, or while one works, need not be told the same by every server again.
+One Python runs everything. Another one runs `--servers sample`, which is what may differ between Pythons: all that
+needs no server, without variants of stores and tests marked `once`, and of each server's suites a few behaviours.
 """
 
 from __future__ import annotations
@@ -10,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from aiofs.testing.harness import number_of
+
 TESTS = Path(__file__).parents[1]
+SUITES = TESTS / "conformance"
 FIXTURES = {
     "redis": ("valkey", "own_valkey"),
     "s3": ("s3_", "seaweed"),
@@ -21,14 +25,22 @@ FIXTURES = {
 """How the names of the fixtures begin that start a server; the key server is the one of docs/write-a-backend.md."""
 
 
+SAMPLE = frozenset({4, 30, 43, 44, 53, 60, 73, 76, 77, 79, 83, 88, 319, 331, 338})
+"""The behaviours that a sample asks each server: parts, commits, cancellation, listings, processes, loops, threads."""
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
-    help_text = f"run only tests that need none but these of {', '.join(FIXTURES)}; 'none': that need no server"
+    help_text = (
+        f"run only tests that need none but these of {', '.join(FIXTURES)}; 'none': that need no server;"
+        " 'sample': what may differ between Pythons"
+    )
     parser.addoption("--servers", default=",".join(FIXTURES), help=help_text)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse servers that nobody knows."""
     config.addinivalue_line("markers", "asks(*servers): a test that starts these, which its fixtures do not tell")
+    config.addinivalue_line("markers", "once: a test that one Python runs, as another would find the same")
     unknown = chosen_of(config) - set(FIXTURES)
     if unknown:
         raise pytest.UsageError(f"--servers {','.join(sorted(unknown))}: use some of {', '.join(FIXTURES)}, or none")
@@ -36,7 +48,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Do not even import the rooms of other servers."""
-    return None if rooms(collection_path) <= chosen_of(config) else True
+    suites = is_sample(config) and collection_path.is_relative_to(SUITES)
+    return None if suites or rooms(collection_path) <= chosen_of(config) else True
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class) -> list[pytest.Item] | None:
+    """Make no test of a variant for a sample."""
+    return [] if is_sample(collector.config) and collector.get_closest_marker("variant") else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -45,15 +64,29 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     kept: list[pytest.Item] = []
     left_out: list[pytest.Item] = []
     for item in items:
-        (kept if needed(item) <= chosen else left_out).append(item)
+        wanted = is_in_sample(item) if is_sample(config) else needed(item) <= chosen
+        (kept if wanted else left_out).append(item)
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = kept
 
 
+def is_sample(config: pytest.Config) -> bool:
+    """Return whether the run is a sample."""
+    return bool(config.getoption("--servers") == "sample")
+
+
+def is_in_sample(item: pytest.Item) -> bool:
+    """Return whether a test is in the sample that another Python runs."""
+    if item.get_closest_marker("once"):
+        return False
+    suite = getattr(getattr(item, "cls", None), "is_aiofs_suite", False)
+    return not needed(item) or (suite and number_of(item.name.partition("[")[0]) in SAMPLE)
+
+
 def chosen_of(config: pytest.Config) -> set[str]:
     """Return the servers that the run may ask."""
-    return set(filter(None, config.getoption("--servers").removeprefix("none").split(",")))
+    return set(filter(None, config.getoption("--servers").removeprefix("none").removeprefix("sample").split(",")))
 
 
 @cache
