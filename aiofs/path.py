@@ -56,7 +56,7 @@ class Path(PathContent):
             local = local_of(place)
             found = _rooted(*part_url(place)) if local is None else DiskPath.of(*local)
         else:
-            found = DiskPath.of(os.path.expanduser(place))
+            found = DiskPath.of(os.path.expanduser(place) if isinstance(place, str | os.PathLike) else place)
         return found.joinpath(*names)
 
     async def stat(self) -> Entry:
@@ -292,7 +292,7 @@ class DiskPath(LocalPath):
     @classmethod
     def of(cls, path: str | os.PathLike[str], query: str = "") -> DiskPath:
         """Return the path of a local file. `query` has the settings of a `file://` URL."""
-        text = os.fspath(path)
+        text = os.fspath(path) if isinstance(path, str | os.PathLike) else None
         if not isinstance(text, str):
             raise TypeError(f"a path is a str or a PurePath, not {type(path).__name__}: {path!r}")
         if not text or "\0" in text:

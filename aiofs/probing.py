@@ -16,6 +16,7 @@ from aiofs.errors import AccessDenied, AlreadyExists, IsAFolder, Locked, NotAFol
 from aiofs.filesystem import FileSystem
 from aiofs.lifetimes import finish
 from aiofs.powers import HasLocalPaths, Probes
+from aiofs.system import FileLikeSystem
 from aiofs.threads import hop
 from aiofs.urls import connect
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from aiofs.powers import ServerFacts
-    from aiofs.system import FileLikeSystem
 
 RACERS = 8
 _NFC = unicodedata.normalize("NFC", "\N{LATIN SMALL LETTER E WITH ACUTE}")
@@ -113,6 +113,8 @@ async def probe(store: str | FileLikeSystem) -> ProbeReport:
 async def _opened(store: str | FileLikeSystem) -> AsyncIterator[tuple[FileSystem, FileSystem]]:
     """Open the store twice. If a second connection would have other files, the same file system is given twice."""
     if not isinstance(store, str):
+        if not isinstance(store, FileLikeSystem):
+            raise TypeError(f"probe takes a URL or a file system, not {store!r}")
         yield (fs := store if isinstance(store, FileSystem) else store.over()), fs
         return
     async with connect(store) as fs, connect(store) as other:

@@ -330,7 +330,7 @@ async def test_local_paths_do_what_pathlib_does(tmp_path: Path) -> None:
 def test_only_local_files_are_for_other_programs(tmp_path: Path, fs: aiofs.MemoryFileSystem) -> None:
     local = aiofs.OSFileSystem(tmp_path)
     for system, name in ((local, "a/b"), (local.at("a"), "b"), (aiofs.TransactionalFileSystem(local), "a/b")):
-        assert os.fspath(system / name) == str(tmp_path / "a" / "b")  # type: ignore[call-overload]
+        assert os.fspath(system / name) == str(tmp_path / "a" / "b")  # type: ignore[arg-type]
     for other in (fs, local.over(Gzip()), aiofs.transaction(local), aiofs.S3FileSystem("bucket")):
         assert not isinstance(other / "a", os.PathLike)
         with pytest.raises(TypeError, match="is not the path of a local file"):
@@ -389,3 +389,9 @@ async def test_metadata_go_through(fs: aiofs.MemoryFileSystem) -> None:
         ({"k": "v"}, "text/x"),
         ({"k": "w"}, None),
     ]
+
+
+@pytest.mark.parametrize("place", [None, 3, b"notes.txt"])
+def test_what_is_no_path_is_told_what_a_path_is(place: object) -> None:
+    with pytest.raises(TypeError, match="a path is a str or a PurePath"):
+        aiofs.Path(place)  # type: ignore[arg-type]

@@ -117,3 +117,9 @@ def test_the_command_line_prints_it(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert capsys.readouterr().out.startswith(f"files below {tmp_path}\n  this user may write files ")
     assert main(["probe", "nonsense://"]) == 2
     assert capsys.readouterr().err.startswith("ValueError: scheme 'nonsense' is unknown")
+
+
+@pytest.mark.parametrize("store", [None, 3, b"memory://"])
+async def test_what_is_neither_a_url_nor_a_file_system_is_refused(store: object) -> None:
+    with pytest.raises(TypeError, match="probe takes a URL or a file system"):
+        await aiofs.probe(store)  # type: ignore[arg-type]
