@@ -330,7 +330,7 @@ async def test_local_paths_do_what_pathlib_does(tmp_path: Path) -> None:
 def test_only_local_files_are_for_other_programs(tmp_path: Path, fs: aiofs.MemoryFileSystem) -> None:
     local = aiofs.OSFileSystem(tmp_path)
     for system, name in ((local, "a/b"), (local.at("a"), "b"), (aiofs.TransactionalFileSystem(local), "a/b")):
-        assert os.fspath(system / name) == str(tmp_path / "a" / "b")  # type: ignore[arg-type]
+        assert os.fspath(system / name) == str(tmp_path / "a" / "b")  # type: ignore[call-overload]
     for other in (fs, local.over(Gzip()), aiofs.transaction(local), aiofs.S3FileSystem("bucket")):
         assert not isinstance(other / "a", os.PathLike)
         with pytest.raises(TypeError, match="is not the path of a local file"):

@@ -64,7 +64,8 @@ class AzurePartial(AzureSession, PartialSession):
             await self.write(bytes(rest))
         await self._stage_first()
         await self._uploads.results()
-        await self._save()
+        await finish(self._save())  # a cancellation must not leave a blob that `abort` does not know
+        self.kept: bool = True
         return True
 
     async def continue_from(self, kept: KeptBlocks) -> None:
@@ -78,7 +79,8 @@ class AzurePartial(AzureSession, PartialSession):
         self._size = kept.size
         self.sent: int = kept.size
         self._version = kept.version
-        await self._save()
+        await finish(self._save())
+        self.kept = True
 
     async def abort(self) -> None:
         """Drop the blocks, and remove the blob that keeps them."""
@@ -132,7 +134,6 @@ class AzurePartial(AzureSession, PartialSession):
                 self._version = await self._container.ask(self._path, put, settled=is_there)
         except (Conflict, AlreadyExists, NotFound) as error:
             raise partial_taken(self._path) from error
-        self.kept = True
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from aiofs.backends.s3.writing import S3Write, abort_upload
 from aiofs.driver import ABSENT, PartialSession
 from aiofs.errors import Conflict, Damaged, NotFound
 from aiofs.kit import quiet_task, unknown_format
+from aiofs.lifetimes import finish
 from aiofs.locks import LockTable
 from aiofs.partials import partial_gone, partial_taken, token_of
 from aiofs.properties import join
@@ -66,6 +67,7 @@ class S3Partial(S3Write, PartialSession):
         """Send all whole parts, and write the object that counts them and has the rest."""
         await self._flush()
         await self._save(await self._sent(), rest)
+        self.kept: bool = True
         return False
 
     async def continue_from(self, kept: KeptUpload, rest: bytes) -> None:
@@ -79,6 +81,7 @@ class S3Partial(S3Write, PartialSession):
         self.sent: int = kept.size
         self.rest: bytes = rest
         await self._save(parts, rest)
+        self.kept = True
 
     async def commit(self) -> Entry:
         """Publish, and remove the object."""
@@ -115,12 +118,14 @@ class S3Partial(S3Write, PartialSession):
         about = join(None, {"storage_class": USUAL_CLASS})
         session = S3Write(self._store, self._name, LockTable().acquire(self._name), match=self._version, metadata=about)
         await session.write(json.dumps(head).encode() + b"\n" + bytes(rest))
+        await finish(self._commit_kept(session))  # a cancellation must not leave an object that `abort` does not know
+
+    async def _commit_kept(self, session: S3Write) -> None:
         try:
             entry = await session.commit()
         except (Conflict, FileExistsError) as error:
             raise partial_taken(self._path) from error
         self._version = entry.version or ABSENT
-        self.kept = True
 
 
 @dataclass(frozen=True)

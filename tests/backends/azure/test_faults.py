@@ -6,7 +6,7 @@ import asyncio
 import os
 import random
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from azure.core.exceptions import HttpResponseError, ServiceResponseError
@@ -201,3 +201,30 @@ async def test_an_aborted_write_leaves_no_blocks(azurite: AzureAccount) -> None:
                 raise RuntimeError
     with ContainerClient.from_connection_string(azurite.connection_string, azurite.container) as raw:
         assert [blob.name for blob in raw.list_blobs(include=["uncommittedblobs"])] == []
+
+
+async def test_a_checkpoint_that_is_cancelled_when_the_store_has_it_leaves_nothing_behind(
+    azurite: AzureAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask, stored, answered = Container.ask, asyncio.Event(), asyncio.Event()
+
+    async def answers_late(self: Container, path: str | None, call: Any, **rest: Any) -> object:
+        answer = await ask(self, path, call, **rest)
+        if rest.get("settled"):
+            stored.set()
+            await answered.wait()
+        return answer
+
+    async with connect(azurite) as fs:
+        file = await fs.open("file", "w", partial="")
+        await file.write(b"bytes")
+        monkeypatch.setattr(Container, "ask", answers_late)
+        checkpoint = asyncio.ensure_future(file.checkpoint())
+        await stored.wait()
+        checkpoint.cancel()
+        answered.set()
+        with pytest.raises(asyncio.CancelledError):
+            await checkpoint
+        await file.leave()  # as nobody has a token, nothing is kept
+        driver: Any = fs.driver
+        assert "partial write" not in [left.kind async for left in driver.leftovers()]

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from aiofs.backends.s3.writing import S3Write
 from aiofs.driver import MIB
 from aiofs.errors import Conflict, Damaged, NotFound
 from aiofs.partials import KIND
 from aiofs.transactions.fsck import fsck
 
 if TYPE_CHECKING:
+    from aiofs.driver import Entry
     from aiofs.filesystem import FileSystem
     from aiofs.partials import Checkpoint
     from backends.s3.conftest import Connect
@@ -115,3 +117,29 @@ async def test_a_part_of_another_size_goes_on(connect: Connect, s3_server: S3Ser
         assert await file.tell() == 3 * PART + 9
         await file.write(b"o" * PART)
     assert await fs.read_bytes("file") == b"o" * (4 * PART + 9)
+
+
+async def test_a_checkpoint_that_is_cancelled_when_the_store_has_it_leaves_nothing_behind(
+    connect: Connect, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fs = connect(s3_server)
+    commit, stored, answered = S3Write.commit, asyncio.Event(), asyncio.Event()
+
+    async def answers_late(session: S3Write) -> Entry:
+        entry = await commit(session)
+        stored.set()
+        await answered.wait()
+        return entry
+
+    monkeypatch.setattr(S3Write, "commit", answers_late)
+    file = await fs.open("file", "w", partial="")
+    await file.write(b"bytes")
+    checkpoint = asyncio.ensure_future(file.checkpoint())
+    await stored.wait()
+    checkpoint.cancel()
+    answered.set()
+    with pytest.raises(asyncio.CancelledError):
+        await checkpoint
+    await file.leave()  # as nobody has a token, nothing is kept
+    driver: Any = fs.driver
+    assert [left.kind async for left in driver.leftovers()] == []
