@@ -386,8 +386,8 @@ class FileSystem(Copying):
         """Hold the lock `name` for a block: `async with fs.lock("jobs/nightly") as lease`.
 
         It is for work beside files: it locks no file, not even the file of this name. `lease.fence` is a number that
-        grows with every holder. If a holder was too slow, somebody else may hold the lock: `lease.lost`,
-        `await lease.check()` and the end of the block tell it.
+        grows with every holder. If a holder was too slow, somebody else may hold the lock: `lease.lost` is
+        true then, and `await lease.check()` and the end of the block raise `Conflict`.
 
         :raises ValueError: for a name that no file could have, before anything else happens.
         :raises Locked: on entering, if somebody else holds the lock, until `wait` seconds have passed.
@@ -399,7 +399,7 @@ class FileSystem(Copying):
         return self._lock_held(name, wait)
 
     def at(self, folder: AnyName) -> FileSystem:
-        """Return the folder as a file system of its own. Closing this one closes it; closing it does not close this."""
+        """Return the folder as a file system of its own. It is closed with this one, not the other way round."""
         self._check_open()
         from aiofs.layers.names import Prefix  # noqa: PLC0415 -- a layer, loaded when used
 
@@ -416,7 +416,7 @@ class FileSystem(Copying):
         return FileSystem(driver, owner=self._owner, base=self)
 
     async def aclose(self) -> None:
-        """Close the clients that the store made. Harmless when done twice; any other use is a ValueError then.
+        """Close the clients that the store made. Harmless when done twice; any other use raises `ValueError` then.
 
         Calls that have begun end first, and a cancellation waits for them. Files that are still open are aborted: what
         was written to them is not published, and closing them raises `ValueError`. Transactions that are not being

@@ -76,7 +76,7 @@ class Trouble:
 
 
 class Chaos(Layer):
-    """A layer that makes trouble when it is told to, and else forwards everything."""
+    """A layer that makes the trouble that was ordered, and forwards everything else."""
 
     forwarded: ClassVar[tuple[type, ...]] = (Sweeps,)
 
@@ -149,12 +149,10 @@ class Chaos(Layer):
             raise
 
     async def stat(self, path: str) -> Entry:
-        """As the base, with trouble."""
         async with self.around("stat"):
             return await self.base.stat(path)
 
     async def read(self, path: str, start: int = 0, stop: int | None = None, *, match: str | None = None) -> ReadStream:
-        """As the base, with trouble."""
         async with self.around("read") as undo:
             stream = await self.base.read(path, start, stop, match=match)
             undo.append(stream.aclose)
@@ -163,7 +161,6 @@ class Chaos(Layer):
     async def begin(
         self, path: str, lease: Lease, *, match: str | None = None, metadata: Mapping[str, str] | None = None
     ) -> WriteSession:
-        """As the base, with trouble."""
         async with self.around("begin") as undo:
             session = await self.base.begin(path, _inner(lease), match=match, metadata=metadata)
             undo.append(session.abort)
@@ -172,7 +169,7 @@ class Chaos(Layer):
     async def begin_partial(
         self, path: str, lease: Lease, *, match: str, metadata: Mapping[str, str] | None = None
     ) -> PartialSession:
-        """As the base; the session makes no trouble."""
+        """Begin, with a session that makes no trouble."""
         keeps = power_of(self.base, KeepsPartial)
         async with self.around("begin"):
             return await keeps.begin_partial(path, _inner(lease), match=match, metadata=metadata)
@@ -180,7 +177,7 @@ class Chaos(Layer):
     async def continue_partial(
         self, path: str, lease: Lease, token: Mapping[str, Any], *, match: str
     ) -> PartialSession:
-        """As the base; the session makes no trouble."""
+        """Continue, with a session that makes no trouble."""
         keeps = power_of(self.base, KeepsPartial)
         async with self.around("resume"):
             return await keeps.continue_partial(path, _inner(lease), token, match=match)
@@ -190,20 +187,18 @@ class Chaos(Layer):
         return None if power is KeepsPartial and self.base.offers(power) is None else super().offers(power)
 
     async def resume(self, token: Mapping[str, Any]) -> WriteSession:
-        """As the base, with trouble."""
         async with self.around("resume"):
             return TroubledSession(self, await self.base.resume(token))
 
     async def delete(
         self, paths: Sequence[str], *, leases: Sequence[Lease] = (), match: str | None = None, missing_ok: bool = False
     ) -> None:
-        """As the base, with trouble."""
         async with self.around("delete"):
             inner = [_inner(lease) for lease in leases]
             await self.base.delete(paths, leases=inner, match=match, missing_ok=missing_ok)
 
     async def list(self, prefix: str = "", *, after: str = "", delimiter: str | None = None) -> AsyncGenerator[Entry]:
-        """As the base, with trouble, counting the listings that are under way."""
+        """List, and count the listings that are under way."""
         async with self.around("list"):
             entries = self.base.list(prefix, after=after, delimiter=delimiter)
         self.open["lists"] += 1
@@ -215,7 +210,6 @@ class Chaos(Layer):
             await entries.aclose()
 
     async def lock(self, path: str) -> Lease:
-        """As the base, with trouble."""
         async with self.around("lock") as undo:
             lease = await self.base.lock(path)
             undo.append(lease.release)
@@ -256,17 +250,14 @@ class TroubledStream(ReadStream):
         return data
 
     async def seek(self, start: int, stop: int | None = None) -> None:
-        """As the base, with trouble."""
         async with self._chaos.around("seek"):
             await self._inner.seek(start, stop)
 
     async def aclose(self) -> None:
-        """As the base."""
         self._count()
         await self._inner.aclose()
 
     def abandon(self) -> None:
-        """As the base."""
         self._count()
         self._inner.abandon()
 
@@ -284,31 +275,25 @@ class TroubledSession(WriteSession):
         self._inner = inner
 
     async def write(self, part: Part) -> None:
-        """As the base, with trouble."""
         async with self._chaos.around("write"):
             await self._inner.write(part)
 
     async def prepare(self) -> dict[str, Any]:
-        """As the base, with trouble."""
         async with self._chaos.around("prepare"):
             return await self._inner.prepare()
 
     async def commit(self) -> Entry:
-        """As the base, with trouble."""
         async with self._chaos.around("commit"):
             return await self._inner.commit()
 
     async def abort(self) -> None:
-        """As the base, with trouble."""
         async with self._chaos.around("abort"):
             await self._inner.abort()
 
     async def leave(self) -> None:
-        """As the base."""
         await self._inner.leave()
 
     def abandon(self) -> None:
-        """As the base."""
         self._inner.abandon()
 
 
@@ -324,20 +309,16 @@ class TroubledLease(Lease):
 
     @property
     def lost(self) -> bool:
-        """As the base."""
         return self.inner.lost
 
     async def confirm(self) -> bool:
-        """As the base."""
         return await self.inner.confirm()
 
     async def release(self) -> None:
-        """As the base, with trouble."""
         async with self._chaos.around("release"):
             await self.inner.release()
 
     def abandon(self) -> None:
-        """As the base."""
         self.inner.abandon()
 
 
