@@ -132,13 +132,13 @@ def _given(secret: str | bytes | Iterable[str | bytes]) -> Iterable[str | bytes]
     """Return the keys one by one."""
     if isinstance(secret, str | bytes):
         return [secret]
-    # The items of a bytearray are numbers, of which `bytes` makes zeros: a key that anybody can guess.
-    if isinstance(secret, bytearray | memoryview) or not isinstance(secret, Iterable):
+    if not isinstance(secret, Iterable):
         raise TypeError(f"secret must be str or bytes, or several of them, not {type(secret).__name__}")
     return secret
 
 
 def _key(each: str | bytes) -> bytes:
+    # The items of a bytearray are numbers, of which `bytes` would make zeros: a key that anybody can guess.
     if not isinstance(each, str | bytes):
         raise TypeError(f"secret must be str or bytes, or several of them, not of {type(each).__name__}")
     return each.encode("utf-8", "surrogatepass") if isinstance(each, str) else each  # an error would show the key
