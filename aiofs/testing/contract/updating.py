@@ -170,6 +170,7 @@ class Updating:
 class UpdatingInProcesses:
     """`update` in several processes."""
 
+    @pytest.mark.timeout(3600 if FULL else 300)  # each step of all processes waits for the others
     async def test_248_processes_count(self, store: Harness, child_processes: ChildProcesses) -> None:
         """Processes that count in one file lose no step: 16 of them, 200 steps each, in a full run."""
         processes, times = (16, 200) if FULL else (2, 5)
