@@ -207,7 +207,8 @@ def _gather(iterator: Iterator[object], source: object) -> tuple[ReadableBuffer,
         piece = _checked(item, source)
         if not gathered and memoryview(piece).nbytes >= STEP:
             return piece, False
-        gathered += piece
+        view = memoryview(piece)
+        gathered += view if view.c_contiguous else view.tobytes()
         if len(gathered) >= STEP or clock.monotonic() >= until:
             return gathered, False
     return gathered, True

@@ -278,3 +278,11 @@ async def test_names_that_fail_end_the_loop(fs: aiofs.FileSystem) -> None:
             found.append(path)
     assert found == ["file"]
     assert len(asyncio.all_tasks()) == 1
+
+
+async def test_pieces_whose_bytes_are_not_in_one_row() -> None:
+    """A generator's small pieces are gathered, those of a list are written one by one."""
+    fs, odd = aiofs.MemoryFileSystem(), memoryview(b"abcdef")[::2]
+    for source in ([odd, odd], (piece for piece in [odd, odd])):
+        await fs.write_bytes("file", source)
+        assert await fs.read_bytes("file") == b"aceace"
