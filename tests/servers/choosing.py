@@ -25,7 +25,7 @@ FIXTURES = {
 """How the names of the fixtures begin that start a server; the key server is the one of docs/write-a-backend.md."""
 
 
-SAMPLE = frozenset({4, 30, 43, 44, 53, 60, 73, 76, 77, 79, 83, 88, 319, 331, 338})
+SAMPLE = frozenset({4, 30, 43, 44, 53, 60, 73, 76, 77, 79, 83, 319, 331, 338})
 """The behaviours that a sample asks each server: parts, commits, cancellation, listings, processes, loops, threads."""
 
 
