@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 VerbName = Literal["stat", "read", "begin", "delete", "list", "lock"]
 MIB = 1 << 20
+FURTHEST = (1 << 63) - 1
+"""The largest size of a file on any system."""
 
 Power = TypeVar("Power")
 Part = bytes | bytearray | memoryview
@@ -407,6 +409,12 @@ class Driver(ABC):
 
     def __str__(self) -> str:
         return type(self).__name__
+
+
+def check_position(position: int) -> None:
+    """Raise `OverflowError`, as `open()` does, if no file of any system has a byte there."""
+    if position > FURTHEST:
+        raise OverflowError(f"position {position}: no file is larger than {FURTHEST} bytes")
 
 
 def asked_version(driver: Driver, path: str, match: str) -> str | None:

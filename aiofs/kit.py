@@ -502,14 +502,15 @@ class Spool:
         self.close()  # its handle was never closed, and warns of that
 
     def _spill(self, data: Part) -> None:
-        if self._file is None:
-            file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 -- it lives as long as the spool
-            file.write(self._memory)
-            self._file, self._memory = file, bytearray()
-        self._file.seek(self.size)
-        view = memoryview(data)
-        while view:
-            view = view[self._file.write(view) :]
+        try:
+            if self._file is None:
+                self._file = _file_with(self._memory)
+                self._memory = bytearray()
+            self._file.seek(self.size)
+            _write_all(self._file, data)
+        except OSError as error:
+            error.filename = error.filename or tempfile.gettempdir()  # it has no name of its own
+            raise
 
     def _fetch(self, start: int, size: int) -> bytes:
         assert self._file is not None  # noqa: S101 -- only called once it spilled
@@ -519,3 +520,21 @@ class Spool:
             pieces.append(piece)
             size -= len(piece)
         return b"".join(pieces)
+
+
+def _file_with(data: Part) -> IO[bytes]:
+    """Return a new unnamed file that holds `data`."""
+    file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 -- it is returned
+    try:
+        _write_all(file, data)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _write_all(file: IO[bytes], data: Part) -> None:
+    """Write all of `data` to an unbuffered file, which may take only some of it at a time."""
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]

@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
-from aiofs.driver import ANY, Entry, asked_version
+from aiofs.driver import ANY, Entry, asked_version, check_position
 from aiofs.errors import AlreadyExists, StoreMissing, Unsupported
 from aiofs.listing import Listing, Pattern, check_limit, limited, listing, walk_names
 from aiofs.modes import parse_mode
@@ -467,8 +467,9 @@ async def describe(system: FileLikeSystem, path: str) -> Entry:
 
 
 def check_range(start: int, stop: int | None) -> None:
-    """Raise `ValueError` if a bound is less than 0, `TypeError` if it is not a whole number."""
+    """Raise `TypeError`, `ValueError` or `OverflowError` unless the bounds are places in a file."""
     for place in (start, 0 if stop is None else stop):
         operator.index(place)
     if start < 0 or (stop is not None and stop < 0):
         raise ValueError(f"range {start} to {stop}: count from the start of the file")
+    check_position(start)

@@ -16,6 +16,7 @@ from aiofs.lifetimes import finish
 from aiofs.names import check_path, name_of
 from aiofs.sources import STEP, check_target, write_all, writer_to
 from aiofs.threads import hop, hop_or_discard
+from aiofs.waiting import check_wait
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -195,6 +196,7 @@ class WholeFiles:
         check_concurrency(concurrency)
         if isinstance(paths, str | os.PathLike):
             raise TypeError(f"paths={paths!r} is one name: give several, or call read_bytes()")
+        check_several(paths, "paths")
 
         async def read(path: AnyName) -> tuple[str, bytes | Exception]:
             return name_of(path), await caught(self.read_bytes(path))
@@ -213,10 +215,14 @@ class WholeFiles:
         `files` are names with what `write_bytes` takes. Each result comes when it is ready, in any order: the entry, or
         the error. In a transaction all are published in one step. Leaving the loop cancels what is still being written.
 
-        :raises TypeError: at once, if `concurrency` is not a whole number.
-        :raises ValueError: at once, if it is not greater than 0.
+        :raises TypeError: at once, if `files` are no pairs, or `concurrency` is not a whole number.
+        :raises ValueError: at once, if `concurrency` is not greater than 0, or `wait` is less than 0.
         """
         check_concurrency(concurrency)
+        check_wait(wait)
+        if isinstance(files, str | bytes | os.PathLike):
+            raise TypeError(f"files={files!r}: give names with what they shall hold, or call write_bytes()")
+        check_several(files, "files")
         pairs: Iterable[tuple[AnyName, Source]] | AsyncIterable[tuple[AnyName, Source]]
         pairs = cast("Mapping[AnyName, Source]", files).items() if isinstance(files, Mapping) else files
 
@@ -242,6 +248,12 @@ def check_concurrency(concurrency: int) -> None:
         raise TypeError(f"concurrency={concurrency!r}: give a whole number greater than 0")
     if concurrency < 1:
         raise ValueError(f"concurrency={concurrency}: give a number greater than 0")
+
+
+def check_several(given: object, name: str) -> None:
+    """Raise `TypeError` unless a loop can go over what was given."""
+    if not isinstance(given, Iterable | AsyncIterable):
+        raise TypeError(f"{name}={given!r}: give an iterable, or an asynchronous one")
 
 
 async def caught(work: Awaitable[T]) -> T | Exception:

@@ -46,7 +46,7 @@ KNOWS: dict[str, frozenset[str]] = {
     "files": SHARED,
     "waiting": WAIST | {"lifetimes"},
     "sources": BASIC | {"lifetimes", "threads"},
-    "wholes": WAIST | {"files", "kit", "lifetimes", "sources", "threads"},
+    "wholes": WAIST | {"files", "kit", "lifetimes", "sources", "threads", "waiting"},
     "listing": WAIST,
     "system": WAIST | {"files", "listing", "locks", "sources", "waiting", "wholes"},
     "bare": SHARED | {"system"},

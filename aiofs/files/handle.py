@@ -12,6 +12,7 @@ from operator import index
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self, TypeVar, cast
 from weakref import WeakKeyDictionary
 
+from aiofs.driver import check_position
 from aiofs.lifetimes import known_loop, run_in
 from aiofs.waiting import released
 
@@ -249,12 +250,14 @@ def whole_offset(position: int, size: int, offset: int, whence: int) -> int:
 
     :raises TypeError: for an offset that is not a whole number.
     :raises ValueError: for a position before the start, or an unknown `whence`.
+    :raises OverflowError: for a position where no file has a byte.
     """
     if whence not in {io.SEEK_SET, io.SEEK_CUR, io.SEEK_END}:
         raise ValueError(f"whence is 0 (start), 1 (position) or 2 (end), not {whence!r}")
     target = index(offset) + (0, position, size)[whence]
     if target < 0:
         raise ValueError(f"seek to {target}, before the start of the file")
+    check_position(target)
     return target
 
 
@@ -263,10 +266,12 @@ def whole_size(position: int, size: int | None) -> int:
 
     :raises TypeError: for a size that is not a whole number.
     :raises ValueError: for one below zero.
+    :raises OverflowError: for one that no file has.
     """
     target = position if size is None else index(size)
     if target < 0:
         raise ValueError(f"truncate to {target} bytes")
+    check_position(target)
     return target
 
 

@@ -198,7 +198,7 @@ class Seeking:
                 assert await file.tell() == mirror.tell()
 
     async def test_20_seek_negative(self, store: Harness) -> None:
-        """A position before the start raises ValueError and does not move the handle."""
+        """A position before the start raises ValueError, one that no file has OverflowError; the handle stays."""
         await store.put("file", LONG)
         async with store.fs.open("file") as file:
             await file.seek(10)
@@ -206,7 +206,12 @@ class Seeking:
                 with pytest.raises(ValueError, match=r".+"):
                     await file.seek(offset, whence)
                 assert await file.tell() == 10
+            with pytest.raises(OverflowError, match="position"):
+                await file.seek(1 << 63)
             assert await file.read(2) == LONG[10:12]
+        with pytest.raises(OverflowError, match="position"):
+            await store.fs.read_bytes("file", 1 << 70)
+        assert await store.fs.read_bytes("file", 1 << 62, 1 << 70) == b""
 
     async def test_21_seek_past_end(self, store: Harness) -> None:
         """After the end there is nothing to read, and `seek` leads back."""

@@ -423,14 +423,19 @@ class WholeTexts:
         assert await store.names() == ["file", "quick"]
 
     async def test_280_wrong_concurrency(self, store: Harness) -> None:
-        """`concurrency` is a whole number greater than 0, and a single name is refused, before any I/O."""
+        """A `concurrency` that is no whole number greater than 0, and what is not several, are refused at once."""
         fs: Any = store.fs
         for verb in (fs.read_many, fs.write_many):
             for wrong, error in ((0, ValueError), (-1, ValueError), (1.5, TypeError), (True, TypeError)):
                 with pytest.raises(error, match="concurrency"):
                     verb([], concurrency=wrong)
-        with pytest.raises(TypeError):
-            fs.read_many("name")
+            for no_files in (None, 1, "name"):
+                with pytest.raises(TypeError):
+                    verb(no_files)
+        with pytest.raises(TypeError, match="wait"):
+            fs.write_many({}, wait="1")
+        with pytest.raises(ValueError, match="wait"):
+            fs.write_many({}, wait=-1)
         closed = store.fresh()
         await closed.aclose()
         with pytest.raises(ValueError, match="closed"):
