@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from aiofs.layers.checked import Checked
     from aiofs.layers.codecs import Base64
     from aiofs.layers.gzip import Gzip
     from aiofs.layers.names import HashPrefix, Percent, Prefix
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Allow",
     "Base64",
+    "Checked",
     "Event",
     "Gzip",
     "HashPrefix",
@@ -31,6 +33,7 @@ __all__ = [
 ]
 
 _ROOMS = {
+    "checked": ("Checked",),
     "codecs": ("Base64",),
     "gzip": ("Gzip",),
     "names": ("HashPrefix", "Percent", "Prefix"),

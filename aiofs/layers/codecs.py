@@ -58,8 +58,8 @@ class Codec(Mapped, ABC):
     """How many bytes a session that `encoded` returned is given in each part."""
 
     @abstractmethod
-    async def decoded(self, base: ReadStream) -> ReadStream:
-        """Return the stream that decodes `base`. The first request asked for `self.base.window` bytes of it.
+    async def decoded(self, base: ReadStream, asked: int | None) -> ReadStream:
+        """Return the stream that decodes `base`. The first request asked for `asked` bytes of it; `None`: for all.
 
         :raises Damaged: if the bytes of `base` are not encoded so.
         """
@@ -67,6 +67,10 @@ class Codec(Mapped, ABC):
     @abstractmethod
     def encoded(self, base: WriteSession, path: str) -> WriteSession:
         """Return the session that encodes what is written, and writes it to `base`."""
+
+    def first_request(self, start: int, stop: int | None) -> int | None:
+        """Return how many bytes of the encoded file to ask for first, to read a range of the file; `None`: all."""
+        return self.base.window
 
     def bind(self, base: Driver) -> Self:
         bound = super().bind(base)
@@ -90,13 +94,12 @@ class Codec(Mapped, ABC):
     async def read(self, path: str, start: int = 0, stop: int | None = None, *, match: str | None = None) -> ReadStream:
         for _ in range(ATTEMPTS):
             try:
-                stream = await self._open(path, match)
+                asked = self.first_request(start, stop)
+                stream = await self.base.read(path, 0, asked, match=match)
+                return await self._decoded(stream, asked, start, stop)
             except Conflict:  # the file was replaced between the first request and the second
                 if match is not None:
                     raise
-            else:
-                await stream.seek(start, stop)
-                return stream
         raise Conflict.of(path, f"the file was replaced during each of {ATTEMPTS} attempts to open it")
 
     async def begin(
@@ -106,21 +109,19 @@ class Codec(Mapped, ABC):
 
     async def read_version(self, path: str, version_id: str, start: int = 0, stop: int | None = None) -> ReadStream:
         keeps = power_of(self.base, KeepsHistory)
-        stream = await self._decoded(await keeps.read_version(path, version_id, 0, self.base.window))
-        await stream.seek(start, stop)
-        return stream
+        asked = self.first_request(start, stop)
+        stream = await keeps.read_version(path, version_id, 0, asked)
+        return await self._decoded(stream, asked, start, stop)
 
     async def read_image(self, path: str, tag: str) -> ReadStream:
-        stream = await self._decoded(await power_of(self.base, Snapshots).read_image(path, tag))
-        await stream.seek(0)
-        return stream
+        return await self._decoded(await power_of(self.base, Snapshots).read_image(path, tag), None)
 
-    async def _open(self, path: str, match: str | None) -> ReadStream:
-        return await self._decoded(await self.base.read(path, 0, self.base.window, match=match))
-
-    async def _decoded(self, base: ReadStream) -> ReadStream:
+    async def _decoded(
+        self, base: ReadStream, asked: int | None, start: int = 0, stop: int | None = None
+    ) -> ReadStream:
         try:
-            stream = await self.decoded(base)
+            stream = await self.decoded(base, asked)
+            await stream.seek(start, stop)
         except BaseException:
             await finish(base.aclose())
             raise
@@ -162,6 +163,11 @@ class ExactReader:
         """Continue with the range from `start` to `stop`."""
         self._held = b""
         await self._stream.seek(start, stop)
+
+    async def start(self) -> None:
+        """Make the request for the range now, not when the first bytes are read."""
+        if not self._held:
+            self._held = await self._stream.chunk(1)
 
     async def read(self, size: int) -> bytes:
         """Return the next `size` bytes, fewer only at the end."""
@@ -213,8 +219,8 @@ class Base64(Codec):
 
     encoded_at_once = 3 << 18  # a multiple of three, so that only the end is padded
 
-    async def decoded(self, base: ReadStream) -> ReadStream:
-        base, end = await with_end(base, self.base.window, 2)
+    async def decoded(self, base: ReadStream, asked: int | None) -> ReadStream:
+        base, end = await with_end(base, asked, 2)
         return _Base64Stream(base, end)
 
     def encoded(self, base: WriteSession, path: str) -> WriteSession:

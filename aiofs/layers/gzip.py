@@ -219,8 +219,8 @@ class Gzip(Codec):
             raise ValueError(f"level {level!r}: use 0 (none) to 9 (most)")
         self._level = level
 
-    async def decoded(self, base: ReadStream) -> ReadStream:
-        return await opened(base, self.base.window)
+    async def decoded(self, base: ReadStream, asked: int | None) -> ReadStream:
+        return await opened(base, asked)
 
     def encoded(self, base: WriteSession, path: str) -> WriteSession:
         return GzipSession(self, base, path, self._level)

@@ -14,7 +14,7 @@ import pytest
 from aiofs.backends.osfiles import OSDriver
 from aiofs.backends.s3.driver import S3Driver  # noqa: F401 -- loads the SDK before a loop runs
 from aiofs.driver import Capabilities
-from aiofs.layers import Base64, Gzip, HashPrefix, Limit, Log, Percent, Prefix
+from aiofs.layers import Base64, Checked, Gzip, HashPrefix, Limit, Log, Percent, Prefix
 from aiofs.stores import OSFileSystem, S3FileSystem
 from aiofs.testing import Contract, Harness
 from aiofs.testing.contract.cancel import CancelledWriting
@@ -26,6 +26,7 @@ from aiofs.testing.contract.reading import Changing
 from aiofs.testing.contract.removing import Removing
 from aiofs.testing.contract.sessions import Leftovers, Prepared
 from aiofs.testing.contract.writing import WrittenBytes
+from layers.sealed import checked_file
 from servers.leases import lease_for
 
 if TYPE_CHECKING:
@@ -76,6 +77,15 @@ class TestLoggedAndLimitedBase64WithPlainNames(Contract):
     def harness(self, tmp_path: Path) -> Harness:
         layers = Percent(), Base64(), Limit(1 << 26), Log()
         return over_files(tmp_path, *layers, inward=layers[0].inward, encode=base64.b64encode)
+
+
+@pytest.mark.variant(WrittenBytes, Commit, CancelledWriting, Prepared, Leftovers, Listings)
+class TestCheckedInAFolder(Contract):
+    declares = replace(OSDriver.capabilities, rewrite=False)
+
+    @pytest.fixture
+    def harness(self, tmp_path: Path) -> Harness:
+        return over_files(tmp_path, Prefix("a folder/"), Checked(), inward="a folder/{}".format, encode=checked_file)
 
 
 @pytest.mark.variant(WrittenBytes, Changing, Prepared, Leftovers, Removing)

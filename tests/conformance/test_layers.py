@@ -11,7 +11,7 @@ import pytest
 
 from aiofs.backends.memory import MemoryDriver
 from aiofs.filesystem import FileSystem
-from aiofs.layers import Allow, Base64, Gzip, HashPrefix, Limit, Log, Matching, Percent, Prefix, ReadOnly
+from aiofs.layers import Allow, Base64, Checked, Gzip, HashPrefix, Limit, Log, Matching, Percent, Prefix, ReadOnly
 from aiofs.testing import Contract, Harness
 from aiofs.testing.contract.cancel import CancelledReading, CancelledWriting
 from aiofs.testing.contract.commit import Commit
@@ -24,6 +24,7 @@ from aiofs.testing.contract.removing import FileFacts, Removing
 from aiofs.testing.contract.sessions import Conditions, Leftovers, Prepared
 from aiofs.testing.contract.writers import Writers
 from aiofs.testing.contract.writing import Modes, WrittenBytes
+from layers.sealed import checked_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 MEMORY = MemoryDriver.capabilities
 ENCODED = replace(MEMORY, listed_sizes=False, rewrite=False)
+SEALED = replace(MEMORY, rewrite=False)
 
 
 def over_memory(
@@ -113,6 +115,30 @@ class TestBase64AskingForWindows(Contract):
     @pytest.fixture
     def harness(self) -> Harness:
         return over_memory(Base64(), encode=base64.b64encode, part_size=1000, window=500)
+
+
+@pytest.mark.both_loops(full=True)
+@pytest.mark.variant(
+    *(WrittenBytes, ReadingFiles, TextHandles, Seeking, Changing, Commit, CancelledWriting, CancelledReading),
+    *(Writers, Conditions, Prepared, Leftovers, Listings, FileFacts, Life),
+)
+class TestChecked(Contract):
+    declares = SEALED
+
+    @pytest.fixture
+    def harness(self) -> Harness:
+        return over_memory(Checked(), encode=checked_file)
+
+
+@pytest.mark.variant(ReadingFiles, TextHandles, Seeking, Changing, CancelledReading)
+class TestCheckedAskingForWindows(Contract):
+    """As over a store where every request counts."""
+
+    declares = SEALED
+
+    @pytest.fixture
+    def harness(self) -> Harness:
+        return over_memory(Checked(), encode=checked_file, part_size=1000, window=500)
 
 
 @pytest.mark.variant(PathNames, Listings, Removing, FileFacts, NamedLocks)

@@ -10,14 +10,16 @@ from aiofs.backends.memory import MemoryDriver
 from aiofs.driver import Layer
 from aiofs.errors import Conflict
 from aiofs.filesystem import FileSystem
-from aiofs.layers import Base64, Gzip
+from aiofs.layers import Base64, Checked, Gzip
 from aiofs.layers.forward import ForwardedStream
 
 if TYPE_CHECKING:
     from aiofs.driver import ReadStream
     from aiofs.layers.codecs import Codec
 
-codecs = pytest.mark.parametrize("codec", [Gzip(), Base64()], ids=str)
+from_the_end = pytest.mark.parametrize("codec", [Gzip(), Base64()], ids=str)
+"""Those that read the end of a file first; test_blocks.py has the others."""
+codecs = pytest.mark.parametrize("codec", [Gzip(), Base64(), Checked()], ids=str)
 
 
 class Restless(Layer):
@@ -42,7 +44,7 @@ class RestlessStream(ForwardedStream):
         await super().seek(start, stop)
 
 
-@codecs
+@from_the_end
 async def test_a_file_that_is_replaced_while_it_is_opened_is_opened_anew(codec: Codec) -> None:
     driver = MemoryDriver()
     await FileSystem(driver).over(codec).write_bytes("file", b"some bytes")
@@ -53,7 +55,7 @@ async def test_a_file_that_is_replaced_while_it_is_opened_is_opened_anew(codec: 
     assert caught.value.filename == "file"
 
 
-@codecs
+@from_the_end
 async def test_one_version_that_is_gone_is_a_conflict_at_once(codec: Codec) -> None:
     driver = MemoryDriver()
     await FileSystem(driver).over(codec).write_bytes("file", b"some bytes")

@@ -16,6 +16,7 @@ from aiofs.driver import ABSENT, Layer, WriteSession, amounts_to, powers, verbs_
 from aiofs.layers import (
     Allow,
     Base64,
+    Checked,
     Gzip,
     HashPrefix,
     Limit,
@@ -127,6 +128,7 @@ OFFERED: list[tuple[Layer, set[type]]] = [
     # or what other stores copy, not decoded.
     (Gzip(), OTHERS - {*SIGNED, CopiesFrom, HasOrigin, KeepsPartial, ReadsReplicas, Walks, Appends, Notes}),
     (Base64(), OTHERS - {*SIGNED, CopiesFrom, HasOrigin, KeepsPartial, ReadsReplicas, Walks, Appends, Notes}),
+    (Checked(), OTHERS - {*SIGNED, CopiesFrom, HasOrigin, KeepsPartial, ReadsReplicas, Walks, Appends, Notes}),
     # They hear of what is read and listed.
     (Notify(ignore), OTHERS - {CopiesFrom, HasOrigin, ReadsReplicas, Walks}),
     (Log(), OTHERS - {CopiesFrom, HasOrigin, ReadsReplicas, Walks}),
@@ -225,6 +227,7 @@ LAYERS: dict[str, Layer] = {
     "HashPrefix": HashPrefix(),
     "Gzip": Gzip(),
     "Base64": Base64(),
+    "Checked": Checked(),
     "Log": Log(),
     "Notify": Notify(ignore),
     "Limit": Limit(1 << 20),
