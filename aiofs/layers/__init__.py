@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from aiofs.layers.gzip import Gzip
     from aiofs.layers.names import HashPrefix, Percent, Prefix
     from aiofs.layers.observers import Event, Log, Notify
+    from aiofs.layers.pace import Timeout
     from aiofs.layers.policy import Allow, Limit, Matching, ReadOnly, WriteOnly
     from aiofs.layers.signing import SignedUrls
 
@@ -29,6 +30,7 @@ __all__ = [
     "Prefix",
     "ReadOnly",
     "SignedUrls",
+    "Timeout",
     "WriteOnly",
 ]
 
@@ -38,6 +40,7 @@ _ROOMS = {
     "gzip": ("Gzip",),
     "names": ("HashPrefix", "Percent", "Prefix"),
     "observers": ("Event", "Log", "Notify"),
+    "pace": ("Timeout",),
     "policy": ("Allow", "Limit", "Matching", "ReadOnly", "WriteOnly"),
     "signing": ("SignedUrls",),
 }

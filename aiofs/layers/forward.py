@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, cast
 
 from aiofs.driver import PartialSession, ReadStream, WriteSession
 from aiofs.errors import Unsupported
 from aiofs.powers import CopiesRanges, KeepsBase, RewritesParts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from contextlib import AbstractContextManager
 
     from aiofs.driver import Driver, Entry, Part, Power
 
 Session = TypeVar("Session", bound="ForwardedSession")
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class ForwardedStream(ReadStream):
@@ -49,28 +51,29 @@ class ForwardedSession(WriteSession):
         self.base = base
 
     def around(self) -> AbstractContextManager[None]:
-        """Return the context in which every call of the base is made."""
+        """Return the context in which `forwarded` makes a call."""
         return nullcontext()
 
-    async def write(self, part: Part) -> None:
+    async def forwarded(self, verb: str, work: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
+        """Make a call of the base. All are made here; `verb` is the name of the method that `work` is."""
+        del verb
         with self.around():
-            await self.base.write(part)
+            return await work(*args)
+
+    async def write(self, part: Part) -> None:
+        await self.forwarded("write", self.base.write, part)
 
     async def prepare(self) -> dict[str, Any]:
-        with self.around():
-            return await self.base.prepare()
+        return await self.forwarded("prepare", self.base.prepare)
 
     async def commit(self) -> Entry:
-        with self.around():
-            return await self.base.commit()
+        return await self.forwarded("commit", self.base.commit)
 
     async def abort(self) -> None:
-        with self.around():
-            await self.base.abort()
+        await self.forwarded("abort", self.base.abort)
 
     async def leave(self) -> None:
-        with self.around():
-            await self.base.leave()
+        await self.forwarded("leave", self.base.leave)
 
     def abandon(self) -> None:
         self.base.abandon()
@@ -88,8 +91,7 @@ class ForwardedPartial(ForwardedSession, PartialSession):
         self.rest: bytes = base.rest
 
     async def keep(self, rest: Part) -> bool:
-        with self.around():
-            counted = await self._partial.keep(rest)
+        counted = await self.forwarded("keep", self._partial.keep, rest)
         self.kept = True
         return counted
 
@@ -97,27 +99,23 @@ class ForwardedPartial(ForwardedSession, PartialSession):
 class _Rewrites(ForwardedSession):
     async def rewrite(self, offset: int, data: Part) -> None:
         assert isinstance(self.base, RewritesParts)  # noqa: S101 -- `with_powers_of` looked
-        with self.around():
-            await self.base.rewrite(offset, data)
+        await self.forwarded("rewrite", self.base.rewrite, offset, data)
 
     async def resize(self, size: int) -> None:
         assert isinstance(self.base, RewritesParts)  # noqa: S101 -- `with_powers_of` looked
-        with self.around():
-            await self.base.resize(size)
+        await self.forwarded("resize", self.base.resize, size)
 
 
 class _CopiesRanges(ForwardedSession):
     async def copy_range(self, start: int, stop: int) -> None:
         assert isinstance(self.base, CopiesRanges)  # noqa: S101 -- `with_powers_of` looked
-        with self.around():
-            await self.base.copy_range(start, stop)
+        await self.forwarded("copy_range", self.base.copy_range, start, stop)
 
 
 class _KeepsBase(ForwardedSession):
     async def keep_base(self) -> None:
         assert isinstance(self.base, KeepsBase)  # noqa: S101 -- `with_powers_of` looked
-        with self.around():
-            await self.base.keep_base()
+        await self.forwarded("keep_base", self.base.keep_base)
 
 
 def power_of(base: Driver, power: type[Power]) -> Power:

@@ -14,10 +14,10 @@ import pytest
 from aiofs.backends.osfiles import OSDriver
 from aiofs.backends.s3.driver import S3Driver  # noqa: F401 -- loads the SDK before a loop runs
 from aiofs.driver import Capabilities
-from aiofs.layers import Base64, Checked, Gzip, HashPrefix, Limit, Log, Percent, Prefix
+from aiofs.layers import Base64, Checked, Gzip, HashPrefix, Limit, Log, Percent, Prefix, Timeout
 from aiofs.stores import OSFileSystem, S3FileSystem
 from aiofs.testing import Contract, Harness
-from aiofs.testing.contract.cancel import CancelledWriting
+from aiofs.testing.contract.cancel import CancelledReading, CancelledWriting
 from aiofs.testing.contract.commit import Commit
 from aiofs.testing.contract.listing import Listings
 from aiofs.testing.contract.locking import NamedLocks
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from servers.moto import S3Server
 
 ENCODED = replace(OSDriver.capabilities, listed_sizes=False, rewrite=False)
+UNCERTAIN = replace(OSDriver.capabilities, certain=False)
 
 
 def over_files(
@@ -86,6 +87,15 @@ class TestCheckedInAFolder(Contract):
     @pytest.fixture
     def harness(self, tmp_path: Path) -> Harness:
         return over_files(tmp_path, Prefix("a folder/"), Checked(), inward="a folder/{}".format, encode=checked_file)
+
+
+@pytest.mark.variant(CancelledWriting, CancelledReading, Prepared, Leftovers, Listings, NamedLocks)
+class TestTimeout(Contract):
+    declares = UNCERTAIN
+
+    @pytest.fixture
+    def harness(self, tmp_path: Path) -> Harness:
+        return over_files(tmp_path, Timeout(60))
 
 
 @pytest.mark.variant(WrittenBytes, Changing, Prepared, Leftovers, Removing)

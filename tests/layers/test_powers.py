@@ -27,6 +27,7 @@ from aiofs.layers import (
     Prefix,
     ReadOnly,
     SignedUrls,
+    Timeout,
     WriteOnly,
 )
 from aiofs.powers import (
@@ -132,6 +133,8 @@ OFFERED: list[tuple[Layer, set[type]]] = [
     # They hear of what is read and listed.
     (Notify(ignore), OTHERS - {CopiesFrom, HasOrigin, ReadsReplicas, Walks}),
     (Log(), OTHERS - {CopiesFrom, HasOrigin, ReadsReplicas, Walks}),
+    # The calls of powers take as long as the others.
+    (Timeout(5), OTHERS),
     (Matching("[a-z]+"), OTHERS - {Walks}),
     # A copy, an upload by URL and a line of a journal are bytes that must be counted.
     (Limit(10), OTHERS - {*SIGNED, Copies, CopiesFrom, KeepsPartial, Appends, Notes}),
@@ -230,6 +233,7 @@ LAYERS: dict[str, Layer] = {
     "Checked": Checked(),
     "Log": Log(),
     "Notify": Notify(ignore),
+    "Timeout": Timeout(60),
     "Limit": Limit(1 << 20),
     "Matching": Matching(".*"),
     "Allow": Allow("read", "list", "write", "remove"),
