@@ -207,8 +207,8 @@ def _gather(iterator: Iterator[object], source: object) -> tuple[ReadableBuffer,
         piece = _checked(item, source)
         if not gathered and memoryview(piece).nbytes >= STEP:
             return piece, False
-        view = memoryview(piece)
-        gathered += view if view.c_contiguous else view.tobytes()
+        with memoryview(piece) as view:  # for as long as its owner waits: a bytearray may grow afterwards
+            gathered += view if view.c_contiguous else view.tobytes()
         if len(gathered) >= STEP or clock.monotonic() >= until:
             return gathered, False
     return gathered, True

@@ -20,34 +20,34 @@ if TYPE_CHECKING:
 
 
 class ReturnsTheSource(PathTwin):
-    async def _copied_from(self, other: Any, source: str, *rest: Any, **more: Any) -> Entry:
+    async def _copy_from(self, other: Any, source: str, *rest: Any, **more: Any) -> Entry:
         entry: Entry = await other.stat(source)
-        await super()._copied_from(other, source, *rest, **more)
+        await super()._copy_from(other, source, *rest, **more)
         return entry
 
 
 class CopiesBytesAlone(PathTwin):
-    async def _copied_from(self, other: Any, source: str, target: str, *rest: Any, **more: Any) -> Entry:
-        await super()._copied_from(other, source, target, *rest, **more)
+    async def _copy_from(self, other: Any, source: str, target: str, *rest: Any, **more: Any) -> Entry:
+        await super()._copy_from(other, source, target, *rest, **more)
         return await self.write_bytes(target, await self.read_bytes(target))
 
 
 class TellsOfTheEndAlone(PathTwin):
-    async def _copied_from(self, other: Any, source: str, target: str, terms: Any, **more: Any) -> Entry:
-        entry = await super()._copied_from(other, source, target, replace(terms, on_progress=None), **more)
-        await terms.tell(entry.size, entry.size)
+    async def _copy_from(self, other: Any, source: str, target: str, terms: Any, **more: Any) -> Entry:
+        entry = await super()._copy_from(other, source, target, replace(terms, on_progress=None), **more)
+        await terms.report(entry.size, entry.size)
         return entry
 
 
 class RemovesTheTargetFirst(PathTwin):
-    async def _copied_from(self, other: Any, source: str, target: str, *rest: Any, **more: Any) -> Entry:
+    async def _copy_from(self, other: Any, source: str, target: str, *rest: Any, **more: Any) -> Entry:
         await self.rm(target, missing_ok=True)
-        return await super()._copied_from(other, source, target, *rest, **more)
+        return await super()._copy_from(other, source, target, *rest, **more)
 
 
 class CopiesOverAnyVersion(PathTwin):
-    async def _copied_from(self, other: Any, source: str, target: str, terms: Any, **more: Any) -> Entry:
-        return await super()._copied_from(other, source, target, replace(terms, match=ANY), **more)
+    async def _copy_from(self, other: Any, source: str, target: str, terms: Any, **more: Any) -> Entry:
+        return await super()._copy_from(other, source, target, replace(terms, match=ANY), **more)
 
 
 class HasNoTwoNamesOfAFile(Faulty):
@@ -56,8 +56,8 @@ class HasNoTwoNamesOfAFile(Faulty):
 
 
 class ForgetsToRemove(PathTwin):
-    async def _copied_from(self, *given: Any, removes: bool = False, **more: Any) -> Entry:
-        return await super()._copied_from(*given, removes=False, **more)
+    async def _copy_from(self, *given: Any, removes: bool = False, **more: Any) -> Entry:
+        return await super()._copy_from(*given, removes=False, **more)
 
 
 class RemovesAnyVersion(Faulty):
@@ -68,7 +68,7 @@ class RemovesAnyVersion(Faulty):
 
 
 class RemovesBeforeItCopied(PathTwin):
-    async def _copied_from(self, other: Any, source: str, target: str, *rest: Any, **more: Any) -> Entry:
+    async def _copy_from(self, other: Any, source: str, target: str, *rest: Any, **more: Any) -> Entry:
         data = await other.read_bytes(source)
         await other.rm(source)
         await asyncio.sleep(0)
@@ -76,9 +76,9 @@ class RemovesBeforeItCopied(PathTwin):
 
 
 class CopiesBelowTheLayers(PathTwin):
-    async def _copied_from(self, other: Any, source: str, target: str, *rest: Any, **more: Any) -> Entry:
+    async def _copy_from(self, other: Any, source: str, target: str, *rest: Any, **more: Any) -> Entry:
         below = FileSystem(other.driver.base) if isinstance(other.driver, Gzip) else other
-        return await super()._copied_from(below, source, target, *rest, **more)
+        return await super()._copy_from(below, source, target, *rest, **more)
 
 
 class CopiesThroughTheProcess(Faulty):
