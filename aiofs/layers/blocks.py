@@ -98,12 +98,12 @@ class Blocks(Codec, ABC):
         path, stored = base.entry.path, base.entry.size
         if stored is None:
             raise Unsupported.of(path, f"{self.name} needs the size of the stored file, which is not known")
-        stream = BlockStream(self, base, stored, asked)
+        stream = SealedStream(self, base, stored, asked)
         await stream.open()
         return stream
 
     def encoded(self, base: WriteSession, path: str) -> WriteSession:
-        return BlockSession(self, base, path)
+        return SealedSession(self, base, path)
 
     @property
     def name(self) -> str:
@@ -115,7 +115,7 @@ class Blocks(Codec, ABC):
         return Damaged.of(path, f"{self.name}: {reason}")
 
 
-class BlockStream(DecodedStream):
+class SealedStream(DecodedStream):
     """Reads the frames of the blocks that a range needs, and returns bytes of blocks whose seals are right."""
 
     _seal: Seal
@@ -202,7 +202,7 @@ class BlockStream(DecodedStream):
         self._asked = behind
 
 
-class BlockSession(MappedSession):
+class SealedSession(MappedSession):
     """Seals blocks. The last one so far waits, as its seal depends on whether others follow."""
 
     def __init__(self, layer: Blocks, base: WriteSession, path: str) -> None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import secrets
 from typing import TYPE_CHECKING
 
+from aiofs import clock
 from aiofs.layers.blocks import Blocks, Seal
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Checked(Blocks):
     overhead = 32
 
     async def new_seal(self) -> Seal:
-        return Digests(self.magic + b"\1" + secrets.token_bytes(_ID_SIZE))
+        return Digests(self.magic + b"\1" + bytes.fromhex(clock.token(_ID_SIZE)))
 
     async def seal_of(self, path: str, header: bytes) -> Seal:
         return Digests(header)
