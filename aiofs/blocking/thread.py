@@ -224,7 +224,14 @@ class LastLoop(LoopThread):
         self._turn = threading.RLock()
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run the coroutine in this thread."""
+        """Run the coroutine in this thread.
+
+        :raises RuntimeError: when the interpreter has taken its modules apart.
+        """
+        if getattr(sys, "meta_path", None) is None:
+            coroutine.close()
+            reason = "this is a finalizer that ran after the last module: call it before, as with atexit.register()"
+            raise RuntimeError(f"the interpreter has ended, nothing was read or written; {reason}")
         with self._turn:
             if self.loop.is_closed():
                 self.loop = asyncio.new_event_loop()
