@@ -509,7 +509,7 @@ class Spool:
             self._file.seek(self.size)
             _write_all(self._file, data)
         except OSError as error:
-            error.filename = error.filename or tempfile.gettempdir()  # it has no name of its own
+            error.filename = error.filename or tempfile.gettempdir()  # the file has no name, so the folder is named
             raise
 
     def _fetch(self, start: int, size: int) -> bytes:

@@ -207,7 +207,7 @@ def _gather(iterator: Iterator[object], source: object) -> tuple[ReadableBuffer,
         piece = _checked(item, source)
         if not gathered and memoryview(piece).nbytes >= STEP:
             return piece, False
-        with memoryview(piece) as view:  # for as long as its owner waits: a bytearray may grow afterwards
+        with memoryview(piece) as view:  # released before the iterator goes on, as it may resize its buffer
             gathered += view if view.c_contiguous else view.tobytes()
         if len(gathered) >= STEP or clock.monotonic() >= until:
             return gathered, False

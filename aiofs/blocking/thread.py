@@ -178,9 +178,8 @@ class LoopThread:
         """Leave nothing open in the loop, within `LONGEST_END`."""
         self.ending = True
         mine = asyncio.current_task()
-        await asyncio.sleep(
-            0
-        )  # calls that are about to begin do so, as only a call that has begun ends when it is cancelled
+        # Calls that are about to begin do so, as only a call that has begun ends when it is cancelled.
+        await asyncio.sleep(0)
         with suppress(TimeoutError):
             async with asyncio.timeout(LONGEST_END):
                 for task in asyncio.all_tasks() - {mine}:
@@ -230,8 +229,8 @@ class LastLoop(LoopThread):
         """
         if getattr(sys, "meta_path", None) is None:
             coroutine.close()
-            reason = "this is a finalizer that ran after the last module: call it before, as with atexit.register()"
-            raise RuntimeError(f"the interpreter has ended, nothing was read or written; {reason}")
+            reason = "nothing was read or written; do it earlier, in a function given to atexit.register()"
+            raise RuntimeError(f"the interpreter has ended and removed its modules: {reason}")
         with self._turn:
             if self.loop.is_closed():
                 self.loop = asyncio.new_event_loop()

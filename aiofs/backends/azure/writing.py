@@ -109,9 +109,9 @@ class PublishedOnce(WriteSession):
 class AzureSession(PublishedOnce):
     """New bytes for a blob. `match` is the version that they replace, or `ABSENT`.
 
-    With `any_version` nobody asked for this version: it is the one that was there when the session began. If a removal
-    that began before the lock was taken comes in between, the bytes are published where no file is any more. What
-    somebody wrote in between is not overwritten.
+    With `any_version` the caller gave no version: `match` is the one that was there when the session began. If the file
+    is removed before the bytes are published, they are published all the same, as the removal can have begun before the
+    lock was taken. If somebody wrote the file in between, that is not overwritten.
     """
 
     def __init__(
